@@ -1,0 +1,1 @@
+"""Videos, image folders and ROS bags in and out, without ROS installed."""

@@ -1,0 +1,200 @@
+"""Pixel data of `sensor_msgs/Image` and `sensor_msgs/CompressedImage` to RGB arrays.
+
+Works on the bare fields, so that live messages (rclpy) and recorded ones (rosbags) are decoded by
+the same lines. Encoding names are those of `sensor_msgs/image_encodings.hpp`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+MAX_SIDE = 16384
+"""Longest accepted image side in pixels; a larger claim is a corrupt header, not a camera."""
+
+
+class ImageFormatError(ValueError):
+    """An image message contradicts itself or names an encoding that is not a picture."""
+
+
+class _Layout(NamedTuple):
+    """How one encoding stores a row: `channels` samples of `dtype` per pixel, then `to_rgb`."""
+
+    channels: int
+    dtype: type
+    to_rgb: Callable[[np.ndarray], np.ndarray]
+
+
+def _convert(code: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda pixels: cv2.cvtColor(pixels, code)
+
+
+def _gray_to_rgb(pixels: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+
+
+# OpenCV names a Bayer pattern by the second row's second and third pixel, ROS by the first row's
+# first two: rggb is OpenCV's BG.
+_LAYOUTS: dict[str, _Layout] = {
+    'rgb8': _Layout(3, np.uint8, lambda pixels: pixels),
+    'rgba8': _Layout(4, np.uint8, _convert(cv2.COLOR_RGBA2RGB)),
+    'bgr8': _Layout(3, np.uint8, _convert(cv2.COLOR_BGR2RGB)),
+    'bgra8': _Layout(4, np.uint8, _convert(cv2.COLOR_BGRA2RGB)),
+    'mono8': _Layout(1, np.uint8, _gray_to_rgb),
+    'rgb16': _Layout(3, np.uint16, lambda pixels: pixels),
+    'rgba16': _Layout(4, np.uint16, _convert(cv2.COLOR_RGBA2RGB)),
+    'bgr16': _Layout(3, np.uint16, _convert(cv2.COLOR_BGR2RGB)),
+    'bgra16': _Layout(4, np.uint16, _convert(cv2.COLOR_BGRA2RGB)),
+    'mono16': _Layout(1, np.uint16, _gray_to_rgb),
+    # The untyped names carry no colour order; cv_bridge and most drivers mean OpenCV's.
+    '8UC1': _Layout(1, np.uint8, _gray_to_rgb),
+    '8UC3': _Layout(3, np.uint8, _convert(cv2.COLOR_BGR2RGB)),
+    '8UC4': _Layout(4, np.uint8, _convert(cv2.COLOR_BGRA2RGB)),
+    'bayer_rggb8': _Layout(1, np.uint8, _convert(cv2.COLOR_BayerBG2RGB)),
+    'bayer_bggr8': _Layout(1, np.uint8, _convert(cv2.COLOR_BayerRG2RGB)),
+    'bayer_gbrg8': _Layout(1, np.uint8, _convert(cv2.COLOR_BayerGR2RGB)),
+    'bayer_grbg8': _Layout(1, np.uint8, _convert(cv2.COLOR_BayerGB2RGB)),
+    'bayer_rggb16': _Layout(1, np.uint16, _convert(cv2.COLOR_BayerBG2RGB)),
+    'bayer_bggr16': _Layout(1, np.uint16, _convert(cv2.COLOR_BayerRG2RGB)),
+    'bayer_gbrg16': _Layout(1, np.uint16, _convert(cv2.COLOR_BayerGR2RGB)),
+    'bayer_grbg16': _Layout(1, np.uint16, _convert(cv2.COLOR_BayerGB2RGB)),
+    # yuv422 is U Y V Y, yuv422_yuy2 is Y U Y V; both were renamed in later distributions.
+    'yuv422': _Layout(2, np.uint8, _convert(cv2.COLOR_YUV2RGB_UYVY)),
+    'uyvy': _Layout(2, np.uint8, _convert(cv2.COLOR_YUV2RGB_UYVY)),
+    'yuv422_yuy2': _Layout(2, np.uint8, _convert(cv2.COLOR_YUV2RGB_YUY2)),
+    'yuyv': _Layout(2, np.uint8, _convert(cv2.COLOR_YUV2RGB_YUY2)),
+}
+
+_HALF_WIDTH_CHROMA = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv')
+
+SUPPORTED_ENCODINGS = tuple(_LAYOUTS)
+"""Every encoding that `decode` accepts."""
+
+
+def decode(
+    encoding: str,
+    height: int,
+    width: int,
+    step: int,
+    data: Any,
+    is_bigendian: bool = False,
+) -> np.ndarray:
+    """Return the picture of a `sensor_msgs/Image` as uint8 RGB [height, width, 3].
+
+    Args:
+        encoding: name of the pixel layout, one of `SUPPORTED_ENCODINGS`.
+        height: rows.
+        width: columns.
+        step: length of one row in bytes, padding included.
+        data: `step * height` bytes (bytes, array.array, uint8 array, any buffer).
+        is_bigendian: byte order of 16-bit samples. Their upper eight bits are kept.
+
+    Returns:
+        uint8 RGB [height, width, 3]. For unpadded `rgb8` this is a view of `data` (writeable if
+        `data` is), otherwise a new array.
+
+    Raises:
+        ImageFormatError: unknown encoding, one that holds measurements instead of a picture,
+            zero-sized or enormous image, `step` shorter than a row, `data` shorter or longer than
+            `step * height`.
+    """
+    layout = _LAYOUTS.get(encoding)
+    if layout is None:
+        raise ImageFormatError(_unknown_encoding(encoding))
+    if height < 1 or width < 1:
+        raise ImageFormatError(f'image of {width}x{height} pixels is empty')
+    if height > MAX_SIDE or width > MAX_SIDE:
+        raise ImageFormatError(
+            f'image claims {width}x{height} pixels, the limit is {MAX_SIDE} a side'
+        )
+    if encoding in _HALF_WIDTH_CHROMA and width % 2:
+        raise ImageFormatError(
+            f'{encoding} shares its colour between two columns, but the width {width} is odd'
+        )
+    sample = np.dtype(layout.dtype)
+    row = width * layout.channels * sample.itemsize
+    if step < row:
+        raise ImageFormatError(
+            f'step is {step} bytes, but a row of {width} {encoding} pixels takes {row}'
+        )
+    raw = _as_bytes(data)
+    if raw.size != step * height:
+        word = 'short' if raw.size < step * height else 'long'
+        raise ImageFormatError(
+            f'data is too {word}: {raw.size} bytes, but {height} rows of step {step} '
+            f'are {step * height}'
+        )
+    rows = raw.reshape(height, step)[:, :row]
+    if sample.itemsize == 2:
+        # The upper byte of every 16-bit sample is the eight-bit picture.
+        rows = np.ascontiguousarray(rows[:, (0 if is_bigendian else 1) :: 2])
+    shape = (height, width) if layout.channels == 1 else (height, width, layout.channels)
+    return layout.to_rgb(np.ascontiguousarray(rows).reshape(shape))
+
+
+def decode_compressed(image_format: str, data: Any) -> np.ndarray:
+    """Return the picture of a `sensor_msgs/CompressedImage` as uint8 RGB [H, W, 3].
+
+    Args:
+        image_format: the message's `format`, such as `jpeg`, `png` or `rgb8; jpeg compressed
+            bgr8`. Only used to refuse depth; the coding itself is read from the data, since
+            drivers are careless with this field.
+        data: the JPEG, PNG or other file bytes.
+
+    Raises:
+        ImageFormatError: empty, cut short or undecodable data, or compressed depth.
+    """
+    if 'compressedDepth' in image_format:
+        raise ImageFormatError(
+            f'format {image_format!r} holds depth, not a picture: choose the colour topic'
+        )
+    raw = _as_bytes(data)
+    if raw.size == 0:
+        raise ImageFormatError(f'compressed image ({image_format!r}) has no data')
+    if raw[:2].tobytes() == b'\xff\xd8':
+        _refuse_cut_jpeg(raw.tobytes())
+    try:
+        bgr = cv2.imdecode(raw, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ImageFormatError(
+            f'compressed image ({image_format!r}) cannot be decoded: {error.err}'
+        ) from error
+    if bgr is None:
+        raise ImageFormatError(
+            f'compressed image ({image_format!r}, {raw.size} bytes) is in no known picture format'
+        )
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _refuse_cut_jpeg(jpeg: bytes) -> None:
+    # OpenCV fills the missing part of a truncated JPEG with grey and only warns. The end marker
+    # must follow the last start of scan (an embedded thumbnail has its own end, before it).
+    scan = jpeg.rfind(b'\xff\xda')
+    if scan < 0 or jpeg.rfind(b'\xff\xd9') < scan:
+        raise ImageFormatError(f'JPEG image is cut short: {len(jpeg)} bytes without its end')
+
+
+def _as_bytes(data: Any) -> np.ndarray:
+    """View any buffer as flat uint8 without copying; lists of integers are copied."""
+    try:
+        return np.frombuffer(data, np.uint8)
+    except (TypeError, BufferError, ValueError):
+        pass
+    try:
+        array = np.asarray(data)
+        if array.size == 0:
+            return np.zeros(0, np.uint8)
+        if not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() > 255:
+            raise ImageFormatError(f'image data must be bytes, not {array.dtype} values')
+        return np.ascontiguousarray(array, np.uint8).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise ImageFormatError(f'image data must be bytes, not {type(data).__name__}') from error
+
+
+def _unknown_encoding(encoding: str) -> str:
+    if encoding[:3] in ('16U', '16S', '32S', '32F', '64F', '8SC'):
+        return f'encoding {encoding!r} holds measurements, not a picture: choose the colour topic'
+    return f'unknown image encoding {encoding!r}; known: {", ".join(SUPPORTED_ENCODINGS)}'
