@@ -145,10 +145,10 @@ def striped_fish(
 
     def swim(x: np.ndarray, y: np.ndarray, phase: float) -> tuple[np.ndarray, np.ndarray]:
         towards_tail = np.clip((100 * unit - x) / (200 * unit), 0, 1.1)
-        amplitude = unit * (2 + 15 * towards_tail**2)
+        amplitude = unit * (2 + 19 * towards_tail**2)
         return x, y - amplitude * np.sin(2.6 * towards_tail - phase)
 
-    return canvas.sprite(swim, margin=18 * unit)
+    return canvas.sprite(swim, margin=22 * unit)
 
 
 def jellyfish(rng: np.random.Generator, bell: Colour, spots: Colour) -> Sprite:
