@@ -1,0 +1,36 @@
+# Everything runs in .venv and build/, which `make setup` makes; nothing outside this folder is changed.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+# Through the environment, so that file names may hold spaces and quotes.
+export PYTHON VIDEO PROMPTS PYTEST_ARGS QUICK
+
+help:
+	@echo 'make demo     track two objects in a drawn clip with a real ROS 2 graph; results in demo_output/'
+	@echo '              VIDEO=file (video, image folder or bag) PROMPTS=file.yaml: your own'
+	@echo 'make test     the whole test suite; QUICK=1: the daily subset; PYTEST_ARGS=... for pytest'
+	@echo 'make setup    only set up: .venv, ROS 2 Jazzy, our messages (PYTHON=python3.12 to choose)'
+	@echo 'make lint     ruff'
+	@echo 'make clean    remove everything that was made here'
+	@echo '. ./env.sh    puts a shell into the environment: python, tam, ROS 2'
+
+setup:
+	@scripts/setup.sh
+
+demo:
+	@scripts/setup.sh
+	@. ./env.sh && exec python -m tam_ros.demo $${VIDEO:+--video "$$VIDEO"} $${PROMPTS:+--prompts "$$PROMPTS"}
+
+test:
+	@scripts/setup.sh --test
+	@. ./env.sh && if [ -n "$$QUICK" ] && [ "$$QUICK" != 0 ]; then set -- -m 'not slow'; else set --; fi; \
+	  exec python -m pytest "$$@" $$PYTEST_ARGS
+
+lint:
+	@scripts/setup.sh --test
+	@. ./env.sh && exec python -m ruff check .
+
+clean:
+	rm -rf .venv build demo_output *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,382 @@
+"""Make `.venv` (Python packages, ROS 2 Jazzy from wheels) and `build/ros` (our messages).
+
+Run through `make setup`. Each step leaves a stamp of what it was made from and is skipped while
+that stays the same. A step that was interrupted has no stamp and is done again; a lock keeps two
+runs apart. Needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / '.venv'
+VENV_PYTHON = VENV / 'bin' / 'python'
+BUILD = ROOT / 'build'
+ROS_BUILD = BUILD / 'ros' / 'work'
+ROS_INSTALL = BUILD / 'ros' / 'install'
+LOG = BUILD / 'setup.log'
+
+TORCH = 'torch==2.13.0'
+MINIMUM_CMAKE = (3, 20)
+
+# Another ROS, Python or virtual environment that the calling shell is in must not leak into ours.
+FOREIGN_VARIABLES = (
+    'AMENT_PREFIX_PATH',
+    'CMAKE_PREFIX_PATH',
+    'COLCON_PREFIX_PATH',
+    'LD_LIBRARY_PATH',
+    'PYTHONHOME',
+    'PYTHONPATH',
+    'ROS_DISTRO',
+    'VIRTUAL_ENV',
+    '_ROS_WHEELS_BOOTSTRAP_COMPLETE',
+)
+
+
+class SetupError(Exception):
+    """Something the user has to mend; the text says how."""
+
+
+def main() -> int:
+    """Run the steps that are due; return the exit status."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument('--test', action='store_true', help='also what the test suite needs')
+    arguments.add_argument('--python-chosen', action='store_true', help=argparse.SUPPRESS)
+    options = arguments.parse_args()
+    try:
+        check_platform()
+        with exclusive() as lock:
+            runner = Runner(lock)
+            make_venv(runner, exact_version=options.python_chosen)
+            install_packages(runner)
+            compile_messages(runner)
+            install_project(runner)
+            if options.test:
+                install_test_packages(runner)
+    except SetupError as error:
+        print(f'setup: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('\nsetup: interrupted; the next run goes on from here', file=sys.stderr)
+        return 130
+    return 0
+
+
+# --- the steps ---
+
+
+def make_venv(runner: Runner, exact_version: bool) -> None:
+    """Create `.venv` unless it is there and usable.
+
+    Args:
+        runner: runs the commands.
+        exact_version: the user named this interpreter, so that a `.venv` of another version is
+            made anew; otherwise any suitable version is kept.
+    """
+    stamp = Stamp(VENV / '.tam_ros' / 'venv', [str(VENV)])
+    version = f'{sys.version_info[0]}.{sys.version_info[1]}'
+    if stamp.is_current() and VENV_PYTHON.exists():
+        present = read_venv_version()
+        if present == version or not exact_version:
+            return
+    require_venv_module()
+    if VENV.exists():
+        shutil.rmtree(VENV)
+    runner.run(f'virtual environment with Python {version}', [sys.executable, '-m', 'venv', VENV])
+    stamp.write()
+
+
+def install_packages(runner: Runner) -> None:
+    """Install the Python packages and the ROS wheels."""
+    files = [ROOT / 'requirements.txt', ROOT / 'requirements-ros.txt']
+    stamp = Stamp(VENV / '.tam_ros' / 'packages', files)
+    if stamp.is_current():
+        return
+    remove_half_installed()
+    arguments = [part for file in files for part in ('-r', file)]
+    runner.pip('ROS 2 Jazzy and Python packages', *arguments)
+    stamp.write()
+
+
+def compile_messages(runner: Runner) -> None:
+    """Generate and compile msg/ and srv/ with the package's own CMakeLists.txt."""
+    fixup = ROOT / 'scripts' / 'drop_missing_includes.cmake'
+    sources = [ROOT / 'CMakeLists.txt', ROOT / 'package.xml', fixup, ROOT / 'requirements-ros.txt']
+    sources += [path for folder in ('msg', 'srv') for path in sorted((ROOT / folder).iterdir())]
+    # These are installed as links, so that only which files there are matters.
+    linked = [str(p) for d in ('launch', 'config', 'engines') for p in sorted((ROOT / d).iterdir())]
+    stamp = Stamp(ROS_INSTALL / '.stamp', [str(ROOT), read_venv_version(), *linked, *sources])
+    if stamp.is_current():
+        return
+    require_compiler()
+    tools = find_build_tools(runner)
+    # From nothing: a generator that was interrupted leaves files that look up to date.
+    shutil.rmtree(ROS_BUILD.parent, ignore_errors=True)
+    ROS_BUILD.mkdir(parents=True)
+    paths = {'AMENT_PREFIX_PATH': VENV, 'CMAKE_PREFIX_PATH': VENV}
+    configure = [
+        tools['cmake'],
+        *('-S', ROOT, '-B', ROS_BUILD, '-G', 'Ninja'),
+        f'-DCMAKE_MAKE_PROGRAM={tools["ninja"]}',
+        '-DCMAKE_BUILD_TYPE=Release',
+        '-DBUILD_TESTING=OFF',
+        '-DAMENT_CMAKE_SYMLINK_INSTALL=ON',
+        '-DTAM_ROS_INSTALL_PYTHON=OFF',
+        f'-DPython3_EXECUTABLE={VENV_PYTHON}',
+        f'-DCMAKE_PROJECT_INCLUDE={fixup}',
+        f'-DCMAKE_INSTALL_PREFIX={ROS_INSTALL}',
+    ]
+    what = 'message types'
+    runner.run(f'{what}: configure', configure, extra=paths)
+    runner.run(f'{what}: compile', [tools['cmake'], '--build', ROS_BUILD], extra=paths)
+    runner.run(f'{what}: install', [tools['cmake'], '--install', ROS_BUILD], extra=paths)
+    stamp.write()
+
+
+def install_project(runner: Runner) -> None:
+    """Put the checkout itself, and its `tam` command, into `.venv`."""
+    stamp = Stamp(
+        VENV / '.tam_ros' / 'project', [str(ROOT), ROOT / 'pyproject.toml', ROOT / 'setup.py']
+    )
+    if stamp.is_current():
+        return
+    runner.pip('tam_ros itself', '--no-deps', '--no-build-isolation', '--editable', ROOT)
+    stamp.write()
+
+
+def install_test_packages(runner: Runner) -> None:
+    """Install torch and what else only the tests need."""
+    stamp = Stamp(VENV / '.tam_ros' / 'test', [TORCH, ROOT / 'requirements-test.txt'])
+    if stamp.is_current():
+        return
+    remove_half_installed()
+    runner.pip(TORCH, TORCH)
+    runner.pip('test packages', '-r', ROOT / 'requirements-test.txt')
+    stamp.write()
+
+
+# --- what the machine must offer ---
+
+
+def check_platform() -> None:
+    """Refuse machines that no ROS wheels exist for."""
+    libc, version = platform.libc_ver()
+    glibc = tuple(int(part) for part in re.findall(r'\d+', version)[:2])
+    if sys.platform == 'linux' and platform.machine() == 'x86_64' and libc == 'glibc':
+        if glibc >= (2, 28):
+            return
+    raise SetupError(
+        f'ROS 2 wheels exist for x86-64 Linux with glibc 2.28 or newer; this is '
+        f'{platform.machine()} {sys.platform} {libc} {version}. Where ROS 2 is installed '
+        f'(apt, Jetson), build this package with `colcon build` instead.'
+    )
+
+
+def require_venv_module() -> None:
+    """Refuse a Python that Debian has split the venv module off."""
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError as error:
+        version = f'{sys.version_info[0]}.{sys.version_info[1]}'
+        raise SetupError(
+            f'{sys.executable} cannot make virtual environments. Install the missing part:\n'
+            f'           sudo apt-get install python{version}-venv python{version}-dev'
+        ) from error
+
+
+def require_compiler() -> None:
+    """Refuse a machine without C and C++ compiler or without Python's headers."""
+    for variable, names, package in (
+        ('CC', ('cc', 'gcc', 'clang'), 'C'),
+        ('CXX', ('c++', 'g++', 'clang++'), 'C++'),
+    ):
+        chosen = os.environ.get(variable, '').split()[:1]
+        if not any(shutil.which(name) for name in chosen or names):
+            missing = chosen[0] if chosen else names[0]
+            raise SetupError(
+                f'no {package} compiler ({missing}): the ROS messages have to be compiled. '
+                f'Install it:\n           sudo apt-get install build-essential'
+            )
+    query = 'import sysconfig; print(sysconfig.get_path("include"))'
+    found = subprocess.run([VENV_PYTHON, '-c', query], capture_output=True, text=True, env=clean())
+    if not Path(found.stdout.strip(), 'Python.h').exists():
+        version = read_venv_version()
+        raise SetupError(
+            f'the headers of Python {version} are missing (Python.h): the ROS messages have to be '
+            f'compiled. Install them:\n           sudo apt-get install python{version}-dev'
+        )
+
+
+def find_build_tools(runner: Runner) -> dict[str, str]:
+    """Return the paths of cmake and ninja; take them from wheels where the system has none."""
+    tools = {'cmake': shutil.which('cmake'), 'ninja': shutil.which('ninja')}
+    if tools['cmake']:
+        answer = subprocess.run([tools['cmake'], '--version'], capture_output=True, text=True)
+        found = re.search(r'version (\d+)\.(\d+)', answer.stdout)
+        if not found or tuple(map(int, found.groups())) < MINIMUM_CMAKE:
+            tools['cmake'] = None
+    wheels = {'cmake': 'cmake>=3.20,<4', 'ninja': 'ninja>=1.10,<2'}
+    missing = [wheels[name] for name, path in tools.items() if path is None]
+    if missing:
+        runner.pip(' and '.join(missing), *missing)
+    return {name: path or str(VENV / 'bin' / name) for name, path in tools.items()}
+
+
+# --- machinery ---
+
+
+class Stamp:
+    """A file that holds a digest of what a step was made from."""
+
+    def __init__(self, path: Path, inputs: Iterable[str | Path]) -> None:
+        """Take the digest of `inputs`: strings as they are, paths by name and content."""
+        self._path = path
+        digest = hashlib.sha256()
+        for item in inputs:
+            digest.update(str(item).encode() + b'\0')
+            if isinstance(item, Path):
+                digest.update(hashlib.sha256(item.read_bytes()).digest())
+        self._digest = digest.hexdigest()
+
+    def is_current(self) -> bool:
+        """Tell whether the step was finished with these inputs."""
+        try:
+            return self._path.read_text() == self._digest
+        except OSError:
+            return False
+
+    def write(self) -> None:
+        """Mark the step as finished; at once, so that it is never half written."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_name(self._path.name + '.draft')
+        draft.write_text(self._digest)
+        draft.replace(self._path)
+
+
+class Runner:
+    """Runs commands, their output into build/setup.log, one line each on the terminal."""
+
+    def __init__(self, lock: int) -> None:
+        """Hand `lock`, a file descriptor, to every command: it is held while any of them lives."""
+        self._lock = lock
+
+    def pip(self, what: str, *arguments: str | Path) -> None:
+        """Install packages into `.venv`."""
+        command = [VENV_PYTHON, '-m', 'pip', 'install', '--disable-pip-version-check', *arguments]
+        hint = 'Is the package index reachable?'
+        self.run(what, [*command, '--progress-bar', 'off'], hint=hint)
+
+    def run(
+        self,
+        what: str,
+        command: list[str | Path],
+        extra: dict[str, str | Path] | None = None,
+        hint: str = '',
+    ) -> None:
+        """Run one command to its end.
+
+        Raises:
+            SetupError: it failed; the text ends with the last lines it wrote.
+        """
+        begin = time.monotonic()
+        with LOG.open('ab') as log:
+            log.write(f'--- {what}\n'.encode())
+            log.flush()
+            start = log.tell()
+            with subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=clean(extra),
+                cwd=BUILD,
+                pass_fds=(self._lock,),
+            ) as process:
+                status = self._wait(process, what, begin)
+        if status:
+            text = LOG.read_bytes()[start:].decode(errors='replace')
+            tail = '\n'.join(f'    {line}' for line in text.splitlines()[-25:])
+            raise SetupError(f'{what} failed; {LOG.relative_to(ROOT)} ends with\n{tail}\n{hint}')
+        say(f'{what}: {time.monotonic() - begin:.0f} s', end='\n')
+
+    @staticmethod
+    def _wait(process: subprocess.Popen, what: str, begin: float) -> int:
+        try:
+            while True:
+                say(f'{what} ... {time.monotonic() - begin:.0f} s')
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(timeout=1.0)
+        except KeyboardInterrupt:
+            # A terminal interrupts the command, too; an interrupt sent to us alone does not.
+            with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
+                process.terminate()
+                process.wait(timeout=10.0)
+            if process.poll() is None:
+                process.kill()
+            raise
+
+
+def say(text: str, end: str = '') -> None:
+    """Show progress: on a terminal one line that is rewritten, elsewhere only finished steps."""
+    if sys.stdout.isatty():
+        print(f'\r\033[Ksetup: {text}', end=end, flush=True)
+    elif end:
+        print(f'setup: {text}', end=end, flush=True)
+
+
+@contextlib.contextmanager
+def exclusive() -> Iterator[int]:
+    """Hold the lock that keeps two set-ups of one checkout apart; yield its file descriptor."""
+    BUILD.mkdir(exist_ok=True)
+    with (BUILD / '.setup.lock').open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print('setup: another set-up of this checkout is running; waiting for it', flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        LOG.write_bytes(b'')
+        yield lock.fileno()
+
+
+def clean(extra: dict[str, str | Path] | None = None) -> dict[str, str]:
+    """Return the environment for commands: ours, without another ROS or Python."""
+    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN_VARIABLES}
+    kept['PATH'] = f'{VENV / "bin"}{os.pathsep}{kept.get("PATH", os.defpath)}'
+    kept.update({name: str(value) for name, value in (extra or {}).items()})
+    return kept
+
+
+def read_venv_version() -> str:
+    """Return the Python version of `.venv`, such as `3.11`."""
+    text = (VENV / 'pyvenv.cfg').read_text()
+    found = re.search(r'^version\s*=\s*(\d+\.\d+)', text, re.MULTILINE)
+    return found.group(1) if found else ''
+
+
+def remove_half_installed() -> None:
+    """Forget packages whose installation was interrupted, so that pip installs them again.
+
+    pip writes RECORD last; without it pip would count the package as installed and could not
+    remove it either.
+    """
+    for folder in VENV.glob('lib/python3*/site-packages/*.dist-info'):
+        if not (folder / 'RECORD').exists():
+            shutil.rmtree(folder)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
