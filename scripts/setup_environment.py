@@ -117,7 +117,8 @@ def compile_messages(runner: Runner) -> None:
     sources = [ROOT / 'CMakeLists.txt', ROOT / 'package.xml', fixup, ROOT / 'requirements-ros.txt']
     sources += [path for folder in ('msg', 'srv') for path in sorted((ROOT / folder).iterdir())]
     # These are installed as links, so that only which files there are matters.
-    linked = [str(p) for d in ('launch', 'config', 'engines') for p in sorted((ROOT / d).iterdir())]
+    folders = [ROOT / name for name in ('launch', 'config', 'engines')]
+    linked = [str(path) for folder in folders for path in sorted(folder.iterdir())]
     stamp = Stamp(ROS_INSTALL / '.stamp', [str(ROOT), read_venv_version(), *linked, *sources])
     if stamp.is_current():
         return
