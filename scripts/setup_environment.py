@@ -113,8 +113,9 @@ def install_packages(runner: Runner) -> None:
 
 def compile_messages(runner: Runner) -> None:
     """Generate and compile msg/ and srv/ with the package's own CMakeLists.txt."""
-    fixup = ROOT / 'scripts' / 'drop_missing_includes.cmake'
-    sources = [ROOT / 'CMakeLists.txt', ROOT / 'package.xml', fixup, ROOT / 'requirements-ros.txt']
+    fixups = ROOT / 'scripts' / 'wheel_fixups.cmake'
+    named = ('CMakeLists.txt', 'package.xml', 'requirements-ros.txt')
+    sources = [fixups, *(ROOT / name for name in named)]
     sources += [path for folder in ('msg', 'srv') for path in sorted((ROOT / folder).iterdir())]
     # These are installed as links, so that only which files there are matters.
     folders = [ROOT / name for name in ('launch', 'config', 'engines')]
@@ -137,7 +138,7 @@ def compile_messages(runner: Runner) -> None:
         '-DAMENT_CMAKE_SYMLINK_INSTALL=ON',
         '-DTAM_ROS_INSTALL_PYTHON=OFF',
         f'-DPython3_EXECUTABLE={VENV_PYTHON}',
-        f'-DCMAKE_PROJECT_INCLUDE={fixup}',
+        f'-DCMAKE_PROJECT_INCLUDE={fixups}',
         f'-DCMAKE_INSTALL_PREFIX={ROS_INSTALL}',
     ]
     what = 'message types'
