@@ -1,0 +1,1 @@
+"""Measures of how well masks agree with the truth."""

@@ -1,0 +1,38 @@
+"""Fixed colours of object ids: the same object has the same colour in every picture we draw."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Chosen to differ in hue and in lightness, so that neighbours stay apart for colour-blind eyes
+# (the first seven follow Okabe and Ito, "Color Universal Design", without black).
+_COLOURS = np.array(
+    [
+        (230, 159, 0),
+        (86, 180, 233),
+        (0, 158, 115),
+        (240, 228, 66),
+        (204, 121, 167),
+        (213, 94, 0),
+        (0, 114, 178),
+        (148, 216, 45),
+        (166, 97, 240),
+        (255, 128, 128),
+        (64, 224, 208),
+        (160, 120, 90),
+    ],
+    np.uint8,
+)
+
+
+def colour(object_id: int) -> tuple[int, int, int]:
+    """Return the RGB colour of an object id, 1 or more. Colours repeat after twelve ids."""
+    red, green, blue = _COLOURS[(object_id - 1) % len(_COLOURS)].tolist()
+    return red, green, blue
+
+
+def colourize(labels: np.ndarray) -> np.ndarray:
+    """Return uint8 RGB [H, W, 3] for a label image [H, W] of any integer type; 0 becomes black."""
+    colours = _COLOURS[(labels.astype(np.int32) - 1) % len(_COLOURS)]
+    colours[labels == 0] = 0
+    return colours

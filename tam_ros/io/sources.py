@@ -1,0 +1,104 @@
+"""Where recorded frames come from: one small protocol for videos, image folders and ROS bags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+BAG_SUFFIXES = ('.bag', '.mcap', '.db3')
+
+
+class SourceError(ValueError):
+    """A recording is missing, damaged or not what its name says; the message names the path."""
+
+
+class Header(NamedTuple):
+    """What a `std_msgs/Header` says about a frame."""
+
+    stamp_ns: int  # nanoseconds; of the recording's own clock, or from 0 where it has none
+    frame_id: str  # coordinate frame of the camera, empty where the recording has none
+
+    @property
+    def stamp(self) -> float:
+        """Seconds."""
+        return self.stamp_ns * 1e-9
+
+
+class Frame(NamedTuple):
+    """One frame of a recording."""
+
+    stamp: float  # seconds
+    rgb: np.ndarray  # uint8 [H, W, 3]
+    header: Header
+
+
+class FrameSource(Protocol):
+    """A recording that can be gone through, more than once, from its first frame to its last.
+
+    Attributes:
+        name: what to call it in messages.
+        count: how many frames it announces, or None where that is not known beforehand. What
+            iterating really gives may be fewer.
+        rate_hz: nominal frames a second, or None where only the stamps tell.
+    """
+
+    name: str
+    count: int | None
+    rate_hz: float | None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Give the frames in order.
+
+        Raises:
+            SourceError: the recording is damaged. The frames before the damage have been given.
+        """
+        ...
+
+
+def open_source(
+    path: str | Path, topic: str | None = None, rate_hz: float | None = None
+) -> FrameSource:
+    """Open a recording of whatever kind.
+
+    Args:
+        path: a video file, a folder of images, a ROS 1 bag (`.bag`), or a ROS 2 bag (a folder with
+            `metadata.yaml`, a single `.mcap` or `.db3`).
+        topic: image topic of a bag; not needed where there is only one.
+        rate_hz: frames a second of an image folder (default 30), or instead of a video's own.
+
+    Raises:
+        SourceError: missing, unreadable or empty; several image topics and none chosen.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SourceError(f'{path} does not exist')
+    if path.suffix.lower() in BAG_SUFFIXES or (path / 'metadata.yaml').exists():
+        from tam_ros.io.bags import BagSource
+
+        if rate_hz is not None:
+            raise SourceError(f'{path} is a bag: its stamps give the rate')
+        return BagSource(path, topic)
+    if topic is not None:
+        raise SourceError(f'{path} is no bag: it has no topic {topic!r}')
+    if path.is_dir():
+        from tam_ros.io.images import DEFAULT_RATE_HZ, ImageFolder
+
+        return ImageFolder(path, DEFAULT_RATE_HZ if rate_hz is None else rate_hz)
+    from tam_ros.io.video import VideoSource
+
+    return VideoSource(path, rate_hz)
+
+
+def paced_header(index: int, rate_hz: float) -> Header:
+    """Return the header of frame `index` of a recording without a clock: evenly spaced from 0."""
+    return Header(round(index * 1e9 / rate_hz), '')
+
+
+def check_rate(rate_hz: float) -> None:
+    """Raise SourceError unless `rate_hz` is a usable number of frames a second."""
+    if not 0 < rate_hz <= 1000:
+        raise SourceError(f'a rate of {rate_hz:g} frames a second is not usable')
