@@ -1,0 +1,78 @@
+"""The catalogue of models, ``engines/models.yaml``: what a model name stands for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class UnknownModelError(ValueError):
+    """A model name that the catalogue does not hold."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One entry of the catalogue.
+
+    Attributes:
+        name: what users call it.
+        architecture: ``efficienttam``.
+        description: one line.
+        licence: SPDX name of the licence of the weights.
+        config: numbers that differ from the architecture's defaults.
+        weights: ``{'repo': ..., 'file': ...}`` on the Hugging Face hub, or ``{'bundled': stem}``
+            for what lies in ``engines/``.
+    """
+
+    name: str
+    architecture: str
+    description: str
+    licence: str
+    config: dict[str, Any]
+    weights: dict[str, str]
+
+
+def engines_dir() -> Path:
+    """Return the folder of the catalogue and the bundled weights.
+
+    It is ``engines/`` in a source checkout and ``share/tam_ros/engines`` once installed.
+    """
+    for parent in Path(__file__).resolve().parents:
+        for candidate in (parent / 'engines', parent / 'share' / 'tam_ros' / 'engines'):
+            if (candidate / 'models.yaml').is_file():
+                return candidate
+    raise FileNotFoundError(
+        'engines/models.yaml was not found beside the package nor in share/tam_ros; '
+        'the installation is incomplete')
+
+
+def cache_dir() -> Path:
+    """Return the folder for downloads and exported graphs.
+
+    ``TAM_ROS_CACHE`` if set, else ``tam_ros`` in the XDG cache directory.
+    """
+    own = os.environ.get('TAM_ROS_CACHE')
+    if own:
+        return Path(own)
+    base = os.environ.get('XDG_CACHE_HOME')
+    return (Path(base) if base else Path.home() / '.cache') / 'tam_ros'
+
+
+@lru_cache(maxsize=1)
+def models() -> dict[str, Model]:
+    """Read the catalogue, in the order of the file."""
+    entries = yaml.safe_load((engines_dir() / 'models.yaml').read_text(encoding='utf-8'))
+    return {name: Model(name=name, **entry) for name, entry in entries.items()}
+
+
+def model(name: str) -> Model:
+    """Look a model up; the error of an unknown name lists the known ones."""
+    if name not in models():
+        raise UnknownModelError(
+            f'no model {name!r} in the catalogue; known are {", ".join(models())}')
+    return models()[name]

@@ -1,0 +1,87 @@
+"""Small layers shared by all networks."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class LayerNorm2d(nn.Module):
+    """Layer normalisation over the channels of [B, C, H, W]."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise x [B, C, H, W] at every position."""
+        mean = x.mean(1, keepdim=True)
+        centred = x - mean
+        variance = (centred * centred).mean(1, keepdim=True)
+        x = centred / torch.sqrt(variance + self.eps)
+        return x * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class MLP(nn.Module):
+    """Linear layers with an activation between them, named ``layers.N`` as in the checkpoints."""
+
+    def __init__(self, dims: tuple[int, ...], activation: type[nn.Module] = nn.ReLU) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Linear(i, o) for i, o in zip(dims[:-1], dims[1:], strict=True))
+        self.activation = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., dims[0]] to [..., dims[-1]]."""
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return self.layers[-1](x)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention.
+
+    Args:
+        q: queries [B, heads, Nq, D]; B may be 1 and is broadcast then.
+        k: keys [B, heads, Nk, D].
+        v: values [B, heads, Nk, D].
+        bias: added to the logits, broadcast to [B, heads, Nq, Nk]; -1e4 hides a key.
+
+    Returns:
+        [B, heads, Nq, D].
+    """
+    if not torch.onnx.is_in_onnx_export():
+        if q.shape[0] != k.shape[0]:
+            q = q.expand(k.shape[0], -1, -1, -1)
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    # The pattern that TensorRT fuses: the scale split over q and k, before the first product.
+    scale = 1.0 / math.sqrt(math.sqrt(q.shape[-1]))
+    logits = (q * scale) @ (k * scale).transpose(-2, -1)
+    if bias is not None:
+        logits = logits + bias
+    return logits.softmax(-1) @ v
+
+
+def sine_position(channels: int, height: int, width: int) -> Tensor:
+    """Build the sine position map of DETR as SAM 2 uses it: [channels, height, width], y then x.
+
+    Positions 1..n are scaled to 2 pi, the temperature is 10000.
+    """
+    half = channels // 2
+    y = torch.arange(1, height + 1, dtype=torch.float32) / (height + 1e-6) * (2 * math.pi)
+    x = torch.arange(1, width + 1, dtype=torch.float32) / (width + 1e-6) * (2 * math.pi)
+    index = torch.arange(half, dtype=torch.float32)
+    period = 10000.0 ** (2 * torch.div(index, 2, rounding_mode='floor') / half)
+
+    def encode(position: Tensor) -> Tensor:
+        angle = position[:, None] / period
+        return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1)
+
+    rows = encode(y)[:, None, :].expand(height, width, half)
+    columns = encode(x)[None, :, :].expand(height, width, half)
+    return torch.cat((rows, columns), dim=-1).permute(2, 0, 1).contiguous()

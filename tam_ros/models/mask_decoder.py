@@ -1,0 +1,160 @@
+"""Mask decoder: a two-way transformer between tokens and the feature map (SAM, 2304.02643)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tam_ros.models.config import EfficientTAMConfig
+from tam_ros.models.layers import MLP, LayerNorm2d, attend
+
+NUM_MASK_TOKENS = 4  # token 0 for unambiguous prompts, 1..3 for ambiguous ones
+
+
+class DecoderAttention(nn.Module):
+    """Multi-head attention whose inner width may be half of the outer one."""
+
+    def __init__(self, dim: int, heads: int, downsample: int = 1) -> None:
+        super().__init__()
+        inner = dim // downsample
+        self.heads = heads
+        self.q_proj = nn.Linear(dim, inner)
+        self.k_proj = nn.Linear(dim, inner)
+        self.v_proj = nn.Linear(dim, inner)
+        self.out_proj = nn.Linear(inner, dim)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        """[B, Nq, C], [B, Nk, C], [B, Nk, C] to [B, Nq, C]; bias broadcast to the logits."""
+        q, k, v = (self._split(project(x)) for project, x in (
+            (self.q_proj, q), (self.k_proj, k), (self.v_proj, v)))
+        attended = attend(q, k, v, bias)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class TwoWayBlock(nn.Module):
+    """Tokens among themselves, tokens to image, feed-forward, image to tokens."""
+
+    def __init__(self, dim: int, heads: int, mlp_dim: int, first: bool) -> None:
+        super().__init__()
+        self.self_attn = DecoderAttention(dim, heads)
+        self.norm1 = nn.LayerNorm(dim)
+        self.cross_attn_token_to_image = DecoderAttention(dim, heads, 2)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = MLP((dim, mlp_dim, dim))
+        self.norm3 = nn.LayerNorm(dim)
+        self.norm4 = nn.LayerNorm(dim)
+        self.cross_attn_image_to_token = DecoderAttention(dim, heads, 2)
+        self.first = first
+
+    def forward(self, tokens: Tensor, image: Tensor, token_position: Tensor,
+                image_position: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Update tokens [B, T, C] and image [B, N, C]; bias [B, 1, 1, T] hides tokens."""
+        if self.first:
+            tokens = self.self_attn(tokens, tokens, tokens, bias)
+        else:
+            q = tokens + token_position
+            tokens = tokens + self.self_attn(q, q, tokens, bias)
+        tokens = self.norm1(tokens)
+        tokens = self.norm2(tokens + self.cross_attn_token_to_image(
+            tokens + token_position, image + image_position, image))
+        tokens = self.norm3(tokens + self.mlp(tokens))
+        image = self.norm4(image + self.cross_attn_image_to_token(
+            image + image_position, tokens + token_position, tokens, bias))
+        return tokens, image
+
+
+class TwoWayTransformer(nn.Module):
+    """Two blocks and a last look of the tokens at the image."""
+
+    def __init__(self, dim: int, heads: int, mlp_dim: int, depth: int = 2) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            TwoWayBlock(dim, heads, mlp_dim, first=index == 0) for index in range(depth))
+        self.final_attn_token_to_image = DecoderAttention(dim, heads, 2)
+        self.norm_final_attn = nn.LayerNorm(dim)
+
+    def forward(self, image: Tensor, image_position: Tensor, tokens: Tensor,
+                bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the tokens [B, T, C] and the image [B, N, C]."""
+        position = tokens
+        for layer in self.layers:
+            tokens, image = layer(tokens, image, position, image_position, bias)
+        attended = self.final_attn_token_to_image(
+            tokens + position, image + image_position, image)
+        return self.norm_final_attn(tokens + attended), image
+
+
+class DecodedMasks(NamedTuple):
+    """All candidates of the decoder.
+
+    Attributes:
+        masks: logits [B, 4, R/4, R/4].
+        ious: predicted IoU of each [B, 4], 0..1.
+        tokens: mask tokens [B, 4, C], from which object pointers are made.
+        score: logit of the object being in the picture [B, 1].
+    """
+
+    masks: Tensor
+    ious: Tensor
+    tokens: Tensor
+    score: Tensor
+
+
+class MaskDecoder(nn.Module):
+    """Predicts candidate masks, their IoU, and whether the object is there at all."""
+
+    def __init__(self, config: EfficientTAMConfig) -> None:
+        super().__init__()
+        dim = config.dim
+        self.grid = config.grid
+        self.transformer = TwoWayTransformer(dim, config.decoder_heads, config.decoder_mlp_dim)
+        self.iou_token = nn.Embedding(1, dim)
+        self.mask_tokens = nn.Embedding(NUM_MASK_TOKENS, dim)
+        self.obj_score_token = nn.Embedding(1, dim)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(dim, dim // 4, kernel_size=2, stride=2), LayerNorm2d(dim // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2), nn.GELU())
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            MLP((dim, dim, dim, dim // 8)) for _ in range(NUM_MASK_TOKENS))
+        self.iou_prediction_head = MLP((dim, dim, dim, NUM_MASK_TOKENS))
+        self.pred_obj_score_head = MLP((dim, dim, dim, 1))
+
+    def forward(self, features: Tensor, image_position: Tensor, prompt: Tensor, dense: Tensor,
+                hidden: Tensor | None = None) -> DecodedMasks:
+        """Decode.
+
+        Args:
+            features: [B or 1, C, G, G].
+            image_position: [C, G, G].
+            prompt: tokens of the prompt encoder [B, P, C].
+            dense: map of the prompt encoder [B, C, G, G].
+            hidden: [B, P], added to the attention logits of the prompt tokens: -1e4 hides one.
+        """
+        own = torch.cat((self.obj_score_token.weight, self.iou_token.weight,
+                         self.mask_tokens.weight))
+        # A sum instead of expand(): no shape arithmetic in the exported graph.
+        own = own[None] + prompt.new_zeros(1) * prompt[:, :1]
+        tokens = torch.cat((own, prompt), dim=1)
+        bias = None
+        if hidden is not None:
+            none = hidden.new_zeros(1) * hidden[:, :1]
+            bias = torch.cat((none + hidden.new_zeros(own.shape[1]), hidden), dim=1)[:, None, None]
+        image = (features + dense).flatten(2).transpose(1, 2)
+        position = image_position.flatten(1).transpose(0, 1)[None]
+        tokens, image = self.transformer(image, position, tokens, bias)
+
+        mask_tokens = tokens[:, 2:2 + NUM_MASK_TOKENS]
+        upscaled = self.output_upscaling(image.transpose(1, 2).unflatten(
+            2, (self.grid, self.grid)))
+        kernels = torch.stack([mlp(mask_tokens[:, index]) for index, mlp in enumerate(
+            self.output_hypernetworks_mlps)], dim=1)
+        masks = (kernels @ upscaled.flatten(2)).unflatten(2, (4 * self.grid, 4 * self.grid))
+        return DecodedMasks(
+            masks=masks, ious=self.iou_prediction_head(tokens[:, 1]).sigmoid(),
+            tokens=mask_tokens, score=self.pred_obj_score_head(tokens[:, 0]))

@@ -1,0 +1,178 @@
+"""Memory attention: the current features look at the memory bank.
+
+Four layers of self-attention, cross-attention to the memories and object pointers, and a
+feed-forward network (SAM 2, arXiv 2408.00714), with EfficientTAM's pooled cross-attention
+(arXiv 2411.18933, section 3.3) as an option.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tam_ros.models.config import EfficientTAMConfig
+from tam_ros.models.layers import attend
+from tam_ros.models.rope import rope_tables, rotate
+
+# A pooled key stands for the 2x2 keys of its window; ln 4 on its logit gives it their weight.
+POOL_OFFSET = 2.0 * math.log(2.0)
+
+
+class MemoryTokens(NamedTuple):
+    """What the features attend to.
+
+    Attributes:
+        spatial_keys: memories with their positions added [B, S, N, M].
+        spatial_values: memories [B, S, N, M].
+        spatial_bias: added to the logits of a slot [B, S]: 0, or -1e4 for an empty one.
+        pointer_keys: object pointer tokens with their positions, if any [B, T, M].
+        pointer_values: object pointer tokens [B, T, M].
+        pointer_bias: the same for each pointer token [B, T].
+    """
+
+    spatial_keys: Tensor
+    spatial_values: Tensor
+    spatial_bias: Tensor
+    pointer_keys: Tensor
+    pointer_values: Tensor
+    pointer_bias: Tensor
+
+
+class Projections(nn.Module):
+    """The four linear maps of a one-headed attention, named as in the checkpoints."""
+
+    def __init__(self, dim: int, key_dim: int) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(dim, dim)
+        self.k_proj = nn.Linear(key_dim, dim)
+        self.v_proj = nn.Linear(key_dim, dim)
+        self.out_proj = nn.Linear(dim, dim)
+
+
+class RotarySelfAttention(Projections):
+    """Self-attention over the feature map with rotary positions."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, dim)
+
+    def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        """[B, N, C] to [B, N, C]; tables [N, C / 2]."""
+        q = rotate(self.q_proj(x), cosine, sine)[:, None]
+        k = rotate(self.k_proj(x), cosine, sine)[:, None]
+        return self.out_proj(attend(q, k, self.v_proj(x)[:, None])[:, 0])
+
+
+class MemoryCrossAttention(Projections):
+    """Attention from the feature map to spatial memories and object pointers.
+
+    Spatial keys are rotated by their position in their own frame; pointers have no position.
+    """
+
+    def __init__(self, dim: int, memory_dim: int, grid: int, key_offset: bool) -> None:
+        super().__init__(dim, memory_dim)
+        self.grid = grid
+        self.key_offset = key_offset
+
+    def forward(self, x: Tensor, memory: MemoryTokens, cosine: Tensor, sine: Tensor,
+                pooled: bool) -> Tensor:
+        """Attend from x [B, N, C] (B may be 1) to the memory; returns [B, N, C].
+
+        Args:
+            x: the queries, normalised.
+            memory: keys, values and biases, see ``MemoryTokens``.
+            cosine: rotation table [N, C / 2] of queries and of each memory frame.
+            sine: the other one.
+            pooled: average the rotated keys and the values over 2x2 windows.
+        """
+        q = rotate(self.q_proj(x), cosine, sine)
+        k = rotate(self.k_proj(memory.spatial_keys), cosine, sine)
+        v = self.v_proj(memory.spatial_values)
+        slots, tokens, channels = k.shape[1:]
+        bias = memory.spatial_bias  # [B, S]
+        if pooled:
+            k, v = self._pool(k), self._pool(v)
+            tokens //= 4
+            if self.key_offset:
+                # Not ln 4 on the logit but on every component of the key: what the official
+                # `_2` models were trained with.
+                k = k + POOL_OFFSET
+            else:
+                bias = bias + POOL_OFFSET
+        bias = (bias[:, :, None] + bias.new_zeros(tokens)).reshape(-1, slots * tokens)
+        k = torch.cat((k.reshape(-1, slots * tokens, channels),
+                       self.k_proj(memory.pointer_keys)), dim=1)
+        v = torch.cat((v.reshape(-1, slots * tokens, channels),
+                       self.v_proj(memory.pointer_values)), dim=1)
+        bias = torch.cat((bias, memory.pointer_bias), dim=1)[:, None, None]
+        return self.out_proj(attend(q[:, None], k[:, None], v[:, None], bias)[:, 0])
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """Average [B, S, N, C] over 2x2 windows: [B, S, N / 4, C]."""
+        slots, tokens, channels = x.shape[1:]
+        half = self.grid // 2
+        x = x.reshape(-1, half, 2, half, 2, channels).mean((2, 4))
+        return x.reshape(-1, slots, tokens // 4, channels)
+
+
+class MemoryAttentionLayer(nn.Module):
+    """One pre-norm layer."""
+
+    def __init__(self, config: EfficientTAMConfig) -> None:
+        super().__init__()
+        dim = config.dim
+        self.self_attn = RotarySelfAttention(dim)
+        self.cross_attn_image = MemoryCrossAttention(
+            dim, config.memory_dim, config.grid, config.cross_attention == 'pooled_key_offset')
+        self.linear1 = nn.Linear(dim, config.memory_mlp_dim)
+        self.linear2 = nn.Linear(config.memory_mlp_dim, dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.norm3 = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, memory: MemoryTokens, cosine: Tensor, sine: Tensor,
+                pooled: bool) -> Tensor:
+        """[B or 1, N, C] to [B, N, C]."""
+        x = x + self.self_attn(self.norm1(x), cosine, sine)
+        x = x + self.cross_attn_image(self.norm2(x), memory, cosine, sine, pooled)
+        return x + self.linear2(functional.relu(self.linear1(self.norm3(x))))
+
+
+class MemoryAttention(nn.Module):
+    """All layers, and the rotation tables they share."""
+
+    cosine: Tensor
+    sine: Tensor
+
+    def __init__(self, config: EfficientTAMConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            MemoryAttentionLayer(config) for _ in range(config.memory_layers))
+        self.norm = nn.LayerNorm(config.dim)
+        cosine, sine = rope_tables(config.dim, config.grid)
+        self.register_buffer('cosine', cosine, persistent=False)
+        self.register_buffer('sine', sine, persistent=False)
+
+    def forward(self, features: Tensor, position: Tensor, memory: MemoryTokens,
+                pooled: bool = False) -> Tensor:
+        """Condition the features on the memory.
+
+        A batch of one feature map serves all objects: what comes before the first
+        cross-attention is then computed once.
+
+        Args:
+            features: [B or 1, N, C].
+            position: sine position map [N, C].
+            memory: of B objects.
+            pooled: use the pooled cross-attention.
+
+        Returns:
+            [B, N, C].
+        """
+        x = features + 0.1 * position
+        for layer in self.layers:
+            x = layer(x, memory, self.cosine, self.sine, pooled)
+        return self.norm(x)
