@@ -1,0 +1,218 @@
+"""Writes what was tracked into a ROS 2 bag (MCAP) that `ros2 bag` and Foxglove open, without ROS.
+
+The bag carries every message definition, ours included, and each topic's stamps are those of the
+images: replaying it and reading it again give the same frames.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from tam_ros.io.sources import Header
+
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+OBJECTS = 'tam_ros/msg/TrackedObjectArray'
+
+_STATES = {'visible': 1, 'occluded': 2, 'lost': 3}
+
+
+class BagWriteError(OSError):
+    """A bag cannot be written; the message says where and why."""
+
+
+class BagWriter:
+    """A new bag. Use as a context manager: it is complete however the block is left.
+
+    A path that ends in `.mcap` becomes that one file; any other path becomes a folder with
+    `metadata.yaml`, as `ros2 bag record` makes it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Create the bag.
+
+        Raises:
+            BagWriteError: the path exists, or cannot be written.
+        """
+        self._path = Path(path)
+        if self._path.exists():
+            raise BagWriteError(f'{self._path} exists; choose another name or remove it')
+        single = self._path.suffix == '.mcap'
+        # rosbags writes a folder; a single file is taken out of it at the end.
+        self._folder = self._path.with_name(self._path.name + '.part') if single else self._path
+        if single and self._folder.exists():
+            shutil.rmtree(self._folder)  # what a killed run has left
+        self._types = message_types()
+        self._writer = Writer(
+            self._folder, version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP
+        )
+        self._connections: dict[str, Connection] = {}
+        try:
+            self._writer.open()
+        except (OSError, WriterError) as error:
+            raise BagWriteError(f'{self._path} cannot be written: {error}') from error
+
+    def write_image(self, topic: str, header: Header, rgb: np.ndarray) -> None:
+        """Append a picture, uint8 RGB [H, W, 3], as `sensor_msgs/Image`."""
+        self._write(topic, header, self._image(header, 'rgb8', np.ascontiguousarray(rgb)))
+
+    def write_labels(self, topic: str, header: Header, labels: np.ndarray) -> None:
+        """Append a label image [H, W], 0 background: mono8, or 16UC1 where an id is above 255."""
+        wide = labels.max(initial=0) > 255
+        pixels = np.ascontiguousarray(labels, np.uint16 if wide else np.uint8)
+        self._write(topic, header, self._image(header, '16UC1' if wide else 'mono8', pixels))
+
+    def write_labels_png(self, topic: str, header: Header, labels: np.ndarray) -> None:
+        """Append a label image [H, W] losslessly compressed, as `sensor_msgs/CompressedImage`."""
+        wide = labels.max(initial=0) > 255
+        _, png = cv2.imencode('.png', labels.astype(np.uint16 if wide else np.uint8))
+        types = self._types.types
+        encoding = '16UC1' if wide else 'mono8'
+        message = types[COMPRESSED_IMAGE](
+            self._header(header), f'{encoding}; png compressed {encoding}', png.reshape(-1)
+        )
+        self._write(topic, header, message)
+
+    def write_objects(
+        self, topic: str, header: Header, size: tuple[int, int], objects: Iterable[Any]
+    ) -> None:
+        """Append the followed objects of one image as `tam_ros/TrackedObjectArray`.
+
+        Args:
+            topic: where.
+            header: the image's.
+            size: (height, width) of the image.
+            objects: `tam_ros.tracking.TrackedObject`s.
+        """
+        height, width = size
+        tracked = [self._object(item) for item in objects]
+        message = self._types.types[OBJECTS](self._header(header), height, width, tracked)
+        self._write(topic, header, message)
+
+    def write_serialized(self, topic: str, message_type: str, stamp_ns: int, data: bytes) -> None:
+        """Append a message that is in CDR form already, as a raw subscription receives it.
+
+        Args:
+            topic: where.
+            message_type: such as `sensor_msgs/msg/Image`.
+            stamp_ns: the message's place in time, nanoseconds.
+            data: the message, encapsulation header included.
+        """
+        connection = self._connections.get(topic)
+        if connection is None:
+            connection = self._writer.add_connection(topic, message_type, typestore=self._types)
+            self._connections[topic] = connection
+        try:
+            self._writer.write(connection, stamp_ns, data)
+        except OSError as error:
+            raise BagWriteError(f'{self._path} cannot be written further: {error}') from error
+
+    def close(self) -> None:
+        """Finish the bag. Calling it again does nothing."""
+        if self._writer.storage is None:
+            return
+        try:
+            self._writer.close()
+            if self._folder != self._path:
+                (recording,) = self._folder.glob('*.mcap')
+                recording.replace(self._path)
+                shutil.rmtree(self._folder)
+        except OSError as error:
+            raise BagWriteError(f'{self._path} cannot be finished: {error}') from error
+
+    def __enter__(self) -> BagWriter:
+        """Return the writer."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish the bag, whatever happened."""
+        self.close()
+
+    def _write(self, topic: str, header: Header, message: Any) -> None:
+        data = self._types.serialize_cdr(message, message.__msgtype__)
+        self.write_serialized(topic, message.__msgtype__, header.stamp_ns, data)
+
+    def _header(self, header: Header) -> Any:
+        types = self._types.types
+        seconds, nanoseconds = divmod(header.stamp_ns, 1_000_000_000)
+        time = types['builtin_interfaces/msg/Time'](seconds, nanoseconds)
+        return types['std_msgs/msg/Header'](time, header.frame_id)
+
+    def _image(self, header: Header, encoding: str, pixels: np.ndarray) -> Any:
+        height, width = pixels.shape[:2]
+        return self._types.types[IMAGE](
+            self._header(header),
+            height,
+            width,
+            encoding,
+            0,
+            pixels.strides[0],
+            pixels.reshape(-1).view(np.uint8),
+        )
+
+    def _object(self, item: Any) -> Any:
+        types = self._types.types
+        x0, y0, x1, y1 = item.box or (0, 0, 0, 0)
+        x, y = item.centroid or (np.nan, np.nan)
+        return types['tam_ros/msg/TrackedObject'](
+            id=item.id,
+            label='',
+            state=_STATES[str(getattr(item.state, 'value', item.state))],
+            score=item.score,
+            box=types['sensor_msgs/msg/RegionOfInterest'](x0, y0, y1 - y0, x1 - x0, False),
+            centroid=types['geometry_msgs/msg/Point'](x, y, 0.0),
+            area=item.area,
+            age_frames=item.age_frames,
+            age_seconds=item.age_seconds,
+            mask_png=np.zeros(0, np.uint8),
+        )
+
+
+def message_types() -> Typestore:
+    """Return the message types of ROS 2 Jazzy and ours, read from the `.msg` files.
+
+    Raises:
+        FileNotFoundError: the definitions are not there: the installation is incomplete.
+    """
+    store = get_typestore(Stores.ROS2_JAZZY)
+    definitions = {}
+    for file in sorted(_definitions_folder().glob('*.msg')):
+        definitions.update(
+            get_types_from_msg(file.read_text(encoding='utf-8'), f'tam_ros/msg/{file.stem}')
+        )
+    store.register(definitions)
+    return store
+
+
+def _definitions_folder() -> Path:
+    """Return the folder of the `.msg` files: of a checkout, or of an installed ROS package."""
+    prefixes = filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep))
+    candidates = [Path(__file__).resolve().parents[2] / 'msg']
+    candidates += [Path(prefix) / 'share' / 'tam_ros' / 'msg' for prefix in prefixes]
+    candidates += [
+        parent / 'share' / 'tam_ros' / 'msg' for parent in Path(__file__).resolve().parents
+    ]
+    for folder in candidates:
+        if (folder / 'TrackedObjectArray.msg').is_file():
+            return folder
+    raise FileNotFoundError(
+        'the message definitions of tam_ros are neither beside the package nor in share/tam_ros; '
+        'build the package with `make setup` or `colcon build`'
+    )

@@ -1,0 +1,83 @@
+"""Pictures drawn over frames, and sheets of them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tam_ros.io.contact_sheet import Tile, contact_sheet
+from tam_ros.io.overlay import draw_overlay, outline
+from tam_ros.io.palette import colour, colourize
+
+
+def labels(shape: tuple[int, int] = (240, 320)) -> np.ndarray:
+    image = np.zeros(shape, np.uint16)
+    image[60:120, 40:140] = 1
+    image[150:200, 200:300] = 700
+    return image
+
+
+def test_masks_take_their_colour_and_nothing_else_changes():
+    rgb = np.full((240, 320, 3), 100, np.uint8)
+    drawn = draw_overlay(rgb, labels())
+    assert (rgb == 100).all(), 'the picture given must stay as it is'
+    for object_id, centre in ((1, (90, 90)), (700, (175, 250))):
+        mixed = 0.55 * 100 + 0.45 * np.array(colour(object_id))
+        assert np.abs(drawn[centre] - mixed).max() <= 1
+    far = np.ones((240, 320), bool)
+    far[55:125, 35:145] = far[145:205, 195:305] = False
+    assert (drawn[far] == 100).all()
+
+
+def test_tags_are_drawn_for_seen_and_unseen_objects():
+    rgb = np.zeros((240, 320, 3), np.uint8)
+    plain = draw_overlay(rgb, labels())
+    seen = SimpleNamespace(id=1, state='visible', score=0.9)
+    lost = SimpleNamespace(id=2, state='lost', score=0.0)
+    tagged = draw_overlay(rgb, labels(), [seen, lost])
+    changed = (tagged != plain).any(axis=2)
+    assert changed[40:62, 40:].any()  # above the mask
+    assert changed[:50, :100].any()  # in the corner
+    assert (tagged == np.array(colour(2))).all(axis=2).any()
+
+
+@pytest.mark.parametrize('shape', [(40, 30), (240, 320), (2160, 3840)])
+def test_any_size(shape):
+    image = np.ones(shape, np.uint8)
+    item = SimpleNamespace(id=1, state='visible', score=1.0)
+    assert draw_overlay(np.zeros((*shape, 3), np.uint8), image, [item]).shape == (*shape, 3)
+
+
+def test_sizes_must_agree():
+    with pytest.raises(ValueError, match='do not fit'):
+        draw_overlay(np.zeros((20, 30, 3), np.uint8), np.zeros((30, 20), np.uint8))
+
+
+def test_outline_touches_only_the_border():
+    rgb = np.zeros((240, 320, 3), np.uint8)
+    outline(rgb, labels(), 1, (255, 255, 255))
+    white = (rgb == 255).all(axis=2)
+    assert white[60, 40:140].all() and white[60:120, 139].all()
+    assert not white[61:119, 41:139].any() and not white[140:].any()
+
+
+def test_neighbouring_ids_differ_in_colour():
+    colours = {colour(object_id) for object_id in range(1, 13)}
+    assert len(colours) == 12
+    assert colour(13) == colour(1)
+    image = colourize(np.array([[0, 1, 65535]], np.uint16))
+    assert image[0].tolist() == [[0, 0, 0], list(colour(1)), list(colour(65535))]
+
+
+def test_sheet_holds_every_tile():
+    tiles = [Tile(np.full((90, 160, 3), 40 * k, np.uint8), f'frame {k}') for k in range(1, 6)]
+    sheet = contact_sheet(tiles, 'a title', ['a note'], columns=3, tile_width=160)
+    assert sheet.shape[1] == 12 + 3 * 172
+    for k in range(1, 6):
+        assert (sheet == 40 * k).all(axis=2).sum() >= 90 * 160
+    assert (sheet[:40] < 100).any()  # the title
+
+
+def test_sheet_of_nothing():
+    with pytest.raises(ValueError, match='at least one'):
+        contact_sheet([], 'title')
