@@ -1,0 +1,1 @@
+"""The ROS 2 node. Needs rclpy and this package's messages; knows neither torch nor TensorRT."""

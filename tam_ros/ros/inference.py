@@ -1,0 +1,97 @@
+"""The one thread that owns the tracker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any, Generic, TypeVar
+
+from tam_ros.ros.mailbox import ClosedError, Mailbox
+from tam_ros.ros.session import Session
+
+T = TypeVar('T')
+
+
+class BusyError(RuntimeError):
+    """The inference thread did not come round to a request, which was taken back."""
+
+
+class InferenceThread(Generic[T]):
+    """Opens, uses and frees a tracker in a single thread.
+
+    Device memory belongs to the thread that made it, and a tracker takes one call at a time; so
+    every access goes through here. Items are worked on newest first, the ones between are dropped.
+    """
+
+    def __init__(
+        self, open_session: Callable[[], Session], work: Callable[[Session, T], None]
+    ) -> None:
+        """Start the thread and wait until the session is open.
+
+        Args:
+            open_session: makes the session; called in the thread.
+            work: does what an item asks for; called in the thread; must not raise.
+
+        Raises:
+            Exception: whatever `open_session` raised.
+        """
+        self._mailbox: Mailbox[T] = Mailbox()
+        self._open_session = open_session
+        self._work = work
+        opened: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, args=(opened,), name='inference')
+        self._thread.start()
+        try:
+            opened.result()
+        except BaseException:
+            # Interrupted while it loads, too: the thread must not outlive this.
+            self.stop()
+            raise
+
+    @property
+    def dropped(self) -> int:
+        """How many items were replaced by a newer one before they were worked on."""
+        return self._mailbox.dropped
+
+    def submit(self, item: T) -> None:
+        """Leave the newest item; never waits."""
+        self._mailbox.put(item)
+
+    def ask(self, question: Callable[[Session], Any], timeout_s: float = 10.0) -> Any:
+        """Call `question` between two items; return its result, or raise what it raised.
+
+        Raises:
+            BusyError: it was not called within `timeout_s` seconds, or the thread ended; nothing
+                was changed.
+        """
+        try:
+            future = self._mailbox.call(lambda: question(self._session))
+            try:
+                return future.result(timeout_s)
+            except FutureTimeoutError:
+                if future.cancel():
+                    raise BusyError(f'the tracker was busy for over {timeout_s:g} s') from None
+                return future.result()  # has begun: the answer must not be lost
+        except (CancelledError, ClosedError):
+            raise BusyError('the node is shutting down') from None
+
+    def stop(self) -> None:
+        """Finish the item being worked on and free the tracker."""
+        self._mailbox.close()
+        self._thread.join()
+
+    def _run(self, opened: Future[None]) -> None:
+        try:
+            self._session = self._open_session()
+        except BaseException as error:
+            opened.set_exception(error)
+            return
+        opened.set_result(None)
+        try:
+            while (item := self._mailbox.take()) is not None:
+                self._work(self._session, item)
+        finally:
+            # The last reference: the tracker is freed in the thread that made it.
+            del self._session

@@ -1,0 +1,88 @@
+"""Between the threads that receive and the one that infers."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+T = TypeVar('T')
+
+
+class ClosedError(Exception):
+    """The mailbox takes nothing any more."""
+
+
+class Mailbox(Generic[T]):
+    """Room for the newest item, and a queue of calls that go before it.
+
+    A tracker that is slower than its camera must see the newest image, not the oldest of a queue.
+    An item that is replaced before it was taken counts as dropped. Calls are never dropped.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._item: T | None = None
+        self._calls: deque[tuple[Callable[[], Any], Future]] = deque()
+        self._dropped = 0
+        self._closed = False
+
+    @property
+    def dropped(self) -> int:
+        """How many items were replaced before they were taken."""
+        with self._changed:
+            return self._dropped
+
+    def put(self, item: T) -> None:
+        """Leave the newest item; one that still lies there is dropped."""
+        with self._changed:
+            if self._closed:
+                return
+            self._dropped += self._item is not None
+            self._item = item
+            self._changed.notify()
+
+    def call(self, function: Callable[[], Any]) -> Future:
+        """Have `function` called by the taking thread before it takes the next item.
+
+        Raises:
+            ClosedError: nobody will take it any more.
+        """
+        future: Future = Future()
+        with self._changed:
+            if self._closed:
+                raise ClosedError
+            self._calls.append((function, future))
+            self._changed.notify()
+        return future
+
+    def take(self) -> T | None:
+        """Run the calls that wait, then wait for an item and return it; None: closed."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._closed or self._calls or self._item is not None
+                )
+                if self._closed:
+                    return None
+                if not self._calls:
+                    item, self._item = self._item, None
+                    return item
+                function, future = self._calls.popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function())
+                except Exception as error:  # belongs to whoever asked
+                    future.set_exception(error)
+
+    def close(self) -> None:
+        """Wake the taking thread for the last time; calls that still wait are cancelled."""
+        with self._changed:
+            self._closed = True
+            self._item = None
+            calls, self._calls = self._calls, deque()
+            self._changed.notify_all()
+        for _, future in calls:
+            future.cancel()

@@ -1,0 +1,326 @@
+"""The tracking node: an image topic and prompts in, label images and tracked objects out."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+    ParameterUninitializedException,
+)
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+
+from tam_ros.io.encodings import ImageFormatError
+from tam_ros.io.overlay import draw_overlay
+from tam_ros.msg import Prompt, TrackedObjectArray
+from tam_ros.ros.conversions import array_to_image, image_to_rgb, stamp_ns
+from tam_ros.ros.diagnostics import tracking_status
+from tam_ros.ros.inference import BusyError, InferenceThread
+from tam_ros.ros.messages import labels_message, objects_message
+from tam_ros.ros.parameters import check_changes, declare
+from tam_ros.ros.prompts import read_prompt
+from tam_ros.ros.session import Answer, Limits, Session, StaleFrameError
+from tam_ros.ros.statistics import Statistics
+from tam_ros.srv import AddPrompt, RemoveObject, Reset
+from tam_ros.tracking import FrameError, PromptError, Tracker
+
+ImageMessage = Image | CompressedImage
+OpenTracker = Callable[[str, str | None, str], Tracker]
+
+DIAGNOSTICS_PERIOD_S = 1.0
+# Clicks are rare and none may be lost; results go to both kinds of subscribers.
+PROMPT_QOS = QoSProfile(depth=20)
+RESULT_QOS = QoSProfile(depth=5)
+
+
+class TrackNode(LifecycleNode):
+    """Managed node around one tracker.
+
+    configure opens the model, activate subscribes to the images, deactivate stops listening and
+    keeps the objects, cleanup frees the model. Images go through a mailbox to the inference
+    thread, which publishes; prompts and services are answered from there between two images.
+    """
+
+    def __init__(self, open_tracker: OpenTracker = Tracker.open) -> None:
+        """Declare parameters, publishers and services.
+
+        Args:
+            open_tracker: called with model, weights (None: the catalogue's) and runtime.
+        """
+        super().__init__('track_node')
+        declare(self)
+        self.add_on_set_parameters_callback(
+            lambda changes: check_changes(changes, configured=self._inference is not None)
+        )
+        self._open_tracker = open_tracker
+        self._inference: InferenceThread[ImageMessage] | None = None
+        self._images: Subscription | None = None
+        self._received_ns: int | None = None
+        self._statistics = Statistics()
+        self._device: dict[str, str] = {}
+        self._objects: Sequence[Any] = ()
+
+        self._objects_pub = self.create_lifecycle_publisher(
+            TrackedObjectArray, '~/objects', RESULT_QOS
+        )
+        self._labels_pub = self.create_lifecycle_publisher(Image, '~/labels', RESULT_QOS)
+        self._overlay_pub = self.create_lifecycle_publisher(Image, '~/overlay', RESULT_QOS)
+        self._diagnostics_pub = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+
+        # Requests wait for the inference thread; images must not wait for requests.
+        self._image_group = MutuallyExclusiveCallbackGroup()
+        group = MutuallyExclusiveCallbackGroup()
+        self.create_subscription(
+            Prompt, '~/prompt', self._on_prompt, PROMPT_QOS, callback_group=group
+        )
+        self.create_service(
+            AddPrompt, '~/add_prompt', self._on_add_prompt, callback_group=group
+        )
+        self.create_service(
+            RemoveObject, '~/remove_object', self._on_remove_object, callback_group=group
+        )
+        self.create_service(Reset, '~/reset', self._on_reset, callback_group=group)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
+
+    # --- lifecycle ---
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the model; FAILURE, and a sentence in the log, where that cannot be done."""
+        model, weights, runtime = (self._value(name) for name in ('model', 'weights', 'runtime'))
+        self.get_logger().info(f'opening {model} with {runtime}')
+        try:
+            self._inference = InferenceThread(
+                lambda: Session(
+                    self._open_tracker(model, weights or None, runtime), self._limits, self._refuse
+                ),
+                self._track,
+            )
+        except Exception as error:
+            self.get_logger().debug(traceback.format_exc())
+            self.get_logger().error(f'cannot open {model}: {error}')
+            return TransitionCallbackReturn.FAILURE
+        self._device = self._inference.ask(
+            lambda session: {
+                name: getattr(session.tracker, name) for name in ('model', 'runtime', 'weights')
+            }
+        )
+        self.get_logger().info(f'opened {", ".join(self._device.values())}')
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen to the images."""
+        compressed = self._value('image_transport') == 'compressed'
+        reliable = self._value('qos_reliability') == 'reliable'
+        # The middleware keeps one image, the mailbox another: nothing old is ever tracked.
+        qos = QoSProfile(
+            depth=1,
+            history=HistoryPolicy.KEEP_LAST,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        )
+        self._images = self.create_subscription(
+            CompressedImage if compressed else Image,
+            'image',
+            self._on_image,
+            qos,
+            callback_group=self._image_group,
+        )
+        self.get_logger().info(f'waiting for images on {self._images.topic_name}')
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop listening; objects are kept."""
+        self._stop_listening()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model."""
+        self.release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model. Not called on SIGINT, hence `release` in main()."""
+        self.release()
+        return super().on_shutdown(state)
+
+    def release(self) -> None:
+        """Stop the inference thread and free the model; may be called twice."""
+        self._stop_listening()
+        if self._inference is not None:
+            self._inference.stop()
+            self._inference = None
+            self._objects = ()
+
+    def _stop_listening(self) -> None:
+        if self._images is not None:
+            self.destroy_subscription(self._images)
+            self._images = None
+
+    # --- images ---
+
+    def _on_image(self, message: ImageMessage) -> None:
+        self._received_ns = stamp_ns(message.header)
+        if self._inference is not None:
+            self._inference.submit(message)
+
+    def _track(self, session: Session, message: ImageMessage) -> None:
+        """Track one image and publish its results; runs in the inference thread."""
+        try:
+            with self._statistics.stage('decode'):
+                image = image_to_rgb(message)
+            with self._statistics.stage('track'):
+                frame = session.step(image, stamp_ns(message.header))
+            with self._statistics.stage('publish'):
+                self._publish(session, frame, message, image)
+        except StaleFrameError as error:
+            self._statistics.count('stale_images', str(error))
+            self.get_logger().warning(f'image dropped: {error}', throttle_duration_sec=5.0)
+        except (ImageFormatError, FrameError) as error:
+            self._statistics.count('refused_images', str(error))
+            self.get_logger().warning(f'image refused: {error}', throttle_duration_sec=5.0)
+        except Exception as error:
+            if not self.context.ok():
+                return  # interrupted while it published
+            self._statistics.failed(f'{type(error).__name__}: {error}')
+            self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
+        else:
+            self._objects = tuple(frame.objects)
+            age_ns = self.get_clock().now().nanoseconds - stamp_ns(message.header)
+            self._statistics.tracked(age_ns / 1e9)
+
+    def _publish(
+        self, session: Session, frame: Any, message: ImageMessage, image: NDArray[np.uint8]
+    ) -> None:
+        if not self.context.ok():
+            return
+        header = message.header
+        with_masks = self._value('publish_masks')
+        self._objects_pub.publish(objects_message(frame, header, session.names, with_masks))
+        self._labels_pub.publish(labels_message(frame.labels, header))
+        if self._overlay_pub.get_subscription_count():
+            drawn = draw_overlay(image, frame.labels, frame.objects)
+            self._overlay_pub.publish(array_to_image(drawn, 'rgb8', header))
+
+    # --- requests ---
+
+    def _on_prompt(self, message: Prompt) -> None:
+        answer = self._ask(lambda session: self._add(session, message))
+        if not answer.accepted:
+            self._refuse(f'prompt for object {message.object_id} refused: {answer.reason}')
+
+    def _on_add_prompt(
+        self, request: AddPrompt.Request, response: AddPrompt.Response
+    ) -> AddPrompt.Response:
+        answer = self._ask(lambda session: self._add(session, request.prompt))
+        response.accepted, response.object_id, response.reason = answer
+        return self._answered(response)
+
+    def _on_remove_object(
+        self, request: RemoveObject.Request, response: RemoveObject.Response
+    ) -> RemoveObject.Response:
+        answer = self._ask(lambda session: session.remove(request.object_id))
+        response.accepted, response.reason = answer.accepted, answer.reason
+        return self._answered(response)
+
+    def _on_reset(self, request: Reset.Request, response: Reset.Response) -> Reset.Response:
+        answer = self._ask(lambda session: session.reset())
+        response.accepted, response.reason = answer.accepted, answer.reason
+        return self._answered(response)
+
+    def _add(self, session: Session, message: Prompt) -> Answer:
+        try:
+            request = read_prompt(message)
+        except PromptError as error:
+            return Answer(False, message.object_id, str(error))
+        return session.ask(request, self._received_ns)
+
+    def _ask(self, question: Callable[[Session], Answer]) -> Answer:
+        if self._inference is None:
+            return Answer(False, 0, 'the node is not configured yet: activate it first')
+        try:
+            return self._inference.ask(question)
+        except BusyError as error:
+            return Answer(False, 0, str(error))
+
+    def _answered(self, response: Any) -> Any:
+        if not response.accepted:
+            self._statistics.count('refused_requests', response.reason)
+        return response
+
+    def _refuse(self, text: str) -> None:
+        """Say in the log and in diagnostics what nobody waits for the answer of."""
+        self._statistics.count('refused_requests', text)
+        self.get_logger().warning(text, throttle_duration_sec=1.0)
+
+    # --- the rest ---
+
+    def _publish_diagnostics(self) -> None:
+        if not self.context.ok():
+            return
+        status = tracking_status(
+            self.get_fully_qualified_name(),
+            self._device,
+            self._statistics.summary(),
+            self._inference.dropped if self._inference is not None else 0,
+            self._objects,
+            self._value('image_timeout'),
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics_pub.publish(message)
+
+    def _limits(self) -> Limits:
+        return Limits(self._value('prompt_max_age'), self._value('time_jump'))
+
+    def _value(self, name: str) -> Any:
+        return self.get_parameter(name).value
+
+
+def main(args: list[str] | None = None, open_tracker: OpenTracker = Tracker.open) -> int:
+    """Run the node until it is interrupted; return the exit status."""
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = TrackNode(open_tracker)
+        executor = MultiThreadedExecutor(num_threads=3)
+        executor.add_node(node)
+        if node.get_parameter('autostart').value and not _start(node):
+            return 1
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (
+        InvalidParameterTypeException,
+        InvalidParameterValueException,
+        ParameterUninitializedException,
+        ValueError,
+    ) as error:
+        print(f'track_node: {error}', file=sys.stderr)
+        return 1
+    finally:
+        if node is not None:
+            node.release()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _start(node: TrackNode) -> bool:
+    done = TransitionCallbackReturn.SUCCESS
+    return node.trigger_configure() == done and node.trigger_activate() == done
+
+
+if __name__ == '__main__':
+    sys.exit(main())

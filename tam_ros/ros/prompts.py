@@ -1,0 +1,118 @@
+"""tam_ros/Prompt messages to what the tracker takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tam_ros import msg
+from tam_ros.io.encodings import ImageFormatError
+from tam_ros.ros.conversions import image_to_mask, stamp_ns
+from tam_ros.tracking import Prompt, PromptError
+
+
+class Action(IntEnum):
+    """What a prompt asks for."""
+
+    ADD = msg.Prompt.ADD
+    REFINE = msg.Prompt.REFINE
+    REPLACE = msg.Prompt.REPLACE
+    REMOVE = msg.Prompt.REMOVE
+
+
+@dataclass(frozen=True)
+class PromptRequest:
+    """A prompt message whose fields agree with each other, not yet with the tracker.
+
+    Attributes:
+        action: what it asks for.
+        object_id: the object meant; 0: a new one.
+        stamp_ns: stamp of the image that was clicked, nanoseconds; 0: the next image.
+        label: name for the object, or empty.
+        points: (x, y) in pixels.
+        labels: 1 on the object, 0 off it; as many as points.
+        box: (x0, y0, x1, y1) in pixels, or None.
+        mask: bool [H, W], or None.
+    """
+
+    action: Action
+    object_id: int = 0
+    stamp_ns: int = 0
+    label: str = ''
+    points: tuple[tuple[float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    mask: NDArray[np.bool_] | None = field(default=None, compare=False)
+
+    def prompt(self, object_id: int) -> Prompt:
+        """Return it as the tracker's own prompt for the object `object_id`.
+
+        Raises:
+            PromptError: not finite, swapped or empty; what the tracker's prompts refuse.
+        """
+        replace = self.action is Action.REPLACE
+        if self.mask is not None:
+            return Prompt.mask(object_id, self.mask, replace=replace)
+        if self.box is not None:
+            points, labels = (self.points, self.labels) if self.points else (None, None)
+            return Prompt.box(
+                object_id, self.box, points=points, labels=labels, replace=replace
+            )
+        return Prompt.points(object_id, self.points, labels=self.labels, replace=replace)
+
+
+def read_prompt(message: msg.Prompt) -> PromptRequest:
+    """Read a prompt message.
+
+    Raises:
+        PromptError: an unknown action; nothing to say what the object is, or too much; points and
+            labels of different number; labels other than 0 and 1; a mask that cannot be read.
+    """
+    try:
+        action = Action(message.action)
+    except ValueError:
+        known = ', '.join(f'{action.value} {action.name}' for action in Action)
+        raise PromptError(f'unknown action {message.action}; known: {known}') from None
+    request = {
+        'action': action,
+        'object_id': message.object_id,
+        'stamp_ns': stamp_ns(message.header),
+        'label': message.label,
+    }
+    if action is not Action.ADD and message.object_id == 0:
+        raise PromptError(f'{action.name} needs an object_id; 0 only goes with ADD')
+    if action is Action.REMOVE:
+        return PromptRequest(**request)
+
+    points = tuple((point.x, point.y) for point in message.points)
+    labels = tuple(message.labels) or (1,) * len(points)
+    # NaN must not pass for "no box"; the tracker's own prompt refuses it.
+    box = tuple(float(edge) for edge in message.box)
+    has_box = any(edge != 0 or math.isnan(edge) for edge in box)
+    has_mask = message.mask.width > 0 or message.mask.height > 0
+    if len(labels) != len(points):
+        raise PromptError(f'{len(points)} points, but {len(labels)} labels: send one for each')
+    if not set(labels) <= {0, 1}:
+        raise PromptError(f'labels are 1 (on the object) or 0 (off it), not {list(labels)}')
+    if has_mask and (points or has_box):
+        raise PromptError('a mask stands alone: send the points or the box in another prompt')
+    if not (points or has_box or has_mask):
+        raise PromptError('the prompt is empty: send points, a box or a mask')
+    return PromptRequest(
+        **request,
+        points=points,
+        labels=labels,
+        box=box if has_box else None,
+        mask=_read_mask(message) if has_mask else None,
+    )
+
+
+def _read_mask(message: msg.Prompt) -> NDArray[np.bool_]:
+    try:
+        return image_to_mask(message.mask)
+    except ImageFormatError as error:
+        raise PromptError(str(error)) from error

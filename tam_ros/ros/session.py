@@ -1,0 +1,251 @@
+"""What happens to images and prompts of a live stream before they reach the tracker.
+
+Knows time and order, not topics: images come late or twice, time jumps back when a bag loops, and
+prompts name images that are gone or still to come. Everything here runs in the inference thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tam_ros.ros.conversions import NANOSECONDS
+from tam_ros.ros.prompts import Action, PromptRequest
+from tam_ros.tracking import FrameError, Prompt, PromptError, Tracker
+
+MAX_WAITING = 64
+"""Prompts that may wait for an image; more of them mean that no image comes."""
+
+
+class Answer(NamedTuple):
+    """The answer to a request: its services return the same fields."""
+
+    accepted: bool
+    object_id: int
+    reason: str
+
+
+class StaleFrameError(FrameError):
+    """An image that is not newer than the one before it."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits that may change while it runs, in seconds.
+
+    Attributes:
+        prompt_max_age: from the image a prompt was made on to the image it is applied to.
+        time_jump: a step back in time beyond this is a new recording.
+    """
+
+    prompt_max_age: float
+    time_jump: float
+
+
+class _Waiting(NamedTuple):
+    prompt: Prompt
+    request: PromptRequest
+    object_id: int
+
+
+class Session:
+    """One tracker on one image stream.
+
+    Attributes:
+        tracker: the tracker; nobody else may use it.
+        names: of the objects, by id, as far as their prompts gave one.
+    """
+
+    def __init__(
+        self, tracker: Tracker, limits: Callable[[], Limits], warn: Callable[[str], None]
+    ) -> None:
+        """Take over a tracker.
+
+        Args:
+            tracker: freshly opened.
+            limits: gives the limits of the moment.
+            warn: told what was refused when nobody waits for an answer any more.
+        """
+        self.tracker = tracker
+        self.names: dict[int, str] = {}
+        self._limits = limits
+        self._warn = warn
+        self._waiting: deque[_Waiting] = deque()
+        self._newest_ns: int | None = None
+        self._size: tuple[int, int] | None = None
+
+    def step(self, image: NDArray[np.uint8], stamp_ns: int) -> Any:
+        """Track one image, applying the prompts that are due.
+
+        Args:
+            image: uint8 RGB [H, W, 3].
+            stamp_ns: of the image, nanoseconds.
+
+        Returns:
+            The tracker's frame.
+
+        Raises:
+            StaleFrameError: not newer than the image before; nothing was changed.
+            FrameError: the tracker cannot take the image; nothing was changed.
+        """
+        self._advance(stamp_ns)
+        due = self._take_due(stamp_ns)
+        while True:
+            try:
+                frame = self.tracker.step(
+                    image, stamp_ns / NANOSECONDS, prompts=[item.prompt for item in due]
+                )
+                break
+            except PromptError as error:
+                # Together they cannot be used, and each alone was: the last one is too much.
+                if not due:
+                    raise
+                refused = due.pop()
+                self._drop(refused, str(error))
+            except FrameError:
+                self._waiting.extendleft(reversed(due))
+                raise
+        self._newest_ns = stamp_ns
+        self._size = image.shape[:2]
+        return frame
+
+    def ask(self, request: PromptRequest, received_ns: int | None) -> Answer:
+        """Check a prompt, and queue it for the image it is due on.
+
+        Args:
+            request: the prompt.
+            received_ns: stamp of the newest image received, tracked or not, nanoseconds.
+        """
+        try:
+            if request.action is Action.REMOVE:
+                return self.remove(request.object_id)
+            object_id = self._admit(request, received_ns)
+        except PromptError as error:
+            return Answer(False, request.object_id, str(error))
+        if request.label:
+            self.names[object_id] = request.label
+        return Answer(True, object_id, '')
+
+    def remove(self, object_id: int) -> Answer:
+        """Stop following an object, whether it waits for its first image or is tracked."""
+        waited = [item for item in self._waiting if item.object_id == object_id]
+        if object_id not in self.tracker.objects and not waited:
+            return Answer(False, object_id, f'no object {object_id}; {self._known()}')
+        if object_id in self.tracker.objects:
+            self.tracker.remove(object_id)
+        for item in waited:
+            self._waiting.remove(item)
+        self.names.pop(object_id, None)
+        return Answer(True, object_id, '')
+
+    def reset(self) -> Answer:
+        """Forget every object and every waiting prompt."""
+        self.tracker.reset()
+        self._waiting.clear()
+        self.names.clear()
+        return Answer(True, 0, '')
+
+    # --- prompts ---
+
+    def _admit(self, request: PromptRequest, received_ns: int | None) -> int:
+        self._check_age(request, received_ns)
+        if len(self._waiting) >= MAX_WAITING:
+            raise PromptError(
+                f'{MAX_WAITING} prompts already wait for an image: do images arrive?'
+            )
+        object_id = request.object_id
+        followed = object_id in self._followed()
+        if request.action is Action.ADD and followed:
+            raise PromptError(f'object {object_id} is followed already: send REFINE or REPLACE')
+        if request.action is not Action.ADD and not followed:
+            raise PromptError(f'no object {object_id} to {request.action.name}; {self._known()}')
+        prompt = request.prompt(object_id)
+        if self._size is not None:
+            self.tracker.check(prompt, self._size)
+        if object_id == 0:
+            object_id = self.tracker.new_id()
+            prompt = request.prompt(object_id)
+        self._waiting.append(_Waiting(prompt, request, object_id))
+        return object_id
+
+    def _check_age(self, request: PromptRequest, received_ns: int | None) -> None:
+        if request.stamp_ns == 0:
+            return
+        if received_ns is None:
+            raise PromptError(
+                'no image has arrived yet that the prompt could belong to: send it again when '
+                'images arrive, or with stamp 0 for the first one'
+            )
+        limit = self._limits().prompt_max_age
+        if self._newest_ns is not None:
+            age = (self._newest_ns - request.stamp_ns) / NANOSECONDS
+            if age > limit:
+                raise PromptError(_too_old(age, limit))
+        ahead = (request.stamp_ns - received_ns) / NANOSECONDS
+        if ahead > limit:
+            raise PromptError(
+                f'the prompt is {ahead:.3f} s newer than the newest image: use the stamp of the '
+                f'image that was clicked, not a clock'
+            )
+
+    def _take_due(self, stamp_ns: int) -> list[_Waiting]:
+        """Take out the prompts made on this image or before it; those too old by now go."""
+        limit = self._limits().prompt_max_age
+        due: list[_Waiting] = []
+        later: deque[_Waiting] = deque()
+        for item in self._waiting:
+            made_ns = item.request.stamp_ns
+            age = (stamp_ns - made_ns) / NANOSECONDS
+            if made_ns > stamp_ns:
+                later.append(item)
+            elif made_ns and age > limit:
+                self._drop(item, _too_old(age, limit))
+            else:
+                due.append(item)
+        self._waiting = later
+        return due
+
+    def _drop(self, item: _Waiting, reason: str) -> None:
+        if item.object_id not in self._followed():
+            self.names.pop(item.object_id, None)
+        self._warn(f'prompt for object {item.object_id} refused: {reason}')
+
+    def _followed(self) -> set[int]:
+        return {*self.tracker.objects, *(item.object_id for item in self._waiting)}
+
+    def _known(self) -> str:
+        known = ', '.join(map(str, sorted(self._followed())))
+        return f'followed are: {known}' if known else 'no object is followed'
+
+    # --- time ---
+
+    def _advance(self, stamp_ns: int) -> None:
+        """Refuse an image that is not newer, or start the clock again after a jump back."""
+        if self._newest_ns is None or stamp_ns > self._newest_ns:
+            return
+        back = (self._newest_ns - stamp_ns) / NANOSECONDS
+        if back == 0:
+            raise StaleFrameError(
+                f'the image has the stamp of the one before it ({stamp_ns / NANOSECONDS:.9f} s): '
+                f'the driver must stamp every image'
+            )
+        if back <= self._limits().time_jump:
+            raise StaleFrameError(f'the image is {back:.3f} s older than the one before it')
+        self._warn(f'time went back by {back:.3f} s: objects are kept, the clock starts again')
+        self.tracker.restart_clock()
+        for item in [item for item in self._waiting if item.request.stamp_ns]:
+            self._waiting.remove(item)
+            self._drop(item, 'the recording that its image belonged to is over')
+        self._newest_ns = None
+
+
+def _too_old(age: float, limit: float) -> str:
+    return (
+        f'the prompt is {age:.3f} s older than the image it would be applied to, and '
+        f'prompt_max_age is {limit:g} s'
+    )
