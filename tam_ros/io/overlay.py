@@ -36,7 +36,7 @@ def draw_overlay(
     if labels.shape != rgb.shape[:2]:
         raise ValueError(f'labels of {labels.shape} do not fit a picture of {rgb.shape[:2]}')
     drawn = rgb.copy()
-    scale = max(0.45, min(rgb.shape[:2]) / 800)
+    scale = max(0.5, min(rgb.shape[:2]) / 650)
     places = {}
     for object_id in np.unique(labels[labels > 0]).tolist():
         mask = (labels == object_id).view(np.uint8)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-# Chosen to differ in hue and in lightness, so that neighbours stay apart for colour-blind eyes
-# (the first seven follow Okabe and Ito, "Color Universal Design", without black).
+# Chosen to differ in hue and in lightness, so that neighbours stay apart for colour-blind eyes:
+# after the first, the colours of Okabe and Ito, "Color Universal Design".
 _COLOURS = np.array(
     [
-        (230, 159, 0),
+        (84, 230, 100),
         (86, 180, 233),
-        (0, 158, 115),
+        (230, 159, 0),
         (240, 228, 66),
         (204, 121, 167),
         (213, 94, 0),
         (0, 114, 178),
-        (148, 216, 45),
+        (0, 158, 115),
         (166, 97, 240),
         (255, 128, 128),
         (64, 224, 208),

@@ -12,6 +12,7 @@ spaces.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 SYNTAX = (
@@ -74,6 +75,36 @@ def parse_prompts(text: str) -> list[PromptSpec]:
     if not groups:
         raise PromptSpecError(f'no prompt given; write {SYNTAX}')
     return [_parse_group(group) for group in groups]
+
+
+def check_prompts(
+    prompts: Iterable[PromptSpec], size: tuple[int, int], frames: int | None
+) -> None:
+    """Refuse prompts that do not fit the recording they are meant for.
+
+    Args:
+        prompts: to be checked.
+        size: (height, width) of its frames in pixels.
+        frames: how many it has; None: not known, so that any frame may be named.
+
+    Raises:
+        PromptSpecError: a click or a whole box outside the image, or a frame beyond the end.
+    """
+    height, width = size
+    for prompt in prompts:
+        inside = all(0 <= x <= width - 1 and 0 <= y <= height - 1 for x, y in prompt.points)
+        if prompt.box is not None:
+            x0, y0, x1, y1 = prompt.box
+            inside = x0 < width and y0 < height and x1 > 0 and y1 > 0
+        if not inside:
+            raise PromptSpecError(
+                f'the prompt {str(prompt)!r} lies outside the image of {width}x{height} pixels'
+            )
+        if frames is not None and prompt.frame >= frames:
+            raise PromptSpecError(
+                f'the prompt {str(prompt)!r} names frame {prompt.frame}, but the frames are 0 to '
+                f'{frames - 1}'
+            )
 
 
 def _parse_group(group: list[str]) -> PromptSpec:

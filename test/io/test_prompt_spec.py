@@ -2,7 +2,7 @@
 
 import pytest
 
-from tam_ros.io.prompt_spec import PromptSpec, PromptSpecError, parse_prompts
+from tam_ros.io.prompt_spec import PromptSpec, PromptSpecError, check_prompts, parse_prompts
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,32 @@ def test_refused_with_the_syntax(text, words):
     with pytest.raises(PromptSpecError, match=words) as error:
         parse_prompts(text)
     assert 'ID:box:X0,Y0,X1,Y1' in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['1:point:0,0', '1:point:639,359', '1:box:-5,-5,700,400', '1:point:3,4@9'],  # the limits
+)
+def test_fits_the_recording(text):
+    check_prompts(parse_prompts(text), size=(360, 640), frames=10)
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        ('1:point:639.5,0', 'outside the image of 640x360'),
+        ('1:point:0,360', 'outside'),
+        ('1:point:-1,5', 'outside'),
+        ('1:point:5,5;700,5', 'outside'),  # one of two clicks
+        ('1:box:640,0,700,50', 'outside'),
+        ('1:box:-9,-9,0,0', 'outside'),
+        ('1:point:3,4@10', 'frame 10, but the frames are 0 to 9'),
+    ],
+)
+def test_does_not_fit_the_recording(text, words):
+    with pytest.raises(PromptSpecError, match=words):
+        check_prompts(parse_prompts(text), size=(360, 640), frames=10)
+
+
+def test_any_frame_of_a_recording_of_unknown_length():
+    check_prompts(parse_prompts('1:point:3,4@1000'), size=(360, 640), frames=None)

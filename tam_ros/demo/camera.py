@@ -1,0 +1,151 @@
+"""A camera that plays a clip into a ROS graph: `python -m tam_ros.demo.camera`.
+
+Publishes `image` (sensor_msgs/Image, rgb8) in real time, stamped when it is sent as a camera
+driver does, and, for the drawn clip, `truth` (mono8 labels) with the same header. With
+`--wait-for-play` it shows the first frame as a still picture until its service `~/play` is called,
+so that an operator, or a script, can prompt on it. The service's message is the time, in
+nanoseconds, that all stamps of the clip lie behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+
+from tam_ros.demo.scene import DemoScene
+from tam_ros.io.sources import SourceError, open_source
+from tam_ros.ros.conversions import array_to_image
+
+FRAME_ID = 'camera_optical_frame'
+_STILL_PERIOD = 0.1  # seconds between two copies of the still picture
+_LEAD = 0.3  # seconds before the first frame, for whoever called ~/play to get ready
+
+
+class Shot(NamedTuple):
+    """One frame to show."""
+
+    due: float  # seconds after the first frame
+    rgb: np.ndarray  # uint8 [H, W, 3]
+    truth: np.ndarray | None  # uint8 [H, W] labels, where they are known
+
+
+class Camera(Node):
+    """Publishes shots when they are due."""
+
+    def __init__(self) -> None:
+        """Create the publishers and the service."""
+        super().__init__('camera')
+        # Reliable serves subscribers of either kind; a tracker asks for best effort.
+        qos = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.RELIABLE
+        )
+        self._image = self.create_publisher(Image, 'image', qos)
+        self._truth = self.create_publisher(Image, 'truth', qos)
+        self.create_service(Trigger, '~/play', self._on_play)
+        self._playing = False
+
+    def show_still(self, shot: Shot) -> None:
+        """Show one shot again and again until `~/play` is called."""
+        while not self._playing:
+            self._publish(shot._replace(truth=None))
+            self._serve(until=time.monotonic() + _STILL_PERIOD)
+
+    def play(self, shots: Iterator[Shot]) -> int:
+        """Show every shot when it is due and return how many there were."""
+        start = time.monotonic() + _LEAD
+        count = 0
+        for shot in shots:
+            self._serve(until=start + shot.due)
+            self._publish(shot)
+            count += 1
+        return count
+
+    def _publish(self, shot: Shot) -> None:
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=FRAME_ID)
+        # Truth first: whoever waits for the image then has both.
+        if shot.truth is not None:
+            self._truth.publish(array_to_image(shot.truth, 'mono8', header))
+        self._image.publish(array_to_image(shot.rgb, 'rgb8', header))
+
+    def _serve(self, until: float) -> None:
+        """Answer services until a point of the monotonic clock."""
+        while (left := until - time.monotonic()) > 0:
+            rclpy.spin_once(self, timeout_sec=left)
+
+    def _on_play(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = not self._playing
+        now_ns = self.get_clock().now().nanoseconds
+        response.message = str(now_ns) if response.success else 'is playing already'
+        self._playing = True
+        return response
+
+
+def drawn_shots(seed: int, rate_hz: float) -> list[Shot]:
+    """Draw the whole clip beforehand, so that drawing does not disturb the timing."""
+    scene = DemoScene(seed)
+    return [Shot(index / rate_hz, *scene.frame(index)) for index in range(scene.frames)]
+
+
+def recorded_shots(path: str, topic: str | None, rate_hz: float | None) -> Iterator[Shot]:
+    """Read a video, a folder of images or a bag.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    first = None
+    for frame in open_source(path, topic, rate_hz):
+        first = frame.stamp if first is None else first
+        yield Shot(frame.stamp - first, frame.rgb, None)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Play a clip; return the exit status."""
+    parser = argparse.ArgumentParser(prog='python -m tam_ros.demo.camera', description=__doc__)
+    parser.add_argument('--video', help='video, image folder or bag; default: the drawn clip')
+    parser.add_argument('--topic', help='image topic of a bag')
+    parser.add_argument('--rate', type=float, help='frames a second instead of its own')
+    parser.add_argument('--frames', type=int, help='stop after this many')
+    parser.add_argument('--seed', type=int, default=7, help='of the drawn clip')
+    parser.add_argument('--loop', action='store_true', help='start again at the end, for ever')
+    parser.add_argument('--wait-for-play', action='store_true', help='hold the first frame')
+    options = parser.parse_args(rclpy.utilities.remove_ros_args(arguments or sys.argv)[1:])
+    drawn = None if options.video else drawn_shots(options.seed, options.rate or DemoScene.rate_hz)
+
+    def clip() -> Iterator[Shot]:
+        shots = drawn or recorded_shots(options.video, options.topic, options.rate)
+        return itertools.islice(shots, options.frames)
+
+    rclpy.init(args=arguments)
+    camera = Camera()
+    try:
+        if options.wait_for_play:
+            camera.show_still(next(clip()))
+        while camera.play(clip()) and options.loop:
+            pass
+        time.sleep(0.5)  # lets the last images leave before the publishers go
+    except SourceError as error:
+        print(f'camera: {error}', file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 130
+    finally:
+        camera.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Child processes that never outlive their parent."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+
+
+class ChildProcess:
+    """One Python module run as a process group of its own, its output in a log file.
+
+    Its own group keeps a Ctrl-C in the terminal from reaching it before its parent has finished;
+    it is ended by `stop`, at exit, or by the kernel if the parent is killed.
+    """
+
+    def __init__(self, module: str, arguments: list[str], log: Path) -> None:
+        """Start `python -m module arguments...`."""
+        self.name = module
+        self.log = log
+        self._output = log.open('wb')
+        self._process = subprocess.Popen(
+            [sys.executable, '-m', module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+        atexit.register(self.stop)
+
+    def exit_status(self) -> int | None:
+        """Return its exit status, or None while it runs."""
+        return self._process.poll()
+
+    def log_tail(self, lines: int = 12) -> str:
+        """Return the end of what it wrote."""
+        text = self.log.read_text(encoding='utf-8', errors='replace')
+        return '\n'.join(text.splitlines()[-lines:])
+
+    def stop(self, patience: float = 5.0) -> None:
+        """End it and what it started: SIGINT first, SIGKILL after `patience` seconds."""
+        with contextlib.suppress(ProcessLookupError):
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(patience)
+            # The group may hold grandchildren even after its leader has gone.
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._output.close()
+        atexit.unregister(self.stop)
+
+
+def raise_on_termination() -> None:
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does, with everything cleaned up.
+
+    A process that a script starts in the background ignores SIGINT; this one never does.
+    """
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def wait_until(condition, timeout: float, children: list[ChildProcess], what: str) -> None:
+    """Call `condition` until it is true.
+
+    Args:
+        condition: called again and again; it must take a little time itself.
+        timeout: seconds.
+        children: processes that must stay alive meanwhile.
+        what: named in the errors.
+
+    Raises:
+        DemoError: it took too long, or a child ended; shows the end of the log.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition():
+        for child in children:
+            if child.exit_status() is not None:
+                raise DemoError(f'{child.name} ended while {what}:\n{child.log_tail()}')
+        if time.monotonic() > deadline:
+            tails = '\n'.join(f'--- {child.name}\n{child.log_tail()}' for child in children)
+            raise DemoError(f'gave up after {timeout:.0f} s of {what}\n{tails}')
+
+
+class DemoError(RuntimeError):
+    """The demo cannot go on; the message says why."""
+
+
+def _die_with_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
