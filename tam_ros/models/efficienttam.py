@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from tam_ros.models.config import IMAGE_MEAN, IMAGE_STD, EfficientTAMConfig
 from tam_ros.models.image_encoder import ImageEncoder
-from tam_ros.models.layers import MLP, sine_position
+from tam_ros.models.layers import MLP, sine_position, sizes
 from tam_ros.models.mask_decoder import MaskDecoder
 from tam_ros.models.memory_attention import MemoryAttention, MemoryTokens
 from tam_ros.models.memory_encoder import MemoryEncoder
@@ -86,10 +86,10 @@ class EfficientTAM(nn.Module):
         Returns:
             [B, dim, G, G].
         """
-        grid, memory_dim = self.config.grid, self.config.memory_dim
-        split = self.config.dim // memory_dim
-        tokens = pointers.shape[1] * split
-        position = self.memory_position.flatten(1).transpose(0, 1)
+        dim, grid, memory_dim = self.config.dim, self.config.grid, self.config.memory_dim
+        split = dim // memory_dim
+        tokens = sizes(pointers)[1] * split
+        position = self.memory_position.reshape(memory_dim, -1).transpose(0, 1)
         temporal = self.maskmem_tpos_enc[:, 0, 0][temporal_index][:, :, None]
         pointer_tokens = pointers.reshape(-1, tokens, memory_dim)
         pointer_bias = (1 - pointer_valid) * HIDDEN
@@ -102,9 +102,9 @@ class EfficientTAM(nn.Module):
             pointer_values=pointer_tokens,
             pointer_bias=pointer_bias.reshape(-1, tokens))
         conditioned = self.memory_attention(
-            features.flatten(2).transpose(1, 2),
-            self.image_position.flatten(1).transpose(0, 1), memory, pooled)
-        return conditioned.transpose(1, 2).unflatten(2, (grid, grid))
+            features.reshape(-1, dim, grid * grid).transpose(1, 2),
+            self.image_position.reshape(dim, -1).transpose(0, 1), memory, pooled)
+        return conditioned.transpose(1, 2).reshape(-1, dim, grid, grid)
 
     def decode_masks(self, features: Tensor, points: Tensor, labels: Tensor, mask: Tensor,
                      has_mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -141,10 +141,10 @@ class EfficientTAM(nn.Module):
         Returns:
             [B, N, memory_dim].
         """
-        size = self.config.image_size
-        full = functional.interpolate(masks, size=(size, size), mode='bilinear',
+        full = functional.interpolate(masks, scale_factor=4, mode='bilinear',
                                       align_corners=False)
         prompted = prompted[:, None, None, None]
         probability = prompted * (full > 0).float() + (1 - prompted) * full.sigmoid()
         memory = self.memory_encoder(features, probability * MASK_SCALE + MASK_SHIFT)
-        return memory.flatten(2).transpose(1, 2)
+        channels, height, width = sizes(memory)[1:]
+        return memory.reshape(-1, channels, height * width).transpose(1, 2)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tam_ros.models.config import EfficientTAMConfig
-from tam_ros.models.layers import MLP, LayerNorm2d, attend
+from tam_ros.models.layers import MLP, LayerNorm2d, attend, sizes
 
 PRETRAIN_GRID = 14  # side of the position embedding in the checkpoints
 
@@ -39,7 +39,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, C] to [B, N, C]."""
-        tokens, channels = x.shape[1:]
+        tokens, channels = sizes(x)[1:]
         qkv = self.qkv(x).reshape(-1, tokens, 3, self.heads, channels // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         return self.proj(attend(q, k, v).transpose(1, 2).reshape(-1, tokens, channels))
@@ -68,14 +68,16 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
     def _global(self, x: Tensor) -> Tensor:
-        height, width, channels = x.shape[1:]
-        return self.attn(x.flatten(1, 2)).reshape(-1, height, width, channels)
+        height, width, channels = sizes(x)[1:]
+        x = self.attn(x.reshape(-1, height * width, channels))
+        return x.reshape(-1, height, width, channels)
 
     def _windowed(self, x: Tensor) -> Tensor:
-        height, width, channels = x.shape[1:]
+        height, width, channels = sizes(x)[1:]
         side = self.window_size
         rows, columns = -(-height // side), -(-width // side)
-        x = functional.pad(x, (0, 0, 0, columns * side - width, 0, rows * side - height))
+        if (rows * side, columns * side) != (height, width):
+            x = functional.pad(x, (0, 0, 0, columns * side - width, 0, rows * side - height))
         x = x.reshape(-1, rows, side, columns, side, channels).transpose(2, 3)
         x = self.attn(x.reshape(-1, side * side, channels))
         x = x.reshape(-1, rows, columns, side, side, channels).transpose(2, 3)
@@ -106,7 +108,7 @@ class ViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] to [B, C, H/16, W/16]."""
         x = self.patch_embed(x)
-        x = x + self.position(x.shape[1], x.shape[2])
+        x = x + self.position(*sizes(x)[1:3])
         for block in self.blocks:
             x = block(x)
         return x.permute(0, 3, 1, 2)

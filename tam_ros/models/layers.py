@@ -43,6 +43,14 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
 
+def sizes(x: Tensor) -> list[int]:
+    """Return the shape as plain numbers, which tracing writes as constants into a graph.
+
+    The batch is not among them where it may vary: write -1 for it.
+    """
+    return [int(size) for size in x.shape]
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention.
 
@@ -60,7 +68,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
             q = q.expand(k.shape[0], -1, -1, -1)
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     # The pattern that TensorRT fuses: the scale split over q and k, before the first product.
-    scale = 1.0 / math.sqrt(math.sqrt(q.shape[-1]))
+    scale = 1.0 / math.sqrt(math.sqrt(sizes(q)[-1]))
     logits = (q * scale) @ (k * scale).transpose(-2, -1)
     if bias is not None:
         logits = logits + bias

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tam_ros.models.config import EfficientTAMConfig
-from tam_ros.models.layers import MLP, LayerNorm2d, attend
+from tam_ros.models.layers import MLP, LayerNorm2d, attend, sizes
 
 NUM_MASK_TOKENS = 4  # token 0 for unambiguous prompts, 1..3 for ambiguous ones
 
@@ -30,10 +30,12 @@ class DecoderAttention(nn.Module):
         q, k, v = (self._split(project(x)) for project, x in (
             (self.q_proj, q), (self.k_proj, k), (self.v_proj, v)))
         attended = attend(q, k, v, bias)
-        return self.out_proj(attended.transpose(1, 2).flatten(2))
+        _, heads, tokens, channels = sizes(attended)
+        return self.out_proj(attended.transpose(1, 2).reshape(-1, tokens, heads * channels))
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        tokens, channels = sizes(x)[1:]
+        return x.reshape(-1, tokens, self.heads, channels // self.heads).transpose(1, 2)
 
 
 class TwoWayBlock(nn.Module):
@@ -111,7 +113,6 @@ class MaskDecoder(nn.Module):
     def __init__(self, config: EfficientTAMConfig) -> None:
         super().__init__()
         dim = config.dim
-        self.grid = config.grid
         self.transformer = TwoWayTransformer(dim, config.decoder_heads, config.decoder_mlp_dim)
         self.iou_token = nn.Embedding(1, dim)
         self.mask_tokens = nn.Embedding(NUM_MASK_TOKENS, dim)
@@ -139,22 +140,24 @@ class MaskDecoder(nn.Module):
         own = torch.cat((self.obj_score_token.weight, self.iou_token.weight,
                          self.mask_tokens.weight))
         # A sum instead of expand(): no shape arithmetic in the exported graph.
-        own = own[None] + prompt.new_zeros(1) * prompt[:, :1]
+        own = own[None] + prompt[:, :1] * 0
         tokens = torch.cat((own, prompt), dim=1)
         bias = None
         if hidden is not None:
-            none = hidden.new_zeros(1) * hidden[:, :1]
-            bias = torch.cat((none + hidden.new_zeros(own.shape[1]), hidden), dim=1)[:, None, None]
-        image = (features + dense).flatten(2).transpose(1, 2)
-        position = image_position.flatten(1).transpose(0, 1)[None]
+            shown = hidden[:, :1] * 0 + hidden.new_zeros(sizes(own)[1])
+            bias = torch.cat((shown, hidden), dim=1)[:, None, None]
+        channels, height, width = sizes(image_position)
+        image = (features + dense).reshape(-1, channels, height * width).transpose(1, 2)
+        position = image_position.reshape(channels, height * width).transpose(0, 1)[None]
         tokens, image = self.transformer(image, position, tokens, bias)
 
         mask_tokens = tokens[:, 2:2 + NUM_MASK_TOKENS]
-        upscaled = self.output_upscaling(image.transpose(1, 2).unflatten(
-            2, (self.grid, self.grid)))
+        upscaled = self.output_upscaling(
+            image.transpose(1, 2).reshape(-1, channels, height, width))
+        upscaled = upscaled.reshape(-1, channels // 8, 16 * height * width)
         kernels = torch.stack([mlp(mask_tokens[:, index]) for index, mlp in enumerate(
             self.output_hypernetworks_mlps)], dim=1)
-        masks = (kernels @ upscaled.flatten(2)).unflatten(2, (4 * self.grid, 4 * self.grid))
+        masks = (kernels @ upscaled).reshape(-1, NUM_MASK_TOKENS, 4 * height, 4 * width)
         return DecodedMasks(
             masks=masks, ious=self.iou_prediction_head(tokens[:, 1]).sigmoid(),
             tokens=mask_tokens, score=self.pred_obj_score_head(tokens[:, 0]))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tam_ros.models.config import EfficientTAMConfig
-from tam_ros.models.layers import attend
+from tam_ros.models.layers import attend, sizes
 from tam_ros.models.rope import rope_tables, rotate
 
 # A pooled key stands for the 2x2 keys of its window; ln 4 on its logit gives it their weight.
@@ -89,9 +89,11 @@ class MemoryCrossAttention(Projections):
             pooled: average the rotated keys and the values over 2x2 windows.
         """
         q = rotate(self.q_proj(x), cosine, sine)
-        k = rotate(self.k_proj(memory.spatial_keys), cosine, sine)
-        v = self.v_proj(memory.spatial_values)
-        slots, tokens, channels = k.shape[1:]
+        slots, tokens, memory_dim = sizes(memory.spatial_keys)[1:]
+        channels = sizes(x)[-1]
+        frames = (-1, tokens, memory_dim)
+        k = rotate(self.k_proj(memory.spatial_keys.reshape(frames)), cosine, sine)
+        v = self.v_proj(memory.spatial_values.reshape(frames))
         bias = memory.spatial_bias  # [B, S]
         if pooled:
             k, v = self._pool(k), self._pool(v)
@@ -111,11 +113,11 @@ class MemoryCrossAttention(Projections):
         return self.out_proj(attend(q[:, None], k[:, None], v[:, None], bias)[:, 0])
 
     def _pool(self, x: Tensor) -> Tensor:
-        """Average [B, S, N, C] over 2x2 windows: [B, S, N / 4, C]."""
-        slots, tokens, channels = x.shape[1:]
+        """Average maps [L, N, C] over 2x2 windows: [L, N / 4, C]."""
+        tokens, channels = sizes(x)[1:]
         half = self.grid // 2
         x = x.reshape(-1, half, 2, half, 2, channels).mean((2, 4))
-        return x.reshape(-1, slots, tokens // 4, channels)
+        return x.reshape(-1, tokens // 4, channels)
 
 
 class MemoryAttentionLayer(nn.Module):

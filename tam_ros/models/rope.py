@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tam_ros.models.layers import sizes
+
 
 def rope_tables(dim: int, grid: int, theta: float = 10000.0) -> tuple[Tensor, Tensor]:
     """Compute the rotation of every position of a grid x grid map, row-major.
@@ -27,7 +29,9 @@ def rope_tables(dim: int, grid: int, theta: float = 10000.0) -> tuple[Tensor, Te
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotate the channel pairs (2i, 2i+1) of x [..., N, D] by tables [N, D / 2]."""
-    pairs = x.unflatten(-1, (-1, 2))
+    """Rotate the channel pairs (2i, 2i+1) of x [B, N, D] by tables [N, D / 2]."""
+    tokens, channels = sizes(x)[1:]
+    pairs = x.reshape(-1, tokens, channels // 2, 2)
     even, odd = pairs[..., 0], pairs[..., 1]
-    return torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), -1).flatten(-2)
+    turned = torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1)
+    return turned.reshape(-1, tokens, channels)

@@ -1,0 +1,5 @@
+"""Networks to ONNX graphs (needs torch and onnx)."""
+
+from tam_ros.export.onnx import export_model
+
+__all__ = ['export_model']

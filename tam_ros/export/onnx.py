@@ -1,0 +1,162 @@
+"""The four functions of a network as ONNX graphs.
+
+Opset 17, float32, static shapes but for the number of objects; the object dimension is written
+so that no shape is computed at run time. Attention is MatMul-Softmax-MatMul and the rotary
+tables are held once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from tam_ros import catalogue
+from tam_ros.models.build import build_network, describe
+from tam_ros.models.efficienttam import EfficientTAM
+from tam_ros.runtime.base import ModelSpec
+from tam_ros.runtime.graphs import DESCRIPTION, SINGLE_MEMORY
+
+OPSET = 17
+OBJECTS = 'objects'  # the dynamic dimension
+
+
+class GraphDefinition(NamedTuple):
+    """One graph: the function, example inputs, names, and which inputs carry the objects."""
+
+    name: str
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+    per_object: tuple[str, ...]
+
+
+class Function(nn.Module):
+    """Makes a module of one function of the network, with only the parameters it uses."""
+
+    def __init__(self, network: EfficientTAM, function: str, **fixed: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.function = function
+        self.fixed = fixed
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Call the function."""
+        return getattr(self.network, self.function)(*inputs, **self.fixed)
+
+
+def definitions(network: EfficientTAM, spec: ModelSpec) -> Iterator[GraphDefinition]:
+    """Describe the graphs of a network, with inputs for two objects."""
+    size, mask, grid, objects = spec.image_size, spec.mask_size, spec.image_size // 16, 2
+    features = torch.zeros(1, spec.dim, grid, grid)
+    yield GraphDefinition(
+        'image_encoder', Function(network, 'encode_image'),
+        {'image': torch.zeros(1, size, size, 3, dtype=torch.uint8)},
+        ('features', 'features_without_memory'), ())
+
+    def memory_attention(name: str, slots: int, pooled: bool) -> GraphDefinition:
+        return GraphDefinition(
+            name, Function(network, 'attend_memory', pooled=pooled),
+            {'features': features,
+             'memories': torch.zeros(objects, slots, spec.memory_tokens, spec.memory_dim),
+             'temporal_index': torch.zeros(objects, slots, dtype=torch.int64),
+             'memory_valid': torch.ones(objects, slots),
+             'pointers': torch.zeros(objects, spec.pointer_slots, spec.dim),
+             'pointer_valid': torch.ones(objects, spec.pointer_slots)},
+            ('conditioned',),
+            ('memories', 'temporal_index', 'memory_valid', 'pointers', 'pointer_valid',
+             'conditioned'))
+
+    yield memory_attention('memory_attention', spec.slots, spec.pooled)
+    if spec.pooled:
+        yield memory_attention(SINGLE_MEMORY, 1, False)
+    yield GraphDefinition(
+        'mask_decoder', Function(network, 'decode_masks'),
+        {'features': features.repeat(objects, 1, 1, 1),
+         'points': torch.zeros(objects, spec.point_tokens, 2),
+         'labels': torch.zeros(objects, spec.point_tokens, dtype=torch.int64),
+         'mask': torch.zeros(objects, 1, mask, mask),
+         'has_mask': torch.zeros(objects)},
+        ('masks', 'ious', 'scores', 'object_pointers'),
+        ('features', 'points', 'labels', 'mask', 'has_mask', 'masks', 'ious', 'scores',
+         'object_pointers'))
+    yield GraphDefinition(
+        'memory_encoder', Function(network, 'encode_memory'),
+        {'features': features, 'masks': torch.zeros(objects, 1, mask, mask),
+         'prompted': torch.zeros(objects)},
+        ('memory',), ('masks', 'prompted', 'memory'))
+
+
+def export_graph(graph: GraphDefinition, path: Path) -> None:
+    """Write one graph and check it."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), \
+            torch.inference_mode():
+        # The exporter warns of its own deprecation and of every constant that it traces.
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            graph.module, tuple(graph.inputs.values()), str(path), opset_version=OPSET,
+            input_names=list(graph.inputs), output_names=list(graph.outputs),
+            dynamic_axes={name: {0: OBJECTS} for name in graph.per_object}, dynamo=False)
+    model = onnx.load(path)
+    share_constants(model)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def share_constants(model: onnx.ModelProto) -> None:
+    """Hold equal constants once: the exporter writes the rotary tables anew at every use."""
+    graph = model.graph
+    for node in [node for node in graph.node if node.op_type == 'Constant']:
+        value = next(a.t for a in node.attribute if a.name == 'value')
+        value.name = node.output[0]
+        graph.initializer.append(value)
+        graph.node.remove(node)
+    kept: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    renamed: dict[str, str] = {}
+    for tensor in list(graph.initializer):
+        array = onnx.numpy_helper.to_array(tensor)
+        name = kept.setdefault((tensor.data_type, array.shape, array.tobytes()), tensor.name)
+        if name != tensor.name:
+            renamed[tensor.name] = name
+            graph.initializer.remove(tensor)
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = renamed.get(name, name)
+
+
+def export_model(entry: catalogue.Model, weights: Path | str, folder: Path) -> Path:
+    """Export all graphs of a model.
+
+    The folder appears only when it is complete, so that an interrupted export leaves nothing
+    that looks like a result.
+
+    Args:
+        entry: of the catalogue.
+        weights: a checkpoint, or ``'untrained'``.
+        folder: to create; replaced if it exists.
+
+    Returns:
+        The folder.
+    """
+    network = build_network(entry, weights)
+    spec = describe(entry, weights, network)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='.export-', dir=folder.parent) as scratch:
+        draft = Path(scratch) / 'graphs'
+        draft.mkdir()
+        for graph in definitions(network, spec):
+            export_graph(graph, draft / f'{graph.name}.onnx')
+        (draft / DESCRIPTION).write_text(spec.to_json() + '\n', encoding='utf-8')
+        if folder.exists():
+            shutil.rmtree(folder)
+        draft.rename(folder)
+    return folder
