@@ -1,0 +1,213 @@
+"""What a runtime offers: the four functions of a model and the storage of its memories.
+
+R is the side of the network input in pixels, G = R / 16, M = R / 4, B objects, S memory slots,
+P pointer slots, K point tokens, C = ``spec.dim``. Arrays named "handle" belong to the runtime
+(they may live on a device) and are only passed back to it.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Handle = Any
+Floats = NDArray[np.float32]
+
+# Labels of point tokens, see tam_ros.models.prompt_encoder (torch, hence not imported here).
+PADDING, ABSENT = -1, -2
+
+
+class WeightsError(RuntimeError):
+    """Weights or graphs that cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What the tracker must know of a model; travels with the exported graphs as JSON.
+
+    Attributes:
+        name: catalogue name.
+        weights: what the weights are, for people; starts with ``untrained`` if they are.
+        image_size: R.
+        dim: C.
+        memory_tokens: tokens of one memory.
+        memory_dim: channels of one memory token.
+        slots: S.
+        pointer_slots: P.
+        point_tokens: K, with the padding token SAM appends.
+        pooled: the cross-attention pools its keys from the second memory on.
+        dense_prompt_prior: clicks and boxes are also drawn into the mask prompt.
+        mask_downsample_weight: 16 numbers of the 4x4 convolution for mask prompts, row-major.
+        mask_downsample_bias: its bias.
+    """
+
+    name: str
+    weights: str
+    image_size: int
+    dim: int
+    memory_tokens: int
+    memory_dim: int
+    slots: int
+    pointer_slots: int
+    point_tokens: int
+    pooled: bool
+    dense_prompt_prior: bool
+    mask_downsample_weight: tuple[float, ...]
+    mask_downsample_bias: float
+
+    @property
+    def mask_size(self) -> int:
+        """M, the side of low-resolution masks."""
+        return self.image_size // 4
+
+    def to_json(self) -> str:
+        """Serialise."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """Read what ``to_json`` wrote; raises WeightsError where it is something else."""
+        try:
+            values = json.loads(text)
+            values['mask_downsample_weight'] = tuple(values['mask_downsample_weight'])
+            return cls(**values)
+        except (ValueError, TypeError, KeyError) as error:
+            raise WeightsError(
+                f'the description of the graphs cannot be read ({error}); export them again') \
+                from error
+
+
+class Features(NamedTuple):
+    """Handles of one encoded image.
+
+    Attributes:
+        raw: features as the memory attention and the memory encoder want them.
+        without_memory: the same as the decoder wants them where an object has no memory.
+    """
+
+    raw: Handle
+    without_memory: Handle
+
+
+class BankRows(NamedTuple):
+    """The memory banks of the objects of a batch, by slot.
+
+    Attributes:
+        rows: storage row of each object [B].
+        temporal_index: int64 [B, S].
+        memory_valid: float32 [B, S], 1 or 0.
+        pointer_valid: float32 [B, P], 1 or 0.
+    """
+
+    rows: list[int]
+    temporal_index: NDArray[np.int64]
+    memory_valid: Floats
+    pointer_valid: Floats
+
+    def select(self, index: NDArray[np.intp]) -> BankRows:
+        """Return the banks of some of the objects."""
+        return BankRows([self.rows[i] for i in index], self.temporal_index[index],
+                        self.memory_valid[index], self.pointer_valid[index])
+
+
+class PromptTokens(NamedTuple):
+    """Prompts of a batch of objects as the decoder wants them.
+
+    Attributes:
+        points: float32 [B, K, 2], pixels (x, y) of the network input.
+        labels: int64 [B, K]; -1 the padding token, -2 nothing.
+        mask: float32 [B, 1, M, M], logits.
+        has_mask: float32 [B], 1 or 0.
+    """
+
+    points: Floats
+    labels: NDArray[np.int64]
+    mask: Floats
+    has_mask: Floats
+
+
+class Candidates(NamedTuple):
+    """All masks the decoder proposes, on the host.
+
+    Attributes:
+        masks: logits [B, 4, M, M].
+        ious: predicted IoU [B, 4].
+        scores: object score logits [B, 1].
+        pointers: object pointers [B, 4, C].
+    """
+
+    masks: Floats
+    ious: Floats
+    scores: Floats
+    pointers: Floats
+
+
+class Runtime(ABC):
+    """One backend with one model loaded; used from one thread."""
+
+    name: str
+    spec: ModelSpec
+
+    @abstractmethod
+    def allocate(self, max_objects: int) -> None:
+        """Allocate the storage of all memories and pointers, once."""
+
+    @abstractmethod
+    def image_encoder(self, image: NDArray[np.uint8]) -> Features:
+        """Encode an RGB image, uint8 [R, R, 3]."""
+
+    def memory_attention(self, features: Features, bank: BankRows) -> Handle:
+        """Condition the features on the bank of each object; handle of [B, C, G, G].
+
+        Pooled models attend exactly while an object has a single memory, as the official code
+        does: such objects go through the unpooled graph.
+        """
+        single = bank.memory_valid.sum(1) == 1
+        if not self.spec.pooled or single.all() or not single.any():
+            return self._attend(features, bank, self.spec.pooled and not single.any())
+        groups = [np.flatnonzero(single), np.flatnonzero(~single)]
+        parts = [self._attend(features, bank.select(index), pooled)
+                 for index, pooled in zip(groups, (False, True), strict=True)]
+        return self._merge(groups, parts)
+
+    @abstractmethod
+    def _attend(self, features: Features, bank: BankRows, pooled: bool) -> Handle:
+        """Run one memory-attention graph for a batch that agrees on ``pooled``."""
+
+    @abstractmethod
+    def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
+        """Put the objects of several batches back in order."""
+
+    @abstractmethod
+    def take(self, conditioned: Handle, index: int) -> Handle:
+        """Return the conditioned features [1, C, G, G] of one object of a batch."""
+
+    @abstractmethod
+    def mask_decoder(self, features: Handle, prompts: PromptTokens) -> Candidates:
+        """Predict masks from features [B or 1, C, G, G] and prompts of B objects."""
+
+    @abstractmethod
+    def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
+        """Encode the memories of a frame; handle of [B, N, memory_dim].
+
+        Args:
+            features: of the frame.
+            masks: chosen mask logits [B, M, M].
+            prompted: [B], 1 where the object was prompted on this frame.
+        """
+
+    @abstractmethod
+    def store(self, rows: list[int], memory_slots: list[int], pointer_slots: list[int],
+              memories: Handle, pointers: Floats) -> None:
+        """Write the memories and pointers [B, C] of a frame into their slots.
+
+        Memories are rounded to bfloat16, as the official predictor keeps them.
+        """
+
+    def close(self) -> None:  # noqa: B027 - most backends have nothing to give back
+        """Give back what the runtime holds on a device."""

@@ -1,0 +1,111 @@
+"""ONNX Runtime on the CPU; everything lives in numpy arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from tam_ros.runtime.base import (
+    BankRows,
+    Candidates,
+    Features,
+    Floats,
+    Handle,
+    ModelSpec,
+    PromptTokens,
+    Runtime,
+    WeightsError,
+)
+from tam_ros.runtime.graphs import DESCRIPTION, GRAPHS, SINGLE_MEMORY
+
+
+def round_to_bfloat16(x: Floats) -> Floats:
+    """Round float32 to the nearest bfloat16, ties to even, kept as float32."""
+    bits = x.view(np.uint32)
+    rounding = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    return ((bits + rounding) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+class OnnxRuntime(Runtime):
+    """Runs a folder of exported graphs."""
+
+    name = 'onnxruntime'
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        """Load the graphs.
+
+        Args:
+            folder: see ``tam_ros.runtime.graphs``.
+            threads: CPU threads; None for one per core.
+
+        Raises:
+            WeightsError: a graph is missing or damaged.
+        """
+        self.spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding='utf-8'))
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3
+        # Idle threads sleep: a robot's other processes want the cores between frames.
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+        names = GRAPHS + ((SINGLE_MEMORY,) if self.spec.pooled else ())
+        self._sessions = {name: self._load(folder / f'{name}.onnx', options) for name in names}
+
+    @staticmethod
+    def _load(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+        try:
+            return ort.InferenceSession(
+                str(path), options, providers=['CPUExecutionProvider'])
+        except Exception as error:  # the library's own classes share no narrower base
+            raise WeightsError(f'the graph {path} cannot be loaded: {error}') from error
+
+    def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        return self._sessions[graph].run(None, inputs)
+
+    def allocate(self, max_objects: int) -> None:  # noqa: D102
+        spec = self.spec
+        self._memories = np.zeros(
+            (max_objects, spec.slots, spec.memory_tokens, spec.memory_dim), np.float32)
+        self._pointers = np.zeros((max_objects, spec.pointer_slots, spec.dim), np.float32)
+
+    def image_encoder(self, image: NDArray[np.uint8]) -> Features:  # noqa: D102
+        return Features(*self._run('image_encoder', image=image[None]))
+
+    def _attend(self, features: Features, bank: BankRows, pooled: bool) -> Handle:
+        graph, memories = 'memory_attention', self._memories[bank.rows]
+        temporal, valid = bank.temporal_index, bank.memory_valid
+        if self.spec.pooled and not pooled:
+            graph = SINGLE_MEMORY
+            slot = valid.argmax(1)
+            pick = np.arange(len(slot)), slot
+            memories, temporal, valid = (
+                x[pick][:, None] for x in (memories, temporal, valid))
+        return self._run(
+            graph, features=features.raw, memories=memories, temporal_index=temporal,
+            memory_valid=valid, pointers=self._pointers[bank.rows],
+            pointer_valid=bank.pointer_valid)[0]
+
+    def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
+        merged = np.empty((sum(map(len, groups)), *parts[0].shape[1:]), np.float32)
+        for index, part in zip(groups, parts, strict=True):
+            merged[index] = part
+        return merged
+
+    def take(self, conditioned: Handle, index: int) -> Handle:  # noqa: D102
+        return conditioned[index:index + 1]
+
+    def mask_decoder(self, features: Handle, prompts: PromptTokens) -> Candidates:  # noqa: D102
+        return Candidates(*self._run('mask_decoder', features=features, **prompts._asdict()))
+
+    def memory_encoder(self, features: Features, masks: Floats,  # noqa: D102
+                       prompted: Floats) -> Handle:
+        return self._run('memory_encoder', features=features.raw, masks=masks[:, None],
+                         prompted=prompted)[0]
+
+    def store(self, rows: list[int], memory_slots: list[int],  # noqa: D102
+              pointer_slots: list[int], memories: Handle, pointers: Floats) -> None:
+        self._memories[rows, memory_slots] = round_to_bfloat16(memories)
+        self._pointers[rows, pointer_slots] = pointers
