@@ -125,6 +125,13 @@ def bounding_box(mask: Bools) -> tuple[int, int, int, int] | None:
     return (x, y, x + width, y + height) if width else None
 
 
+def centroid(mask: Bools) -> tuple[float, float] | None:
+    """Return the mean (x, y) of a mask [H, W] in pixels; None if it is empty."""
+    moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
+    area = moments['m00']
+    return (moments['m10'] / area, moments['m01'] / area) if area else None
+
+
 def label_image(ids: list[int], logits: list[Floats], height: int, width: int
                 ) -> NDArray[np.uint16]:
     """Merge masks that may overlap: each pixel goes to the object with the largest logit.

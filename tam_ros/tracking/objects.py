@@ -1,0 +1,104 @@
+"""Tracked objects: their life inside the tracker, and what a frame says of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tam_ros.tracking.bank import MemoryBank
+
+
+class ObjectState(str, Enum):
+    """Whether an object is seen."""
+
+    VISIBLE = 'visible'
+    OCCLUDED = 'occluded'  # the model says it is not in the picture, or its mask is empty
+    LOST = 'lost'  # occluded for longer than the limit
+
+    def __str__(self) -> str:
+        """Return the plain word."""
+        return self.value
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedObject:
+    """One object on one frame.
+
+    Attributes:
+        id: 1..65535, never reused within a run.
+        state: see ``ObjectState``.
+        score: probability of the object being in the picture, 0..1.
+        score_logit: the same as a logit; positive is present.
+        mask: bool [H, W] of the image, not cut by other objects.
+        logits: float32 [R/4, R/4], the network's mask before it is enlarged; -1024 if absent.
+        box: (x0, y0, x1, y1) of the mask in pixels, x1 and y1 exclusive; None if it is empty.
+        centroid: (x, y) of the mask in pixels; None if it is empty.
+        area: pixels of the mask.
+        age_frames: frames since the object was first prompted, 0 on that frame.
+        age_seconds: the same in seconds of the images' stamps.
+    """
+
+    id: int
+    state: ObjectState
+    score: float
+    score_logit: float
+    mask: NDArray[np.bool_]
+    logits: NDArray[np.float32]
+    box: tuple[int, int, int, int] | None
+    centroid: tuple[float, float] | None
+    area: int
+    age_frames: int
+    age_seconds: float
+
+
+@dataclass(eq=False)
+class ObjectMemory:
+    """What the tracker keeps of a live object between frames.
+
+    Attributes:
+        id: of the object.
+        row: its row in the runtime's storage; rows are reused, ids are not.
+        bank: which frame sits in which slot of that row.
+        age_frames: see ``TrackedObject``.
+        age_seconds: see ``TrackedObject``.
+        unseen_seconds: how long it has been occluded.
+    """
+
+    id: int
+    row: int
+    bank: MemoryBank
+    age_frames: int = 0
+    age_seconds: float = 0.0
+    unseen_seconds: float = 0.0
+
+    def pass_time(self, seconds: float) -> None:
+        """Grow older by one frame."""
+        self.age_frames += 1
+        self.age_seconds += seconds
+
+
+@dataclass
+class ObjectTable:
+    """Live objects by id, rows of the storage, and the ids that may not come back.
+
+    Ids are immutable; rows are positions in the storage and are handed on when an object goes.
+    """
+
+    max_objects: int
+    live: dict[int, ObjectMemory] = field(default_factory=dict)
+    used: set[int] = field(default_factory=set)
+
+    def new_id(self, taken: set[int] | frozenset[int] = frozenset()) -> int:
+        """Return the smallest id that was never used and is not in ``taken``."""
+        number = 1
+        while number in self.used or number in taken:
+            number += 1
+        return number
+
+    def free_row(self) -> int:
+        """Return a row of the storage that no live object owns."""
+        rows = {memory.row for memory in self.live.values()}
+        return next(row for row in range(self.max_objects) if row not in rows)
