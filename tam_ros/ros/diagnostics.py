@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from tam_ros.ros.statistics import Summary
+from tam_ros.tracking import TrackedObject
 
 
 def tracking_status(
@@ -15,7 +15,7 @@ def tracking_status(
     device: Mapping[str, str],
     summary: Summary,
     dropped: int,
-    objects: Sequence[Any],
+    objects: Sequence[TrackedObject],
     image_timeout: float,
 ) -> DiagnosticStatus:
     """Return the state of the node.
@@ -39,7 +39,7 @@ def tracking_status(
         **{f'{name}_ms_p50': f'{took:.1f}' for name, took in summary.stages_ms.items()},
         **summary.counts,
         **{f'last_{name}': sentence for name, sentence in summary.last.items()},
-        **{f'object_{item.id}': f'{item.state.value}, {item.score:.2f}' for item in objects},
+        **{f'object_{item.id}': f'{item.state}, {item.score:.2f}' for item in objects},
     }
     return DiagnosticStatus(
         level=level,

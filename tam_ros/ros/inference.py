@@ -93,5 +93,4 @@ class InferenceThread(Generic[T]):
             while (item := self._mailbox.take()) is not None:
                 self._work(self._session, item)
         finally:
-            # The last reference: the tracker is freed in the thread that made it.
-            del self._session
+            self._session.tracker.close()

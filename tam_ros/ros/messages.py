@@ -5,7 +5,6 @@ from __future__ import annotations
 import array
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +14,7 @@ from std_msgs.msg import Header
 
 from tam_ros.msg import TrackedObject, TrackedObjectArray
 from tam_ros.ros.conversions import array_to_image
-from tam_ros.tracking import ObjectState
+from tam_ros.tracking import Frame, ObjectState
 
 _STATES = {
     ObjectState.VISIBLE: TrackedObject.VISIBLE,
@@ -26,7 +25,7 @@ _LARGEST_MONO8 = 255
 
 
 def objects_message(
-    frame: Any, header: Header, names: Mapping[int, str], with_masks: bool
+    frame: Frame, header: Header, names: Mapping[int, str], with_masks: bool
 ) -> TrackedObjectArray:
     """Return the objects of one frame.
 

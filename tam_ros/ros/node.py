@@ -35,10 +35,17 @@ from tam_ros.ros.prompts import read_prompt
 from tam_ros.ros.session import Answer, Limits, Session, StaleFrameError
 from tam_ros.ros.statistics import Statistics
 from tam_ros.srv import AddPrompt, RemoveObject, Reset
-from tam_ros.tracking import FrameError, PromptError, Tracker
+from tam_ros.tracking import (
+    Frame,
+    FrameError,
+    PromptError,
+    TrackedObject,
+    Tracker,
+    TrackerOptions,
+)
 
 ImageMessage = Image | CompressedImage
-OpenTracker = Callable[[str, str | None, str], Tracker]
+OpenTracker = Callable[..., Tracker]
 
 DIAGNOSTICS_PERIOD_S = 1.0
 # Clicks are rare and none may be lost; results go to both kinds of subscribers.
@@ -58,7 +65,7 @@ class TrackNode(LifecycleNode):
         """Declare parameters, publishers and services.
 
         Args:
-            open_tracker: called with model, weights (None: the catalogue's) and runtime.
+            open_tracker: makes the tracker, with the arguments of `Tracker.open`.
         """
         super().__init__('track_node')
         declare(self)
@@ -71,7 +78,7 @@ class TrackNode(LifecycleNode):
         self._received_ns: int | None = None
         self._statistics = Statistics()
         self._device: dict[str, str] = {}
-        self._objects: Sequence[Any] = ()
+        self._objects: Sequence[TrackedObject] = ()
 
         self._objects_pub = self.create_lifecycle_publisher(
             TrackedObjectArray, '~/objects', RESULT_QOS
@@ -99,18 +106,12 @@ class TrackNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the model; FAILURE, and a sentence in the log, where that cannot be done."""
-        model, weights, runtime = (self._value(name) for name in ('model', 'weights', 'runtime'))
-        self.get_logger().info(f'opening {model} with {runtime}')
+        self.get_logger().info(f'opening {self._value("model")} with {self._value("runtime")}')
         try:
-            self._inference = InferenceThread(
-                lambda: Session(
-                    self._open_tracker(model, weights or None, runtime), self._limits, self._refuse
-                ),
-                self._track,
-            )
+            self._inference = InferenceThread(self._open_session, self._track)
         except Exception as error:
             self.get_logger().debug(traceback.format_exc())
-            self.get_logger().error(f'cannot open {model}: {error}')
+            self.get_logger().error(f'cannot open {self._value("model")}: {error}')
             return TransitionCallbackReturn.FAILURE
         self._device = self._inference.ask(
             lambda session: {
@@ -119,6 +120,21 @@ class TrackNode(LifecycleNode):
         )
         self.get_logger().info(f'opened {", ".join(self._device.values())}')
         return super().on_configure(state)
+
+    def _open_session(self) -> Session:
+        tracker = self._open_tracker(
+            self._value('model'),
+            self._value('weights') or None,
+            self._value('runtime'),
+            threads=self._value('threads') or None,
+            options=TrackerOptions(
+                max_objects=self._value('max_objects'),
+                resize=self._value('resize'),
+                lost_after=self._value('lost_after'),
+                refined_frames_condition=self._value('refined_frames_condition'),
+            ),
+        )
+        return Session(tracker, self._limits, self._refuse)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to the images."""
@@ -196,12 +212,13 @@ class TrackNode(LifecycleNode):
             self._statistics.failed(f'{type(error).__name__}: {error}')
             self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
         else:
-            self._objects = tuple(frame.objects)
+            self._objects = frame.objects
+            self._statistics.stages(frame.stage_seconds)
             age_ns = self.get_clock().now().nanoseconds - stamp_ns(message.header)
             self._statistics.tracked(age_ns / 1e9)
 
     def _publish(
-        self, session: Session, frame: Any, message: ImageMessage, image: NDArray[np.uint8]
+        self, session: Session, frame: Frame, message: ImageMessage, image: NDArray[np.uint8]
     ) -> None:
         if not self.context.ok():
             return
@@ -253,6 +270,11 @@ class TrackNode(LifecycleNode):
             return self._inference.ask(question)
         except BusyError as error:
             return Answer(False, 0, str(error))
+        except Exception as error:
+            # Whoever asked gets an answer, and the stream goes on.
+            self._statistics.failed(f'{type(error).__name__}: {error}')
+            self.get_logger().error(traceback.format_exc())
+            return Answer(False, 0, f'internal error: {error}; see the log of the node')
 
     def _answered(self, response: Any) -> Any:
         if not response.accepted:
@@ -282,7 +304,8 @@ class TrackNode(LifecycleNode):
         self._diagnostics_pub.publish(message)
 
     def _limits(self) -> Limits:
-        return Limits(self._value('prompt_max_age'), self._value('time_jump'))
+        names = ('max_objects', 'prompt_max_age', 'time_jump')
+        return Limits(*map(self._value, names))
 
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value

@@ -7,9 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
+
+from tam_ros.runtime import RUNTIMES
+from tam_ros.tracking.options import RESIZE_FILTERS
 
 
 @dataclass(frozen=True)
@@ -27,11 +35,11 @@ class Parameter:
     """
 
     name: str
-    default: str | bool | float
+    default: str | bool | int | float
     description: str
     live: bool = False
     choices: tuple[str, ...] = ()
-    limits: tuple[float, float] | None = None
+    limits: tuple[int, int] | tuple[float, float] | None = None
     check: Callable[[Any], str | None] | None = None
 
     def refusal(self, value: Any) -> str | None:
@@ -62,13 +70,44 @@ PARAMETERS = (
     Parameter(
         'weights',
         '',
-        'Checkpoint file. Empty: the weights that the catalogue names for the model.',
+        'Checkpoint file or folder of exported graphs. Empty: what is bundled or downloaded.',
     ),
     Parameter(
         'runtime',
         'onnxruntime',
         'What runs the model.',
-        choices=('onnxruntime', 'torch'),
+        choices=tuple(RUNTIMES),
+    ),
+    Parameter(
+        'threads',
+        0,
+        'CPU threads of the runtime. 0: the library chooses.',
+        limits=(0, 256),
+    ),
+    Parameter(
+        'max_objects',
+        16,
+        'Objects that can be followed at once. Room for all of them is allocated beforehand.',
+        limits=(1, 255),
+    ),
+    Parameter(
+        'lost_after',
+        2.0,
+        'Seconds out of sight after which an object is called lost instead of occluded.',
+        limits=(0.0, 3600.0),
+    ),
+    Parameter(
+        'resize',
+        'pil',
+        'How images are brought to the size of the model. pil is the filter of the published '
+        'numbers, opencv is several times faster.',
+        choices=RESIZE_FILTERS,
+    ),
+    Parameter(
+        'refined_frames_condition',
+        False,
+        'Remember corrections of a followed object for good. Off, they fade after six images, as '
+        'in the official predictor.',
     ),
     Parameter(
         'autostart',
@@ -119,7 +158,7 @@ PARAMETERS = (
 )
 
 _BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
-_TYPES = {str: 'string', bool: 'bool', float: 'double'}
+_TYPES = {str: 'string', bool: 'bool', int: 'integer', float: 'double'}
 
 
 def declare(node: Node) -> None:
@@ -136,9 +175,12 @@ def declare(node: Node) -> None:
             descriptor.additional_constraints = f'one of {", ".join(parameter.choices)}'
         if parameter.limits is not None:
             low, high = parameter.limits
-            descriptor.floating_point_range = [
-                FloatingPointRange(from_value=low, to_value=high, step=0.0)
-            ]
+            if isinstance(parameter.default, int):
+                descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+            else:
+                descriptor.floating_point_range = [
+                    FloatingPointRange(from_value=low, to_value=high, step=0.0)
+                ]
         value = node.declare_parameter(parameter.name, parameter.default, descriptor).value
         refusal = parameter.refusal(value)
         if refusal:

@@ -58,11 +58,8 @@ class PromptRequest:
         if self.mask is not None:
             return Prompt.mask(object_id, self.mask, replace=replace)
         if self.box is not None:
-            points, labels = (self.points, self.labels) if self.points else (None, None)
-            return Prompt.box(
-                object_id, self.box, points=points, labels=labels, replace=replace
-            )
-        return Prompt.points(object_id, self.points, labels=self.labels, replace=replace)
+            return Prompt.box(object_id, self.box, self.points, self.labels, replace=replace)
+        return Prompt.points(object_id, self.points, self.labels, replace=replace)
 
 
 def read_prompt(message: msg.Prompt) -> PromptRequest:

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros.ros.conversions import NANOSECONDS
 from tam_ros.ros.prompts import Action, PromptRequest
-from tam_ros.tracking import FrameError, Prompt, PromptError, Tracker
+from tam_ros.tracking import Frame, FrameError, Prompt, PromptError, Tracker
 
 MAX_WAITING = 64
 """Prompts that may wait for an image; more of them mean that no image comes."""
@@ -36,13 +37,15 @@ class StaleFrameError(FrameError):
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits that may change while it runs, in seconds.
+    """Limits of a session; those of time may change while it runs.
 
     Attributes:
-        prompt_max_age: from the image a prompt was made on to the image it is applied to.
-        time_jump: a step back in time beyond this is a new recording.
+        max_objects: as many as the tracker has room for.
+        prompt_max_age: seconds from the image a prompt was made on to the one it is applied to.
+        time_jump: seconds; a step back in time beyond this is a new recording.
     """
 
+    max_objects: int
     prompt_max_age: float
     time_jump: float
 
@@ -76,10 +79,11 @@ class Session:
         self._limits = limits
         self._warn = warn
         self._waiting: deque[_Waiting] = deque()
+        self._given: set[int] = set()  # every id since the start or a reset
         self._newest_ns: int | None = None
         self._size: tuple[int, int] | None = None
 
-    def step(self, image: NDArray[np.uint8], stamp_ns: int) -> Any:
+    def step(self, image: NDArray[np.uint8], stamp_ns: int) -> Frame:
         """Track one image, applying the prompts that are due.
 
         Args:
@@ -87,7 +91,7 @@ class Session:
             stamp_ns: of the image, nanoseconds.
 
         Returns:
-            The tracker's frame.
+            What the tracker says of it.
 
         Raises:
             StaleFrameError: not newer than the image before; nothing was changed.
@@ -147,7 +151,9 @@ class Session:
         """Forget every object and every waiting prompt."""
         self.tracker.reset()
         self._waiting.clear()
+        self._given.clear()
         self.names.clear()
+        self._size = None
         return Answer(True, 0, '')
 
     # --- prompts ---
@@ -159,19 +165,32 @@ class Session:
                 f'{MAX_WAITING} prompts already wait for an image: do images arrive?'
             )
         object_id = request.object_id
-        followed = object_id in self._followed()
-        if request.action is Action.ADD and followed:
-            raise PromptError(f'object {object_id} is followed already: send REFINE or REPLACE')
-        if request.action is not Action.ADD and not followed:
+        if request.action is Action.ADD:
+            object_id = self._check_new(object_id)
+        elif object_id not in self._followed():
             raise PromptError(f'no object {object_id} to {request.action.name}; {self._known()}')
         prompt = request.prompt(object_id)
         if self._size is not None:
             self.tracker.check(prompt, self._size)
-        if object_id == 0:
-            object_id = self.tracker.new_id()
-            prompt = request.prompt(object_id)
+        self._given.add(object_id)
         self._waiting.append(_Waiting(prompt, request, object_id))
         return object_id
+
+    def _check_new(self, object_id: int) -> int:
+        """Return the id for a new object: `object_id` if it is free, or for 0 the lowest free."""
+        followed = self._followed()
+        if object_id in followed:
+            raise PromptError(f'object {object_id} is followed already: send REFINE or REPLACE')
+        if object_id in self._given:
+            raise PromptError(
+                f'object {object_id} was removed, and its id is not used again before a reset: '
+                f'send 0 for a new id'
+            )
+        # The tracker counts those it has, not those that wait.
+        limit = self._limits().max_objects
+        if len(followed) >= limit:
+            raise PromptError(f'{limit} objects are followed, the limit: remove one first')
+        return object_id or next(number for number in count(1) if number not in self._given)
 
     def _check_age(self, request: PromptRequest, received_ns: int | None) -> None:
         if request.stamp_ns == 0:

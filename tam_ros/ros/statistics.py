@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,9 +58,13 @@ class Statistics:
         """Measure what is done inside the `with` block, if it ends without an error."""
         begin = time.perf_counter()
         yield
-        took = time.perf_counter() - begin
+        self.stages({name: time.perf_counter() - begin})
+
+    def stages(self, seconds: Mapping[str, float]) -> None:
+        """Take over times of stages that were measured elsewhere."""
         with self._lock:
-            self._stages.setdefault(name, deque(maxlen=WINDOW)).append(took * 1e3)
+            for name, took in seconds.items():
+                self._stages.setdefault(name, deque(maxlen=WINDOW)).append(took * 1e3)
 
     def tracked(self, age_s: float) -> None:
         """Count a tracked image whose results are `age_s` seconds behind its stamp."""

@@ -1,0 +1,117 @@
+"""A tracker that needs no model: an object is every pixel of the colour that was clicked."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+
+from tam_ros.tracking import Frame, FrameError, ObjectState, Prompt, PromptError, TrackedObject
+
+MAX_OBJECTS = 4
+
+
+class ColourTracker:
+    """Follows single-coloured objects through the tracker's public API.
+
+    Keeps the tracker's contract where the node relies on it: atomic steps, stamps that only go
+    forward, ids that are not used again, one image size while objects live, a limit of objects.
+    """
+
+    model = 'colour'
+    runtime = 'none'
+    weights = 'untrained'
+
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self.delay_s = delay_s
+        self.reset()
+        self.clock_restarts = 0
+        self.closed = False
+
+    @classmethod
+    def open(cls, model, weights, runtime, *, threads, options):
+        if model == 'missing':
+            raise ValueError(f'no model {model!r} in the catalogue')
+        return cls(delay_s=float(os.environ.get('COLOUR_TRACKER_DELAY', 0)))
+
+    @property
+    def objects(self):
+        return tuple(self._colours)
+
+    def check(self, prompt, size):
+        self._check(prompt, size, len(self._colours))
+
+    def step(self, image, stamp, prompts=()):
+        if self._stamp is not None and stamp <= self._stamp:
+            raise FrameError('the clock does not advance')
+        if self._colours and image.shape != self._shape:
+            raise FrameError(f'image size changed from {self._shape} to {image.shape}')
+        new = {p.object_id for p in prompts} - set(self._colours)
+        for prompt in prompts:
+            self._check(prompt, image.shape[:2], len(self._colours) + len(new) - 1)
+        time.sleep(self.delay_s)
+        self._stamp, self._shape = stamp, image.shape
+        for prompt in prompts:
+            self._colours[prompt.object_id] = image[_anchor(prompt)]
+            self._born.setdefault(prompt.object_id, (self._frame, stamp))
+        labels = np.zeros(image.shape[:2], np.uint16)
+        objects = []
+        for object_id, colour in self._colours.items():
+            mask = (image == colour).all(-1)
+            labels[mask] = object_id
+            objects.append(self._describe(object_id, mask, stamp))
+        self._frame += 1
+        return Frame(stamp, self._frame - 1, labels, objects, {'colours': self.delay_s})
+
+    def close(self):
+        self.closed = True
+
+    def remove(self, object_id):
+        if object_id not in self._colours:
+            raise PromptError(f'no object {object_id}')
+        del self._colours[object_id]
+        self._removed.add(object_id)
+
+    def reset(self):
+        self._colours, self._born, self._removed = {}, {}, set()
+        self._stamp, self._shape, self._frame = None, None, 0
+
+    def restart_clock(self):
+        self._stamp = None
+        self.clock_restarts += 1
+
+    def _check(self, prompt, size, others):
+        if prompt.object_id in self._removed:
+            raise PromptError(f'object {prompt.object_id} was removed')
+        if prompt.object_id not in self._colours and others >= MAX_OBJECTS:
+            raise PromptError(f'{MAX_OBJECTS} objects are the limit')
+        prompt.check_image(*size)
+
+    def _describe(self, object_id, mask, stamp):
+        rows, columns = np.nonzero(mask)
+        first_frame, first_stamp = self._born[object_id]
+        seen = rows.size > 0
+        return TrackedObject(
+            id=object_id,
+            state=ObjectState.VISIBLE if seen else ObjectState.OCCLUDED,
+            score=0.9 if seen else 0.1,
+            score_logit=2.2 if seen else -2.2,
+            mask=mask,
+            logits=np.where(mask, np.float32(5), np.float32(-5)),
+            box=(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if seen else None,
+            area=rows.size,
+            centroid=(columns.mean(), rows.mean()) if seen else None,
+            age_frames=self._frame - first_frame,
+            age_seconds=stamp - first_stamp,
+        )
+
+
+def _anchor(prompt: Prompt) -> tuple[int, int]:
+    """Return a (row, column) on the object that the prompt means."""
+    if prompt.mask_image is not None:
+        rows, columns = np.nonzero(prompt.mask_image)
+        return int(rows.mean()), int(columns.mean())
+    corners = prompt.points_xy[prompt.labels >= 2]
+    x, y = corners.mean(0) if len(corners) else prompt.points_xy[0]
+    return round(float(y)), round(float(x))

@@ -1,0 +1,181 @@
+"""A graph of real processes: the node in one, the test's own node in this one, DDS between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+NODE = '/track_node'
+SIZE = (60, 80)  # rows, columns
+COLOURS = {'red': (200, 30, 30), 'green': (30, 200, 30), 'blue': (30, 30, 200)}
+
+
+def picture(size=SIZE, **places):
+    """Draw 10x10 squares by colour name at (x, y) of their upper left corner; uint8 RGB."""
+    image = np.full((*size, 3), 90, np.uint8)
+    for name, (x, y) in places.items():
+        image[y : y + 10, x : x + 10] = COLOURS[name]
+    return image
+
+
+class NodeProcess:
+    """A node in a process of its own; its output goes to a file."""
+
+    def __init__(self, command, log_path, environment):
+        self.log_path = log_path
+        with log_path.open('wb') as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **environment},
+            )
+
+    @property
+    def log(self):
+        return self.log_path.read_text(errors='replace')
+
+    def interrupt(self, timeout=15):
+        """Press Ctrl-C; return the exit status."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(timeout)
+
+    def kill(self):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+class Peer:
+    """The test's side of the graph: camera, prompter and listener in one."""
+
+    def __init__(self, node_name=NODE, compressed=False):
+        import rclpy
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.executors import SingleThreadedExecutor
+        from sensor_msgs.msg import CompressedImage, Image
+
+        from tam_ros.msg import Prompt, TrackedObjectArray
+
+        self.rclpy = rclpy
+        self.node = rclpy.create_node('peer')
+        self.name = node_name
+        self.received = defaultdict(list)
+        self._changed = threading.Condition()
+        self._clients = {}
+        kind = CompressedImage if compressed else Image
+        self.images = self.node.create_publisher(kind, '/camera/image', 5)
+        self.prompts = self.node.create_publisher(Prompt, f'{node_name}/prompt', 5)
+        for kind, topic in (
+            (TrackedObjectArray, f'{node_name}/objects'),
+            (Image, f'{node_name}/labels'),
+            (DiagnosticArray, '/diagnostics'),
+        ):
+            self.listen(kind, topic)
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        self.thread = threading.Thread(target=self.executor.spin)
+        self.thread.start()
+        self.stamp_ns = time.time_ns()
+
+    def listen(self, kind, topic):
+        key = topic.rpartition('/')[2]
+
+        def keep(message):
+            with self._changed:
+                self.received[key].append(message)
+                self._changed.notify_all()
+
+        return self.node.create_subscription(kind, topic, keep, 20)
+
+    def wait(self, what, predicate, timeout=20.0):
+        """Wait until `predicate` gives something true, and return it."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while True:
+                value = predicate()
+                if value:
+                    return value
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    pytest.fail(f'waited {timeout} s for {what}')
+                self._changed.wait(min(left, 0.1))
+
+    def message(self, key, stamp_ns, timeout=20.0):
+        """Return the message on a topic whose header has this stamp."""
+        from tam_ros.ros.conversions import stamp_ns as read
+
+        return self.wait(
+            f'{key} at {stamp_ns}',
+            lambda: next((m for m in self.received[key] if read(m.header) == stamp_ns), None),
+            timeout,
+        )
+
+    def header(self, stamp_ns, frame_id='camera_optical'):
+        from builtin_interfaces.msg import Time
+        from std_msgs.msg import Header
+
+        seconds, nanoseconds = divmod(stamp_ns, 10**9)
+        return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame_id)
+
+    def send(self, image, stamp_ns=None):
+        """Publish a picture; return its stamp, 33 ms after the one before unless given."""
+        from tam_ros.ros.conversions import array_to_image
+
+        if stamp_ns is None:
+            self.stamp_ns = stamp_ns = self.stamp_ns + 33_000_000
+        self.images.publish(array_to_image(image, 'rgb8', self.header(stamp_ns)))
+        return stamp_ns
+
+    def track(self, image, stamp_ns=None):
+        """Publish a picture and wait for its results: objects and labels."""
+        stamp_ns = self.send(image, stamp_ns)
+        return self.message('objects', stamp_ns), self.message('labels', stamp_ns)
+
+    def meet(self, process, image):
+        """Wait until images reach the node and its results reach us."""
+        deadline = time.monotonic() + 30
+        while not (self.received['objects'] and self.received['labels']):
+            if process.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f'the node does not answer:\n{process.log}')
+            self.send(image)
+            time.sleep(0.1)
+        # Whatever is still under way belongs to the meeting, too.
+        self.track(image)
+
+    def diagnostics(self, predicate, timeout=10.0):
+        """Wait for a status of the node, as (status, values), for which `predicate` holds."""
+
+        def find():
+            for array in self.received['diagnostics']:
+                for status in array.status:
+                    values = {item.key: item.value for item in status.values}
+                    if status.name.startswith(self.name[1:]) and predicate(status, values):
+                        return status, values
+            return None
+
+        return self.wait('a matching diagnostic status', find, timeout)
+
+    def call(self, kind, name, request, timeout=20.0):
+        """Call a service of the node."""
+        client = self._clients.get(name)
+        if client is None:
+            client = self._clients[name] = self.node.create_client(kind, f'{self.name}/{name}')
+        assert client.wait_for_service(timeout), f'no service {name}'
+        future = client.call_async(request)
+        self.wait(f'the answer of {name}', future.done, timeout)
+        return future.result()
+
+    def close(self):
+        self.executor.shutdown()
+        self.thread.join()
+        self.node.destroy_node()

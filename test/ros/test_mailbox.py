@@ -1,0 +1,91 @@
+"""The newest item, the calls before it, and the end."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import CancelledError
+
+import pytest
+
+from tam_ros.ros.mailbox import ClosedError, Mailbox
+
+
+def test_only_the_newest_item_is_taken():
+    mailbox = Mailbox()
+    for item in 'abc':
+        mailbox.put(item)
+    assert mailbox.take() == 'c'
+    assert mailbox.dropped == 2
+    mailbox.put('d')
+    assert mailbox.take() == 'd'
+    assert mailbox.dropped == 2, 'a taken item was not dropped'
+
+
+def test_calls_go_before_items_and_are_never_dropped():
+    mailbox = Mailbox()
+    order = []
+    mailbox.put('item')
+    answers = [mailbox.call(lambda n=n: order.append(n) or n * 10) for n in range(3)]
+    assert mailbox.take() == 'item'
+    assert order == [0, 1, 2]
+    assert [answer.result(0) for answer in answers] == [0, 10, 20]
+
+
+def test_an_error_goes_to_whoever_called():
+    mailbox = Mailbox()
+    answer = mailbox.call(lambda: 1 / 0)
+    mailbox.put('item')
+    assert mailbox.take() == 'item', 'the taking thread goes on'
+    with pytest.raises(ZeroDivisionError):
+        answer.result(0)
+
+
+def test_a_call_that_was_taken_back_is_not_made():
+    mailbox = Mailbox()
+    called = []
+    answer = mailbox.call(lambda: called.append(1))
+    assert answer.cancel()
+    mailbox.put('item')
+    mailbox.take()
+    assert not called
+
+
+def test_closing_wakes_the_taker_and_cancels_what_waits():
+    mailbox = Mailbox()
+    taken = []
+    taker = threading.Thread(target=lambda: taken.append(mailbox.take()))
+    taker.start()
+    mailbox.close()
+    taker.join(5)
+    assert taken == [None]
+
+    mailbox.put('late')
+    assert mailbox.take() is None
+    with pytest.raises(ClosedError):
+        mailbox.call(lambda: None)
+
+    other = Mailbox()
+    waiting = other.call(lambda: None)
+    other.close()
+    with pytest.raises(CancelledError):
+        waiting.result(0)
+
+
+def test_every_item_is_either_taken_or_dropped():
+    mailbox = Mailbox()
+    taken = []
+
+    def take():
+        while (item := mailbox.take()) is not None:
+            taken.append(item)
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    for item in range(1, 2001):
+        mailbox.put(item)
+    while not taken or taken[-1] != 2000:
+        pass
+    mailbox.close()
+    taker.join(5)
+    assert taken == sorted(taken)
+    assert len(taken) + mailbox.dropped == 2000

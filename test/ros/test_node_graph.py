@@ -1,0 +1,439 @@
+"""The node in its own process, spoken to over DDS as a robot does."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
+pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
+
+from geometry_msgs.msg import Point  # noqa: E402
+from ros_graph import SIZE, picture  # noqa: E402
+from sensor_msgs.msg import CompressedImage  # noqa: E402
+
+from tam_ros.msg import Prompt, TrackedObject  # noqa: E402
+from tam_ros.ros.conversions import array_to_image, image_to_mask, stamp_ns  # noqa: E402
+from tam_ros.ros.messages import decode_mask  # noqa: E402
+from tam_ros.srv import AddPrompt, RemoveObject, Reset  # noqa: E402
+
+SECOND = 10**9
+
+
+def click(x, y, object_id=0, action=Prompt.ADD, **fields):
+    return Prompt(
+        object_id=object_id, action=action, points=[Point(x=float(x), y=float(y))], **fields
+    )
+
+
+def add(peer, prompt):
+    return peer.call(AddPrompt, 'add_prompt', AddPrompt.Request(prompt=prompt))
+
+
+@pytest.fixture
+def graph(start, make_peer):
+    """A node that runs and a peer that has met it."""
+    node, peer = start(), make_peer()
+    peer.meet(node, picture())
+    return node, peer
+
+
+def test_a_service_prompt_is_tracked(graph):
+    """From the click to labels and objects, whose header is the image's to the nanosecond."""
+    _, peer = graph
+    answer = add(peer, click(15, 15, label='mug'))
+    assert (answer.accepted, answer.object_id, answer.reason) == (True, 1, '')
+    for step, (x, y) in enumerate(((10, 10), (14, 12), (30, 25))):
+        objects, labels = peer.track(picture(red=(x, y)))
+        header = peer.header(peer.stamp_ns)
+        assert objects.header == header
+        assert labels.header == header
+        assert (labels.encoding, labels.height, labels.width) == ('mono8', *SIZE)
+        expected = np.zeros(SIZE, np.uint8)
+        expected[y : y + 10, x : x + 10] = 1
+        pixels = np.frombuffer(labels.data, np.uint8).reshape(labels.height, labels.step)
+        assert (pixels == expected).all()
+        (tracked,) = objects.objects
+        assert (objects.height, objects.width) == SIZE
+        assert (tracked.id, tracked.label, tracked.state) == (1, 'mug', TrackedObject.VISIBLE)
+        box = tracked.box
+        assert (box.x_offset, box.y_offset, box.width, box.height) == (x, y, 10, 10)
+        assert (tracked.centroid.x, tracked.centroid.y) == (x + 4.5, y + 4.5)
+        assert tracked.area == 100
+        assert tracked.age_frames == step
+        assert tracked.age_seconds == pytest.approx(0.033 * step, abs=1e-6)
+        assert not tracked.mask_png, 'masks are sent only when asked for'
+
+
+def test_a_topic_prompt_is_tracked(graph):
+    _, peer = graph
+    peer.prompts.publish(Prompt(object_id=7, box=[38.0, 18.0, 52.0, 32.0]))
+    image = picture(blue=(40, 20))
+    peer.wait('the object', lambda: peer.track(image)[0].objects)
+    objects, labels = peer.track(image)
+    assert [item.id for item in objects.objects] == [7]
+    assert sum(value == 7 for value in labels.data) == 100
+
+
+def test_a_mask_prompt_names_the_image_it_was_drawn_on(graph):
+    _, peer = graph
+    image = picture(green=(60, 40))
+    objects, _ = peer.track(image)
+    mask = np.zeros(SIZE, np.uint8)
+    mask[40:50, 60:70] = 255
+    answer = add(
+        peer, Prompt(header=objects.header, mask=array_to_image(mask, 'mono8', objects.header))
+    )
+    assert answer.accepted, answer.reason
+    objects, _ = peer.track(image)
+    assert objects.objects[0].box.x_offset == 60
+
+
+def test_own_masks_come_lossless_when_asked_for(start, make_peer):
+    node, peer = start('-p', 'publish_masks:=true'), make_peer()
+    peer.meet(node, picture())
+    add(peer, click(12, 12))
+    objects, labels = peer.track(picture(red=(10, 10), blue=(15, 15)))
+    mask = decode_mask(objects.objects[0], *SIZE)
+    assert mask.sum() == 75  # 10x10 less the 5x5 that the other square covers
+    assert (mask == image_to_mask(labels)).all()
+
+
+def test_an_object_out_of_sight_stays_in_the_list(graph):
+    _, peer = graph
+    add(peer, click(15, 15))
+    peer.track(picture(red=(10, 10)))
+    objects, labels = peer.track(picture())
+    (hidden,) = objects.objects
+    assert hidden.state == TrackedObject.OCCLUDED
+    assert (hidden.area, hidden.box.width) == (0, 0)
+    assert np.isnan(hidden.centroid.x)
+    assert not any(labels.data)
+
+
+def test_remove_and_reset(graph):
+    _, peer = graph
+    image = picture(red=(10, 10), blue=(40, 20))
+    assert add(peer, click(15, 15)).object_id == 1
+    assert add(peer, click(45, 25)).object_id == 2
+    assert [item.id for item in peer.track(image)[0].objects] == [1, 2]
+
+    removal = RemoveObject.Request(object_id=1)
+    assert peer.call(RemoveObject, 'remove_object', removal).accepted
+    objects, labels = peer.track(image)
+    assert [item.id for item in objects.objects] == [2]
+    assert set(labels.data) == {0, 2}
+    again = peer.call(RemoveObject, 'remove_object', removal)
+    assert (again.accepted, again.reason) == (False, 'no object 1; followed are: 2')
+    # An id of this run is never given to another object, not even on request.
+    reuse = add(peer, click(15, 15, object_id=1))
+    assert not reuse.accepted
+    assert 'removed' in reuse.reason
+    assert add(peer, click(15, 15)).object_id == 3
+
+    peer.prompts.publish(Prompt(object_id=2, action=Prompt.REMOVE))
+    peer.wait('removal by topic', lambda: [o.id for o in peer.track(image)[0].objects] == [3])
+
+    assert peer.call(Reset, 'reset', Reset.Request()).accepted
+    assert not peer.track(image)[0].objects
+    assert add(peer, click(15, 15)).object_id == 1, 'ids start again after a reset'
+
+
+# Each row: a prompt that cannot be used, and what the answer must name.
+REFUSED = [
+    pytest.param(click(500, 10), 'outside the image', id='point out of the image'),
+    pytest.param(click(float('nan'), 10), 'finite', id='not a number'),
+    pytest.param(click(float('inf'), 10), 'finite', id='infinite'),
+    pytest.param(Prompt(), 'empty', id='nothing in it'),
+    pytest.param(Prompt(box=[30.0, 10.0, 20.0, 40.0]), 'box', id='box corners swapped'),
+    pytest.param(click(5, 5, labels=[1, 0]), '1 points, but 2 labels', id='labels too many'),
+    pytest.param(click(5, 5, labels=[3]), '1 (on the object) or 0', id='label of another kind'),
+    pytest.param(click(5, 5, action=9), 'unknown action 9', id='unknown action'),
+    pytest.param(click(5, 5, 9, Prompt.REFINE), 'no object 9', id='refine an unknown object'),
+    pytest.param(click(5, 5, 9, Prompt.REPLACE), 'no object 9', id='replace an unknown object'),
+    pytest.param(click(5, 5, 1), 'followed already', id='add an object that is followed'),
+    pytest.param(
+        Prompt(object_id=9, action=Prompt.REMOVE), 'no object 9', id='remove an unknown object'
+    ),
+]
+
+
+def test_refused_prompts_get_a_reason_and_leave_the_tracks_alone(graph):
+    """One node for all rows: after each of them the tracks must be what they were."""
+    _, peer = graph
+    assert add(peer, click(15, 15)).accepted
+    image = picture(red=(10, 10))
+    _, before = peer.track(image)
+    for row in REFUSED:
+        prompt, words = row.values
+        answer = add(peer, prompt)
+        assert not answer.accepted, row.id
+        assert words in answer.reason, f'{row.id}: {answer.reason}'
+        objects, labels = peer.track(image)
+        assert [item.id for item in objects.objects] == [1], row.id
+        assert labels.data == before.data, row.id
+
+
+def test_a_refused_topic_prompt_shows_in_log_and_diagnostics(graph):
+    node, peer = graph
+    peer.prompts.publish(click(500, 10))
+    _, values = peer.diagnostics(lambda _, values: 'refused_requests' in values)
+    assert 'outside the image' in values['last_refused_requests']
+    peer.wait('the log', lambda: 'outside the image' in node.log)
+
+
+def test_prompts_belong_to_an_image(graph):
+    """Old stamps are refused with their age; stamps of images to come wait for them."""
+    _, peer = graph
+    image = picture(red=(10, 10))
+    peer.track(image)
+    old = click(15, 15, header=peer.header(peer.stamp_ns - 3 * SECOND))
+    answer = add(peer, old)
+    assert not answer.accepted
+    assert '3.000 s older' in answer.reason
+    clock = click(15, 15, header=peer.header(peer.stamp_ns + 50 * SECOND))
+    assert '50.000 s newer than the newest image' in add(peer, clock).reason
+
+    due = peer.stamp_ns + 66_000_000
+    answer = add(peer, click(15, 15, header=peer.header(due)))
+    assert answer.accepted, answer.reason
+    assert not peer.track(image)[0].objects, 'this image is older than the prompt'
+    assert peer.track(image, due)[0].objects[0].age_frames == 0
+
+
+def test_prompts_before_the_first_image(start, make_peer):
+    node, peer = start(), make_peer()
+    stamped = add(peer, click(15, 15, header=peer.header(SECOND)))
+    assert not stamped.accepted
+    assert 'no image has arrived yet' in stamped.reason
+    assert add(peer, click(15, 15)).object_id == 1
+    peer.meet(node, picture(red=(10, 10)))
+    assert peer.track(picture(red=(10, 10)))[0].objects[0].area == 100
+
+
+def bad_image(peer, **wrong):
+    peer.stamp_ns += 33_000_000
+    message = array_to_image(picture(), 'rgb8', peer.header(peer.stamp_ns))
+    for name, value in wrong.items():
+        setattr(message, name, value)
+    peer.images.publish(message)
+
+
+# Each row: fields that contradict the rest of the message, and what diagnostics must say.
+BAD_IMAGES = [
+    pytest.param({'encoding': 'nonsense'}, "unknown image encoding 'nonsense'", id='encoding'),
+    pytest.param({'encoding': '32FC1'}, 'holds measurements', id='depth, not a picture'),
+    pytest.param({'step': 100}, 'step is 100 bytes', id='step shorter than a row'),
+    pytest.param({'data': b'123'}, 'data is too short', id='data too short'),
+    pytest.param({'height': 10}, 'data is too long', id='data too long'),
+    pytest.param({'height': 0, 'width': 0}, 'is empty', id='no size'),
+    pytest.param({'height': 2**31}, 'the limit is', id='enormous size'),
+]
+
+
+def test_bad_images_are_refused_and_leave_the_tracks_alone(graph):
+    _, peer = graph
+    add(peer, click(15, 15))
+    image = picture(red=(10, 10))
+    _, before = peer.track(image)
+    for row in BAD_IMAGES:
+        wrong, words = row.values
+        bad_image(peer, **wrong)
+        _, values = peer.diagnostics(
+            lambda _, values, words=words: words in values.get('last_refused_images', '')
+        )
+        objects, labels = peer.track(image)
+        assert [item.id for item in objects.objects] == [1], row.id
+        assert labels.data == before.data, row.id
+    # The size changes in the middle of the stream: no object can be followed into that.
+    peer.send(picture((30, 30)))
+    peer.diagnostics(lambda _, values: 'size changed' in values.get('last_refused_images', ''))
+    assert peer.track(image)[1].data == before.data
+
+
+def test_time_stands_still_and_goes_back(graph):
+    _, peer = graph
+    add(peer, click(15, 15))
+    image = picture(red=(10, 10))
+    peer.track(image)
+    still = peer.stamp_ns
+    count = len(peer.received['objects'])
+    peer.send(image, still)
+    _, values = peer.diagnostics(lambda _, values: values.get('stale_images') == '1')
+    assert 'the stamp of the one before' in values['last_stale_images']
+    peer.send(image, still - SECOND // 2)
+    _, values = peer.diagnostics(lambda _, values: values.get('stale_images') == '2')
+    assert '0.500 s older' in values['last_stale_images']
+    assert len(peer.received['objects']) == count, 'nothing is published for a stale image'
+
+    # A bag that loops: the object is still followed and the stream goes on.
+    objects, _ = peer.track(image, still - 100 * SECOND)
+    assert [item.area for item in objects.objects] == [100]
+    objects, _ = peer.track(image, still - 99 * SECOND)
+    assert [item.area for item in objects.objects] == [100]
+
+
+def test_only_the_newest_image_is_tracked(start, make_peer):
+    """A tracker ten times slower than its camera: most images go, the last one does not."""
+    node, peer = start(COLOUR_TRACKER_DELAY='0.4'), make_peer()
+    peer.meet(node, picture())
+    known = len(peer.received['objects'])
+    # Those of the meeting were dropped, too.
+    peer.received['diagnostics'].clear()
+    dropped_before = int(peer.diagnostics(lambda *_: True)[1]['dropped'])
+    sent = []
+    for index in range(20):
+        sent.append(peer.send(picture(red=(2 * index, 10))))
+        time.sleep(0.04)
+    peer.message('objects', sent[-1])
+    tracked = [stamp_ns(item.header) for item in peer.received['objects'][known:]]
+    assert tracked == sorted(tracked)
+    assert 2 <= len(tracked) <= 6, 'about one in ten'
+    peer.diagnostics(
+        lambda _, values: int(values['dropped']) - dropped_before == len(sent) - len(tracked)
+    )
+
+
+def test_compressed_images(start, make_peer):
+    node = start('-p', 'image_transport:=compressed')
+    peer = make_peer(compressed=True)
+    image = picture(red=(10, 10))
+
+    def send(stamp):
+        _, png = cv2.imencode('.png', image[..., ::-1])
+        peer.images.publish(
+            CompressedImage(header=peer.header(stamp), format='png', data=png.tobytes())
+        )
+
+    assert add(peer, click(15, 15)).accepted
+    deadline = time.monotonic() + 30
+    while not peer.received['objects'] and time.monotonic() < deadline:
+        peer.stamp_ns += 33_000_000
+        send(peer.stamp_ns)
+        time.sleep(0.1)
+    assert peer.received['objects'][-1].objects[0].area == 100, node.log
+
+
+def test_the_overlay_is_drawn_for_listeners(graph):
+    from sensor_msgs.msg import Image
+
+    _, peer = graph
+    add(peer, click(15, 15))
+    image = picture(red=(10, 10))
+    peer.listen(Image, '/track_node/overlay')
+
+    def overlay():
+        peer.send(image)
+        return peer.received['overlay']
+
+    message = peer.wait('an overlay', overlay)[0]
+    assert (message.encoding, message.height, message.width) == ('rgb8', *SIZE)
+    drawn = np.frombuffer(message.data, np.uint8).reshape(*SIZE, 3)
+    assert (drawn[12:18, 12:18] != image[12:18, 12:18]).any(), 'the mask is tinted'
+    assert (drawn[50:, 60:] == image[50:, 60:]).all(), 'the rest is not'
+
+
+def test_diagnostics_tell_what_runs(graph):
+    _, peer = graph
+    add(peer, click(15, 15))
+    peer.track(picture(red=(10, 10)))
+    status, values = peer.diagnostics(lambda _, values: 'object_1' in values)
+    assert status.name == 'track_node: tracking'
+    assert (values['model'], values['runtime'], values['weights']) == (
+        'colour',
+        'none',
+        'untrained',
+    )
+    assert values['object_1'] == 'visible, 0.90'
+    assert float(values['track_ms_p50']) > 0
+    assert {'rate_hz', 'age_ms_p50', 'age_ms_p95', 'dropped', 'frames'} <= set(values)
+    # Nothing comes any more: the age of the silence is said.
+    peer.diagnostics(lambda status, _: 'no image tracked for' in status.message)
+
+
+def test_ctrl_c_ends_it_cleanly(graph):
+    node, peer = graph
+    add(peer, click(15, 15))
+    peer.track(picture(red=(10, 10)))
+    assert node.interrupt() == 0, node.log
+    assert 'Traceback' not in node.log
+    with pytest.raises(ProcessLookupError):  # nobody of its group is left
+        os.killpg(node.process.pid, 0)
+
+
+def test_ctrl_c_in_the_middle_of_an_image(start, make_peer):
+    node, peer = start(COLOUR_TRACKER_DELAY='1.0'), make_peer()
+    peer.meet(node, picture())
+    peer.send(picture())
+    time.sleep(0.3)
+    assert node.interrupt() == 0, node.log
+    assert 'Traceback' not in node.log
+
+
+# Each row: arguments the node cannot start with, and what it must say.
+@pytest.mark.parametrize(
+    ('argument', 'words'),
+    [
+        pytest.param('model:=missing', "no model 'missing' in the catalogue", id='unknown model'),
+        pytest.param('runtime:=abacus', 'one of onnxruntime, torch', id='unknown runtime'),
+        pytest.param('prompt_max_age:=-1.0', 'prompt_max_age', id='number out of range'),
+        pytest.param('publish_masks:=3', 'publish_masks', id='wrong type'),
+    ],
+)
+def test_it_does_not_start_with_what_cannot_work(start, argument, words):
+    node = start('-p', argument)
+    assert node.process.wait(20) == 1
+    assert words in node.log
+    assert 'Traceback' not in node.log
+
+
+def test_live_parameters(graph):
+    """Some change while it runs, the others say when they are read."""
+    from rcl_interfaces.srv import SetParameters
+    from rclpy.parameter import Parameter
+
+    _, peer = graph
+
+    def change(name, value):
+        message = Parameter(name, value=value).to_parameter_msg()
+        request = SetParameters.Request(parameters=[message])
+        return peer.call(SetParameters, 'set_parameters', request).results[0]
+
+    assert change('publish_masks', True).successful
+    add(peer, click(15, 15))
+    assert peer.track(picture(red=(10, 10)))[0].objects[0].mask_png
+    refused = change('model', 'efficienttam_ti')
+    assert not refused.successful
+    assert 'read when the node configures' in refused.reason
+    assert not change('time_jump', -5.0).successful
+
+
+def test_lifecycle(start, make_peer):
+    """Without autostart a manager brings it up, and down again."""
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    node, peer = start('-p', 'autostart:=false'), make_peer()
+
+    def go(transition):
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return peer.call(ChangeState, 'change_state', request).success
+
+    assert 'not configured' in add(peer, click(15, 15)).reason
+    assert go(Transition.TRANSITION_CONFIGURE)
+    assert go(Transition.TRANSITION_ACTIVATE)
+    peer.meet(node, picture(red=(10, 10)))
+    assert add(peer, click(15, 15)).accepted
+    assert peer.track(picture(red=(10, 10)))[0].objects
+    assert go(Transition.TRANSITION_DEACTIVATE)
+    count = len(peer.received['objects'])
+    peer.send(picture(red=(10, 10)))
+    time.sleep(0.5)
+    assert len(peer.received['objects']) == count
+    assert go(Transition.TRANSITION_CLEANUP)
+    assert 'not configured' in add(peer, click(15, 15)).reason
+    assert node.interrupt() == 0, node.log
