@@ -52,9 +52,8 @@ class BagSource:
 
     A frame's stamp is its header's; where that is zero, the time of recording. Messages whose
     fields contradict each other are left out with a warning, as a live node leaves them out.
+    The rate is the average over the whole bag.
     """
-
-    rate_hz = None
 
     def __init__(self, path: str | Path, topic: str | None = None) -> None:
         """Read the bag's index.
@@ -73,6 +72,9 @@ class BagSource:
         self.topic = chosen.name
         self.count = chosen.count
         self._message_type = chosen.message_type
+        with _reading(self._path) as reader:
+            duration = reader.duration * 1e-9
+        self.rate_hz = self.count / duration if self.count > 1 and duration > 0 else None
 
     def __iter__(self) -> Iterator[Frame]:
         """Give the frames; SourceError where the bag turns out damaged or has no good image."""
