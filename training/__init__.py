@@ -1,0 +1,1 @@
+"""Training of the bundled model ``efficienttam_nano``: clips, training, evaluation."""
