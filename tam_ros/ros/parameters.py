@@ -134,7 +134,7 @@ PARAMETERS = (
     ),
     Parameter(
         'prompt_max_age',
-        1.0,
+        2.0,
         'Oldest prompt that is accepted, in seconds between the image it was made on and the '
         'newest tracked image. Higher accepts slower operators, whose object has moved since.',
         live=True,

@@ -106,16 +106,16 @@ class Session:
                 )
                 break
             except PromptError as error:
-                # Together they cannot be used, and each alone was: the last one is too much.
                 if not due:
                     raise
-                refused = due.pop()
-                self._drop(refused, str(error))
+                self._drop_one(due, image.shape[:2], error)
             except FrameError:
                 self._waiting.extendleft(reversed(due))
                 raise
         self._newest_ns = stamp_ns
         self._size = image.shape[:2]
+        followed = self._followed()
+        self.names = {number: name for number, name in self.names.items() if number in followed}
         return frame
 
     def ask(self, request: PromptRequest, received_ns: int | None) -> Answer:
@@ -215,23 +215,35 @@ class Session:
     def _take_due(self, stamp_ns: int) -> list[_Waiting]:
         """Take out the prompts made on this image or before it; those too old by now go."""
         limit = self._limits().prompt_max_age
+        waiting, self._waiting = self._waiting, deque()
         due: list[_Waiting] = []
-        later: deque[_Waiting] = deque()
-        for item in self._waiting:
+        for item in waiting:
             made_ns = item.request.stamp_ns
             age = (stamp_ns - made_ns) / NANOSECONDS
             if made_ns > stamp_ns:
-                later.append(item)
+                self._waiting.append(item)
             elif made_ns and age > limit:
                 self._drop(item, _too_old(age, limit))
             else:
                 due.append(item)
-        self._waiting = later
         return due
 
+    def _drop_one(self, due: list[_Waiting], size: tuple[int, int], error: PromptError) -> None:
+        """Take out the prompt that keeps an image from being tracked with all of them.
+
+        Its sender was answered before this image, perhaps before any, was seen. Where each alone
+        can be used and together they cannot, the last one is too much.
+        """
+        for item in due:
+            try:
+                self.tracker.check(item.prompt, size)
+            except PromptError as own:
+                due.remove(item)
+                self._drop(item, str(own))
+                return
+        self._drop(due.pop(), str(error))
+
     def _drop(self, item: _Waiting, reason: str) -> None:
-        if item.object_id not in self._followed():
-            self.names.pop(item.object_id, None)
         self._warn(f'prompt for object {item.object_id} refused: {reason}')
 
     def _followed(self) -> set[int]:

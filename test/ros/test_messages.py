@@ -1,0 +1,120 @@
+"""Results to messages, and statistics to diagnostics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
+pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
+
+from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+from fake_tracker import ColourTracker  # noqa: E402
+from ros_graph import SIZE, picture  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+
+from tam_ros.msg import TrackedObject  # noqa: E402
+from tam_ros.ros.diagnostics import tracking_status  # noqa: E402
+from tam_ros.ros.messages import decode_mask, labels_message, objects_message  # noqa: E402
+from tam_ros.ros.statistics import WINDOW, Statistics  # noqa: E402
+from tam_ros.tracking import Prompt  # noqa: E402
+
+
+def follow(*places):
+    """Return the frame of a tracker that follows the squares at these pixels."""
+    image = picture(red=(10, 10), blue=(45, 33))
+    prompts = [Prompt.points(number, [place], [1]) for number, place in places]
+    return ColourTracker().step(image, 1.0, prompts)
+
+
+def test_objects_come_in_the_order_of_their_ids():
+    message = objects_message(follow((9, (12, 12)), (2, (50, 40))), Header(), {9: 'mug'}, False)
+    assert [(item.id, item.label) for item in message.objects] == [(2, ''), (9, 'mug')]
+    assert (message.height, message.width) == SIZE
+
+
+def test_masks_survive_packing_at_the_edge_of_the_image():
+    frame = follow((1, (12, 12)))
+    image_edge = np.zeros(SIZE, bool)
+    image_edge[-3:, -5:] = True
+    image_edge[-2, -4] = False
+    item = frame.objects[0]
+    object.__setattr__(item, 'mask', image_edge)
+    object.__setattr__(item, 'box', (SIZE[1] - 5, SIZE[0] - 3, SIZE[1], SIZE[0]))
+    entry = objects_message(frame, Header(), {}, True).objects[0]
+    assert (decode_mask(entry, *SIZE) == image_edge).all()
+
+
+def test_a_mask_that_was_not_sent_cannot_be_read():
+    entry = objects_message(follow((1, (12, 12))), Header(), {}, False).objects[0]
+    with pytest.raises(ValueError, match='publish_masks'):
+        decode_mask(entry, *SIZE)
+    assert not decode_mask(TrackedObject(), *SIZE).any(), 'no pixel of it is seen'
+
+
+# Each row: the largest id, and what the label image must be.
+@pytest.mark.parametrize(
+    ('largest', 'encoding', 'dtype'),
+    [
+        pytest.param(0, 'mono8', np.uint8, id='background only'),
+        pytest.param(255, 'mono8', np.uint8, id='largest that fits a byte'),
+        pytest.param(256, '16UC1', np.uint16, id='one more'),
+        pytest.param(65535, '16UC1', np.uint16, id='largest of all'),
+    ],
+)
+def test_label_images(largest, encoding, dtype):
+    labels = np.zeros((3, 5), np.uint16)
+    labels[1, 2] = largest
+    message = labels_message(labels, Header(frame_id='camera'))
+    assert (message.encoding, message.header.frame_id) == (encoding, 'camera')
+    assert message.step == 5 * np.dtype(dtype).itemsize
+    assert (np.frombuffer(message.data, dtype).reshape(3, 5) == labels).all()
+
+
+def status(statistics, objects=(), image_timeout=2.0):
+    device = {'model': 'm', 'runtime': 'r', 'weights': 'w'}
+    summary = statistics.summary()
+    made = tracking_status('/cam/track_node', device, summary, 3, objects, image_timeout)
+    return made, {item.key: item.value for item in made.values}
+
+
+def test_statistics():
+    statistics = Statistics()
+    for age in range(200):
+        statistics.tracked(age / 1000)
+    summary = statistics.summary()
+    assert summary.frames == 200
+    assert summary.age_ms[0] == pytest.approx(149.5), f'of the last {WINDOW}'
+    assert summary.age_ms[1] == pytest.approx(194.05)
+    assert summary.rate_hz > 100
+
+
+def test_a_stage_that_fails_is_not_timed():
+    statistics = Statistics()
+    with pytest.raises(ZeroDivisionError), statistics.stage('track'):
+        _ = 1 / 0
+    assert statistics.summary().stages_ms == {}
+
+
+def test_levels():
+    statistics = Statistics()
+    made, values = status(statistics)
+    assert (made.level, made.message) == (DiagnosticStatus.WARN, 'no image has arrived yet')
+    assert (made.name, made.hardware_id) == ('cam/track_node: tracking', 'r')
+    assert (values['weights'], values['dropped']) == ('w', '3')
+
+    statistics.count('refused_images', 'step is too short')
+    assert status(statistics)[0].message == 'step is too short'
+
+    statistics.tracked(0.01)
+    made, values = status(statistics, follow((4, (12, 12))).objects)
+    assert made.level == DiagnosticStatus.OK
+    assert values['object_4'] == 'visible, 0.90'
+    assert (values['refused_images'], values['last_refused_images']) == ('1', 'step is too short')
+
+    assert status(statistics, image_timeout=0.0)[0].level == DiagnosticStatus.WARN
+
+    statistics.failed('device lost')
+    assert status(statistics)[0].level == DiagnosticStatus.ERROR
+    statistics.tracked(0.01)
+    assert status(statistics)[0].level == DiagnosticStatus.OK, 'it goes on'

@@ -1,0 +1,220 @@
+"""Order and time of images and prompts, without a graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
+pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
+
+from fake_tracker import MAX_OBJECTS, ColourTracker  # noqa: E402
+from ros_graph import picture  # noqa: E402
+
+from tam_ros.ros.prompts import Action, PromptRequest  # noqa: E402
+from tam_ros.ros.session import MAX_WAITING, Limits, Session, StaleFrameError  # noqa: E402
+from tam_ros.tracking import FrameError  # noqa: E402
+
+START = 1_700_000_000 * 10**9
+MS = 10**6
+IMAGE = picture(red=(10, 10), green=(30, 10), blue=(50, 10))
+RED, GREEN, BLUE = ((15, 15),), ((35, 15),), ((55, 15),)
+
+
+class Stream:
+    """A session with a clock, its warnings, and the stamp of the newest image."""
+
+    def __init__(self, max_objects=MAX_OBJECTS, prompt_max_age=1.0, time_jump=1.0):
+        self.warnings = []
+        self.tracker = ColourTracker()
+        limits = Limits(max_objects, prompt_max_age, time_jump)
+        self.session = Session(self.tracker, lambda: limits, self.warnings.append)
+        self.newest = None
+
+    def image(self, milliseconds, pixels=IMAGE):
+        stamp = START + milliseconds * MS
+        frame = self.session.step(pixels, stamp)
+        self.newest = stamp
+        return [item.id for item in frame.objects]
+
+    def ask(self, points, object_id=0, action=Action.ADD, at=None, label=''):
+        request = PromptRequest(
+            action,
+            object_id,
+            stamp_ns=0 if at is None else START + at * MS,
+            label=label,
+            points=points,
+            labels=(1,) * len(points),
+        )
+        return self.session.ask(request, self.newest)
+
+
+@pytest.fixture
+def stream():
+    made = Stream()
+    made.image(0)
+    return made
+
+
+def test_ids_that_wait_are_taken(stream):
+    """Three clicks between two images are three objects."""
+    assert [stream.ask(place).object_id for place in (RED, GREEN, BLUE)] == [1, 2, 3]
+    assert stream.image(33) == [1, 2, 3]
+
+
+def test_a_chosen_id_skips_those_given_by_others(stream):
+    assert stream.ask(RED, object_id=1).accepted
+    assert stream.ask(GREEN).object_id == 2
+    assert stream.ask(BLUE, object_id=2).reason.startswith('object 2 is followed already')
+
+
+def test_an_id_is_used_once_even_if_it_never_saw_an_image(stream):
+    stream.ask(RED)
+    assert stream.session.remove(1).accepted
+    assert stream.image(33) == []
+    assert 'was removed' in stream.ask(RED, object_id=1).reason
+    assert stream.ask(RED).object_id == 2
+
+
+def test_clicks_add_up_before_their_image(stream):
+    stream.ask(RED)
+    assert stream.ask(((18, 18),), 1, Action.REFINE).accepted
+    assert stream.image(33) == [1]
+
+
+def test_the_limit_counts_those_that_wait(stream):
+    for _ in range(MAX_OBJECTS):
+        assert stream.ask(RED).accepted
+    refused = stream.ask(RED)
+    assert not refused.accepted
+    assert f'{MAX_OBJECTS} objects' in refused.reason
+    assert stream.image(33) == [1, 2, 3, 4]
+
+
+def test_what_only_the_tracker_can_refuse_costs_the_last_prompt_alone():
+    """The session believes in more room than there is: the image must be tracked all the same."""
+    stream = Stream(max_objects=MAX_OBJECTS + 2)
+    stream.image(0)
+    for _ in range(MAX_OBJECTS + 1):
+        stream.ask(RED, label='mug')
+    assert stream.image(33) == [1, 2, 3, 4]
+    assert stream.warnings == [
+        f'prompt for object 5 refused: {MAX_OBJECTS} objects are the limit'
+    ]
+    assert 5 not in stream.session.names
+
+
+def test_names_live_as_long_as_their_objects(stream):
+    stream.ask(RED, label='mug')
+    stream.image(33)
+    stream.ask(RED, 1, Action.REFINE)
+    assert stream.session.names == {1: 'mug'}, 'an empty name leaves it as it is'
+    stream.ask(RED, 1, Action.REFINE, label='cup')
+    assert stream.session.names == {1: 'cup'}
+    stream.ask((), 1, Action.REMOVE)
+    assert stream.session.names == {}
+
+
+def test_a_prompt_waits_for_its_image(stream):
+    assert stream.ask(RED, at=66).accepted
+    assert stream.image(33) == []
+    assert stream.image(66) == [1]
+
+
+def test_a_prompt_whose_image_was_dropped_takes_the_next(stream):
+    assert stream.ask(RED, at=66).accepted
+    assert stream.image(99) == [1]
+
+
+# Each row: age of the prompt in ms against the newest tracked image, and whether it is taken.
+@pytest.mark.parametrize(
+    ('age', 'accepted'),
+    [
+        pytest.param(0, True, id='on the newest image'),
+        pytest.param(1000, True, id='as old as allowed'),
+        pytest.param(1001, False, id='too old'),
+        pytest.param(-1000, True, id='an image still to come'),
+        pytest.param(-1001, False, id='too far ahead'),
+    ],
+)
+def test_the_age_of_a_prompt(stream, age, accepted):
+    stream.image(5000)
+    answer = stream.ask(RED, at=5000 - age)
+    assert answer.accepted == accepted, answer.reason
+    if not accepted:
+        assert '1.001 s' in answer.reason
+
+
+def test_a_prompt_that_grew_too_old_waiting_is_dropped_with_a_warning(stream):
+    assert stream.ask(RED, at=33, label='mug').accepted
+    assert stream.image(2000) == []
+    assert 'prompt for object 1 refused: the prompt is 1.967 s older' in stream.warnings[0]
+    assert stream.session.names == {}
+
+
+def test_before_the_first_image():
+    stream = Stream()
+    assert 'no image has arrived yet' in stream.ask(RED, at=0).reason
+    assert stream.ask(RED).accepted
+    assert stream.image(0) == [1]
+
+
+def test_an_impossible_first_prompt_does_not_cost_the_first_image():
+    stream = Stream()
+    assert stream.ask(((500, 500),)).accepted, 'the size of the images is not known yet'
+    assert stream.ask(RED).accepted
+    assert stream.image(0) == [2]
+    assert 'outside the image' in stream.warnings[0]
+    assert stream.ask(GREEN).object_id == 3, 'its id is not given again'
+
+
+def test_prompts_do_not_pile_up_without_images():
+    stream = Stream(max_objects=200)
+    answers = [stream.ask(RED).accepted for _ in range(MAX_WAITING + 1)]
+    assert answers == [True] * MAX_WAITING + [False]
+
+
+def test_a_refused_image_keeps_the_prompts_for_the_next(stream):
+    stream.ask(RED)
+    stream.image(33)
+    stream.ask(GREEN)
+    with pytest.raises(FrameError, match='size changed'):
+        stream.image(66, picture((20, 20)))
+    assert stream.image(99) == [1, 2]
+
+
+def test_stale_images_change_nothing(stream):
+    stream.ask(RED)
+    stream.image(1000)
+    for milliseconds in (1000, 999, 0):
+        with pytest.raises(StaleFrameError):
+            stream.image(milliseconds)
+    assert stream.tracker.clock_restarts == 0
+    assert stream.image(1033) == [1]
+
+
+def test_a_jump_back_keeps_the_objects(stream):
+    stream.ask(RED)
+    stream.image(5000)
+    stream.ask(GREEN, at=5500, label='late')
+    stream.ask(BLUE)
+    assert stream.image(100) == [1, 3], 'what was clicked in the old recording is over'
+    assert stream.tracker.clock_restarts == 1
+    assert 'time went back by 4.900 s' in stream.warnings[0]
+    assert 'the recording that its image belonged to is over' in stream.warnings[1]
+    assert stream.session.names == {}
+    assert stream.image(133) == [1, 3]
+    assert stream.ask(RED, at=133).accepted
+
+
+def test_reset_starts_over(stream):
+    stream.ask(RED, label='mug')
+    stream.image(33)
+    stream.ask(GREEN)
+    assert stream.session.reset().accepted
+    assert stream.image(66) == []
+    assert stream.session.names == {}
+    assert stream.ask(GREEN).object_id == 1
+    # The images may have another size from here on.
+    stream.session.reset()
+    assert stream.image(99, np.zeros((20, 20, 3), np.uint8)) == []
