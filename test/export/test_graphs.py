@@ -1,0 +1,146 @@
+"""The exported graphs: what they are made of, their size, and that they compute the network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+onnx = pytest.importorskip('onnx')
+from tam_ros import catalogue  # noqa: E402
+from tam_ros.export import export_model  # noqa: E402
+from tam_ros.models.build import build_network  # noqa: E402
+from tam_ros.runtime.graphs import GRAPHS, SINGLE_MEMORY  # noqa: E402
+from tam_ros.runtime.onnxruntime import OnnxRuntime, round_to_bfloat16  # noqa: E402
+
+# At 512 every distinct architecture, and one at 1024; the pooled ones exist at 1024 only.
+MODELS = ['efficienttam_nano', *(pytest.param(name, marks=pytest.mark.slow) for name in (
+    'efficienttam_ti_512x512', 'efficienttam_s_512x512', 'efficienttam_ti', 'efficienttam_ti_1',
+    'efficienttam_ti_2'))]
+# Work that a static graph has no business doing at run time.
+DYNAMIC = {'Shape', 'Size', 'NonZero', 'Loop', 'If', 'Scan', 'Range', 'Attention', 'Unique'}
+
+
+@pytest.fixture(scope='module', params=MODELS)
+def exported(request, tmp_path_factory):
+    """Return a catalogue entry and its folder of graphs, with random weights."""
+    entry = catalogue.model(request.param)
+    return entry, export_model(entry, 'untrained', tmp_path_factory.mktemp('graphs') / entry.name)
+
+
+def test_what_the_graphs_are_made_of(exported):
+    entry, folder = exported
+    pooled = 'cross_attention' in entry.config
+    names = {path.stem for path in folder.glob('*.onnx')}
+    assert names == {*GRAPHS, *([SINGLE_MEMORY] if pooled else [])}
+    for path in folder.glob('*.onnx'):
+        model = onnx.load(path)
+        assert [(o.domain, o.version) for o in model.opset_import] == [('', 17)]
+        kinds = {node.op_type for node in model.graph.node}
+        assert not kinds & DYNAMIC, path.name
+        for value in (*model.graph.input, *model.graph.output):
+            dims = [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+            assert dims[0] in (1, 'objects'), (path.name, value.name, dims)
+            assert all(isinstance(d, int) for d in dims[1:]), (path.name, value.name, dims)
+
+
+def test_memory_attention_holds_its_tables_once(exported):
+    entry, folder = exported
+    network = build_network(entry, 'untrained')
+    weights = 4 * sum(p.numel() for p in network.memory_attention.parameters())
+    tables = 4 * sum(table.numel() for table in (
+        network.memory_attention.cosine, network.memory_attention.sine, network.image_position,
+        network.memory_position))
+    for name in ('memory_attention', SINGLE_MEMORY):
+        path = folder / f'{name}.onnx'
+        if path.exists():
+            size = path.stat().st_size
+            assert size - weights <= 1.1 * tables + 150_000, name
+            # The bundled model's weights are so few that its tables are a third of them.
+            assert size <= 1.2 * weights or entry.name == 'efficienttam_nano', size / weights
+
+
+def test_graphs_compute_the_network_for_one_object_and_for_three(exported):
+    entry, folder = exported
+    network = build_network(entry, 'untrained')
+    runtime = OnnxRuntime(folder)
+    spec = runtime.spec
+    random = np.random.default_rng(0)
+
+    def normal(*shape):
+        return random.normal(size=shape).astype(np.float32)
+
+    def same(graph, function, inputs, **fixed):
+        ours = runtime._run(graph, **inputs)
+        with torch.inference_mode():
+            theirs = function(*(torch.from_numpy(x) for x in inputs.values()), **fixed)
+        for a, b in zip(ours, theirs if isinstance(theirs, tuple) else (theirs,), strict=True):
+            b = b.numpy()
+            assert a.shape == b.shape
+            assert np.abs(a - b).max() <= 1e-3 * max(b.std(), 1e-3), graph
+
+    grid, mask = spec.image_size // 16, spec.mask_size
+    image = random.integers(0, 256, (1, spec.image_size, spec.image_size, 3), np.uint8)
+    same('image_encoder', network.encode_image, {'image': image})
+    features = normal(1, spec.dim, grid, grid)
+    for objects in (1, 3) if spec.image_size < 1024 else (1,):
+        def attention(slots, objects=objects):
+            return {
+                'features': features,
+                'memories': normal(objects, slots, spec.memory_tokens, spec.memory_dim),
+                'temporal_index': random.integers(0, 7, (objects, slots)),
+                'memory_valid': np.ones((objects, slots), np.float32),
+                'pointers': normal(objects, spec.pointer_slots, spec.dim),
+                'pointer_valid': (random.random((objects, spec.pointer_slots)) < 0.5
+                                  ).astype(np.float32)}
+
+        same('memory_attention', network.attend_memory, attention(spec.slots),
+             pooled=spec.pooled)
+        if spec.pooled:
+            same(SINGLE_MEMORY, network.attend_memory, attention(1), pooled=False)
+        labels = random.integers(-2, 4, (objects, spec.point_tokens))
+        same('mask_decoder', network.decode_masks, {
+            'features': normal(objects, spec.dim, grid, grid),
+            'points': (random.random((objects, spec.point_tokens, 2)) * spec.image_size
+                       ).astype(np.float32),
+            'labels': labels, 'mask': normal(objects, 1, mask, mask),
+            'has_mask': (np.arange(objects) % 2).astype(np.float32)})
+        same('memory_encoder', network.encode_memory, {
+            'features': features, 'masks': 5 * normal(objects, 1, mask, mask),
+            'prompted': (np.arange(objects) % 2).astype(np.float32)})
+
+
+def test_half_precision_weights_take_half_the_space_and_change_nothing(tmp_path):
+    from safetensors.torch import save_file
+    entry = catalogue.model('efficienttam_nano')
+    halves = {key: value.half()
+              for key, value in build_network(entry, 'untrained').state_dict().items()}
+    save_file(halves, tmp_path / 'weights.safetensors')
+    save_file({key: value.float() + 1e-6 for key, value in halves.items()},
+              tmp_path / 'not_halves.safetensors')
+    small, large = (export_model(entry, tmp_path / f'{name}.safetensors', tmp_path / name)
+                    for name in ('weights', 'not_halves'))
+    size = {folder: (folder / 'image_encoder.onnx').stat().st_size for folder in (small, large)}
+    assert size[small] < 0.6 * size[large]
+    image = np.random.default_rng(0).integers(0, 256, (384, 384, 3), np.uint8)
+    with torch.inference_mode():
+        expected = build_network(entry, tmp_path / 'weights.safetensors').encode_image(
+            torch.from_numpy(image)[None])[0].numpy()
+    got = OnnxRuntime(small).image_encoder(image).raw
+    assert np.abs(got - expected).max() < 1e-4 * expected.std()
+
+
+def test_bfloat16_rounding_is_that_of_torch():
+    x = np.random.default_rng(0).normal(size=10000).astype(np.float32)
+    x[:3] = 0.0, 1.00390625, 1.01171875  # zero, and ties to either side
+    np.testing.assert_array_equal(
+        round_to_bfloat16(x), torch.from_numpy(x).bfloat16().float().numpy())
+
+
+def test_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr('tam_ros.export.onnx.export_graph', fail)
+    with pytest.raises(KeyboardInterrupt):
+        export_model(catalogue.model('efficienttam_nano'), 'untrained', tmp_path / 'graphs')
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,86 @@
+"""A runtime without a network: it answers by rule and writes down what it is asked."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tam_ros.runtime.base import Candidates, Features, ModelSpec, Runtime
+
+SPEC = ModelSpec(
+    name='fake', weights='none', image_size=64, dim=8, memory_tokens=16, memory_dim=4, slots=7,
+    pointer_slots=16, point_tokens=8, pooled=False, dense_prompt_prior=False,
+    mask_downsample_weight=(1 / 16,) * 16, mask_downsample_bias=0.0)
+
+
+class FakeRuntime(Runtime):
+    """The mask of a prompt is a square around its first point; tracking keeps it.
+
+    A pointer carries the centre of its square, which is how tracking knows it. ``present`` is
+    what the object score says on tracked frames.
+    """
+
+    name = 'fake'
+
+    def __init__(self, spec: ModelSpec = SPEC) -> None:
+        self.spec = spec
+        self.present = True
+        self.fail_in: str | None = None
+        self.calls: list[tuple[str, int]] = []
+        self.banks: list = []
+        self.prompts: list = []
+        self.prompted: list = []
+        self.stored: list = []
+
+    def allocate(self, max_objects):
+        self.centres = np.zeros((max_objects, 2), np.float32)
+
+    def _called(self, name, objects):
+        if self.fail_in == name:
+            raise RuntimeError('device lost')
+        self.calls.append((name, objects))
+
+    def image_encoder(self, image):
+        assert image.shape == (64, 64, 3) and image.dtype == np.uint8
+        self._called('image_encoder', 1)
+        return Features('raw', 'without_memory')
+
+    def _attend(self, features, bank, pooled):
+        self._called('memory_attention', len(bank.rows))
+        self.banks.append(bank)
+        return [self.centres[row] for row in bank.rows]
+
+    def _merge(self, groups, parts):
+        raise AssertionError('the fake is not pooled')
+
+    def take(self, conditioned, index):
+        return [conditioned[index]]
+
+    def mask_decoder(self, features, prompts):
+        objects = len(prompts.labels)
+        self._called('mask_decoder', objects)
+        self.prompts.append(prompts)
+        masks = np.full((objects, 4, 16, 16), -5, np.float32)
+        pointers = np.zeros((objects, 4, 8), np.float32)
+        scores = np.zeros((objects, 1), np.float32)
+        for i in range(objects):
+            given = prompts.labels[i] > 0
+            if given.any():
+                x, y = prompts.points[i][given][0] / 4
+                scores[i] = 3
+            else:
+                x, y = (8, 8) if isinstance(features, str) else features[i]
+                scores[i] = 2 if self.present else -2
+            y0, x0 = int(max(y - 2, 0)), int(max(x - 2, 0))
+            masks[i, :, y0:int(y) + 3, x0:int(x) + 3] = 5 + i
+            pointers[i, :, :2] = x, y
+        return Candidates(masks, np.full((objects, 4), 0.9, np.float32), scores, pointers)
+
+    def memory_encoder(self, features, masks, prompted):
+        assert features.raw == 'raw' and masks.shape == (len(prompted), 16, 16)
+        self._called('memory_encoder', len(masks))
+        self.prompted.append(prompted.tolist())
+        return masks
+
+    def store(self, rows, memory_slots, pointer_slots, memories, pointers):
+        self.stored.append((rows, memory_slots, pointer_slots))
+        self.centres[rows] = pointers[:, :2]

@@ -1,0 +1,267 @@
+"""The tracker's rules, with a runtime that answers by rule instead of a network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tam_ros.tracking import FrameError, ObjectState, Prompt, PromptError, Tracker, TrackerOptions
+from tracking.fake_runtime import SPEC, FakeRuntime
+
+IMAGE = np.zeros((48, 64, 3), np.uint8)
+
+
+@pytest.fixture
+def runtime():
+    return FakeRuntime()
+
+
+@pytest.fixture
+def tracker(runtime):
+    return Tracker(runtime, TrackerOptions(max_objects=3, lost_after=1.0))
+
+
+def click(number, x=20, y=20, **more):
+    return Prompt.points(number, [(x, y)], [1], **more)
+
+
+def test_prompted_object_is_tracked_with_its_id(tracker):
+    first = tracker.step(IMAGE, 0.0, [click(5, x=16, y=12)])
+    assert first.labels.dtype == np.uint16 and first.labels.shape == (48, 64)
+    assert first.labels[12, 16] == 5 and first.labels[40, 60] == 0
+    second = tracker.step(IMAGE, 0.1)
+    item, = second.objects
+    assert (item.id, item.state, item.age_frames) == (5, ObjectState.VISIBLE, 1)
+    assert item.age_seconds == pytest.approx(0.1)
+    assert item.mask[12, 16] and item.area == item.mask.sum()
+    x0, y0, x1, y1 = item.box
+    assert item.mask[y0:y1, x0:x1].any(0).all() and x0 <= item.centroid[0] < x1
+    assert item.score == pytest.approx(1 / (1 + np.exp(-item.score_logit)))
+
+
+def test_all_objects_share_one_batch_of_each_function(tracker, runtime):
+    tracker.step(IMAGE, 0.0, [click(1), click(2, x=50), click(3, y=40)])
+    runtime.calls.clear()
+    tracker.step(IMAGE, 0.1)
+    assert runtime.calls == [('image_encoder', 1), ('memory_attention', 3), ('mask_decoder', 3),
+                             ('memory_encoder', 3)]
+
+
+def test_first_frame_skips_memory_attention_and_counts_as_prompted(tracker, runtime):
+    tracker.step(IMAGE, 0.0, [click(1)])
+    assert 'memory_attention' not in dict(runtime.calls)
+    assert runtime.prompted == [[1.0]]
+    tracker.step(IMAGE, 0.1)
+    assert runtime.prompted[-1] == [0.0]
+
+
+def test_no_objects_costs_one_encoder_pass_at_most(tracker, runtime):
+    frame = tracker.step(IMAGE, 0.0)
+    assert frame.objects == [] and not frame.labels.any()
+    assert {name for name, _ in runtime.calls} <= {'image_encoder'}
+
+
+def test_padding_tokens_of_a_tracked_frame_and_of_a_click(tracker, runtime):
+    tracker.step(IMAGE, 0.0, [click(1, x=32, y=24)])
+    prompt = runtime.prompts[-1]
+    # (32, 24) of 64x48 is the middle of the 64x64 input; the padding token follows, the rest is
+    # hidden.
+    assert prompt.points[0, 0].tolist() == [32, 32]
+    assert prompt.labels[0].tolist() == [1, -1] + [-2] * 6
+    assert prompt.has_mask.tolist() == [0]
+    tracker.step(IMAGE, 0.1)
+    assert runtime.prompts[-1].labels[0].tolist() == [-1, -1] + [-2] * 6
+
+
+def test_second_click_adds_to_the_first_and_sees_the_previous_mask(tracker, runtime):
+    tracker.step(IMAGE, 0.0, [click(1), Prompt.points(1, [(40, 40)], [0])])
+    prompt = runtime.prompts[-1]
+    assert prompt.labels[0, :3].tolist() == [1, 0, -1]
+    assert prompt.has_mask.tolist() == [1] and prompt.mask.max() == 5
+
+
+def test_a_box_starts_anew_on_its_frame(tracker, runtime):
+    tracker.step(IMAGE, 0.0, [click(1), Prompt.box(1, (10, 10, 30, 30))])
+    assert runtime.prompts[-1].labels[0, :3].tolist() == [2, 3, -1]
+
+
+def test_refinement_tracks_first_and_stays_a_recent_memory(tracker, runtime):
+    tracker.step(IMAGE, 0.0, [click(1), click(2, x=50)])
+    runtime.calls.clear()
+    frame = tracker.step(IMAGE, 0.1, [click(2, x=30, y=30)])
+    assert [name for name, _ in runtime.calls] == [
+        'image_encoder', 'memory_attention', 'mask_decoder', 'mask_decoder', 'memory_encoder']
+    assert runtime.prompted[-1] == [0.0, 1.0]
+    assert frame.objects[1].mask[30, 30]
+    tracker.step(IMAGE, 0.2)
+    bank = runtime.banks[-1]
+    assert sorted(bank.temporal_index[1][bank.memory_valid[1] > 0]) == [0, 6]
+
+
+def test_refined_frames_condition_when_asked_to(runtime):
+    tracker = Tracker(runtime, TrackerOptions(refined_frames_condition=True))
+    tracker.step(IMAGE, 0.0, [click(1)])
+    tracker.step(IMAGE, 0.1, [click(1)])
+    tracker.step(IMAGE, 0.2)
+    bank = runtime.banks[-1]
+    assert sorted(bank.temporal_index[0][bank.memory_valid[0] > 0]) == [6, 6]
+
+
+def test_replace_forgets_the_memories_but_not_the_id(tracker, runtime):
+    for t in range(5):
+        tracker.step(IMAGE, float(t), [click(1)] if t == 0 else [])
+    frame = tracker.step(IMAGE, 5.0, [click(1, x=50, y=40, replace=True)])
+    assert frame.objects[0].age_frames == 5
+    tracker.step(IMAGE, 6.0)
+    assert runtime.banks[-1].memory_valid.sum() == 1
+
+
+def test_mask_prompt_comes_back_as_it_was_given(tracker, runtime):
+    mask = np.zeros((48, 64), bool)
+    mask[10:30, 20:50] = True
+    frame = tracker.step(IMAGE, 0.0, [Prompt.mask(1, mask)])
+    ours = frame.objects[0].mask
+    assert (ours & mask).sum() / (ours | mask).sum() > 0.9
+    assert frame.objects[0].score_logit == 10
+
+
+def test_ids_are_chosen_stable_and_never_used_again(tracker):
+    frame = tracker.step(IMAGE, 0.0, [click(0), click(2, x=50), click(0, y=40)])
+    assert [item.id for item in frame.objects] == [1, 2, 3]
+    tracker.remove(2)
+    assert tracker.objects == (1, 3)
+    assert tracker.new_id() == 4
+    with pytest.raises(PromptError, match='object 2 was removed'):
+        tracker.step(IMAGE, 0.1, [click(2)])
+    frame = tracker.step(IMAGE, 0.1, [click(0)])
+    assert [item.id for item in frame.objects] == [1, 3, 4]
+    tracker.reset()
+    assert tracker.objects == () and tracker.new_id() == 1
+
+
+def test_rows_of_removed_objects_are_used_again(tracker, runtime):
+    for t in range(50):
+        frame = tracker.step(IMAGE, float(t), [click(0)])
+        tracker.remove(frame.objects[0].id)
+    assert {row for rows, _, _ in runtime.stored for row in rows} == {0}
+
+
+def test_a_new_object_in_an_old_row_sees_nothing_of_it(tracker, runtime):
+    for t in range(10):
+        tracker.step(IMAGE, float(t), [click(1)] if t == 0 else [])
+    tracker.remove(1)
+    tracker.step(IMAGE, 10.0, [click(2)])
+    tracker.step(IMAGE, 11.0)
+    assert runtime.banks[-1].memory_valid.sum() == 1
+    assert runtime.banks[-1].pointer_valid.sum() == 1
+
+
+def test_states_follow_the_score_and_the_limit(tracker, runtime):
+    tracker.step(IMAGE, 0.0, [click(1)])
+    runtime.present = False
+    states = [tracker.step(IMAGE, t).objects[0] for t in (0.5, 1.0, 1.6)]
+    assert [item.state for item in states] == ['occluded', 'occluded', 'lost']
+    assert states[0].box is None and states[0].area == 0 and states[0].score < 0.5
+    runtime.present = True
+    assert tracker.step(IMAGE, 2.0).objects[0].state == ObjectState.VISIBLE
+    runtime.present = False
+    assert tracker.step(IMAGE, 2.5).objects[0].state == ObjectState.OCCLUDED
+
+
+def test_a_long_stream_keeps_its_storage(tracker, runtime):
+    tracker.step(IMAGE, 0.0, [click(1)])
+    for t in range(1, 300):
+        tracker.step(IMAGE, float(t))
+    assert {slot for _, slots, _ in runtime.stored for slot in slots} == set(range(7))
+    assert {slot for _, _, slots in runtime.stored for slot in slots} == set(range(16))
+    assert runtime.banks[-1].memory_valid.all() and runtime.banks[-1].pointer_valid.all()
+
+
+@pytest.mark.parametrize(('image', 'stamp', 'message'), [
+    (IMAGE[..., 0], 1.0, r'shape \(48, 64\)'),             # grey
+    (np.zeros((48, 64, 4), np.uint8), 1.0, 'shape'),       # with alpha
+    (IMAGE.astype(np.float32), 1.0, 'float32'),
+    ('image', 1.0, 'str'),
+    (np.zeros((0, 64, 3), np.uint8), 1.0, '64x0'),         # empty
+    (np.zeros((1, 20000, 3), np.uint8), 1.0, '20000x1'),   # no camera is that wide
+    (np.zeros((24, 32, 3), np.uint8), 1.0, 'reset the tracker to change the size'),
+    (IMAGE, 0.0, 'time stands still'),
+    (IMAGE, -3.0, 'time went back by 3'),
+    (IMAGE, float('nan'), 'not finite'),
+])
+def test_refused_frames_change_nothing(tracker, image, stamp, message):
+    tracker.step(IMAGE, 0.0, [click(1)])
+    with pytest.raises(FrameError, match=message):
+        tracker.step(image, stamp)
+    frame = tracker.step(IMAGE, 0.1)
+    assert (frame.index, frame.objects[0].id, frame.objects[0].age_frames) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(('prompts', 'message'), [
+    ([click(1, x=64)], 'outside the image 64x48'),
+    ([Prompt.mask(1, np.ones((4, 4), bool))], '4x4 but the image 64x48'),
+    ([click(7), click(8), click(9)], 'limit of 3 objects'),
+    # nothing of an accepted prompt is applied when a later one is refused
+    ([click(2), click(3, x=99)], 'outside'),
+    ([Prompt.points(2, [(i, i) for i in range(8)], [1] * 8)], 'the limit is 7'),
+    ([Prompt.points(2, [(i, i) for i in range(4)], [1] * 4)] * 2, 'the limit is 7'),
+])
+def test_refused_prompts_change_nothing(tracker, prompts, message):
+    tracker.step(IMAGE, 0.0, [click(1)])
+    with pytest.raises(PromptError, match=message):
+        tracker.step(IMAGE, 0.1, prompts)
+    if len(prompts) == 1:
+        with pytest.raises(PromptError, match=message):
+            tracker.check(prompts[0], (48, 64))
+    frame = tracker.step(IMAGE, 0.1)
+    assert [item.id for item in frame.objects] == [1] and frame.index == 1
+
+
+def test_removing_what_is_not_there(tracker):
+    with pytest.raises(PromptError, match='no object 9'):
+        tracker.remove(9)
+
+
+@pytest.mark.parametrize('function', [
+    'image_encoder', 'memory_attention', 'mask_decoder', 'memory_encoder'])
+def test_a_failing_device_loses_no_object(tracker, runtime, function):
+    tracker.step(IMAGE, 0.0, [click(1)])
+    runtime.fail_in = function
+    with pytest.raises(RuntimeError, match='device lost'):
+        tracker.step(IMAGE, 0.1, [click(2)])
+    runtime.fail_in = None
+    frame = tracker.step(IMAGE, 0.1)
+    assert [item.id for item in frame.objects] == [1] and frame.objects[0].age_frames == 1
+
+
+def test_clock_can_be_restarted_with_the_objects_kept(tracker):
+    tracker.step(IMAGE, 100.0, [click(1)])
+    tracker.step(IMAGE, 101.0)
+    tracker.restart_clock()
+    frame = tracker.step(IMAGE, 5.0)
+    assert frame.objects[0].age_frames == 2 and frame.objects[0].age_seconds == 1.0
+
+
+def test_size_may_change_when_no_object_lives(tracker):
+    tracker.step(IMAGE, 0.0, [click(1)])
+    tracker.remove(1)
+    assert tracker.step(np.zeros((24, 32, 3), np.uint8), 0.1).labels.shape == (24, 32)
+
+
+def test_prior_is_drawn_for_models_that_want_it():
+    runtime = FakeRuntime(replace(SPEC, dense_prompt_prior=True))
+    tracker = Tracker(runtime)
+    tracker.step(IMAGE, 0.0, [Prompt.box(1, (16, 12, 48, 36))])
+    prompt = runtime.prompts[-1]
+    assert prompt.has_mask.tolist() == [1]
+    assert prompt.mask[0, 0, 8, 8] == 3 and prompt.mask[0, 0, 0, 0] == -10
+
+
+@pytest.mark.parametrize('wrong', [
+    {'max_objects': 0}, {'max_objects': 256}, {'resize': 'nearest'}, {'lost_after': -1},
+    {'max_conditioning': 0}, {'max_conditioning': 7}])
+def test_options_that_mean_nothing(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrackerOptions(**wrong)
