@@ -15,6 +15,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -56,6 +57,7 @@ def main() -> int:
     arguments.add_argument('--test', action='store_true', help='also what the test suite needs')
     arguments.add_argument('--python-chosen', action='store_true', help=argparse.SUPPRESS)
     options = arguments.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         check_platform()
         with exclusive() as lock:
@@ -307,6 +309,7 @@ class Runner:
                 env=clean(extra),
                 cwd=BUILD,
                 pass_fds=(self._lock,),
+                start_new_session=True,
             ) as process:
                 status = self._wait(process, what, begin)
         if status:
@@ -323,12 +326,13 @@ class Runner:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     return process.wait(timeout=1.0)
         except KeyboardInterrupt:
-            # A terminal interrupts the command, too; an interrupt sent to us alone does not.
-            with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
-                process.terminate()
-                process.wait(timeout=10.0)
-            if process.poll() is None:
-                process.kill()
+            # The command is a process group of its own: whatever it started ends with it.
+            for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, None)):
+                with contextlib.suppress(
+                    KeyboardInterrupt, ProcessLookupError, subprocess.TimeoutExpired
+                ):
+                    os.killpg(process.pid, number)
+                    process.wait(patience)
             raise
 
 
@@ -372,11 +376,11 @@ def read_venv_version() -> str:
 def remove_half_installed() -> None:
     """Forget packages whose installation was interrupted, so that pip installs them again.
 
-    pip writes RECORD last; without it pip would count the package as installed and could not
-    remove it either.
+    pip writes INSTALLER when every file of the package is in its place (RECORD is among those
+    files); without it pip would count the package as installed.
     """
     for folder in VENV.glob('lib/python3*/site-packages/*.dist-info'):
-        if not (folder / 'RECORD').exists():
+        if not (folder / 'INSTALLER').exists():
             shutil.rmtree(folder)
 
 
