@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from tam_ros.io.sources import SourceError, open_source
 _OUTPUTS = ('recording.mcap', 'overlay.mp4', 'contact_sheet.png', 'summary.json')
 _START_TIMEOUT = 180.0  # a slow disk reading a large model
 _PROMPT_TIMEOUT = 30.0
+_SHARED_MEMORY = 4 * 70_000_000  # bytes: our three processes with config/fastdds_images.xml
 _QUIET_S = 1.5  # without a further answer the node has caught up
 
 
@@ -112,9 +114,21 @@ def _isolate(out: Path) -> None:
         os.environ['ROS_LOCALHOST_ONLY'] = '1'
     else:
         os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    profile = engines_dir().parent / 'config' / 'fastdds_images.xml'
-    os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
+    if _free_shared_memory() >= _SHARED_MEMORY:
+        profile = engines_dir().parent / 'config' / 'fastdds_images.xml'
+        os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
+    else:
+        print('demo: too little shared memory (/dev/shm) for images, they go over UDP instead')
+        os.environ.pop('FASTRTPS_DEFAULT_PROFILES_FILE', None)
+        os.environ['FASTDDS_BUILTIN_TRANSPORTS'] = 'UDPv4'
     (out / 'logs').mkdir(exist_ok=True)
+
+
+def _free_shared_memory() -> int:
+    try:
+        return shutil.disk_usage('/dev/shm').free
+    except OSError:
+        return 0
 
 
 def _run(
@@ -205,7 +219,14 @@ def _report(
 
 
 def _node_arguments(options: argparse.Namespace) -> list[str]:
-    values = {'model': options.model, 'weights': options.weights, 'runtime': options.runtime}
+    values = {
+        'model': options.model,
+        'weights': options.weights,
+        'runtime': options.runtime,
+        # Containers often have too little shared memory for images. What the node drops is to be
+        # its own choice, not the network's.
+        'qos_reliability': 'reliable',
+    }
     parameters = itertools.chain.from_iterable(
         ('-p', f'{name}:={value}') for name, value in values.items() if value
     )
