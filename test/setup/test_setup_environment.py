@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -17,23 +16,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope='module')
-def setup_environment():
-    path = ROOT / 'scripts' / 'setup_environment.py'
-    spec = importlib.util.spec_from_file_location('setup_environment', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+sys.path.insert(0, str(ROOT / 'scripts'))
+
+import setup_environment  # noqa: E402
+import setup_runner  # noqa: E402
 
 
-def test_a_step_is_due_until_it_is_done_and_again_when_its_inputs_change(
-    setup_environment, tmp_path
-):
+def test_a_step_is_due_until_it_is_done_and_again_when_its_inputs_change(tmp_path):
     source = tmp_path / 'requirements.txt'
     source.write_text('numpy')
 
     def stamp(*more):
-        return setup_environment.Stamp(tmp_path / 'made' / 'stamp', [source, *more])
+        return setup_runner.Stamp(tmp_path / 'made' / 'stamp', [source, *more])
 
     assert not stamp().is_current()
     stamp().write()
@@ -43,8 +37,8 @@ def test_a_step_is_due_until_it_is_done_and_again_when_its_inputs_change(
     assert not stamp().is_current()
 
 
-def test_an_interrupted_write_is_no_stamp(setup_environment, tmp_path, monkeypatch):
-    stamp = setup_environment.Stamp(tmp_path / 'stamp', ['input'])
+def test_an_interrupted_write_is_no_stamp(tmp_path, monkeypatch):
+    stamp = setup_runner.Stamp(tmp_path / 'stamp', ['input'])
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -55,7 +49,7 @@ def test_an_interrupted_write_is_no_stamp(setup_environment, tmp_path, monkeypat
     assert not stamp.is_current()
 
 
-def test_a_half_installed_package_is_forgotten(setup_environment, tmp_path, monkeypatch):
+def test_a_half_installed_package_is_forgotten(tmp_path, monkeypatch):
     monkeypatch.setattr(setup_environment, 'VENV', tmp_path)
     packages = tmp_path / 'lib' / 'python3.11' / 'site-packages'
     for name, files in (('whole-1.0', ['RECORD', 'INSTALLER']), ('half-1.0', ['RECORD'])):
@@ -75,19 +69,19 @@ def test_a_half_installed_package_is_forgotten(setup_environment, tmp_path, monk
         pytest.param({'c++', 'g++', 'clang++'}, 'no C++ compiler', id='no C++'),
     ],
 )
-def test_a_missing_compiler_is_named(setup_environment, monkeypatch, missing, words):
+def test_a_missing_compiler_is_named(monkeypatch, missing, words):
     monkeypatch.delenv('CC', raising=False)
     monkeypatch.delenv('CXX', raising=False)
     found = shutil.which
     monkeypatch.setattr(
         shutil, 'which', lambda name: None if name in missing else found(name) or '/usr/bin/cc'
     )
-    with pytest.raises(setup_environment.SetupError) as caught:
+    with pytest.raises(setup_runner.SetupError) as caught:
         setup_environment.require_compiler()
     assert words in str(caught.value)
 
 
-def test_missing_headers_are_named(setup_environment, monkeypatch, tmp_path):
+def test_missing_headers_are_named(monkeypatch, tmp_path):
     (tmp_path / 'pyvenv.cfg').write_text('version = 3.11.7\n')
     python = tmp_path / 'python'
     python.write_text('#!/bin/sh\necho /nowhere/include\n')
@@ -95,24 +89,24 @@ def test_missing_headers_are_named(setup_environment, monkeypatch, tmp_path):
     monkeypatch.setattr(setup_environment, 'VENV', tmp_path)
     monkeypatch.setattr(setup_environment, 'VENV_PYTHON', python)
     monkeypatch.setattr(shutil, 'which', lambda name: f'/usr/bin/{name}')
-    with pytest.raises(setup_environment.SetupError, match=r'apt-get install python3\.11-dev'):
+    with pytest.raises(setup_runner.SetupError, match=r'apt-get install python3\.11-dev'):
         setup_environment.require_compiler()
 
 
-def test_other_machines_are_told_to_use_colcon(setup_environment, monkeypatch):
+def test_other_machines_are_told_to_use_colcon(monkeypatch):
     monkeypatch.setattr(platform, 'machine', lambda: 'aarch64')
-    with pytest.raises(setup_environment.SetupError, match='colcon build'):
+    with pytest.raises(setup_runner.SetupError, match='colcon build'):
         setup_environment.check_platform()
 
 
-def test_a_command_that_fails_shows_its_last_words(setup_environment, tmp_path, monkeypatch):
-    monkeypatch.setattr(setup_environment, 'ROOT', tmp_path)
-    monkeypatch.setattr(setup_environment, 'BUILD', tmp_path)
-    monkeypatch.setattr(setup_environment, 'LOG', tmp_path / 'setup.log')
+def test_a_command_that_fails_shows_its_last_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(setup_runner, 'ROOT', tmp_path)
+    monkeypatch.setattr(setup_runner, 'BUILD', tmp_path)
+    monkeypatch.setattr(setup_runner, 'LOG', tmp_path / 'setup.log')
     with (tmp_path / 'lock').open('w') as lock, pytest.raises(
-        setup_environment.SetupError, match='(?s)step failed.*no such wheel.*Is it there'
+        setup_runner.SetupError, match='(?s)step failed.*no such wheel.*Is it there'
     ):
-        setup_environment.Runner(lock.fileno()).run(
+        setup_runner.Runner(lock.fileno()).run(
             'step', ['sh', '-c', 'echo no such wheel; exit 3'], hint='Is it there?'
         )
 
@@ -172,7 +166,7 @@ def test_env_sh_says_what_to_do_first(tmp_path):
 def test_it_runs_on_the_oldest_python_by_itself():
     """It must not need what it is there to install."""
     answer = subprocess.run(
-        [sys.executable, '-I', '-S', ROOT / 'scripts' / 'setup_environment.py', '--help'],
+        [sys.executable, '-E', '-S', ROOT / 'scripts' / 'setup_environment.py', '--help'],
         capture_output=True,
         text=True,
     )
@@ -184,9 +178,9 @@ def test_an_interrupt_ends_the_command_and_all_it_started(tmp_path):
     script = f"""
 import sys, pathlib
 sys.path.insert(0, {str(ROOT / 'scripts')!r})
-import setup_environment as setup
-setup.ROOT = setup.BUILD = pathlib.Path({str(tmp_path)!r})
-setup.LOG = setup.BUILD / 'log'
+import setup_environment as setup, setup_runner
+setup_runner.ROOT = setup_runner.BUILD = pathlib.Path({str(tmp_path)!r})
+setup_runner.LOG = setup_runner.BUILD / 'log'
 def step(runner, exact_version):
     runner.run('step', ['bash', '-c', 'sleep 300 & echo $! > {tmp_path}/pid; wait'])
 setup.make_venv = step
