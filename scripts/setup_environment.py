@@ -51,6 +51,8 @@ def main() -> int:
         with exclusive() as lock:
             runner = Runner(lock)
             make_venv(runner, exact_version=options.python_chosen)
+            if not ROS_INSTALL.exists():
+                require_compiler()  # before anything that takes long
             install_packages(runner)
             compile_messages(runner)
             install_project(runner)
