@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from bagdata import IMAGE, serialized_image
 from rosbags.highlevel import AnyReader
 
 from tam_ros import catalogue
@@ -207,11 +208,8 @@ def test_frames_that_go_back_in_time_are_left_out(graphs, tmp_path, pictures, ca
     stamps_ns = [1000, 2000, 2000, 1500, 3000]  # written twice; out of order
     with BagWriter(tmp_path / 'in.mcap') as bag:
         for place, (stamp, rgb) in enumerate(zip(stamps_ns, pictures, strict=False)):
-            header = Header(stamp * 10**6, '')
-            bag.write_serialized(
-                *('/image', 'sensor_msgs/msg/Image', place),
-                bag._types.serialize_cdr(bag._image(header, 'rgb8', rgb), 'sensor_msgs/msg/Image'),
-            )
+            message = serialized_image(Header(stamp * 10**6, ''), rgb)
+            bag.write_serialized('/image', IMAGE, place, message)
     out = ['--out', str(tmp_path / 'out.mcap'), '--weights', graphs]
     assert main(['track', str(tmp_path / 'in.mcap'), '--prompt', '1:point:50,60', *out]) == 0
     kept = stamps(read(tmp_path / 'out.mcap')['/track_node/objects'])

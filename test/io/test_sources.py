@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from bagdata import IMAGE, serialized_image
 
 from tam_ros.io.bag_writer import BagWriter
 from tam_ros.io.bags import BagSource, image_topics
@@ -317,9 +318,8 @@ def test_malformed_messages_between_good_ones_are_left_out(tmp_path, caplog):
         for index in range(3):
             header = Header(index + 1, 'camera')
             writer.write_image('/image', header, grey(index))
-            message = writer._image(header, 'rgb8', grey(index))
-            message.data = message.data[:-5]
-            writer._write('/image', header, message)
+            broken = serialized_image(header, grey(index), missing=5)
+            writer.write_serialized('/image', IMAGE, header.stamp_ns, broken)
     assert [int(frame.rgb[0, 0, 0]) for frame in open_source(path)] == [0, 1, 2]
     assert caplog.text.count('too short') == 3
 

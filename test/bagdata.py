@@ -1,0 +1,26 @@
+"""Messages for test bags that our own writer would never write."""
+
+import numpy as np
+
+from tam_ros.io.bag_writer import message_types
+from tam_ros.io.sources import Header
+
+IMAGE = 'sensor_msgs/msg/Image'
+
+
+def serialized_image(header: Header, rgb: np.ndarray, missing: int = 0) -> bytes:
+    """Return an rgb8 image message in CDR form whose data lacks its last `missing` bytes."""
+    store = message_types()
+    seconds, nanoseconds = divmod(header.stamp_ns, 10**9)
+    stamp = store.types['builtin_interfaces/msg/Time'](seconds, nanoseconds)
+    height, width = rgb.shape[:2]
+    message = store.types[IMAGE](
+        header=store.types['std_msgs/msg/Header'](stamp, header.frame_id),
+        height=height,
+        width=width,
+        encoding='rgb8',
+        is_bigendian=0,
+        step=3 * width,
+        data=rgb.reshape(-1)[: rgb.size - missing],
+    )
+    return bytes(store.serialize_cdr(message, IMAGE))
