@@ -8,6 +8,7 @@ and leaves in its folder: `recording.mcap` (images, label images, tracked object
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import os
 import shutil
@@ -38,16 +39,17 @@ _QUIET_S = 1.5  # without a further answer the node has caught up
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; return the exit status."""
     options = _parser().parse_args(arguments)
-    raise_on_termination()
     try:
         prompts = _prompts(options)
         size, frames = _look_ahead(options)
         check_prompts(prompts, size, frames)
         model(options.model)
+        _require_ros()
         out = Path(options.out).resolve()
         out.mkdir(parents=True, exist_ok=True)
         for name in _OUTPUTS:
             (out / name).unlink(missing_ok=True)
+        raise_on_termination()
         _isolate(out)
         _run(options, prompts, frames, out)
     except (SourceError, PromptSpecError, UnknownModelError, DemoError, OSError) as error:
@@ -104,6 +106,14 @@ def _look_ahead(options: argparse.Namespace) -> tuple[tuple[int, int], int | Non
         size, count = DemoScene.size, DemoScene.frames
     counts = [number for number in (count, options.frames) if number is not None]
     return size, min(counts, default=None)
+
+
+def _require_ros() -> None:
+    for name in ('rclpy', 'tam_ros.msg'):
+        if importlib.util.find_spec(name) is None:
+            raise DemoError(
+                f'{name} is not in this environment: run `make demo`, or `. ./env.sh` first'
+            )
 
 
 def _isolate(out: Path) -> None:

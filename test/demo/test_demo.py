@@ -117,6 +117,12 @@ def test_interrupted_demo_leaves_nothing_running(ros, tmp_path, number, playing)
         assert len(list(open_source(out / 'recording.mcap', topic='/image'))) > 0
 
 
+def test_outside_the_environment(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    assert main(['--out', str(tmp_path / 'out')]) == 2
+    assert 'run `make demo`, or `. ./env.sh` first' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [
@@ -132,12 +138,10 @@ def test_interrupted_demo_leaves_nothing_running(ros, tmp_path, number, playing)
         (['--rate', '0'], 'must lie above 0'),
         (['--rate', 'nan'], 'must lie above 0'),
         (['--model', 'efficienttam_huge'], 'efficienttam_huge'),
-        (['--out', 'file'], 'file'),  # something else has the name
     ],
 )
 def test_refused_before_anything_starts(tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'file').write_text('in the way')
     (tmp_path / 'broken.mp4').write_bytes(b'no video' * 50)
     with VideoWriter(tmp_path / 'VIDEO.mp4', 10) as writer:
         for level in range(5):
@@ -145,3 +149,9 @@ def test_refused_before_anything_starts(tmp_path, monkeypatch, capsys, arguments
     arguments = ['VIDEO.mp4' if word == 'VIDEO' else word for word in arguments]
     assert main(arguments) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_file_in_the_way_of_the_results(ros, tmp_path, capsys):
+    (tmp_path / 'file').write_text('in the way')
+    assert main(['--out', str(tmp_path / 'file')]) == 2
+    assert str(tmp_path / 'file') in capsys.readouterr().err
