@@ -56,15 +56,17 @@ def contact_sheet(
     height = heading + rows * (tile_height + caption_height) + _GAP
     sheet = Image.new('RGB', (width, height), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((_GAP, 10), title, _INK, _font(22))
+    room = width - 2 * _GAP
+    pen.text((_GAP, 10), title, _INK, _font_for(title, 22, room))
     for line, note in enumerate(notes):
-        pen.text((_GAP, 40 + 22 * line), note, _SOFT_INK, _font(15))
+        pen.text((_GAP, 40 + 22 * line), note, _SOFT_INK, _font_for(note, 15, room))
     for index, (tile, picture) in enumerate(zip(tiles, pictures, strict=True)):
         row, column = divmod(index, columns)
         x = _GAP + column * (tile_width + _GAP)
         y = heading + 6 + row * (tile_height + caption_height)
         sheet.paste(Image.fromarray(picture), (x, y))
-        pen.text((x, y + picture.shape[0] + 4), tile.caption, _INK, _font(15))
+        font = _font_for(tile.caption, 15, tile_width)
+        pen.text((x, y + picture.shape[0] + 4), tile.caption, _INK, font)
     return np.array(sheet)
 
 
@@ -75,5 +77,11 @@ def _fit(rgb: np.ndarray, width: int) -> np.ndarray:
     return cv2.resize(rgb, (width, height), interpolation=interpolation)
 
 
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
+def _font_for(text: str, size: int, room: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """Return the font in that size, or smaller so that the text fits into `room` pixels."""
+    font = ImageFont.load_default(size)
+    # Widths are not proportional to the size: they are rounded letter by letter.
+    while size > 6 and font.getlength(text) > room:
+        size -= 1
+        font = ImageFont.load_default(size)
+    return font

@@ -78,6 +78,15 @@ def test_sheet_holds_every_tile():
     assert (sheet[:40] < 100).any()  # the title
 
 
+def test_long_lines_are_set_smaller_rather_than_cut():
+    tile = Tile(np.zeros((90, 160, 3), np.uint8), 'caption ' * 6)
+    sheet = contact_sheet([tile] * 3, 'a long title ' * 6, ['a long note ' * 8], tile_width=160)
+    ink = (sheet < 128).all(axis=2)
+    assert ink[:40, :-12].any() and not ink[:40, -10:].any()
+    assert not ink[40:62, -10:].any()
+    assert not ink[-40:, 172:184].any(), 'captions must not run into each other'
+
+
 def test_sheet_of_nothing():
     with pytest.raises(ValueError, match='at least one'):
         contact_sheet([], 'title')
