@@ -24,6 +24,7 @@ LABELS_TOPIC = '/track_node/labels'
 OBJECTS_TOPIC = '/track_node/objects'
 
 SHEET_TILES = 9
+_TILE_WIDTH = 340  # pixels
 
 _STATES = {1: 'visible', 2: 'occluded', 3: 'lost'}
 _WHITE = (255, 255, 255)
@@ -85,7 +86,10 @@ def review(
 
 def write_sheet(tiles: list[Tile], picture: Path, title: str, notes: list[str]) -> None:
     """Write the contact sheet as a PNG file."""
-    Image.fromarray(contact_sheet(tiles, title, notes)).save(picture, optimize=True)
+    sheet = Image.fromarray(contact_sheet(tiles, title, notes, tile_width=_TILE_WIDTH))
+    # 256 colours are enough for the eye and a quarter of the size: a page can carry it.
+    colours = sheet.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    colours.save(picture, optimize=True)
 
 
 def _tile(drawn: np.ndarray, answer: Answer, result: Review) -> Tile:
