@@ -1,0 +1,54 @@
+"""All runtimes give the same masks on the same frames, with trained weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tam_ros import catalogue
+from tam_ros.demo.scene import DemoScene
+from tam_ros.tracking import Prompt, Tracker
+
+pytest.importorskip('torch')
+NAME = 'efficienttam_nano'
+pytestmark = pytest.mark.skipif(
+    not (catalogue.engines_dir() / NAME).is_dir(), reason='no trained weights are bundled yet')
+
+
+@pytest.mark.slow
+def test_two_objects_over_20_frames():
+    scene = DemoScene()
+    frames = [scene.frame(index) for index in range(20)]
+    labels = frames[0][1]
+    prompts = [Prompt.box(1, next(p.box for p in scene.prompts if p.object_id == 1)),
+               Prompt.mask(2, labels == 2)]
+    trackers = {name: Tracker.open(NAME, runtime=name) for name in ('torch', 'onnxruntime')}
+    seen = 0
+    for index, (image, _) in enumerate(frames):
+        results = {
+            name: {item.id: item for item in tracker.step(
+                image, index / 15, prompts if index == 0 else ()).objects}
+            for name, tracker in trackers.items()}
+        for number in (1, 2):
+            ours, theirs = (results[name][number].mask for name in trackers)
+            union = np.count_nonzero(ours | theirs)
+            assert np.count_nonzero(ours & theirs) >= 0.999 * union, (index, number)
+            seen += union > 0
+    assert seen == 40, 'both objects are in sight on all of these frames'
+
+
+def test_bundled_weights_track_without_torch_and_say_what_they_are():
+    tracker = Tracker.open(NAME)
+    assert 'untrained' not in tracker.weights
+    scene = DemoScene()
+    image, labels = scene.frame(0)
+    frame = tracker.step(image, 0.0, [Prompt.mask(1, labels == 1)])
+    frame = tracker.step(scene.frame(1)[0], 0.1)
+    truth = scene.frame(1)[1] == 1
+    mask = frame.objects[0].mask
+    assert np.count_nonzero(mask & truth) > 0.6 * np.count_nonzero(mask | truth)
+
+
+def test_bundled_files_stay_small():
+    folder = catalogue.engines_dir() / NAME
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 20e6
