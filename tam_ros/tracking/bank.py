@@ -57,14 +57,18 @@ class MemoryBank:
         self.memories: list[Entry | None] = [None] * slots
         self.pointers: list[Entry | None] = [None] * pointer_slots
 
-    def add(self, frame: int, conditioning: bool) -> tuple[int, int]:
-        """Make room for a frame; a frame that is there already is overwritten.
+    def slots_for(self, frame: int, conditioning: bool) -> tuple[int, int]:
+        """Say where a frame will go: the memory slot and the pointer slot.
 
-        Returns:
-            The memory slot and the pointer slot to write.
+        A frame that is there already keeps its slots.
         """
         entry = Entry(frame, conditioning)
-        return self._place(self.memories, entry), self._place(self.pointers, entry)
+        return self._slot_for(self.memories, entry), self._slot_for(self.pointers, entry)
+
+    def add(self, frame: int, conditioning: bool) -> None:
+        """Enter a frame into the slots of ``slots_for``, over whatever is there."""
+        memory, pointer = self.slots_for(frame, conditioning)
+        self.memories[memory] = self.pointers[pointer] = Entry(frame, conditioning)
 
     def view(self, frame: int) -> BankView:
         """Describe what frame ``frame``, which is being tracked, may attend to."""
@@ -87,11 +91,6 @@ class MemoryBank:
             if age >= 0 if entry.conditioning else 1 <= age < POINTER_REACH:
                 pointer_valid[slot] = 1
         return BankView(temporal, memory_valid, pointer_valid)
-
-    def _place(self, slots: list[Entry | None], entry: Entry) -> int:
-        slot = self._slot_for(slots, entry)
-        slots[slot] = entry
-        return slot
 
     def _slot_for(self, slots: list[Entry | None], entry: Entry) -> int:
         for slot, old in enumerate(slots):

@@ -33,8 +33,9 @@ def to_network(image: NDArray[np.uint8], size: int, resize: str) -> NDArray[np.u
         size: side of the network input, pixels.
         resize: see ``TrackerOptions``.
     """
+    image = np.ascontiguousarray(image)
     if image.shape[:2] == (size, size):
-        return np.ascontiguousarray(image)
+        return image
     if resize == 'pil':
         from PIL import Image
         return np.asarray(Image.fromarray(image).resize((size, size)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros.tracking.bank import MemoryBank
+from tam_ros.tracking.prompts import MAX_ID, PromptError
 
 
 class ObjectState(str, Enum):
@@ -90,15 +92,29 @@ class ObjectTable:
     max_objects: int
     live: dict[int, ObjectMemory] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)
+    lowest_free: int = 1
 
     def new_id(self, taken: set[int] | frozenset[int] = frozenset()) -> int:
-        """Return the smallest id that was never used and is not in ``taken``."""
-        number = 1
+        """Return the smallest id that was never used and is not in ``taken``.
+
+        Raises:
+            PromptError: all ids are used up.
+        """
+        while self.lowest_free in self.used:
+            self.lowest_free += 1
+        number = self.lowest_free
         while number in self.used or number in taken:
             number += 1
+        if number > MAX_ID:
+            raise PromptError(f'all {MAX_ID} object ids have been used; reset the tracker')
         return number
 
-    def free_row(self) -> int:
-        """Return a row of the storage that no live object owns."""
+    def enter(self, memory: ObjectMemory) -> None:
+        """Add a live object."""
+        self.live[memory.id] = memory
+        self.used.add(memory.id)
+
+    def free_rows(self) -> Iterator[int]:
+        """Yield the rows of the storage that no live object owns."""
         rows = {memory.row for memory in self.live.values()}
-        return next(row for row in range(self.max_objects) if row not in rows)
+        return (row for row in range(self.max_objects) if row not in rows)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+MAX_ID = 0xFFFF  # what a 16-bit label image can show
 NEW_OBJECT = 0  # as object id: the tracker chooses one
 
 
@@ -121,10 +123,13 @@ class Prompt:
 
 
 def _object_id(object_id: int) -> int:
-    if isinstance(object_id, bool) or int(object_id) != object_id \
-            or not 0 <= object_id <= 0xFFFF:
-        raise PromptError(f'object id {object_id} is not a whole number in 0..65535')
-    return int(object_id)
+    try:
+        number = operator.index(object_id)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= MAX_ID:
+        raise PromptError(f'object id {object_id} is not a whole number in 0..{MAX_ID}')
+    return number
 
 
 def _finite(values: ArrayLike, what: str) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,20 @@ class Frame:
     labels: NDArray[np.uint16]
     objects: list[TrackedObject]
     stage_seconds: dict[str, float]
+
+
+class BankEntry(NamedTuple):
+    """What a frame is to one object.
+
+    Attributes:
+        memory: of the object; None if it begins.
+        bank: to enter the frame into; a new one for an object that begins or begins anew.
+        conditioning: whether it is a conditioning frame.
+    """
+
+    memory: ObjectMemory | None
+    bank: MemoryBank
+    conditioning: bool
 
 
 class Tracker:
@@ -152,6 +167,18 @@ class Tracker:
         clock = StageClock()
         size, elapsed = self._check_frame(image, stamp)
         plan = self._plan(prompts, size)
+        decisions = self._decide(image, size, plan, elapsed, clock) \
+            if plan or self._table.live else {}
+        with clock.stage('masks'):
+            frame = self._describe(stamp, size, decisions, elapsed, clock.seconds)
+        self._index += 1
+        self._stamp, self._size = stamp, size
+        return frame
+
+    def _decide(self, image: NDArray[np.uint8], size: tuple[int, int],
+                plan: dict[int, list[Prompt]], elapsed: float, clock: StageClock
+                ) -> dict[int, Decision]:
+        """Run the model on a frame, for every object that lives or begins, and remember it."""
         with clock.stage('resize'):
             small = to_network(image, self._runtime.spec.image_size, self._options.resize)
         with clock.stage('image_encoder'):
@@ -176,11 +203,7 @@ class Tracker:
                 decisions[number] = self._decoder.prompt(own, features, source, previous, size)
         with clock.stage('memory_encoder'):
             self._remember(features, decisions, plan, elapsed)
-        with clock.stage('masks'):
-            frame = self._describe(stamp, size, decisions, elapsed, clock.seconds)
-        self._index += 1
-        self._stamp, self._size = stamp, size
-        return frame
+        return decisions
 
     def _check_frame(self, image: NDArray[np.uint8], stamp: float
                      ) -> tuple[tuple[int, int], float]:
@@ -238,34 +261,37 @@ class Tracker:
 
     def _remember(self, features: Features, decisions: dict[int, Decision],
                   plan: dict[int, list[Prompt]], elapsed: float) -> None:
-        """Encode and store the memory of this frame for every object."""
-        if not decisions:
-            return
+        """Encode and store the memory of this frame for every object.
+
+        What the tracker knows changes last: a device that fails before loses no object.
+        """
         prompted = np.array([number in plan for number in decisions], np.float32)
-        encoded = self._runtime.memory_encoder(
-            features, np.stack([decision.logits for decision in decisions.values()]), prompted)
-        # Nothing of the tracker has changed up to here: a failure above loses no object.
-        rows: list[int] = []
-        slots: list[tuple[int, int]] = []
-        table = self._table
-        for number in decisions:
-            memory = table.live.get(number)
-            begins = memory is None or (number in plan and plan[number][0].replace)
-            if memory is None:
-                memory = ObjectMemory(number, table.free_row(), self._new_bank())
-                table.live[number] = memory
-                table.used.add(number)
-            else:
-                memory.pass_time(elapsed)
-                if begins:
-                    memory.bank = self._new_bank()
-            conditioning = begins or (
-                number in plan and self._options.refined_frames_condition)
-            rows.append(memory.row)
-            slots.append(memory.bank.add(self._index, conditioning))
+        logits = np.stack([decision.logits for decision in decisions.values()])
+        encoded = self._runtime.memory_encoder(features, logits, prompted)
+
+        entries = [self._entry(number, plan) for number in decisions]
+        free = self._table.free_rows()
+        rows = [next(free) if entry.memory is None else entry.memory.row for entry in entries]
+        slots = [entry.bank.slots_for(self._index, entry.conditioning) for entry in entries]
         memory_slots, pointer_slots = (list(column) for column in zip(*slots, strict=True))
         pointers: Floats = np.stack([decision.pointer for decision in decisions.values()])
         self._runtime.store(rows, memory_slots, pointer_slots, encoded, pointers)
+
+        for number, row, entry in zip(decisions, rows, entries, strict=True):
+            entry.bank.add(self._index, entry.conditioning)
+            if entry.memory is None:
+                self._table.enter(ObjectMemory(number, row, entry.bank))
+            else:
+                entry.memory.bank = entry.bank
+                entry.memory.pass_time(elapsed)
+
+    def _entry(self, number: int, plan: dict[int, list[Prompt]]) -> BankEntry:
+        """Decide what this frame is to the bank of an object."""
+        memory = self._table.live.get(number)
+        if memory is None or (number in plan and plan[number][0].replace):
+            return BankEntry(memory, self._new_bank(), conditioning=True)
+        refined = number in plan and self._options.refined_frames_condition
+        return BankEntry(memory, memory.bank, conditioning=refined)
 
     def _new_bank(self) -> MemoryBank:
         spec = self._runtime.spec

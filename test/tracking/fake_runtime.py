@@ -82,5 +82,7 @@ class FakeRuntime(Runtime):
         return masks
 
     def store(self, rows, memory_slots, pointer_slots, memories, pointers):
+        if self.fail_in == 'store':
+            raise RuntimeError('device lost')
         self.stored.append((rows, memory_slots, pointer_slots))
         self.centres[rows] = pointers[:, :2]

@@ -62,14 +62,17 @@ def test_one_conditioning_frame_at_most_makes_way_for_the_next():
 
 def test_a_frame_stored_again_takes_its_own_slot():
     bank = filled(5)
-    slots = bank.add(5, True)
-    assert bank.add(5, False) == slots
+    slots = bank.slots_for(5, False)
+    bank.add(5, True)
+    assert bank.slots_for(5, False) == slots
     assert sum(entry is not None for entry in bank.memories) == 6
 
 
 def test_slots_are_overwritten_not_moved():
     bank = filled(40)
     before = list(bank.memories)
-    slot, _ = bank.add(41, False)
+    slot, _ = bank.slots_for(41, False)
+    assert bank.memories == before, 'asking changes nothing'
+    bank.add(41, False)
     assert [i for i in range(7) if bank.memories[i] is not before[i]] == [slot]
     assert before[slot].frame == 35  # the oldest recent one went

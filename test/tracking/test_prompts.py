@@ -26,6 +26,8 @@ NAN, INF = float('nan'), float('inf')
     (lambda: Prompt.points(-1, [(1, 2)], [1]), 'object id -1'),
     (lambda: Prompt.points(65536, [(1, 2)], [1]), 'object id 65536'),
     (lambda: Prompt.points(1.5, [(1, 2)], [1]), 'object id 1.5'),
+    (lambda: Prompt.points('cup', [(1, 2)], [1]), 'object id cup'),
+    (lambda: Prompt.points(NAN, [(1, 2)], [1]), 'object id nan'),
     # boxes: swapped in x, swapped in y, empty, too few numbers, not finite
     (lambda: Prompt.box(1, (9, 1, 3, 5)), 'corners swapped'),
     (lambda: Prompt.box(1, (1, 9, 3, 5)), 'corners swapped'),

@@ -57,10 +57,17 @@ def test_first_frame_skips_memory_attention_and_counts_as_prompted(tracker, runt
     assert runtime.prompted[-1] == [0.0]
 
 
-def test_no_objects_costs_one_encoder_pass_at_most(tracker, runtime):
+def test_without_objects_the_model_does_not_run(tracker, runtime):
     frame = tracker.step(IMAGE, 0.0)
-    assert frame.objects == [] and not frame.labels.any()
-    assert {name for name, _ in runtime.calls} <= {'image_encoder'}
+    assert frame.objects == [] and frame.labels.shape == (48, 64) and not frame.labels.any()
+    assert runtime.calls == []
+
+
+@pytest.mark.parametrize('resize', ['pil', 'opencv'])
+def test_views_of_images_are_taken(runtime, resize):
+    tracker = Tracker(runtime, TrackerOptions(resize=resize))
+    bgr = np.zeros((48, 128, 3), np.uint8)
+    assert tracker.step(bgr[:, ::2, ::-1], 0.0, [click(1)]).labels.shape == (48, 64)
 
 
 def test_padding_tokens_of_a_tracked_frame_and_of_a_click(tracker, runtime):
@@ -225,7 +232,7 @@ def test_removing_what_is_not_there(tracker):
 
 
 @pytest.mark.parametrize('function', [
-    'image_encoder', 'memory_attention', 'mask_decoder', 'memory_encoder'])
+    'image_encoder', 'memory_attention', 'mask_decoder', 'memory_encoder', 'store'])
 def test_a_failing_device_loses_no_object(tracker, runtime, function):
     tracker.step(IMAGE, 0.0, [click(1)])
     runtime.fail_in = function
@@ -234,6 +241,14 @@ def test_a_failing_device_loses_no_object(tracker, runtime, function):
     runtime.fail_in = None
     frame = tracker.step(IMAGE, 0.1)
     assert [item.id for item in frame.objects] == [1] and frame.objects[0].age_frames == 1
+    assert runtime.banks[-1].memory_valid.sum() == 1, 'the failed frame left no memory'
+
+
+def test_ids_run_out_with_a_word(tracker):
+    tracker.step(IMAGE, 0.0, [click(65535)])
+    tracker._table.used |= set(range(1, 65535))
+    with pytest.raises(PromptError, match='all 65535 object ids'):
+        tracker.step(IMAGE, 0.1, [click(0)])
 
 
 def test_clock_can_be_restarted_with_the_objects_kept(tracker):
