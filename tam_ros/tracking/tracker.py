@@ -7,7 +7,7 @@ that never grows. All objects share one encoder pass; the rest runs in batches o
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,7 +225,7 @@ class Tracker:
                 'tracker if this is meant')
         return size, stamp - self._stamp
 
-    def _plan(self, prompts: Iterable[Prompt], size: tuple[int, int]) -> dict[int, list[Prompt]]:
+    def _plan(self, prompts: Sequence[Prompt], size: tuple[int, int]) -> dict[int, list[Prompt]]:
         """Check prompts and sort them by object, with ids for new objects chosen."""
         plan: dict[int, list[Prompt]] = {}
         live = self._table.live
