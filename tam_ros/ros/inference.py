@@ -41,7 +41,9 @@ class InferenceThread(Generic[T]):
         self._open_session = open_session
         self._work = work
         opened: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, args=(opened,), name='inference')
+        self._thread = threading.Thread(
+            target=self._run, args=(opened,), name='inference', daemon=True
+        )
         self._thread.start()
         try:
             opened.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -333,11 +334,20 @@ def main(args: list[str] | None = None, open_tracker: OpenTracker = Tracker.open
         print(f'track_node: {error}', file=sys.stderr)
         return 1
     finally:
-        if node is not None:
-            node.release()
-            node.destroy_node()
-        rclpy.try_shutdown()
+        try:
+            _clean_up(node)
+        except KeyboardInterrupt:
+            _clean_up(node)
     return 0
+
+
+def _clean_up(node: TrackNode | None) -> None:
+    # Whoever presses Ctrl-C twice must not stop this half way.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if node is not None:
+        node.release()
+        node.destroy_node()
+    rclpy.try_shutdown()
 
 
 def _start(node: TrackNode) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 import cv2
@@ -372,6 +373,17 @@ def test_ctrl_c_in_the_middle_of_an_image(start, make_peer):
     time.sleep(0.3)
     assert node.interrupt() == 0, node.log
     assert 'Traceback' not in node.log
+
+
+@pytest.mark.parametrize('pause', [0.0, 0.01, 0.2])
+def test_ctrl_c_twice_ends_it_as_cleanly(graph, pause):
+    node, peer = graph
+    peer.track(picture())
+    os.killpg(node.process.pid, signal.SIGINT)
+    time.sleep(pause)
+    assert node.interrupt() in (0, -signal.SIGINT), node.log
+    with pytest.raises(ProcessLookupError):
+        os.killpg(node.process.pid, 0)
 
 
 # Each row: arguments the node cannot start with, and what it must say.
