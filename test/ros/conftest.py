@@ -14,8 +14,9 @@ COLOUR_NODE = (sys.executable, str(HERE / 'fake_track_node.py'))
 
 from ros_graph import NodeProcess, Peer  # noqa: E402
 
-# Before rclpy reads them: another domain for every run on this machine, and nothing beyond it.
-os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+# Before rclpy reads them: another domain for every run on this machine, and nothing beyond it. The
+# demo takes its own from 60 on.
+os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 59)
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 

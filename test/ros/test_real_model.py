@@ -1,0 +1,102 @@
+"""The node with a real model: over DDS it says what the tracker says."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
+pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
+
+from geometry_msgs.msg import Point  # noqa: E402
+
+from tam_ros import catalogue  # noqa: E402
+from tam_ros.demo.scene import DemoScene  # noqa: E402
+from tam_ros.evaluation.jaccard import region_similarity  # noqa: E402
+from tam_ros.msg import Prompt  # noqa: E402
+from tam_ros.srv import AddPrompt  # noqa: E402
+from tam_ros.tracking import Prompt as TrackerPrompt  # noqa: E402
+from tam_ros.tracking import Tracker  # noqa: E402
+
+NODE = (sys.executable, '-m', 'tam_ros.ros.node')
+MODEL = 'efficienttam_nano'
+
+
+def parameters(**values):
+    return [part for name, value in values.items() for part in ('-p', f'{name}:={value}')]
+
+
+def labels_of(message):
+    pixels = np.frombuffer(message.data, np.uint8)
+    return pixels.reshape(message.height, message.step)[:, : message.width]
+
+
+def prompt_both(peer, scene):
+    """Prompt the two objects of the clip for its next frame: a box, and a click."""
+    (box, _), (_, click) = scene.prompts, scene.click_prompts
+    for prompt in (
+        Prompt(object_id=box.object_id, box=[float(edge) for edge in box.box]),
+        Prompt(
+            object_id=click.object_id,
+            points=[Point(x=float(x), y=float(y)) for x, y in click.points],
+            labels=click.labels,
+        ),
+    ):
+        answer = peer.call(AddPrompt, 'add_prompt', AddPrompt.Request(prompt=prompt))
+        assert answer.accepted, answer.reason
+    return box, click
+
+
+def test_the_node_says_what_the_tracker_says(start, make_peer):
+    """The same images and prompts, once over DDS and once by hand: the same labels and scores.
+
+    The weights are untrained, so that this needs no file; whatever they make of the clip has to
+    arrive.
+    """
+    pytest.importorskip('torch', reason='runs untrained weights, which needs torch')
+    node = start(
+        *parameters(model=MODEL, weights='untrained', runtime='torch', threads=2), command=NODE
+    )
+    scene, peer = DemoScene(), make_peer()
+    peer.meet(node, scene.frame(0)[0])
+    box, click = prompt_both(peer, scene)
+    tracker = Tracker.open(MODEL, 'untrained', 'torch', threads=2)
+    prompts = [
+        TrackerPrompt.box(box.object_id, box.box),
+        TrackerPrompt.points(click.object_id, click.points, click.labels),
+    ]
+    seen = 0
+    for index in range(5):
+        image, _ = scene.frame(4 * index)
+        objects, labels = peer.track(image)
+        frame = tracker.step(image, float(index), prompts if index == 0 else [])
+        seen += np.count_nonzero(frame.labels)
+        assert [item.id for item in objects.objects] == [1, 2]
+        different = np.count_nonzero(labels_of(labels) != frame.labels)
+        assert different <= 1e-3 * frame.labels.size
+        for sent, own in zip(objects.objects, frame.objects, strict=True):
+            assert sent.score == pytest.approx(own.score, abs=1e-3)
+            assert sent.area == pytest.approx(own.area, rel=0.01, abs=20)
+            assert sent.age_frames == index
+    assert seen, 'the comparison must not be one of empty masks'
+
+
+def test_the_bundled_model_follows_the_drawn_clip(start, make_peer):
+    folder = catalogue.engines_dir() / MODEL
+    if not folder.exists():
+        pytest.skip(f'the weights of {MODEL} are not bundled yet')
+    node = start(*parameters(model=MODEL), command=NODE)
+    scene, peer = DemoScene(), make_peer()
+    peer.meet(node, scene.frame(0)[0])
+    prompt_both(peer, scene)
+    _, first = scene.frame(0)
+    tracked, left_in_place = [], []
+    for index in range(0, 48, 2):
+        image, truth = scene.frame(index)
+        _, labels = peer.track(image)
+        for label in (1, 2):
+            tracked.append(region_similarity(truth == label, labels_of(labels) == label))
+            left_in_place.append(region_similarity(truth == label, first == label))
+    assert np.mean(tracked) > np.mean(left_in_place) + 0.2
