@@ -8,7 +8,8 @@ export PYTHON VIDEO PROMPTS PYTEST_ARGS QUICK
 
 help:
 	@echo 'make demo     track two objects in a drawn clip with a real ROS 2 graph; results in demo_output/'
-	@echo '              VIDEO=file (video, image folder or bag) PROMPTS=file.yaml: your own'
+	@echo '              your own: VIDEO=file (video, image folder or bag)'
+	@echo "                        PROMPTS='1:point:320,240;2:box:40,60,200,180'"
 	@echo 'make test     the whole test suite; QUICK=1: the daily subset; PYTEST_ARGS=... for pytest'
 	@echo 'make setup    only set up: .venv, ROS 2 Jazzy, our messages (PYTHON=python3.12 to choose)'
 	@echo 'make lint     ruff'

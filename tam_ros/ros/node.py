@@ -120,6 +120,8 @@ class TrackNode(LifecycleNode):
             }
         )
         self.get_logger().info(f'opened {", ".join(self._device.values())}')
+        if self._device['weights'].startswith('untrained'):
+            self.get_logger().warning('the weights are untrained: the masks mean nothing')
         return super().on_configure(state)
 
     def _open_session(self) -> Session:
@@ -154,7 +156,7 @@ class TrackNode(LifecycleNode):
             qos,
             callback_group=self._image_group,
         )
-        self.get_logger().info(f'waiting for images on {self._images.topic_name}')
+        self.get_logger().info(f'waiting for images on {self.resolve_topic_name("image")}')
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
