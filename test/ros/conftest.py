@@ -25,13 +25,15 @@ def ros(tmp_path_factory):
     """Initialise rclpy once; skip where ROS or the compiled messages are missing."""
     rclpy = pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
     os.environ['ROS_LOG_DIR'] = str(tmp_path_factory.mktemp('ros_log'))
+    from rclpy.signals import SignalHandlerOptions
     from rosidl_generator_py import import_type_support
 
     try:
         import_type_support('tam_ros')
     except ImportError as error:
         pytest.skip(f'the messages are not compiled or not found (. ./env.sh): {error}')
-    rclpy.init()
+    # Ctrl-C belongs to pytest, which then ends the nodes.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     yield rclpy
     rclpy.try_shutdown()
 
