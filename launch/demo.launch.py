@@ -21,7 +21,10 @@ from launch_ros.substitutions import FindPackageShare
 
 from tam_ros.demo.scene import DemoScene
 
-MODEL = LaunchConfiguration('model')
+ARGUMENTS = {
+    'model': ('efficienttam_nano', 'Model, a name of the catalogue (engines/models.yaml).'),
+    'weights': ('', 'Checkpoint file; empty: the one the catalogue names.'),
+}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -35,14 +38,16 @@ def generate_launch_description() -> LaunchDescription:
     calls.append(call('/camera/play', 'std_srvs/srv/Trigger', {}))
     return LaunchDescription(
         [
-            DeclareLaunchArgument(
-                'model',
-                default_value='efficienttam_nano',
-                description='Model, a name of the catalogue (engines/models.yaml).',
+            *(
+                DeclareLaunchArgument(name, default_value=default, description=description)
+                for name, (default, description) in ARGUMENTS.items()
             ),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(track),
-                launch_arguments={'image': '/image', 'model': MODEL}.items(),
+                launch_arguments={
+                    'image': '/image',
+                    **{name: LaunchConfiguration(name) for name in ARGUMENTS},
+                }.items(),
             ),
             Node(
                 package='tam_ros',
