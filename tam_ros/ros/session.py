@@ -112,6 +112,11 @@ class Session:
             except FrameError:
                 self._waiting.extendleft(reversed(due))
                 raise
+            except Exception as error:
+                # Perhaps they are what it failed at: the next image goes without them.
+                for item in due:
+                    self._drop(item, f'tracking failed: {error}')
+                raise
         self._newest_ns = stamp_ns
         self._size = image.shape[:2]
         followed = self._followed()

@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 COLOUR_NODE = (sys.executable, str(HERE / 'fake_track_node.py'))
 
-from ros_graph import NodeProcess, Peer  # noqa: E402
+from ros_graph import NodeProcess, Peer, picture  # noqa: E402
 
 # Before rclpy reads them: another domain for every run on this machine, and nothing beyond it. The
 # demo takes its own from 60 on.
@@ -68,3 +68,11 @@ def make_peer(ros):
     yield make
     for peer in peers:
         peer.close()
+
+
+@pytest.fixture
+def graph(start, make_peer):
+    """A node that runs and a peer that has met it."""
+    node, peer = start(), make_peer()
+    peer.meet(node, picture())
+    return node, peer

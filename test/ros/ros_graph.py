@@ -179,3 +179,21 @@ class Peer:
         self.executor.shutdown()
         self.thread.join()
         self.node.destroy_node()
+
+
+def click(x, y, object_id=0, action=0, **fields):
+    """Return a prompt of one click; ADD unless told otherwise."""
+    from geometry_msgs.msg import Point
+
+    from tam_ros.msg import Prompt
+
+    return Prompt(
+        object_id=object_id, action=action, points=[Point(x=float(x), y=float(y))], **fields
+    )
+
+
+def add(peer, prompt):
+    """Send a prompt through the node's service; return the answer."""
+    from tam_ros.srv import AddPrompt
+
+    return peer.call(AddPrompt, 'add_prompt', AddPrompt.Request(prompt=prompt))

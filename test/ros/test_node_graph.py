@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 
 import cv2
@@ -13,34 +11,15 @@ import pytest
 pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
 pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
 
-from geometry_msgs.msg import Point  # noqa: E402
-from ros_graph import SIZE, picture  # noqa: E402
+from ros_graph import SIZE, add, click, picture  # noqa: E402
 from sensor_msgs.msg import CompressedImage  # noqa: E402
 
 from tam_ros.msg import Prompt, TrackedObject  # noqa: E402
 from tam_ros.ros.conversions import array_to_image, image_to_mask, stamp_ns  # noqa: E402
 from tam_ros.ros.messages import decode_mask  # noqa: E402
-from tam_ros.srv import AddPrompt, RemoveObject, Reset  # noqa: E402
+from tam_ros.srv import RemoveObject, Reset  # noqa: E402
 
 SECOND = 10**9
-
-
-def click(x, y, object_id=0, action=Prompt.ADD, **fields):
-    return Prompt(
-        object_id=object_id, action=action, points=[Point(x=float(x), y=float(y))], **fields
-    )
-
-
-def add(peer, prompt):
-    return peer.call(AddPrompt, 'add_prompt', AddPrompt.Request(prompt=prompt))
-
-
-@pytest.fixture
-def graph(start, make_peer):
-    """A node that runs and a peer that has met it."""
-    node, peer = start(), make_peer()
-    peer.meet(node, picture())
-    return node, peer
 
 
 def test_a_service_prompt_is_tracked(graph):
@@ -355,98 +334,3 @@ def test_diagnostics_tell_what_runs(graph):
     assert {'rate_hz', 'age_ms_p50', 'age_ms_p95', 'dropped', 'frames'} <= set(values)
     # Nothing comes any more: the age of the silence is said.
     peer.diagnostics(lambda status, _: 'no image tracked for' in status.message)
-
-
-def test_ctrl_c_ends_it_cleanly(graph):
-    node, peer = graph
-    add(peer, click(15, 15))
-    peer.track(picture(red=(10, 10)))
-    assert node.interrupt() == 0, node.log
-    assert 'Traceback' not in node.log
-    with pytest.raises(ProcessLookupError):  # nobody of its group is left
-        os.killpg(node.process.pid, 0)
-
-
-def test_ctrl_c_in_the_middle_of_an_image(start, make_peer):
-    node, peer = start(COLOUR_TRACKER_DELAY='1.0'), make_peer()
-    peer.meet(node, picture())
-    peer.send(picture())
-    time.sleep(0.3)
-    assert node.interrupt() == 0, node.log
-    assert 'Traceback' not in node.log
-
-
-@pytest.mark.parametrize('pause', [0.0, 0.01, 0.2])
-def test_ctrl_c_twice_ends_it_as_cleanly(graph, pause):
-    node, peer = graph
-    peer.track(picture())
-    os.killpg(node.process.pid, signal.SIGINT)
-    time.sleep(pause)
-    assert node.interrupt() in (0, -signal.SIGINT), node.log
-    with pytest.raises(ProcessLookupError):
-        os.killpg(node.process.pid, 0)
-
-
-# Each row: arguments the node cannot start with, and what it must say.
-@pytest.mark.parametrize(
-    ('argument', 'words'),
-    [
-        pytest.param('model:=missing', "no model 'missing' in the catalogue", id='unknown model'),
-        pytest.param('runtime:=abacus', 'one of onnxruntime, torch', id='unknown runtime'),
-        pytest.param('prompt_max_age:=-1.0', 'prompt_max_age', id='number out of range'),
-        pytest.param('publish_masks:=3', 'publish_masks', id='wrong type'),
-    ],
-)
-def test_it_does_not_start_with_what_cannot_work(start, argument, words):
-    node = start('-p', argument)
-    assert node.process.wait(20) == 1
-    assert words in node.log
-    assert 'Traceback' not in node.log
-
-
-def test_live_parameters(graph):
-    """Some change while it runs, the others say when they are read."""
-    from rcl_interfaces.srv import SetParameters
-    from rclpy.parameter import Parameter
-
-    _, peer = graph
-
-    def change(name, value):
-        message = Parameter(name, value=value).to_parameter_msg()
-        request = SetParameters.Request(parameters=[message])
-        return peer.call(SetParameters, 'set_parameters', request).results[0]
-
-    assert change('publish_masks', True).successful
-    add(peer, click(15, 15))
-    assert peer.track(picture(red=(10, 10)))[0].objects[0].mask_png
-    refused = change('model', 'efficienttam_ti')
-    assert not refused.successful
-    assert 'read when the node configures' in refused.reason
-    assert not change('time_jump', -5.0).successful
-
-
-def test_lifecycle(start, make_peer):
-    """Without autostart a manager brings it up, and down again."""
-    from lifecycle_msgs.msg import Transition
-    from lifecycle_msgs.srv import ChangeState
-
-    node, peer = start('-p', 'autostart:=false'), make_peer()
-
-    def go(transition):
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return peer.call(ChangeState, 'change_state', request).success
-
-    assert 'not configured' in add(peer, click(15, 15)).reason
-    assert go(Transition.TRANSITION_CONFIGURE)
-    assert go(Transition.TRANSITION_ACTIVATE)
-    peer.meet(node, picture(red=(10, 10)))
-    assert add(peer, click(15, 15)).accepted
-    assert peer.track(picture(red=(10, 10)))[0].objects
-    assert go(Transition.TRANSITION_DEACTIVATE)
-    count = len(peer.received['objects'])
-    peer.send(picture(red=(10, 10)))
-    time.sleep(0.5)
-    assert len(peer.received['objects']) == count
-    assert go(Transition.TRANSITION_CLEANUP)
-    assert 'not configured' in add(peer, click(15, 15)).reason
-    assert node.interrupt() == 0, node.log

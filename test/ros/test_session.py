@@ -183,6 +183,20 @@ def test_a_refused_image_keeps_the_prompts_for_the_next(stream):
     assert stream.image(99) == [1, 2]
 
 
+def test_prompts_do_not_outlive_a_failure(stream, monkeypatch):
+    """What the tracker failed at must not make it fail on every image from then on."""
+    stream.ask(RED)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(stream.tracker, 'step', _fail)
+        stream.image(33)
+    assert stream.warnings == ['prompt for object 1 refused: tracking failed: device lost']
+    assert stream.image(66) == []
+
+
+def _fail(*_, **__):
+    raise RuntimeError('device lost')
+
+
 def test_stale_images_change_nothing(stream):
     stream.ask(RED)
     stream.image(1000)
