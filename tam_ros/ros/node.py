@@ -181,6 +181,7 @@ class TrackNode(LifecycleNode):
             self._inference.stop()
             self._inference = None
             self._objects = ()
+            self._received_ns = None
 
     def _stop_listening(self) -> None:
         if self._images is not None:
