@@ -237,15 +237,14 @@ class TrackNode(LifecycleNode):
     # --- requests ---
 
     def _on_prompt(self, message: Prompt) -> None:
-        answer = self._ask(lambda session: self._add(session, message))
+        answer = self._add(message)
         if not answer.accepted:
             self._refuse(f'prompt for object {message.object_id} refused: {answer.reason}')
 
     def _on_add_prompt(
         self, request: AddPrompt.Request, response: AddPrompt.Response
     ) -> AddPrompt.Response:
-        answer = self._ask(lambda session: self._add(session, request.prompt))
-        response.accepted, response.object_id, response.reason = answer
+        response.accepted, response.object_id, response.reason = self._add(request.prompt)
         return self._answered(response)
 
     def _on_remove_object(
@@ -260,12 +259,13 @@ class TrackNode(LifecycleNode):
         response.accepted, response.reason = answer.accepted, answer.reason
         return self._answered(response)
 
-    def _add(self, session: Session, message: Prompt) -> Answer:
+    def _add(self, message: Prompt) -> Answer:
+        # Read here, not in the inference thread: a prompt may be large.
         try:
             request = read_prompt(message)
         except PromptError as error:
             return Answer(False, message.object_id, str(error))
-        return session.ask(request, self._received_ns)
+        return self._ask(lambda session: session.ask(request, self._received_ns))
 
     def _ask(self, question: Callable[[Session], Answer]) -> Answer:
         if self._inference is None:

@@ -93,8 +93,8 @@ def read_prompt(message: msg.Prompt) -> PromptRequest:
     has_mask = message.mask.width > 0 or message.mask.height > 0
     if len(labels) != len(points):
         raise PromptError(f'{len(points)} points, but {len(labels)} labels: send one for each')
-    if not set(labels) <= {0, 1}:
-        raise PromptError(f'labels are 1 (on the object) or 0 (off it), not {list(labels)}')
+    if wrong := set(labels) - {0, 1}:
+        raise PromptError(f'labels are 1 (on the object) or 0 (off it), not {min(wrong)}')
     if has_mask and (points or has_box):
         raise PromptError('a mask stands alone: send the points or the box in another prompt')
     if not (points or has_box or has_mask):
