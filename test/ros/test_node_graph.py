@@ -12,7 +12,8 @@ pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh'
 pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
 
 from ros_graph import SIZE, add, click, picture  # noqa: E402
-from sensor_msgs.msg import CompressedImage  # noqa: E402
+from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
 
 from tam_ros.msg import Prompt, TrackedObject  # noqa: E402
 from tam_ros.ros.conversions import array_to_image, image_to_mask, stamp_ns  # noqa: E402
@@ -123,6 +124,10 @@ def test_remove_and_reset(graph):
     assert add(peer, click(15, 15)).object_id == 1, 'ids start again after a reset'
 
 
+def mask_of(width, height, value=1):
+    return array_to_image(np.full((height, width), value, np.uint8), 'mono8', Header())
+
+
 # Each row: a prompt that cannot be used, and what the answer must name.
 REFUSED = [
     pytest.param(click(500, 10), 'outside the image', id='point out of the image'),
@@ -130,6 +135,9 @@ REFUSED = [
     pytest.param(click(float('inf'), 10), 'finite', id='infinite'),
     pytest.param(Prompt(), 'empty', id='nothing in it'),
     pytest.param(Prompt(box=[30.0, 10.0, 20.0, 40.0]), 'box', id='box corners swapped'),
+    pytest.param(Prompt(box=[90.0, 70.0, 99.0, 80.0]), 'outside the image', id='box outside'),
+    pytest.param(Prompt(mask=mask_of(5, 5)), 'mask is 5x5', id='mask of another size'),
+    pytest.param(Prompt(mask=mask_of(80, 60, 0)), 'empty', id='mask without a pixel'),
     pytest.param(click(5, 5, labels=[1, 0]), '1 points, but 2 labels', id='labels too many'),
     pytest.param(click(5, 5, labels=[3]), '1 (on the object) or 0', id='label of another kind'),
     pytest.param(click(5, 5, action=9), 'unknown action 9', id='unknown action'),
@@ -156,6 +164,18 @@ def test_refused_prompts_get_a_reason_and_leave_the_tracks_alone(graph):
         objects, labels = peer.track(image)
         assert [item.id for item in objects.objects] == [1], row.id
         assert labels.data == before.data, row.id
+
+
+def test_more_objects_than_the_limit(start, make_peer):
+    node, peer = start('-p', 'max_objects:=2'), make_peer()
+    peer.meet(node, picture())
+    image = picture(red=(10, 10), green=(30, 10), blue=(50, 10))
+    assert add(peer, click(15, 15)).accepted
+    assert add(peer, click(35, 15)).accepted
+    assert '2 objects are followed, the limit' in add(peer, click(55, 15)).reason
+    assert [item.id for item in peer.track(image)[0].objects] == [1, 2]
+    peer.call(RemoveObject, 'remove_object', RemoveObject.Request(object_id=1))
+    assert add(peer, click(55, 15)).object_id == 3, 'there is room again'
 
 
 def test_a_refused_topic_prompt_shows_in_log_and_diagnostics(graph):
@@ -300,8 +320,6 @@ def test_compressed_images(start, make_peer):
 
 
 def test_the_overlay_is_drawn_for_listeners(graph):
-    from sensor_msgs.msg import Image
-
     _, peer = graph
     add(peer, click(15, 15))
     image = picture(red=(10, 10))
