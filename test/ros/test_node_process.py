@@ -102,6 +102,14 @@ def test_lifecycle(start, make_peer):
     peer.send(picture(red=(10, 10)))
     time.sleep(0.5)
     assert len(peer.received['objects']) == count
+
+    assert go(Transition.TRANSITION_ACTIVATE)
+    peer.received.clear()
+    peer.meet(node, picture(red=(10, 10)))
+    objects, _ = peer.track(picture(red=(20, 20)))
+    assert [item.id for item in objects.objects] == [1], 'the object was kept'
+
+    assert go(Transition.TRANSITION_DEACTIVATE)
     assert go(Transition.TRANSITION_CLEANUP)
     assert 'not configured' in add(peer, click(15, 15)).reason
     assert node.interrupt() == 0, node.log
