@@ -235,6 +235,7 @@ BAD_IMAGES = [
 ]
 
 
+@pytest.mark.slow
 def test_bad_images_are_refused_and_leave_the_tracks_alone(graph):
     _, peer = graph
     add(peer, click(15, 15))

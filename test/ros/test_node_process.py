@@ -28,6 +28,7 @@ def test_ctrl_c_ends_it_cleanly(graph):
         os.killpg(node.process.pid, 0)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_middle_of_an_image(start, make_peer):
     node, peer = start(COLOUR_TRACKER_DELAY='1.0'), make_peer()
     peer.meet(node, picture())
@@ -37,6 +38,7 @@ def test_ctrl_c_in_the_middle_of_an_image(start, make_peer):
     assert 'Traceback' not in node.log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('pause', [0.0, 0.01, 0.2])
 def test_ctrl_c_twice_ends_it_as_cleanly(graph, pause):
     node, peer = graph

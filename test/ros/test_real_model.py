@@ -49,6 +49,7 @@ def prompt_both(peer, scene):
     return box, click
 
 
+@pytest.mark.slow
 def test_the_node_says_what_the_tracker_says(start, make_peer):
     """The same images and prompts, once over DDS and once by hand: the same labels and scores.
 
