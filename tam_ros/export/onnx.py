@@ -33,20 +33,35 @@ OBJECTS = 'objects'  # the dynamic dimension
 
 
 class GraphDefinition(NamedTuple):
-    """One graph: the function, example inputs, names, and which inputs carry the objects."""
+    """One graph.
+
+    Attributes:
+        name: of the file.
+        module: computes it.
+        inputs: example inputs by name, in order.
+        outputs: names of the outputs.
+        per_object: which inputs and outputs carry the objects in their first dimension.
+        fold: compute constants from constants when exporting. Off where that would write out
+            large tables that follow from small ones; runtimes fold them when they load.
+    """
 
     name: str
     module: nn.Module
     inputs: dict[str, Tensor]
     outputs: tuple[str, ...]
     per_object: tuple[str, ...]
+    fold: bool = True
 
 
 class Function(nn.Module):
-    """Makes a module of one function of the network, with only the parameters it uses."""
+    """Makes a module of one function of a network, which is of no other use afterwards."""
 
     def __init__(self, network: EfficientTAM, function: str, **fixed: bool) -> None:
         super().__init__()
+        for module in network.modules():
+            # The exporter sees only what is in the state_dict; of the rest it would write out
+            # results, such as whole position maps, instead of their small origins.
+            module._non_persistent_buffers_set.clear()
         self.network = network
         self.function = function
         self.fixed = fixed
@@ -76,7 +91,7 @@ def definitions(network: EfficientTAM, spec: ModelSpec) -> Iterator[GraphDefinit
              'pointer_valid': torch.ones(objects, spec.pointer_slots)},
             ('conditioned',),
             ('memories', 'temporal_index', 'memory_valid', 'pointers', 'pointer_valid',
-             'conditioned'))
+             'conditioned'), fold=False)
 
     yield memory_attention('memory_attention', spec.slots, spec.pooled)
     if spec.pooled:
@@ -107,7 +122,8 @@ def export_graph(graph: GraphDefinition, path: Path) -> None:
         torch.onnx.export(
             graph.module, tuple(graph.inputs.values()), str(path), opset_version=OPSET,
             input_names=list(graph.inputs), output_names=list(graph.outputs),
-            dynamic_axes={name: {0: OBJECTS} for name in graph.per_object}, dynamo=False)
+            dynamic_axes={name: {0: OBJECTS} for name in graph.per_object}, dynamo=False,
+            do_constant_folding=graph.fold)
         results = graph.module(*graph.inputs.values())
     model = onnx.load(path)
     share_constants(model)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from tam_ros.models.config import IMAGE_MEAN, IMAGE_STD, EfficientTAMConfig
 from tam_ros.models.image_encoder import ImageEncoder
-from tam_ros.models.layers import MLP, sine_position, sizes
+from tam_ros.models.layers import MLP, SinePosition, sizes
 from tam_ros.models.mask_decoder import MaskDecoder
 from tam_ros.models.memory_attention import MemoryAttention, MemoryTokens
 from tam_ros.models.memory_encoder import MemoryEncoder
@@ -25,8 +25,6 @@ MASK_SCALE, MASK_SHIFT = 20.0, -10.0  # what the memory encoder makes of mask pr
 class EfficientTAM(nn.Module):
     """The network; ``load_state_dict`` takes an official checkpoint's ``['model']`` strictly."""
 
-    image_position: Tensor
-    memory_position: Tensor
     image_mean: Tensor
     image_std: Tensor
 
@@ -46,9 +44,9 @@ class EfficientTAM(nn.Module):
         self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, dim))
         self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, dim))  # in checkpoints, never used
         self.no_obj_ptr = nn.Parameter(torch.zeros(1, dim))
+        self.image_position = SinePosition(dim, grid)
+        self.memory_position = SinePosition(config.memory_dim, grid)
         for name, value in (
-                ('image_position', sine_position(dim, grid, grid)),
-                ('memory_position', sine_position(config.memory_dim, grid, grid)),
                 ('image_mean', 255.0 * torch.tensor(IMAGE_MEAN)),
                 ('image_std', 255.0 * torch.tensor(IMAGE_STD))):
             self.register_buffer(name, value, persistent=False)
@@ -89,13 +87,12 @@ class EfficientTAM(nn.Module):
         dim, grid, memory_dim = self.config.dim, self.config.grid, self.config.memory_dim
         split = dim // memory_dim
         tokens = sizes(pointers)[1] * split
-        position = self.memory_position.reshape(memory_dim, -1).transpose(0, 1)
         temporal = self.maskmem_tpos_enc[:, 0, 0][temporal_index][:, :, None]
         pointer_tokens = pointers.reshape(-1, tokens, memory_dim)
         pointer_bias = (1 - pointer_valid) * HIDDEN
         pointer_bias = pointer_bias[:, :, None] + pointer_bias.new_zeros(split)
         memory = MemoryTokens(
-            spatial_keys=memories + position + temporal,
+            spatial_keys=memories + self.memory_position() + temporal,
             spatial_values=memories,
             spatial_bias=(1 - memory_valid) * HIDDEN,
             pointer_keys=pointer_tokens,
@@ -103,7 +100,7 @@ class EfficientTAM(nn.Module):
             pointer_bias=pointer_bias.reshape(-1, tokens))
         conditioned = self.memory_attention(
             features.reshape(-1, dim, grid * grid).transpose(1, 2),
-            self.image_position.reshape(dim, -1).transpose(0, 1), memory, pooled)
+            self.image_position(), memory, pooled)
         return conditioned.transpose(1, 2).reshape(-1, dim, grid, grid)
 
     def decode_masks(self, features: Tensor, points: Tensor, labels: Tensor, mask: Tensor,

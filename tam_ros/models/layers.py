@@ -75,21 +75,37 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     return logits.softmax(-1) @ v
 
 
-def sine_position(channels: int, height: int, width: int) -> Tensor:
-    """Build the sine position map of DETR as SAM 2 uses it: [channels, height, width], y then x.
+def by_row(axis: Tensor) -> Tensor:
+    """Give every token of a G x G map what belongs to its row: [G, C] to [G * G, C]."""
+    grid, channels = sizes(axis)
+    return (axis[:, None] + axis.new_zeros(1, grid, 1)).reshape(grid * grid, channels)
 
-    Positions 1..n are scaled to 2 pi, the temperature is 10000.
+
+def by_column(axis: Tensor) -> Tensor:
+    """Give every token of a G x G map what belongs to its column: [G, C] to [G * G, C]."""
+    grid, channels = sizes(axis)
+    return (axis[None] + axis.new_zeros(grid, 1, 1)).reshape(grid * grid, channels)
+
+
+class SinePosition(nn.Module):
+    """Sine position map of DETR as SAM 2 uses it.
+
+    Positions 1..n are scaled to 2 pi, the temperature is 10000. Only one axis is kept: the map
+    is 32 times as large, and exported graphs would carry it.
     """
-    half = channels // 2
-    y = torch.arange(1, height + 1, dtype=torch.float32) / (height + 1e-6) * (2 * math.pi)
-    x = torch.arange(1, width + 1, dtype=torch.float32) / (width + 1e-6) * (2 * math.pi)
-    index = torch.arange(half, dtype=torch.float32)
-    period = 10000.0 ** (2 * torch.div(index, 2, rounding_mode='floor') / half)
 
-    def encode(position: Tensor) -> Tensor:
+    axis: Tensor
+
+    def __init__(self, channels: int, grid: int) -> None:
+        super().__init__()
+        half = channels // 2
+        position = torch.arange(1, grid + 1, dtype=torch.float32) / (grid + 1e-6) * (2 * math.pi)
+        index = torch.arange(half, dtype=torch.float32)
+        period = 10000.0 ** (2 * torch.div(index, 2, rounding_mode='floor') / half)
         angle = position[:, None] / period
-        return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1)
+        axis = torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1)
+        self.register_buffer('axis', axis, persistent=False)
 
-    rows = encode(y)[:, None, :].expand(height, width, half)
-    columns = encode(x)[None, :, :].expand(height, width, half)
-    return torch.cat((rows, columns), dim=-1).permute(2, 0, 1).contiguous()
+    def forward(self) -> Tensor:
+        """Return the code of every token, y before x: [grid * grid, channels]."""
+        return torch.cat((by_row(self.axis), by_column(self.axis)), dim=1)

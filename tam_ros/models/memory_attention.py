@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from tam_ros.models.config import EfficientTAMConfig
 from tam_ros.models.layers import attend, sizes
-from tam_ros.models.rope import rope_tables, rotate
+from tam_ros.models.rope import AxialRotation, rotate
 
 # A pooled key stands for the 2x2 keys of its window; ln 4 on its logit gives it their weight.
 POOL_OFFSET = 2.0 * math.log(2.0)
@@ -144,19 +144,14 @@ class MemoryAttentionLayer(nn.Module):
 
 
 class MemoryAttention(nn.Module):
-    """All layers, and the rotation tables they share."""
-
-    cosine: Tensor
-    sine: Tensor
+    """All layers, and the rotation they share."""
 
     def __init__(self, config: EfficientTAMConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
             MemoryAttentionLayer(config) for _ in range(config.memory_layers))
         self.norm = nn.LayerNorm(config.dim)
-        cosine, sine = rope_tables(config.dim, config.grid)
-        self.register_buffer('cosine', cosine, persistent=False)
-        self.register_buffer('sine', sine, persistent=False)
+        self.rotation = AxialRotation(config.dim, config.grid)
 
     def forward(self, features: Tensor, position: Tensor, memory: MemoryTokens,
                 pooled: bool = False) -> Tensor:
@@ -175,6 +170,7 @@ class MemoryAttention(nn.Module):
             [B, N, C].
         """
         x = features + 0.1 * position
+        cosine, sine = self.rotation()
         for layer in self.layers:
-            x = layer(x, memory, self.cosine, self.sine, pooled)
+            x = layer(x, memory, cosine, sine, pooled)
         return self.norm(x)

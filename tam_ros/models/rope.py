@@ -7,25 +7,33 @@ are nine times slower on an Orin (design notes on TensorRT); two tables and four
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tam_ros.models.layers import sizes
+from tam_ros.models.layers import by_column, by_row, sizes
 
 
-def rope_tables(dim: int, grid: int, theta: float = 10000.0) -> tuple[Tensor, Tensor]:
-    """Compute the rotation of every position of a grid x grid map, row-major.
+class AxialRotation(nn.Module):
+    """The rotation of every token of a grid x grid map.
 
-    The first half of the channel pairs turns with x, the second with y.
-
-    Returns:
-        cosine and sine, each [grid * grid, dim / 2].
+    The first half of the channel pairs turns with x, the second with y; the frequencies of both
+    are 1 / theta^(4i / dim). Only one axis is kept, see ``layers.SinePosition``.
     """
-    frequency = 1.0 / theta ** (torch.arange(0, dim, 4)[: dim // 4].float() / dim)
-    position = torch.arange(grid * grid)
-    x = (position % grid).float()
-    y = torch.div(position, grid, rounding_mode='floor').float()
-    angle = torch.cat((torch.outer(x, frequency), torch.outer(y, frequency)), dim=-1)
-    return angle.cos(), angle.sin()
+
+    cosine: Tensor
+    sine: Tensor
+
+    def __init__(self, dim: int, grid: int, theta: float = 10000.0) -> None:
+        super().__init__()
+        frequency = 1.0 / theta ** (torch.arange(0, dim, 4)[: dim // 4].float() / dim)
+        angle = torch.outer(torch.arange(grid).float(), frequency)
+        self.register_buffer('cosine', angle.cos(), persistent=False)
+        self.register_buffer('sine', angle.sin(), persistent=False)
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Return cosine and sine, each [grid * grid, dim / 2]."""
+        cosine, sine = (torch.cat((by_column(axis), by_row(axis)), dim=1)
+                        for axis in (self.cosine, self.sine))
+        return cosine, sine
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

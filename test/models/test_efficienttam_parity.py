@@ -10,7 +10,7 @@ import kit  # noqa: E402
 
 from tam_ros import catalogue  # noqa: E402
 from tam_ros.models import EfficientTAM, EfficientTAMConfig  # noqa: E402
-from tam_ros.models.layers import sine_position  # noqa: E402
+from tam_ros.models.layers import SinePosition  # noqa: E402
 from tam_ros.models.memory_attention import MemoryTokens  # noqa: E402
 from tam_ros.tracking import masks as mask_math  # noqa: E402
 from tam_ros.tracking.bank import MemoryBank  # noqa: E402
@@ -96,7 +96,7 @@ def test_image_encoder(case):
     check_stats(features, reference, 'enc/feat_stats')
     np.testing.assert_allclose(np.array(seen), reference['enc/blocks'], rtol=1e-4, atol=1e-4)
     needs(reference, 'enc/pos')
-    position = sine_position(256, size // 16, size // 16)
+    position = SinePosition(256, size // 16)().T.reshape(256, size // 16, size // 16)
     check(kit.sparse(position[::8].numpy(), 8), reference, 'enc/pos')
     check_stats(position, reference, 'enc/pos_stats')
 
@@ -189,7 +189,8 @@ def test_memory_encoder(case):
         memory = memory.transpose(1, 2).reshape(64, grid, grid)
         check(kit.sparse(memory.numpy(), 8), reference, f'memenc/{prompted}/feat')
         check_stats(memory, reference, f'memenc/{prompted}/feat_stats')
-    check(kit.sparse(network.memory_position.numpy(), 8), reference, 'memenc/pos')
+    position = network.memory_position().T.reshape(64, grid, grid)
+    check(kit.sparse(position.numpy(), 8), reference, 'memenc/pos')
 
 
 @pytest.mark.parametrize(('key', 'frames', 'pointers', 'batch'), [
@@ -212,7 +213,7 @@ def test_memory_attention(case, key, frames, pointers, batch):
         return x[:, :frames * tokens].reshape(batch, frames, tokens, 64)
 
     out = network.memory_attention(
-        current, network.image_position.flatten(1).transpose(0, 1),
+        current, network.image_position(),
         MemoryTokens(spatial(keys), spatial(memory), torch.zeros(batch, frames),
                      keys[:, frames * tokens:], memory[:, frames * tokens:],
                      torch.zeros(batch, 4 * pointers)),
@@ -256,7 +257,7 @@ def test_bank_policy_and_memory_attention(
     pointers = pointers.reshape(1, -1, 64)
     out = network.memory_attention(
         given(name, 'vis', (grid * grid, 1, 256)).transpose(0, 1),
-        network.image_position.flatten(1).transpose(0, 1),
+        network.image_position(),
         MemoryTokens(memory + position + temporal, memory, torch.zeros(1, len(slots)),
                      pointers, pointers, torch.zeros(1, pointers.shape[1])),
         pooled=network.config.pooled and len(slots) > 1)

@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip('torch')
 from tam_ros.models import EfficientTAM, EfficientTAMConfig  # noqa: E402
 from tam_ros.models.memory_attention import POOL_OFFSET, MemoryCrossAttention  # noqa: E402
-from tam_ros.models.rope import rope_tables, rotate  # noqa: E402
+from tam_ros.models.rope import AxialRotation, rotate  # noqa: E402
 
 SMALL = EfficientTAMConfig(
     image_size=128, trunk_dim=64, trunk_heads=1, trunk_depth=2, window_size=4, global_blocks=(1,),
@@ -117,7 +117,7 @@ def test_objects_of_a_batch_do_not_see_each_other():
 
 
 def test_rotation_turns_pairs_by_position():
-    cosine, sine = rope_tables(16, 4)
+    cosine, sine = AxialRotation(16, 4)()
     x = torch.randn(2, 16, 16)
     turned = rotate(x, cosine, sine)
     as_complex = torch.view_as_complex(x.reshape(2, 16, 8, 2)) * torch.complex(cosine, sine)
