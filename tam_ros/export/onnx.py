@@ -28,7 +28,7 @@ from tam_ros.runtime.base import ModelSpec
 from tam_ros.runtime.graphs import DESCRIPTION, SINGLE_MEMORY
 
 OPSET = 17
-HALVED_FROM = 1024  # elements; smaller constants are not worth a cast
+HALVED_FROM = 128  # elements; a cast takes as much space as it saves on fewer
 OBJECTS = 'objects'  # the dynamic dimension
 
 
