@@ -12,6 +12,8 @@ import math
 import cv2
 import numpy as np
 
+from tam_ros.evaluation.jaccard import counted
+
 TOLERANCE = 0.008
 """How far apart matching boundaries may lie, as a share of the image diagonal."""
 
@@ -29,11 +31,7 @@ def contour_accuracy(
     Raises:
         ValueError: the masks differ in shape.
     """
-    if truth.shape != prediction.shape:
-        raise ValueError(f'masks of {truth.shape} and {prediction.shape} cannot be compared')
-    truth, prediction = truth.astype(bool), prediction.astype(bool)
-    if void is not None:
-        truth, prediction = truth & ~void, prediction & ~void
+    truth, prediction = counted(truth, prediction, void)
     wanted, found = boundary(truth), boundary(prediction)
     if not wanted.any() or not found.any():
         return float(wanted.any() == found.any())

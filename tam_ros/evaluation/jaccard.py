@@ -27,13 +27,25 @@ def region_similarity(
     Raises:
         ValueError: the masks differ in shape.
     """
+    truth, prediction = counted(truth, prediction, void)
+    union = np.count_nonzero(truth | prediction)
+    return np.count_nonzero(truth & prediction) / union if union else 1.0
+
+
+def counted(
+    truth: np.ndarray, prediction: np.ndarray, void: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return both masks as bool [H, W] without the pixels of ``void``.
+
+    Raises:
+        ValueError: the masks differ in shape.
+    """
     if truth.shape != prediction.shape:
         raise ValueError(f'masks of {truth.shape} and {prediction.shape} cannot be compared')
     truth, prediction = truth.astype(bool), prediction.astype(bool)
     if void is not None:
         truth, prediction = truth & ~void, prediction & ~void
-    union = np.count_nonzero(truth | prediction)
-    return np.count_nonzero(truth & prediction) / union if union else 1.0
+    return truth, prediction
 
 
 def label_similarity(

@@ -15,8 +15,8 @@ from rosbags.typesys import Stores, get_typestore
 from tam_ros.io.encodings import (
     SUPPORTED_ENCODINGS,
     ImageFormatError,
-    decode,
     decode_compressed,
+    decode_message,
 )
 from tam_ros.io.sources import Frame, Header, SourceError
 
@@ -162,14 +162,7 @@ def _reading(path: Path) -> Iterator[AnyReader]:
 def _decode(message: Any) -> np.ndarray:
     if message.__msgtype__ == COMPRESSED_IMAGE:
         return decode_compressed(message.format, message.data)
-    return decode(
-        message.encoding,
-        message.height,
-        message.width,
-        message.step,
-        message.data,
-        bool(message.is_bigendian),
-    )
+    return decode_message(message)
 
 
 def _header(message: Any, recorded_ns: int) -> Header:

@@ -135,6 +135,18 @@ def decode(
     return layout.to_rgb(np.ascontiguousarray(rows).reshape(shape))
 
 
+def decode_message(message: Any) -> np.ndarray:
+    """Decode a ``sensor_msgs/Image``, whichever library read it; see ``decode``."""
+    return decode(
+        message.encoding,
+        message.height,
+        message.width,
+        message.step,
+        message.data,
+        bool(message.is_bigendian),
+    )
+
+
 def decode_compressed(image_format: str, data: Any) -> np.ndarray:
     """Return the picture of a `sensor_msgs/CompressedImage` as uint8 RGB [H, W, 3].
 

@@ -14,8 +14,8 @@ from std_msgs.msg import Header
 from tam_ros.io.encodings import (
     SUPPORTED_ENCODINGS,
     ImageFormatError,
-    decode,
     decode_compressed,
+    decode_message,
 )
 
 try:
@@ -54,14 +54,7 @@ def image_to_rgb(message: Image | CompressedImage) -> NDArray[np.uint8]:
             return CvBridge().imgmsg_to_cv2(message, 'rgb8')
         except (CvBridgeError, ValueError, TypeError):
             pass  # the error of decode() names the encodings that can be used
-    return decode(
-        message.encoding,
-        message.height,
-        message.width,
-        message.step,
-        message.data,
-        bool(message.is_bigendian),
-    )
+    return decode_message(message)
 
 
 def image_to_mask(message: Image) -> NDArray[np.bool_]:
