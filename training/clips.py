@@ -107,8 +107,15 @@ def promptable(labels: np.ndarray) -> np.ndarray:
     return np.flatnonzero(share >= MIN_AREA) + 1
 
 
+def vanishing(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Those of ``values`` that are nowhere to be seen in some frame of labels [T, S, S]."""
+    # Every third pixel will do: what shows less than that is hardly there.
+    counts = np.stack([np.bincount(frame[::3, ::3].ravel(), minlength=256) for frame in labels])
+    return values[(counts[:, values] == 0).any(0)]
+
+
 def sample(store: ClipStore, rng: np.random.Generator, clips: int, frames: int, size: int,
-           objects: int = 2) -> Batch:
+           objects: int = 2, absence: float = 0.4) -> Batch:
     """Draw a batch of augmented sub-clips.
 
     Args:
@@ -118,8 +125,11 @@ def sample(store: ClipStore, rng: np.random.Generator, clips: int, frames: int, 
         frames: length of each.
         size: side of the frames.
         objects: at most this many objects of each clip, all promptable in its first frame.
+        absence: share of the clips of three frames or more in which an object shall be out of
+            sight for a while; found by trying, so that fewer may be if few clips have one.
     """
     images, masks, clip_of = [], [], []
+    tries = 0
     while len(images) < clips:
         clip_images, clip_labels = store.clip(int(rng.integers(len(store))))
         length = len(clip_images)
@@ -132,7 +142,16 @@ def sample(store: ClipStore, rng: np.random.Generator, clips: int, frames: int, 
         candidates = promptable(clip_labels[order[0]])
         if not len(candidates):
             continue
-        chosen = rng.permutation(candidates)[:objects]
+        chosen = rng.permutation(candidates)
+        if frames >= 3:
+            tries = int(rng.integers(1, 9)) if not tries and rng.random() < absence else tries
+            gone = vanishing(clip_labels[order], chosen)
+            if tries > 1 and not len(gone):
+                tries -= 1
+                continue
+            tries = 0
+            chosen = np.concatenate([gone[:1], chosen[~np.isin(chosen, gone[:1])]])
+        chosen = chosen[:objects]
         x, y = resize(clip_images[order], clip_labels[order], size)
         x, y = _augment(rng, x, y)
         masks += [torch.from_numpy(y == value) for value in chosen]

@@ -72,6 +72,6 @@ def decoding_loss(masks: Tensor, ious: Tensor, score: Tensor, target: Tensor, si
     error = (ious.float() - iou).abs()
     error = torch.where(single, error.mean(1), error[:, 1:].mean(1))
     total = total + 0.5 * present * error
-    total = total + 0.5 * functional.binary_cross_entropy_with_logits(score.float()[:, 0], present)
+    total = total + functional.binary_cross_entropy_with_logits(score.float()[:, 0], present)
     best = iou[:, 1:].gather(1, ious[:, 1:].argmax(1, keepdim=True))[:, 0]
     return total, torch.where(single, iou[:, 0], best)

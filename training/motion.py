@@ -30,6 +30,20 @@ def curve(rng: Rng, frames: int, drift: float, sway: float) -> np.ndarray:
     return out - out[0]
 
 
+def excursion(rng: Rng, frames: int) -> np.ndarray:
+    """How far something is on its way out of the picture and back: float64 [frames] in 0..1.
+
+    It leaves within the clip, stays away for a while, and comes back in two thirds of the cases.
+    """
+    time = np.arange(frames) / max(frames - 1, 1)
+    leave, back = rng.uniform(0.1, 0.5), rng.uniform(0.55, 0.9)
+    if rng.random() < 1 / 3:
+        back = 2.0
+    pace = rng.uniform(4.0, 12.0)
+    out = np.clip((time - leave) * pace, 0, 1) * np.clip((back - time) * pace, 0, 1)
+    return out * out * (3 - 2 * out)
+
+
 def affine(x: float, y: float, angle: float, scale_x: float, scale_y: float,
            shear: float = 0.0) -> np.ndarray:
     """3x3 matrix: scale, shear, rotate by ``angle`` radians, then move to (x, y)."""

@@ -60,8 +60,8 @@ def _look(rng: np.random.Generator, frames: int) -> dict:
         'quality': int(rng.choice((0, rng.integers(25, 92)), p=(0.55, 0.45)))}
 
 
-def _compose(rng: np.random.Generator, sources: Sources, frames: int,
-             size: int) -> tuple[scene.Background, list[scene.Thing]]:
+def _compose(rng: np.random.Generator, sources: Sources, frames: int, size: int,
+             absence: float) -> tuple[scene.Background, list[scene.Thing]]:
     """Choose what a clip shows."""
     kind = rng.choice(4, p=(0.28, 0.08, 0.42, 0.22))
     elastic = float(rng.choice((0, 1, 3, 7))) * size / 384
@@ -94,7 +94,8 @@ def _compose(rng: np.random.Generator, sources: Sources, frames: int,
         count = max(count, 1)
     count = min(count, MAX_OBJECTS - len(back.chosen))
     real = (0.3, 0.3, 0.5, 0.12)[kind]
-    things = [scene.random_thing(rng, sources, frames, size, real=real) for _ in range(count)]
+    things = [scene.random_thing(rng, sources, frames, size, real=real,
+                                 absence=absence) for _ in range(count)]
     if things and rng.random() < 0.2:      # a look-alike behind or in front
         copy = scene.twin(rng, things[int(rng.integers(len(things)))], size)
         things.insert(int(rng.integers(len(things) + 1)), copy)
@@ -103,8 +104,8 @@ def _compose(rng: np.random.Generator, sources: Sources, frames: int,
     return back, things
 
 
-def render_clip(seed: int, sources: Sources, frames: int = 10,
-                size: int = 384) -> tuple[np.ndarray, np.ndarray]:
+def render_clip(seed: int, sources: Sources, frames: int = 10, size: int = 384,
+                absence: float = 0.24) -> tuple[np.ndarray, np.ndarray]:
     """Render one clip.
 
     Args:
@@ -112,6 +113,7 @@ def render_clip(seed: int, sources: Sources, frames: int = 10,
         sources: pictures to draw from.
         frames: length of the clip.
         size: side of the square frames in pixels.
+        absence: probability of each thing leaving the picture, or vanishing, for a while.
 
     Returns:
         Frames, uint8 RGB [frames, size, size, 3], and labels of the visible pixels, uint8
@@ -119,7 +121,7 @@ def render_clip(seed: int, sources: Sources, frames: int = 10,
     """
     for attempt in range(20):
         rng = np.random.default_rng((seed, attempt))
-        back, things = _compose(rng, sources, frames, size)
+        back, things = _compose(rng, sources, frames, size, absence)
         camera = motion.camera_path(rng, frames, size)
         look = _look(rng, frames)
         images = np.empty((frames, size, size, 3), np.uint8)
@@ -136,8 +138,8 @@ def render_clip(seed: int, sources: Sources, frames: int = 10,
 
 
 def write_shard(path: Path, first_seed: int, clips: int, sources: Sources, frames: int,
-                size: int) -> None:
-    """Render ``clips`` clips into ``path`` (.npz-free: two .npy files, renamed when complete)."""
+                size: int, absence: float = 0.24) -> None:
+    """Render ``clips`` clips into two .npy files beside ``path``, named so when complete."""
     images_path, labels_path = path.with_suffix('.images.npy'), path.with_suffix('.labels.npy')
     if images_path.exists() and labels_path.exists():
         return
@@ -145,7 +147,8 @@ def write_shard(path: Path, first_seed: int, clips: int, sources: Sources, frame
     images = np.lib.format.open_memmap(partial[0], 'w+', np.uint8, (clips, frames, size, size, 3))
     labels = np.lib.format.open_memmap(partial[1], 'w+', np.uint8, (clips, frames, size, size))
     for number in range(clips):
-        images[number], labels[number] = render_clip(first_seed + number, sources, frames, size)
+        images[number], labels[number] = render_clip(first_seed + number, sources, frames, size,
+                                                     absence)
     images.flush()
     labels.flush()
     os.replace(partial[0], images_path)
@@ -163,6 +166,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--clips', type=int, default=2000)
     parser.add_argument('--frames', type=int, default=10)
     parser.add_argument('--size', type=int, default=384)
+    parser.add_argument('--absence', type=float, default=0.24,
+                        help='probability of each thing leaving or vanishing for a while')
     parser.add_argument('--shard', type=int, default=50, help='clips in one file')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, default=1,
@@ -177,7 +182,8 @@ def main(argv: list[str] | None = None) -> None:
     for shard in range(args.worker, (args.clips + args.shard - 1) // args.shard, args.workers):
         count = min(args.shard, args.clips - shard * args.shard)
         write_shard(args.out / f'{args.split}_{args.seed}_{shard:05d}',
-                    base + shard * args.shard, count, sources, args.frames, args.size)
+                    base + shard * args.shard, count, sources, args.frames, args.size,
+                    args.absence)
         done += count
         print(f'{done} clips, {(time.time() - start) / done * 1e3:.0f} ms each', flush=True)
 

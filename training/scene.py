@@ -209,7 +209,7 @@ def drawn_parts(rng: Rng, sources: Sources, frames: int, side: int) -> list[Part
 
 
 def random_thing(rng: Rng, sources: Sources, frames: int, size: int, *, real: float,
-                 labelled: bool = True) -> Thing:
+                 labelled: bool = True, absence: float = 0.24) -> Thing:
     """A thing with a motion of its own.
 
     Args:
@@ -219,6 +219,7 @@ def random_thing(rng: Rng, sources: Sources, frames: int, size: int, *, real: fl
         size: side of the image in pixels.
         real: probability of a cut-out of a photograph (else drawn or a colour region).
         labelled: False for a distractor or an occluder.
+        absence: probability of leaving the picture, or vanishing, for a while.
     """
     diameter = size * float(np.exp(rng.uniform(np.log(0.11), np.log(0.7))))
     side = int(1.3 * diameter)
@@ -240,6 +241,15 @@ def random_thing(rng: Rng, sources: Sources, frames: int, size: int, *, real: fl
     speed = rng.choice((0.15, 0.5, 1.0, 1.6), p=(0.2, 0.35, 0.3, 0.15))
     x = size * (rng.uniform(0.12, 0.88) + motion.curve(rng, frames, 0.35 * speed, 0.07 * speed))
     y = size * (rng.uniform(0.15, 0.85) + motion.curve(rng, frames, 0.22 * speed, 0.07 * speed))
+    present = np.ones(frames, bool)
+    if rng.random() < absence and frames > 3:
+        if rng.random() < 0.6:
+            way = rng.uniform(0, 2 * np.pi)
+            reach = motion.excursion(rng, frames) * (0.8 * size + diameter)
+            x, y = x + np.cos(way) * reach, y + np.sin(way) * reach
+        else:
+            start = int(rng.integers(1, frames - 1))
+            present[start:start + int(rng.integers(1, max(2, frames // 2)))] = False
     turn = rng.normal(0, 0.2) if upright else rng.uniform(0, 6.3)
     angle = turn + motion.curve(rng, frames, 0.5 * speed, 0.2 * speed)
     grow = np.exp(motion.curve(rng, frames, 0.25 * speed, 0.06 * speed))
@@ -253,10 +263,6 @@ def random_thing(rng: Rng, sources: Sources, frames: int, size: int, *, real: fl
     elastic = None
     if rng.random() < 0.6:
         elastic = motion.Elastic.random(rng, frames, diameter * rng.uniform(0.01, 0.06))
-    present = np.ones(frames, bool)
-    if rng.random() < 0.12 and frames > 3:          # vanishes and comes back
-        start = int(rng.integers(1, frames - 1))
-        present[start:start + int(rng.integers(1, 4))] = False
     gain = 1 + motion.curve(rng, frames, 0.12, 0.05)
     return Thing(parts, pose, elastic, present, labelled, gain)
 

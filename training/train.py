@@ -164,6 +164,8 @@ class Run:
         """Draw a batch and run it forward."""
         # A function of the step: an interrupted run continues with the batch it would have had.
         rng = np.random.default_rng((self.settings.seed, self.rank, self.progress.step))
+        if self.progress.step % 200 == 0:
+            self.store.rescan()                 # rendering may still be going on
         single = phase.frames == 1 or rng.random() < phase.image_share
         clips = phase.image_clips if single and phase.frames > 1 else phase.clips
         batch = sample(self.store, rng, clips, 1 if single else phase.frames, phase.size,

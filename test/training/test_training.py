@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from tam_ros.models import EfficientTAM
 from training import prompts as prompting
 from training import train
-from training.clips import ClipStore, sample
+from training.clips import ClipStore, sample, vanishing
 from training.initialise import initialise
 from training.losses import mask_losses
 from training.recipe import Phase, read
@@ -170,6 +171,19 @@ def test_corrective_click_lies_in_the_error():
     x, y = more.points[0, 1].int().tolist()
     assert 40 <= x < 60 and 10 <= y < 40
     assert more.labels[0].tolist() == [1, 0, -1, -2]
+
+
+def test_vanishing_objects_are_found():
+    labels = np.zeros((3, 30, 30), np.uint8)
+    labels[:, :10, :10] = 1
+    labels[:2, 15:, 15:] = 4                     # gone in the last frame
+    assert vanishing(labels, np.array([1, 4])).tolist() == [4]
+
+
+@pytest.mark.parametrize('name', ['recipe_cpu.yaml', 'recipe_gpu.yaml'])
+def test_shipped_recipes_are_valid(name):
+    phases = read(Path(train.__file__).parent / name)
+    assert phases[0].frames == 1 and phases[-1].frames >= 8 and phases[-1].size == 384
 
 
 def test_recipe_errors_name_the_phase(tmp_path):
