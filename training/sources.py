@@ -178,7 +178,7 @@ def main(argv: list[str] | None = None) -> None:
     """Write the attribution list."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument('--data', type=Path, required=True)
-    parser.add_argument('--out', type=Path, default=Path(__file__).parent / 'ATTRIBUTION.md')
+    parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--share-alike', action='store_true',
                         help='list the CC BY-SA pictures as well')
     args = parser.parse_args(argv)
