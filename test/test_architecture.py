@@ -1,0 +1,74 @@
+"""Imports point one way, and what a robot does not need is not imported (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / 'tam_ros'
+HEAVY = {'torch', 'onnx', 'onnxruntime', 'rclpy', 'cv2', 'rosbags', 'numpy', 'huggingface_hub'}
+# What each part may import of the package itself, at the top of its files or inside functions.
+ALLOWED = {
+    'models': {'models', 'catalogue', 'runtime'},
+    'export': {'export', 'models', 'catalogue', 'runtime'},
+    'runtime': {'runtime', 'models', 'export', 'catalogue'},
+    'tracking': {'tracking', 'runtime'},
+    'io': {'io'},
+    'evaluation': {'evaluation'},
+    'ros': {'ros', 'tracking', 'io', 'runtime', 'msg', 'srv'},
+    'demo': {'demo', 'io', 'evaluation', 'catalogue', 'msg', 'ros'},
+}
+# Libraries that a part must never import.
+FORBIDDEN = {
+    'tracking': {'torch', 'onnx', 'rclpy', 'rosbags'},
+    'io': {'torch', 'onnx', 'rclpy'},
+    'evaluation': {'torch', 'rclpy'},
+    'ros': {'torch', 'onnx', 'onnxruntime', 'tensorrt'},
+    'demo': {'torch', 'onnx', 'onnxruntime'},
+}
+
+
+def imports(part: str) -> dict[str, set[str]]:
+    """Return the modules each file of a part imports, wherever in the file."""
+    found = {}
+    for path in (PACKAGE / part).rglob('*.py'):
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(node.module)
+                names |= {f'{node.module}.{alias.name}' for alias in node.names
+                          if node.module == 'tam_ros'}
+        found[str(path.relative_to(PACKAGE))] = names
+    assert found, part
+    return found
+
+
+@pytest.mark.parametrize('part', ALLOWED)
+def test_parts_import_only_what_they_may(part):
+    for file, names in imports(part).items():
+        parts = {name.split('.')[1] for name in names if name.startswith('tam_ros.')}
+        assert parts <= ALLOWED[part], (file, parts - ALLOWED[part])
+        libraries = {name.split('.')[0] for name in names}
+        assert not libraries & FORBIDDEN.get(part, set()), file
+
+
+@pytest.mark.parametrize(('statement', 'absent'), [
+    ('import tam_ros', HEAVY),
+    ('import tam_ros.catalogue', HEAVY),
+    # a robot that only runs exported graphs
+    ('from tam_ros.tracking import Tracker', {'torch', 'onnx', 'onnxruntime', 'rclpy', 'rosbags'}),
+    ("from tam_ros.runtime.onnxruntime import OnnxRuntime", {'torch', 'onnx', 'rclpy'}),
+    ('import tam_ros.cli', {'torch', 'onnx', 'onnxruntime', 'rclpy', 'huggingface_hub'}),
+])
+def test_what_an_import_brings_in(statement, absent):
+    script = f'import sys; {statement}; print(*sorted({sorted(absent)!r} & sys.modules.keys()))'
+    script = script.replace(repr(sorted(absent)), f'set({sorted(absent)!r})')
+    done = subprocess.run([sys.executable, '-c', script], cwd=PACKAGE.parent, text=True,
+                          capture_output=True, check=True)
+    assert done.stdout.split() == []
