@@ -12,13 +12,12 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.exceptions import (
     InvalidParameterTypeException,
     InvalidParameterValueException,
     ParameterUninitializedException,
 )
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -88,19 +87,10 @@ class TrackNode(LifecycleNode):
         self._overlay_pub = self.create_lifecycle_publisher(Image, '~/overlay', RESULT_QOS)
         self._diagnostics_pub = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
 
-        # Requests wait for the inference thread; images must not wait for requests.
-        self._image_group = MutuallyExclusiveCallbackGroup()
-        group = MutuallyExclusiveCallbackGroup()
-        self.create_subscription(
-            Prompt, '~/prompt', self._on_prompt, PROMPT_QOS, callback_group=group
-        )
-        self.create_service(
-            AddPrompt, '~/add_prompt', self._on_add_prompt, callback_group=group
-        )
-        self.create_service(
-            RemoveObject, '~/remove_object', self._on_remove_object, callback_group=group
-        )
-        self.create_service(Reset, '~/reset', self._on_reset, callback_group=group)
+        self.create_subscription(Prompt, '~/prompt', self._on_prompt, PROMPT_QOS)
+        self.create_service(AddPrompt, '~/add_prompt', self._on_add_prompt)
+        self.create_service(RemoveObject, '~/remove_object', self._on_remove_object)
+        self.create_service(Reset, '~/reset', self._on_reset)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
 
     # --- lifecycle ---
@@ -154,7 +144,6 @@ class TrackNode(LifecycleNode):
             'image',
             self._on_image,
             qos,
-            callback_group=self._image_group,
         )
         self.get_logger().info(f'waiting for images on {self.resolve_topic_name("image")}')
         return super().on_activate(state)
@@ -321,7 +310,10 @@ def main(args: list[str] | None = None, open_tracker: OpenTracker = Tracker.open
     node = None
     try:
         node = TrackNode(open_tracker)
-        executor = MultiThreadedExecutor(num_threads=3)
+        # A request holds the executor until the image being tracked is done, for which the next
+        # image has to wait anyway. The executor with several threads gains nothing by that and, in
+        # Jazzy, now and then leaves a subscription unserved for a second and more.
+        executor = SingleThreadedExecutor()
         executor.add_node(node)
         if node.get_parameter('autostart').value and not _start(node):
             return 1
