@@ -52,7 +52,7 @@ def start(ros, tmp_path):
 
     yield start
     for node in started:
-        node.kill()
+        node.end()
         print(node.log)  # pytest shows it with a failure
 
 

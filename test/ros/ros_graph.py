@@ -49,8 +49,13 @@ class NodeProcess:
         os.killpg(self.process.pid, signal.SIGINT)
         return self.process.wait(timeout)
 
-    def kill(self):
-        if self.process.poll() is None:
+    def end(self):
+        """End it, gently if it will: a killed process leaves 64 MiB in /dev/shm behind."""
+        if self.process.poll() is not None:
+            return
+        try:
+            self.interrupt(timeout=5)
+        except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
