@@ -65,13 +65,13 @@ class OnnxRuntime(Runtime):
     def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
         return self._sessions[graph].run(None, inputs)
 
-    def allocate(self, max_objects: int) -> None:  # noqa: D102
+    def allocate(self, max_objects: int) -> None:
         spec = self.spec
         self._memories = np.zeros(
             (max_objects, spec.slots, spec.memory_tokens, spec.memory_dim), np.float32)
         self._pointers = np.zeros((max_objects, spec.pointer_slots, spec.dim), np.float32)
 
-    def image_encoder(self, image: NDArray[np.uint8]) -> Features:  # noqa: D102
+    def image_encoder(self, image: NDArray[np.uint8]) -> Features:
         return Features(*self._run('image_encoder', image=image[None]))
 
     def _attend(self, features: Features, bank: BankRows, pooled: bool) -> Handle:
@@ -94,18 +94,18 @@ class OnnxRuntime(Runtime):
             merged[index] = part
         return merged
 
-    def take(self, conditioned: Handle, index: int) -> Handle:  # noqa: D102
+    def take(self, conditioned: Handle, index: int) -> Handle:
         return conditioned[index:index + 1]
 
-    def mask_decoder(self, features: Handle, prompts: PromptTokens) -> Candidates:  # noqa: D102
+    def mask_decoder(self, features: Handle, prompts: PromptTokens) -> Candidates:
         return Candidates(*self._run('mask_decoder', features=features, **prompts._asdict()))
 
-    def memory_encoder(self, features: Features, masks: Floats,  # noqa: D102
+    def memory_encoder(self, features: Features, masks: Floats,
                        prompted: Floats) -> Handle:
         return self._run('memory_encoder', features=features.raw, masks=masks[:, None],
                          prompted=prompted)[0]
 
-    def store(self, rows: list[int], memory_slots: list[int],  # noqa: D102
+    def store(self, rows: list[int], memory_slots: list[int],
               pointer_slots: list[int], memories: Handle, pointers: Floats) -> None:
         self._memories[rows, memory_slots] = round_to_bfloat16(memories)
         self._pointers[rows, pointer_slots] = pointers

@@ -45,7 +45,7 @@ class TorchRuntime(Runtime):
     def _tensor(self, x: NDArray) -> torch.Tensor:
         return torch.from_numpy(np.array(x)).to(self._device)
 
-    def allocate(self, max_objects: int) -> None:  # noqa: D102
+    def allocate(self, max_objects: int) -> None:
         spec = self.spec
         self._memories = torch.zeros(
             max_objects, spec.slots, spec.memory_tokens, spec.memory_dim, device=self._device)
@@ -53,7 +53,7 @@ class TorchRuntime(Runtime):
             max_objects, spec.pointer_slots, spec.dim, device=self._device)
 
     @torch.inference_mode()
-    def image_encoder(self, image: NDArray[np.uint8]) -> Features:  # noqa: D102
+    def image_encoder(self, image: NDArray[np.uint8]) -> Features:
         return Features(*self._network.encode_image(self._tensor(image)[None]))
 
     @torch.inference_mode()
@@ -69,22 +69,22 @@ class TorchRuntime(Runtime):
         order = torch.from_numpy(np.argsort(np.concatenate(groups)))
         return torch.cat(parts)[order]
 
-    def take(self, conditioned: Handle, index: int) -> Handle:  # noqa: D102
+    def take(self, conditioned: Handle, index: int) -> Handle:
         return conditioned[index:index + 1]
 
     @torch.inference_mode()
-    def mask_decoder(self, features: Handle, prompts: PromptTokens) -> Candidates:  # noqa: D102
+    def mask_decoder(self, features: Handle, prompts: PromptTokens) -> Candidates:
         return Candidates(*(out.cpu().numpy() for out in self._network.decode_masks(
             features, *(self._tensor(x) for x in prompts))))
 
     @torch.inference_mode()
-    def memory_encoder(self, features: Features, masks: Floats,  # noqa: D102
+    def memory_encoder(self, features: Features, masks: Floats,
                        prompted: Floats) -> Handle:
         return self._network.encode_memory(
             features.raw, self._tensor(masks)[:, None], self._tensor(prompted))
 
     @torch.inference_mode()
-    def store(self, rows: list[int], memory_slots: list[int],  # noqa: D102
+    def store(self, rows: list[int], memory_slots: list[int],
               pointer_slots: list[int], memories: Handle, pointers: Floats) -> None:
         self._memories[rows, memory_slots] = memories.bfloat16().float()
         self._pointers[rows, pointer_slots] = self._tensor(pointers)
