@@ -15,8 +15,8 @@ SPEC = ModelSpec(
 class FakeRuntime(Runtime):
     """The mask of a prompt is a square around its first point; tracking keeps it.
 
-    A pointer carries the centre of its square, which is how tracking knows it. ``present`` is
-    what the object score says on tracked frames.
+    A pointer carries the centre of its square, which is how tracking knows it, and the number of
+    its candidate. ``present`` is what the object score says on tracked frames.
     """
 
     name = 'fake'
@@ -73,7 +73,9 @@ class FakeRuntime(Runtime):
             y0, x0 = int(max(y - 2, 0)), int(max(x - 2, 0))
             masks[i, :, y0:int(y) + 3, x0:int(x) + 3] = 5 + i
             pointers[i, :, :2] = x, y
-        return Candidates(masks, np.full((objects, 4), 0.9, np.float32), scores, pointers)
+            pointers[i, :, 2] = range(4)  # which candidate it is
+        ious = np.tile(np.array([0.9, 0.1, 0.3, 0.2], np.float32), (objects, 1))
+        return Candidates(masks, ious, scores, pointers)
 
     def memory_encoder(self, features, masks, prompted):
         assert features.raw == 'raw' and masks.shape == (len(prompted), 16, 16)
@@ -86,3 +88,4 @@ class FakeRuntime(Runtime):
             raise RuntimeError('device lost')
         self.stored.append((rows, memory_slots, pointer_slots))
         self.centres[rows] = pointers[:, :2]
+        self.candidates = pointers[:, 2].tolist()

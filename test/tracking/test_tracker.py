@@ -89,6 +89,20 @@ def test_second_click_adds_to_the_first_and_sees_the_previous_mask(tracker, runt
     assert prompt.has_mask.tolist() == [1] and prompt.mask.max() == 5
 
 
+@pytest.mark.parametrize(('prompts', 'candidate'), [
+    ([click(1)], 2),                                      # ambiguous: the best of 1..3 by IoU
+    ([click(1), click(1, x=30)], 0),                      # two clicks are not
+    ([Prompt.box(1, (10, 10, 30, 30))], 0),               # nor is a box
+    ([Prompt.mask(1, np.ones((48, 64), bool))], 0),
+])
+def test_ambiguous_prompts_and_tracked_frames_choose_among_three(
+        tracker, runtime, prompts, candidate):
+    tracker.step(IMAGE, 0.0, prompts)
+    assert runtime.candidates == [candidate]
+    tracker.step(IMAGE, 0.1)
+    assert runtime.candidates == [2]
+
+
 def test_a_box_starts_anew_on_its_frame(tracker, runtime):
     tracker.step(IMAGE, 0.0, [click(1), Prompt.box(1, (10, 10, 30, 30))])
     assert runtime.prompts[-1].labels[0, :3].tolist() == [2, 3, -1]
@@ -119,7 +133,10 @@ def test_refined_frames_condition_when_asked_to(runtime):
 def test_replace_forgets_the_memories_but_not_the_id(tracker, runtime):
     for t in range(5):
         tracker.step(IMAGE, float(t), [click(1)] if t == 0 else [])
+    runtime.calls.clear()
     frame = tracker.step(IMAGE, 5.0, [click(1, x=50, y=40, replace=True)])
+    assert 'memory_attention' not in dict(runtime.calls), 'what was known plays no part'
+    assert runtime.prompts[-1].has_mask.tolist() == [0]
     assert frame.objects[0].age_frames == 5
     tracker.step(IMAGE, 6.0)
     assert runtime.banks[-1].memory_valid.sum() == 1
