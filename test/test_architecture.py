@@ -18,7 +18,7 @@ ALLOWED = {
     'runtime': {'runtime', 'models', 'export', 'catalogue'},
     'tracking': {'tracking', 'runtime'},
     'io': {'io'},
-    'evaluation': {'evaluation'},
+    'evaluation': {'evaluation', 'io', 'tracking'},
     'ros': {'ros', 'tracking', 'io', 'runtime', 'msg', 'srv'},
     'demo': {'demo', 'io', 'evaluation', 'catalogue', 'msg', 'ros'},
     'commands': {'commands', 'offline', 'io', 'tracking', 'runtime', 'export', 'evaluation',

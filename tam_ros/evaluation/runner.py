@@ -1,0 +1,142 @@
+"""Runs a tracker over a sequence with truth and scores every object, as DAVIS does.
+
+Semi-supervised DAVIS: an object is given on the first frame; that frame and the last one do not
+count; objects are scored one by one, in the label image, where each pixel belongs to one of them.
+An object that the truth shows later for the first time is given then and counts from the next
+frame on, as in YouTube-VOS.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from tam_ros.evaluation.boundary import contour_accuracy
+from tam_ros.evaluation.dataset import DatasetError, TruthSequence
+from tam_ros.evaluation.jaccard import VOID, region_similarity
+from tam_ros.evaluation.prompts import prompt_from_truth
+from tam_ros.evaluation.statistics import decay, last_quarter, recall
+from tam_ros.tracking import Frame, FrameError, Prompt, PromptError
+
+RATE_HZ = 24.0
+"""Frames a second that a sequence without a clock is said to have; DAVIS was filmed at 24."""
+
+
+class Steps(Protocol):
+    """What is evaluated: a `tam_ros.tracking.Tracker`, or what behaves like one."""
+
+    def reset(self) -> None:
+        """Forget everything."""
+        ...
+
+    def step(self, image: np.ndarray, stamp: float, prompts: list[Prompt]) -> Frame:
+        """Track into the next image; of the answer, the label image counts."""
+        ...
+
+
+@dataclass
+class ObjectScores:
+    """J and F of one object.
+
+    Attributes:
+        object_id: its label in the truth.
+        prompted_frame: index of the frame on which it was given.
+        prompted_j: J of that frame, which does not count: what the model made of the prompt.
+        frames: indices of the frames that count.
+        j: region similarity in each of them.
+        f: contour accuracy in each of them.
+    """
+
+    object_id: int
+    prompted_frame: int
+    prompted_j: float
+    frames: list[int] = field(default_factory=list)
+    j: list[float] = field(default_factory=list)
+    f: list[float] = field(default_factory=list)
+
+    def summary(self) -> dict[str, float]:
+        """Return the figures of the object by name; J and F are means over frames."""
+        j, f = float(np.mean(self.j)), float(np.mean(self.f))
+        return {
+            'J': j,
+            'F': f,
+            'J&F': (j + f) / 2,
+            'J_recall': recall(self.j),
+            'F_recall': recall(self.f),
+            'J_decay': decay(self.j),
+            'F_decay': decay(self.f),
+            'J_last_quarter': last_quarter(self.j),
+            'J_prompted_frame': self.prompted_j,
+        }
+
+
+@dataclass
+class SequenceScores:
+    """What one run over one sequence gave.
+
+    Attributes:
+        name: of the sequence.
+        objects: in order of their ids.
+        step_seconds: time of each step of the tracker.
+    """
+
+    name: str
+    objects: list[ObjectScores]
+    step_seconds: list[float]
+
+
+def evaluate_sequence(tracker: Steps, sequence: TruthSequence, kind: str) -> SequenceScores:
+    """Track a sequence from prompts made of its truth, and score every object.
+
+    Args:
+        tracker: is reset first.
+        sequence: video and truth.
+        kind: of prompt, one of ``prompts.KINDS``.
+
+    Raises:
+        DatasetError: no object can be scored, or the tracker refuses an image or a prompt.
+    """
+    tracker.reset()
+    scores: dict[int, ObjectScores] = {}
+    seconds: list[float] = []
+    annotated = 0
+    for index, (image, labels) in enumerate(sequence):
+        new = _new_objects(labels, scores) if labels is not None else []
+        begin = time.perf_counter()
+        try:
+            prompts = [prompt_from_truth(kind, number, labels == number) for number in new]
+            found = tracker.step(image, index / RATE_HZ, prompts).labels
+        except (PromptError, FrameError) as error:
+            raise DatasetError(f'{sequence.name}, frame {index}: {error}') from error
+        seconds.append(time.perf_counter() - begin)
+        if labels is None:
+            continue
+        annotated = index
+        void = labels == VOID
+        for number, own in scores.items():
+            own.frames.append(index)
+            own.j.append(region_similarity(labels == number, found == number, void))
+            own.f.append(contour_accuracy(labels == number, found == number, void))
+        for number in new:
+            j = region_similarity(labels == number, found == number, void)
+            scores[number] = ObjectScores(number, index, j)
+    counted = [own for _, own in sorted(scores.items()) if _without_frame(own, annotated).frames]
+    if not counted:
+        raise DatasetError(f'{sequence.name}: no object has a frame that counts between the one '
+                           'on which it is given and the last with a mask')
+    return SequenceScores(sequence.name, counted, seconds)
+
+
+def _new_objects(labels: np.ndarray, known: dict[int, ObjectScores]) -> list[int]:
+    return sorted(set(np.unique(labels).tolist()) - known.keys() - {0, VOID})
+
+
+def _without_frame(own: ObjectScores, index: int) -> ObjectScores:
+    """Take the scores of one frame away, if it is the last that was scored."""
+    if own.frames and own.frames[-1] == index:
+        for values in (own.frames, own.j, own.f):
+            values.pop()
+    return own
