@@ -7,9 +7,9 @@ import logging
 import sys
 
 from tam_ros import __version__, catalogue
-from tam_ros.commands import UsageError, export, models, track, weights
+from tam_ros.commands import UsageError, evaluate, export, models, track, weights
 
-_COMMANDS = (track, models, weights, export)
+_COMMANDS = (track, evaluate, models, weights, export)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,96 @@
+"""`tam eval`: how well a model follows the objects of a dataset with true masks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from tam_ros.commands import UsageError
+
+_RUNTIMES = ('onnxruntime', 'torch')
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Describe the command."""
+    parser = commands.add_parser('eval', help='score a model on a dataset laid out as DAVIS')
+    parser.add_argument('dataset', type=Path, help='folder with JPEGImages and Annotations')
+    parser.add_argument('--prompt', default='mask', choices=('mask', 'box', 'click'),
+                        help='what the model is given of an object, made from the truth of the '
+                        'first frame that shows it (default: mask)')
+    parser.add_argument('--sequences', nargs='+', default=[], metavar='NAME',
+                        help='only these; a file NAME.txt holds names, one a line')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures here')
+    parser.add_argument('--plot', type=Path, metavar='FILE.png', help='draw J over time here')
+    parser.add_argument('--model', default='efficienttam_nano', help='see `tam models`')
+    parser.add_argument('--weights', help="checkpoint, or folder of graphs, not the model's own")
+    parser.add_argument('--runtime', default=_RUNTIMES[0], choices=_RUNTIMES)
+    parser.add_argument('--threads', type=int, help="CPU threads; else the library's choice")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate and report; what was finished before an interruption is reported as well.
+
+    Raises:
+        UsageError: a result cannot go where it is to go.
+        DatasetError: the dataset is broken.
+        UnknownModelError, WeightsError: of the model and its weights.
+    """
+    from tqdm import tqdm
+
+    from tam_ros.evaluation.dataset import open_dataset
+    from tam_ros.evaluation.runner import evaluate_sequence
+    from tam_ros.tracking import Tracker
+
+    _check_outputs(options)
+    sequences = open_dataset(options.dataset, options.sequences)
+    tracker = Tracker.open(options.model, options.weights, options.runtime,
+                           threads=options.threads)
+    print(f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}; '
+          f'prompt: {options.prompt}')
+    results = []
+    try:
+        for sequence in tqdm(sequences, unit='sequence', leave=False):
+            results.append(evaluate_sequence(tracker, sequence, options.prompt))
+    finally:
+        if results:
+            _report(options, tracker, results, len(sequences))
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    for path in filter(None, (options.json, options.plot)):
+        if not path.absolute().parent.is_dir():
+            raise UsageError(f'{path} cannot be written: there is no folder {path.parent}')
+    if options.plot is None:
+        return
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+    except ModuleNotFoundError as error:
+        raise UsageError('--plot needs matplotlib: pip install matplotlib') from error
+    kinds = FigureCanvasAgg.get_supported_filetypes()
+    if options.plot.suffix[1:].lower() not in kinds:
+        raise UsageError(f'{options.plot}: the name of a plot ends in .png, .pdf or .svg')
+
+
+def _report(options: argparse.Namespace, tracker, results: list, wanted: int) -> None:
+    from tam_ros.evaluation import report
+
+    print(report.as_table(results))
+    print(report.LEGEND)
+    if len(results) < wanted:
+        print(f'only {len(results)} of {wanted} sequences were finished')
+    if options.json:
+        about = {
+            'dataset': str(options.dataset),
+            'prompt': options.prompt,
+            'model': tracker.model,
+            'weights': tracker.weights,
+            'runtime': tracker.runtime,
+            'complete': len(results) == wanted,
+        }
+        options.json.write_text(json.dumps(about | report.as_json(results), indent=1) + '\n')
+        print(options.json)
+    if options.plot:
+        report.plot(results, options.plot, f'{tracker.model}, given a {options.prompt}')
+        print(options.plot)
