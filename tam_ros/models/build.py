@@ -90,11 +90,13 @@ def describe(entry: catalogue.Model, weights: Path | str, network: EfficientTAM)
     config = network.config
     downsample = network.mask_downsample
     if isinstance(weights, str):
+        fingerprint = 'untrained'
         origin = 'untrained: deterministic random numbers, the masks mean nothing'
     else:
-        origin = f'{weights.name}, sha256 {sha256(weights)[:12]}'
+        fingerprint = sha256(weights)
+        origin = f'{weights.name}, sha256 {fingerprint[:12]}'
     return ModelSpec(
-        name=entry.name, weights=origin, image_size=config.image_size, dim=config.dim,
+        name=entry.name, weights=origin, fingerprint=fingerprint, image_size=config.image_size, dim=config.dim,
         memory_tokens=config.grid ** 2, memory_dim=config.memory_dim, slots=SLOTS,
         pointer_slots=POINTER_SLOTS, point_tokens=POINT_TOKENS, pooled=config.pooled,
         dense_prompt_prior=config.dense_prompt_prior,

@@ -33,6 +33,7 @@ class ModelSpec:
     Attributes:
         name: catalogue name.
         weights: what the weights are, for people; starts with ``untrained`` if they are.
+        fingerprint: SHA-256 of the checkpoint, or ``untrained``.
         image_size: R.
         dim: C.
         memory_tokens: tokens of one memory.
@@ -48,6 +49,7 @@ class ModelSpec:
 
     name: str
     weights: str
+    fingerprint: str
     image_size: int
     dim: int
     memory_tokens: int
@@ -95,24 +97,29 @@ class Features(NamedTuple):
 
 
 class BankRows(NamedTuple):
-    """The memory banks of the objects of a batch, by slot.
+    """What the objects of a batch look at: rows and slots of the storage.
+
+    The valid columns come first.
 
     Attributes:
-        rows: storage row of each object [B].
+        rows: int64 [B], the storage row of each object.
+        memory_slots: int64 [B, S], slots of that row.
         temporal_index: int64 [B, S].
         memory_valid: float32 [B, S], 1 or 0.
+        pointer_slots: int64 [B, P], slots of that row.
         pointer_valid: float32 [B, P], 1 or 0.
     """
 
-    rows: list[int]
+    rows: NDArray[np.int64]
+    memory_slots: NDArray[np.int64]
     temporal_index: NDArray[np.int64]
     memory_valid: Floats
+    pointer_slots: NDArray[np.int64]
     pointer_valid: Floats
 
     def select(self, index: NDArray[np.intp]) -> BankRows:
         """Return the banks of some of the objects."""
-        return BankRows([self.rows[i] for i in index], self.temporal_index[index],
-                        self.memory_valid[index], self.pointer_valid[index])
+        return BankRows(*(column[index] for column in self))
 
 
 class PromptTokens(NamedTuple):
@@ -154,12 +161,18 @@ class Runtime(ABC):
     spec: ModelSpec
 
     @abstractmethod
-    def allocate(self, max_objects: int) -> None:
-        """Allocate the storage of all memories and pointers, once."""
+    def allocate(self, rows: int, memory_slots: int, pointer_slots: int) -> None:
+        """Allocate the storage, once: so many memories and pointers for each of ``rows`` objects.
+
+        It may hold more slots than S and P; ``BankRows`` says which of them are looked at.
+        """
 
     @abstractmethod
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
-        """Encode an RGB image, uint8 [R, R, 3]."""
+        """Encode an RGB image, uint8 [R, R, 3].
+
+        The handles keep their values for as long as they are referred to.
+        """
 
     def memory_attention(self, features: Features, bank: BankRows) -> Handle:
         """Condition the features on the bank of each object; handle of [B, C, G, G].
@@ -208,6 +221,14 @@ class Runtime(ABC):
 
         Memories are rounded to bfloat16, as the official predictor keeps them.
         """
+
+    @abstractmethod
+    def read_row(self, row: int) -> tuple[Floats, Floats]:
+        """Copy a row to the host: memories [slots, N, memory_dim], pointers [slots, C]."""
+
+    @abstractmethod
+    def write_row(self, row: int, memories: Floats, pointers: Floats) -> None:
+        """Overwrite a row with what ``read_row`` returned."""
 
     def close(self) -> None:  # noqa: B027 - most backends have nothing to give back
         """Give back what the runtime holds on a device."""

@@ -10,7 +10,7 @@ from tam_ros import catalogue
 from tam_ros.runtime.base import WeightsError
 
 DESCRIPTION = 'model.json'
-FORMAT = 1  # of the folder and of the graphs' inputs and outputs; part of the cache key
+FORMAT = 2  # of the folder and of the graphs' inputs and outputs; part of the cache key
 GRAPHS = ('image_encoder', 'memory_attention', 'mask_decoder', 'memory_encoder')
 # Pooled models attend exactly to a single memory: a graph of one slot, beside the four.
 SINGLE_MEMORY = 'memory_attention_single'

@@ -65,27 +65,26 @@ class OnnxRuntime(Runtime):
     def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
         return self._sessions[graph].run(None, inputs)
 
-    def allocate(self, max_objects: int) -> None:
+    def allocate(self, rows: int, memory_slots: int, pointer_slots: int) -> None:
         spec = self.spec
         self._memories = np.zeros(
-            (max_objects, spec.slots, spec.memory_tokens, spec.memory_dim), np.float32)
-        self._pointers = np.zeros((max_objects, spec.pointer_slots, spec.dim), np.float32)
+            (rows, memory_slots, spec.memory_tokens, spec.memory_dim), np.float32)
+        self._pointers = np.zeros((rows, pointer_slots, spec.dim), np.float32)
 
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
         return Features(*self._run('image_encoder', image=image[None]))
 
     def _attend(self, features: Features, bank: BankRows, pooled: bool) -> Handle:
-        graph, memories = 'memory_attention', self._memories[bank.rows]
-        temporal, valid = bank.temporal_index, bank.memory_valid
+        graph, columns = 'memory_attention', self.spec.slots
         if self.spec.pooled and not pooled:
-            graph = SINGLE_MEMORY
-            slot = valid.argmax(1)
-            pick = np.arange(len(slot)), slot
-            memories, temporal, valid = (
-                x[pick][:, None] for x in (memories, temporal, valid))
+            graph, columns = SINGLE_MEMORY, 1
+        rows = bank.rows[:, None]
         return self._run(
-            graph, features=features.raw, memories=memories, temporal_index=temporal,
-            memory_valid=valid, pointers=self._pointers[bank.rows],
+            graph, features=features.raw,
+            memories=self._memories[rows, bank.memory_slots[:, :columns]],
+            temporal_index=bank.temporal_index[:, :columns],
+            memory_valid=bank.memory_valid[:, :columns],
+            pointers=self._pointers[rows, bank.pointer_slots],
             pointer_valid=bank.pointer_valid)[0]
 
     def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
@@ -109,3 +108,10 @@ class OnnxRuntime(Runtime):
               pointer_slots: list[int], memories: Handle, pointers: Floats) -> None:
         self._memories[rows, memory_slots] = round_to_bfloat16(memories)
         self._pointers[rows, pointer_slots] = pointers
+
+    def read_row(self, row: int) -> tuple[Floats, Floats]:
+        return self._memories[row].copy(), self._pointers[row].copy()
+
+    def write_row(self, row: int, memories: Floats, pointers: Floats) -> None:
+        self._memories[row] = memories
+        self._pointers[row] = pointers

@@ -45,12 +45,11 @@ class TorchRuntime(Runtime):
     def _tensor(self, x: NDArray) -> torch.Tensor:
         return torch.from_numpy(np.array(x)).to(self._device)
 
-    def allocate(self, max_objects: int) -> None:
+    def allocate(self, rows: int, memory_slots: int, pointer_slots: int) -> None:
         spec = self.spec
         self._memories = torch.zeros(
-            max_objects, spec.slots, spec.memory_tokens, spec.memory_dim, device=self._device)
-        self._pointers = torch.zeros(
-            max_objects, spec.pointer_slots, spec.dim, device=self._device)
+            rows, memory_slots, spec.memory_tokens, spec.memory_dim, device=self._device)
+        self._pointers = torch.zeros(rows, pointer_slots, spec.dim, device=self._device)
 
     @torch.inference_mode()
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
@@ -59,11 +58,14 @@ class TorchRuntime(Runtime):
     @torch.inference_mode()
     def _attend(self, features: Features, bank: BankRows, pooled: bool) -> Handle:
         # Slots nobody uses are left out, not masked: the official shapes while a bank fills.
-        used = np.flatnonzero(bank.memory_valid.any(0))
+        used = int(bank.memory_valid.sum(1).max())
+        rows = self._tensor(bank.rows)[:, None]
         return self._network.attend_memory(
-            features.raw, self._memories[bank.rows][:, used],
-            self._tensor(bank.temporal_index[:, used]), self._tensor(bank.memory_valid[:, used]),
-            self._pointers[bank.rows], self._tensor(bank.pointer_valid), pooled)
+            features.raw, self._memories[rows, self._tensor(bank.memory_slots[:, :used])],
+            self._tensor(bank.temporal_index[:, :used]),
+            self._tensor(bank.memory_valid[:, :used]),
+            self._pointers[rows, self._tensor(bank.pointer_slots)],
+            self._tensor(bank.pointer_valid), pooled)
 
     def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
         order = torch.from_numpy(np.argsort(np.concatenate(groups)))
@@ -88,3 +90,11 @@ class TorchRuntime(Runtime):
               pointer_slots: list[int], memories: Handle, pointers: Floats) -> None:
         self._memories[rows, memory_slots] = memories.bfloat16().float()
         self._pointers[rows, pointer_slots] = self._tensor(pointers)
+
+    def read_row(self, row: int) -> tuple[Floats, Floats]:
+        return self._memories[row].cpu().numpy().copy(), self._pointers[row].cpu().numpy().copy()
+
+    @torch.inference_mode()
+    def write_row(self, row: int, memories: Floats, pointers: Floats) -> None:
+        self._memories[row] = self._tensor(memories)
+        self._pointers[row] = self._tensor(pointers)

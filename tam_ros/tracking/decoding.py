@@ -27,6 +27,11 @@ class Decision(NamedTuple):
     score: float
     pointer: Floats
 
+    @property
+    def present(self) -> bool:
+        """Whether the object is in the picture and shows at least one pixel of the mask."""
+        return self.score > 0 and bool((self.logits > 0).any())
+
 
 def as_decisions(chosen: Chosen) -> list[Decision]:
     """Split a batch."""

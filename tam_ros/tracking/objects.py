@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -58,28 +58,23 @@ class TrackedObject:
 
 @dataclass(eq=False)
 class ObjectMemory:
-    """What the tracker keeps of a live object between frames.
+    """What the tracker keeps of an object between frames.
 
     Attributes:
         id: of the object.
         row: its row in the runtime's storage; rows are reused, ids are not.
         bank: which frame sits in which slot of that row.
-        age_frames: see ``TrackedObject``.
-        age_seconds: see ``TrackedObject``.
-        unseen_seconds: how long it has been occluded.
+        born_index: of the frame it was first prompted on.
+        born_at: the same in seconds of the tracker's clock.
+        seen_at: when it was last seen, seconds of the tracker's clock.
     """
 
     id: int
     row: int
     bank: MemoryBank
-    age_frames: int = 0
-    age_seconds: float = 0.0
-    unseen_seconds: float = 0.0
-
-    def pass_time(self, seconds: float) -> None:
-        """Grow older by one frame."""
-        self.age_frames += 1
-        self.age_seconds += seconds
+    born_index: int
+    born_at: float
+    seen_at: float
 
 
 @dataclass
@@ -89,7 +84,7 @@ class ObjectTable:
     Ids are immutable; rows are positions in the storage and are handed on when an object goes.
     """
 
-    max_objects: int
+    rows: int
     live: dict[int, ObjectMemory] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)
     lowest_free: int = 1
@@ -114,7 +109,7 @@ class ObjectTable:
         self.live[memory.id] = memory
         self.used.add(memory.id)
 
-    def free_rows(self) -> Iterator[int]:
-        """Yield the rows of the storage that no live object owns."""
-        rows = {memory.row for memory in self.live.values()}
-        return (row for row in range(self.max_objects) if row not in rows)
+    def free_rows(self, others: Iterable[int] = ()) -> Iterator[int]:
+        """Yield the rows of the storage that neither a live object nor ``others`` own."""
+        taken = {memory.row for memory in self.live.values()} | set(others)
+        return (row for row in range(self.rows) if row not in taken)

@@ -23,13 +23,34 @@ class TrackerOptions:
         refined_frames_condition: treat a frame on which a live object was refined as a
             conditioning frame, for good. Off, it is a recent memory like any tracked frame, as
             in the official predictor, and forgotten after six frames.
+        skip_occluded_memories: frames on which an object is not seen leave no memory, so that
+            what it looked like survives a long absence. Off, they are remembered as empty, as in
+            the official predictor.
+        remove_after: seconds of occlusion after which an object is removed; None: never.
+        recall_seconds: how old an image may be for a prompt to be applied to it; 0: prompts
+            belong to the image they are handed in with. The encoded images of that time are
+            kept: at 512 pixels 2.9 MB each and 0.26 MB of memory for each object, at 1024
+            11.5 MB and 1.05 MB.
+        recall_frames: images kept at most for that.
+        catch_up: images a step replays at most to bring late prompts forward, 2 or more. Lower
+            keeps the rate steadier, higher shows the object sooner.
     """
 
     max_objects: int = 16
     resize: str = 'pil'
     lost_after: float = 2.0
     max_conditioning: int = 2
-    refined_frames_condition: bool = False
+    refined_frames_condition: bool = True
+    skip_occluded_memories: bool = False
+    remove_after: float | None = None
+    recall_seconds: float = 0.0
+    recall_frames: int = 30
+    catch_up: int = 4
+
+    @property
+    def history(self) -> int:
+        """Images kept for prompts on the past."""
+        return self.recall_frames if self.recall_seconds > 0 else 0
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing."""
@@ -41,3 +62,13 @@ class TrackerOptions:
             raise ValueError(f'max_conditioning is {self.max_conditioning}; 1..6')
         if self.lost_after < 0:
             raise ValueError(f'lost_after is {self.lost_after}; seconds, at least 0')
+        if self.remove_after is not None and self.remove_after < self.lost_after:
+            raise ValueError(f'remove_after is {self.remove_after}; at least lost_after, '
+                             f'{self.lost_after}')
+        if self.recall_seconds < 0:
+            raise ValueError(f'recall_seconds is {self.recall_seconds}; seconds, at least 0')
+        if not 1 <= self.recall_frames <= 600:
+            raise ValueError(f'recall_frames is {self.recall_frames}; 1..600')
+        if self.catch_up < 2:
+            raise ValueError(f'catch_up is {self.catch_up}; at least 2, or a late prompt would '
+                             'never arrive')

@@ -30,6 +30,7 @@ class Prompt:
         labels: int64 [P]: 0 not the object, 1 the object, 2 and 3 the corners of a box.
         mask_image: bool [H, W], or None.
         replace: forget what is known of the object and start again from this prompt.
+        stamp: of the image the prompt was made on, seconds; None: the image it is handed in with.
     """
 
     object_id: int
@@ -37,10 +38,16 @@ class Prompt:
     labels: NDArray[np.int64]
     mask_image: NDArray[np.bool_] | None = None
     replace: bool = False
+    stamp: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a stamp that is no number."""
+        if self.stamp is not None and not np.isfinite(self.stamp):
+            raise PromptError(f'the stamp {self.stamp} of the prompt is not finite')
 
     @classmethod
     def points(cls, object_id: int, points: ArrayLike, labels: Sequence[int],
-               replace: bool = False) -> Prompt:
+               replace: bool = False, stamp: float | None = None) -> Prompt:
         """Make a prompt of clicks.
 
         Args:
@@ -48,6 +55,7 @@ class Prompt:
             points: [P, 2], at least one.
             labels: [P], 1 on the object and 0 beside it.
             replace: see the class.
+            stamp: see the class.
 
         Raises:
             PromptError: no points, another number of labels, a coordinate that is not finite.
@@ -55,11 +63,11 @@ class Prompt:
         xy, kinds = _clicks(points, labels)
         if not len(xy):
             raise PromptError('a prompt of points needs at least one point')
-        return cls(_object_id(object_id), xy, kinds, replace=replace)
+        return cls(_object_id(object_id), xy, kinds, replace=replace, stamp=stamp)
 
     @classmethod
     def box(cls, object_id: int, box: ArrayLike, points: ArrayLike | None = None,
-            labels: Sequence[int] | None = None, replace: bool = False) -> Prompt:
+            labels: Sequence[int] | None = None, replace: bool = False, stamp: float | None = None) -> Prompt:
         """Make a prompt of a box, with clicks or without.
 
         Args:
@@ -68,6 +76,7 @@ class Prompt:
             points: clicks in addition [P, 2].
             labels: of the clicks [P].
             replace: see the class.
+            stamp: see the class.
 
         Raises:
             PromptError: corners swapped or equal, a coordinate that is not finite.
@@ -81,16 +90,18 @@ class Prompt:
                               'swapped; give the top left corner first')
         xy, kinds = _clicks([] if points is None else points, labels or [])
         return cls(_object_id(object_id), np.concatenate((corners.reshape(2, 2), xy)),
-                   np.concatenate(([2, 3], kinds)), replace=replace)
+                   np.concatenate(([2, 3], kinds)), replace=replace, stamp=stamp)
 
     @classmethod
-    def mask(cls, object_id: int, mask: ArrayLike, replace: bool = False) -> Prompt:
+    def mask(cls, object_id: int, mask: ArrayLike, replace: bool = False,
+             stamp: float | None = None) -> Prompt:
         """Make a prompt of a mask.
 
         Args:
             object_id: see the class.
             mask: [H, W] of the image's size; whatever is not zero belongs to the object.
             replace: see the class.
+            stamp: see the class.
 
         Raises:
             PromptError: not two-dimensional, or empty.
@@ -101,7 +112,7 @@ class Prompt:
         if not image.any():
             raise PromptError('the mask is empty; mark at least one pixel')
         return cls(_object_id(object_id), np.zeros((0, 2), np.float32), np.zeros(0, np.int64),
-                   image, replace)
+                   image, replace, stamp)
 
     def check_image(self, height: int, width: int) -> None:
         """Raise PromptError where the prompt does not fit an image of this size."""

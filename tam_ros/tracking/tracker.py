@@ -6,25 +6,24 @@ that never grows. All objects share one encoder pass; the rest runs in batches o
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros.runtime import Runtime, open_runtime
-from tam_ros.runtime.base import BankRows, Features, Floats, Handle
-from tam_ros.tracking import masks
-from tam_ros.tracking.bank import MemoryBank
-from tam_ros.tracking.decoding import Decision, Decoder, as_decisions
-from tam_ros.tracking.images import FrameError, check_image, to_network
-from tam_ros.tracking.objects import ObjectMemory, ObjectState, ObjectTable, TrackedObject
+from tam_ros.tracking import archive, masks
+from tam_ros.tracking.bank import BankShape
+from tam_ros.tracking.decoding import Decision
+from tam_ros.tracking.images import FrameError, check_image
+from tam_ros.tracking.objects import ObjectTable, TrackedObject
 from tam_ros.tracking.options import TrackerOptions
 from tam_ros.tracking.prompts import NEW_OBJECT, Prompt, PromptError
+from tam_ros.tracking.recall import SPARE_ROWS, PastFrame, Recall
+from tam_ros.tracking.report import describe
+from tam_ros.tracking.stages import Moment, Stages
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +36,8 @@ class Frame:
         labels: uint16 [H, W]; 0 is background, else an object id. Where masks overlap, the
             larger logit wins.
         objects: all live objects, in order of their ids.
+        removed: ids that are shown here for the last time: occluded for longer than
+            ``TrackerOptions.remove_after``.
         stage_seconds: time spent in each stage of the step.
     """
 
@@ -44,21 +45,8 @@ class Frame:
     index: int
     labels: NDArray[np.uint16]
     objects: list[TrackedObject]
+    removed: tuple[int, ...]
     stage_seconds: dict[str, float]
-
-
-class BankEntry(NamedTuple):
-    """What a frame is to one object.
-
-    Attributes:
-        memory: of the object; None if it begins.
-        bank: to enter the frame into; a new one for an object that begins or begins anew.
-        conditioning: whether it is a conditioning frame.
-    """
-
-    memory: ObjectMemory | None
-    bank: MemoryBank
-    conditioning: bool
 
 
 class Tracker:
@@ -68,8 +56,10 @@ class Tracker:
         """Wrap a runtime, which the tracker owns from then on; see ``open``."""
         self._options = options or TrackerOptions()
         self._runtime = runtime
-        self._runtime.allocate(self._options.max_objects)
-        self._decoder = Decoder(runtime)
+        self._rows = self._options.max_objects + (SPARE_ROWS if self._options.history else 0)
+        shape = BankShape(runtime.spec.slots, runtime.spec.pointer_slots,
+                          self._options.max_conditioning, self._options.history)
+        self._stages = Stages(runtime, self._options, self._rows, shape)
         self.reset()
 
     @classmethod
@@ -108,8 +98,8 @@ class Tracker:
 
     @property
     def objects(self) -> tuple[int, ...]:
-        """Ids of the live objects, ascending."""
-        return tuple(sorted(self._table.live))
+        """Ids of the objects, ascending; one whose prompt came late counts from the start."""
+        return tuple(sorted(self._table.live.keys() | self._recall.late.keys()))
 
     def new_id(self) -> int:
         """Return an id that was never used since the start or the last reset."""
@@ -117,8 +107,10 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget all objects, the ids used, the time and the image size."""
-        self._table = ObjectTable(self._options.max_objects)
+        self._table = ObjectTable(self._rows)
+        self._recall = Recall(self._stages, self._options, self._table)
         self._index = 0
+        self._seconds = 0.0
         self._stamp: float | None = None
         self._size: tuple[int, int] | None = None
 
@@ -128,12 +120,34 @@ class Tracker:
         The ages of the objects go on from where they are.
         """
         self._stamp = None
+        self._recall.forget_stamps()
 
     def remove(self, object_id: int) -> None:
         """Forget an object; its id is not used again. PromptError if there is none."""
-        if object_id not in self._table.live:
+        if object_id not in self.objects:
             raise PromptError(f'there is no object {object_id} to remove')
-        del self._table.live[object_id]
+        self._table.live.pop(object_id, None)
+        self._recall.forget(object_id)
+
+    def save(self, path: str | Path) -> None:
+        """Write the objects and their memories into a file; see ``tracking.archive``."""
+        archive.write(Path(path), self._runtime.spec, self._stages, archive.Archive(
+            self._index, self._seconds, self._size, self._table))
+
+    def load(self, path: str | Path) -> None:
+        """Go on with the objects of a file that ``save`` wrote, in place of those of now.
+
+        They keep their ids and ages; the next image is taken for the one after the last.
+
+        Raises:
+            ArchiveError: the file is damaged, of another model or other weights, or holds more
+                objects than ``max_objects``. Nothing has changed then.
+        """
+        found = archive.read(Path(path), self._runtime.spec, self._stages,
+                             self._options.max_objects)
+        self.reset()
+        self._index, self._seconds, self._size = found.index, found.seconds, found.size
+        self._table.live, self._table.used = found.table.live, found.table.used
 
     def close(self) -> None:
         """Give back what the runtime holds on a device; the tracker is unusable then."""
@@ -146,73 +160,77 @@ class Tracker:
             prompt: to check.
             size: (height, width) of the image it is meant for, pixels.
         """
-        self._plan([prompt], size)
+        here = PastFrame(Moment(self._index, 0.0, size, None), np.inf)
+        self._assign([prompt], here)
 
     def step(self, image: NDArray[np.uint8], stamp: float,
              prompts: Sequence[Prompt] = ()) -> Frame:
         """Track all objects into the next image.
 
         Several prompts for one object are applied in order, the clicks adding up. An object
-        that is not live yet begins on this frame; a live one is first tracked, then refined.
+        that is not live yet begins on this frame; a live one is first tracked, then refined. A
+        prompt with the stamp of an earlier image is applied there, and its object brought
+        forward, over several steps if it is long ago; until then a new object is not shown and
+        a live one is shown as it would be without the prompt.
 
         Args:
             image: uint8 RGB [H, W, 3].
             stamp: of the image, seconds; later than the one before.
-            prompts: made on this image.
+            prompts: made on this image or on a recent one.
 
         Raises:
             FrameError: the image or its stamp cannot be used.
             PromptError: a prompt cannot be used. In both cases nothing has changed.
         """
-        clock = StageClock()
+        self._stages.clock.seconds = {}
         size, elapsed = self._check_frame(image, stamp)
-        plan = self._plan(prompts, size)
-        decisions = self._decide(image, size, plan, elapsed, clock) \
-            if plan or self._table.live else {}
-        with clock.stage('masks'):
-            frame = self._describe(stamp, size, decisions, elapsed, clock.seconds)
+        here = PastFrame(Moment(self._index, self._seconds + elapsed, size, None), stamp)
+        assigned = self._assign(prompts, here)
+        if self._options.history or self._table.live or assigned:
+            here.moment = replace(here.moment, small=self._stages.shrink(image))
+        for frame, number, own in assigned:
+            if frame is here:
+                here.plan[number] = own
+            else:
+                self._recall.add(frame, number, own)
+        for memory in self._recall.catch_up():
+            self._table.enter(memory)
+        decisions = self._track(here)
+        frame = self._describe(here, decisions)
+        for number in frame.removed:
+            self.remove(number)
+        self._recall.push(here)
         self._index += 1
-        self._stamp, self._size = stamp, size
+        self._stamp, self._seconds, self._size = stamp, here.moment.seconds, size
         return frame
 
-    def _decide(self, image: NDArray[np.uint8], size: tuple[int, int],
-                plan: dict[int, list[Prompt]], elapsed: float, clock: StageClock
-                ) -> dict[int, Decision]:
-        """Run the model on a frame, for every object that lives or begins, and remember it."""
-        with clock.stage('resize'):
-            small = to_network(image, self._runtime.spec.image_size, self._options.resize)
-        with clock.stage('image_encoder'):
-            features = self._runtime.image_encoder(small)
-
-        tracked = [memory for number, memory in sorted(self._table.live.items())
-                   if number not in plan or not plan[number][0].replace]
-        conditioned: Handle = None
-        decisions: dict[int, Decision] = {}
-        if tracked:
-            with clock.stage('memory_attention'):
-                conditioned = self._runtime.memory_attention(features, self._banks(tracked))
-            with clock.stage('mask_decoder'):
-                chosen = self._decoder.track(conditioned, len(tracked))
-            ids = [memory.id for memory in tracked]
-            decisions = dict(zip(ids, as_decisions(chosen), strict=True))
-        with clock.stage('prompts'):
-            for number, own in plan.items():
-                previous = decisions.get(number)
-                source = features.without_memory if previous is None else \
-                    self._runtime.take(conditioned, ids.index(number))
-                decisions[number] = self._decoder.prompt(own, features, source, previous, size)
-        with clock.stage('memory_encoder'):
-            self._remember(features, decisions, plan, elapsed)
-        return decisions
+    def _track(self, here: PastFrame) -> dict[int, Decision]:
+        """Track every live object into the present image, and begin those prompted on it."""
+        # An object that is late meets the prompts of this image when its replay gets here.
+        plan = {number: own for number, own in here.plan.items()
+                if number in self._table.live or number not in self._recall.late}
+        objects = [memory for _, memory in sorted(self._table.live.items())]
+        if not plan and not objects:
+            return {}
+        assert here.moment.small is not None
+        here.features = self._stages.encode(here.moment.small)
+        free = self._table.free_rows(one.row for one in self._recall.late.values())
+        outcome = self._stages.advance(
+            here.moment, here.features, objects, plan, lambda: next(free))
+        for memory in outcome.begun:
+            self._table.enter(memory)
+        return outcome.decisions
 
     def _check_frame(self, image: NDArray[np.uint8], stamp: float
                      ) -> tuple[tuple[int, int], float]:
         check_image(image)
         size = image.shape[:2]
-        if self._table.live and self._size is not None and size != self._size:
-            raise FrameError(
-                f'the image is {size[1]}x{size[0]} but the objects live on images of '
-                f'{self._size[1]}x{self._size[0]}; reset the tracker to change the size')
+        if self._size is not None and size != self._size:
+            if self.objects:
+                raise FrameError(
+                    f'the image is {size[1]}x{size[0]} but the objects live on images of '
+                    f'{self._size[1]}x{self._size[0]}; reset the tracker to change the size')
+            self._recall.clear()
         if not np.isfinite(stamp):
             raise FrameError(f'the stamp {stamp} is not finite')
         if self._stamp is None:
@@ -225,116 +243,61 @@ class Tracker:
                 'tracker if this is meant')
         return size, stamp - self._stamp
 
-    def _plan(self, prompts: Sequence[Prompt], size: tuple[int, int]) -> dict[int, list[Prompt]]:
-        """Check prompts and sort them by object, with ids for new objects chosen."""
-        plan: dict[int, list[Prompt]] = {}
-        live = self._table.live
+    def _assign(self, prompts: Sequence[Prompt], here: PastFrame
+                ) -> list[tuple[PastFrame, int, list[Prompt]]]:
+        """Check prompts and sort them by image and object, choosing the ids of new objects.
+
+        Returns:
+            Image, object and its prompts, in the order of the first prompt of each.
+        """
+        assigned: dict[tuple[int, int], tuple[PastFrame, int, list[Prompt]]] = {}
+        begins: dict[int, int] = {}
+        known = set(self.objects)
         limit = self._runtime.spec.point_tokens - 1
         for prompt in prompts:
-            prompt.check_image(*size)
+            frame = here if prompt.stamp is None else self._recall.find(prompt.stamp, here)
+            index = frame.moment.index
+            prompt.check_image(*frame.moment.size)
             number = prompt.object_id
             if number == NEW_OBJECT:
-                number = self._table.new_id({*plan, *(p.object_id for p in prompts)})
-            elif number in self._table.used and number not in live:
+                number = self._table.new_id({*begins, *(p.object_id for p in prompts)})
+            elif number in self._table.used and number not in known:
                 raise PromptError(f'object {number} was removed and ids are not used again; '
                                   'use 0 or a new id')
-            own = plan.setdefault(number, [])
+            if number not in known and index < begins.setdefault(number, index):
+                raise PromptError(f'object {number} begins on a later image than this prompt')
+            if number in known and frame is not here:
+                self._recall.check(frame, number)
+            own = assigned.setdefault((index, number), (frame, number, []))[2]
             if prompt.replace:
                 own.clear()
             own.append(prompt)
-            tokens = sum(len(one.points_xy) for one in own)
+            before = [] if own[0].replace else frame.plan.get(number, [])
+            tokens = sum(len(one.points_xy) for one in (*before, *own))
             if tokens > limit:
                 raise PromptError(f'{tokens} points for object {number} on one image; the limit '
                                   f'is {limit}, a box counting as two')
-            if len(live.keys() | plan.keys()) > self._options.max_objects:
+            if len(known | begins.keys()) > self._options.max_objects:
                 raise PromptError(f'the limit of {self._options.max_objects} objects is reached; '
                                   'remove one first')
             if prompt.mask_image is not None and not masks.fit_mask(
                     prompt.mask_image, self._runtime.spec.image_size).any():
                 raise PromptError('the mask covers less than a pixel of the network input')
-        return plan
+        return list(assigned.values())
 
-    def _banks(self, tracked: list[ObjectMemory]) -> BankRows:
-        views = [memory.bank.view(self._index) for memory in tracked]
-        return BankRows([memory.row for memory in tracked],
-                        *(np.stack(column) for column in zip(*views, strict=True)))
-
-    def _remember(self, features: Features, decisions: dict[int, Decision],
-                  plan: dict[int, list[Prompt]], elapsed: float) -> None:
-        """Encode and store the memory of this frame for every object.
-
-        What the tracker knows changes last: a device that fails before loses no object.
-        """
-        prompted = np.array([number in plan for number in decisions], np.float32)
-        logits = np.stack([decision.logits for decision in decisions.values()])
-        encoded = self._runtime.memory_encoder(features, logits, prompted)
-
-        entries = [self._entry(number, plan) for number in decisions]
-        free = self._table.free_rows()
-        rows = [next(free) if entry.memory is None else entry.memory.row for entry in entries]
-        slots = [entry.bank.slots_for(self._index, entry.conditioning) for entry in entries]
-        memory_slots, pointer_slots = (list(column) for column in zip(*slots, strict=True))
-        pointers: Floats = np.stack([decision.pointer for decision in decisions.values()])
-        self._runtime.store(rows, memory_slots, pointer_slots, encoded, pointers)
-
-        for number, row, entry in zip(decisions, rows, entries, strict=True):
-            entry.bank.add(self._index, entry.conditioning)
-            if entry.memory is None:
-                self._table.enter(ObjectMemory(number, row, entry.bank))
-            else:
-                entry.memory.bank = entry.bank
-                entry.memory.pass_time(elapsed)
-
-    def _entry(self, number: int, plan: dict[int, list[Prompt]]) -> BankEntry:
-        """Decide what this frame is to the bank of an object."""
-        memory = self._table.live.get(number)
-        if memory is None or (number in plan and plan[number][0].replace):
-            return BankEntry(memory, self._new_bank(), conditioning=True)
-        refined = number in plan and self._options.refined_frames_condition
-        return BankEntry(memory, memory.bank, conditioning=refined)
-
-    def _new_bank(self) -> MemoryBank:
-        spec = self._runtime.spec
-        return MemoryBank(spec.slots, spec.pointer_slots, self._options.max_conditioning)
-
-    def _describe(self, stamp: float, size: tuple[int, int], decisions: dict[int, Decision],
-                  elapsed: float, stage_seconds: dict[str, float]) -> Frame:
-        ids = sorted(decisions)
-        full = [masks.enlarge(decisions[number].logits, *size) for number in ids]
-        objects = [
-            self._describe_object(self._table.live[number], decisions[number], logits, elapsed)
-            for number, logits in zip(ids, full, strict=True)]
-        return Frame(stamp, self._index, masks.label_image(ids, full, *size), objects,
-                     stage_seconds)
-
-    def _describe_object(self, memory: ObjectMemory, decision: Decision, full: Floats,
-                         elapsed: float) -> TrackedObject:
-        mask = full > 0
-        area = int(np.count_nonzero(mask))
-        seen = decision.score > 0 and area > 0
-        memory.unseen_seconds = 0.0 if seen else memory.unseen_seconds + elapsed
-        state = ObjectState.VISIBLE
-        if not seen:
-            lost = memory.unseen_seconds > self._options.lost_after
-            state = ObjectState.LOST if lost else ObjectState.OCCLUDED
-        return TrackedObject(
-            id=memory.id, state=state, score=float(1 / (1 + np.exp(-decision.score))),
-            score_logit=float(decision.score), mask=mask, logits=decision.logits,
-            box=masks.bounding_box(mask), centroid=masks.centroid(mask), area=area,
-            age_frames=memory.age_frames, age_seconds=memory.age_seconds)
-
-
-class StageClock:
-    """Adds up the time of named stages."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a block."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+    def _describe(self, here: PastFrame, decisions: dict[int, Decision]) -> Frame:
+        moment, options = here.moment, self._options
+        with self._stages.clock.stage('masks'):
+            ids = sorted(decisions)
+            full = [masks.enlarge(decisions[number].logits, *moment.size) for number in ids]
+            objects = [
+                describe(self._table.live[number], decisions[number], logits, moment,
+                         options.lost_after)
+                for number, logits in zip(ids, full, strict=True)]
+            labels = masks.label_image(ids, full, *moment.size)
+        removed = () if options.remove_after is None else tuple(
+            number for number in ids if number not in self._recall.late
+            and moment.seconds - self._table.live[number].seen_at > options.remove_after)
+        assert here.stamp is not None
+        return Frame(here.stamp, moment.index, labels, objects, removed,
+                     self._stages.clock.seconds)

@@ -7,7 +7,7 @@ import numpy as np
 from tam_ros.runtime.base import Candidates, Features, ModelSpec, Runtime
 
 SPEC = ModelSpec(
-    name='fake', weights='none', image_size=64, dim=8, memory_tokens=16, memory_dim=4, slots=7,
+    name='fake', weights='none', fingerprint='fake', image_size=64, dim=8, memory_tokens=16, memory_dim=4, slots=7,
     pointer_slots=16, point_tokens=8, pooled=False, dense_prompt_prior=False,
     mask_downsample_weight=(1 / 16,) * 16, mask_downsample_bias=0.0)
 
@@ -30,9 +30,11 @@ class FakeRuntime(Runtime):
         self.prompts: list = []
         self.prompted: list = []
         self.stored: list = []
+        self.stores = 0
 
-    def allocate(self, max_objects):
-        self.centres = np.zeros((max_objects, 2), np.float32)
+    def allocate(self, rows, memory_slots, pointer_slots):
+        self.memories = np.zeros((rows, memory_slots, 16, 4), np.float32)
+        self.pointers = np.zeros((rows, pointer_slots, 8), np.float32)
 
     def _called(self, name, objects):
         if self.fail_in == name:
@@ -47,7 +49,10 @@ class FakeRuntime(Runtime):
     def _attend(self, features, bank, pooled):
         self._called('memory_attention', len(bank.rows))
         self.banks.append(bank)
-        return [self.centres[row] for row in bank.rows]
+        # Follow the newest pointer, which carries the centre and when it was made.
+        seen = [self.pointers[row, slots[valid > 0]] for row, slots, valid in zip(
+            bank.rows, bank.pointer_slots, bank.pointer_valid, strict=True)]
+        return [pointers[pointers[:, 3].argmax(), :2] for pointers in seen]
 
     def _merge(self, groups, parts):
         raise AssertionError('the fake is not pooled')
@@ -87,5 +92,15 @@ class FakeRuntime(Runtime):
         if self.fail_in == 'store':
             raise RuntimeError('device lost')
         self.stored.append((rows, memory_slots, pointer_slots))
-        self.centres[rows] = pointers[:, :2]
+        self.stores += 1
+        pointers = pointers.copy()
+        pointers[:, 3] = self.stores
+        self.pointers[rows, pointer_slots] = pointers
+        self.memories[rows, memory_slots] = memories[:, :4, :16].reshape(-1, 16, 4)
         self.candidates = pointers[:, 2].tolist()
+
+    def read_row(self, row):
+        return self.memories[row].copy(), self.pointers[row].copy()
+
+    def write_row(self, row, memories, pointers):
+        self.memories[row], self.pointers[row] = memories, pointers

@@ -1,63 +1,109 @@
-"""The bank's slots: what is kept, what goes, and that it never grows."""
+"""The bank's slots: what is kept, what is looked at, what goes, and that it never grows."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tam_ros.tracking.bank import MemoryBank
+from tam_ros.tracking.bank import BankShape, MemoryBank
 
 
-def frames(bank, what, valid):
-    return sorted(entry.frame for entry, ok in zip(getattr(bank, what), valid, strict=True) if ok)
+def seen(slots, chosen, valid):
+    return sorted(slots[slot].frame for slot, ok in zip(chosen, valid, strict=True) if ok)
 
 
-def filled(last, conditioning=(0,), **sizes):
-    bank = MemoryBank(**sizes)
+def memories(bank, *when, **how):
+    view = bank.view(*when, **how)
+    return seen(bank.memories, view.memory_slots, view.memory_valid)
+
+
+def pointers(bank, *when, **how):
+    view = bank.view(*when, **how)
+    return seen(bank.pointers, view.pointer_slots, view.pointer_valid)
+
+
+def filled(last, prompted=(0,), **shape):
+    bank = MemoryBank(BankShape(**shape))
     for t in range(last + 1):
-        bank.add(t, t in conditioning)
+        bank.add(t, t in prompted)
     return bank
 
 
 def test_first_tracked_frame_sees_the_prompted_one_with_its_own_temporal_code():
-    view = filled(0).view(1)
+    view = filled(0).view()
     assert view.memory_valid.tolist() == [1] + [0] * 6
     assert view.temporal_index[0] == 6
     assert view.pointer_valid.sum() == 1
 
 
+@pytest.mark.parametrize('history', [0, 20])
 @pytest.mark.parametrize('now', [7, 8, 30, 1000])
-def test_full_bank_holds_the_prompted_frame_and_the_last_six(now):
-    bank = filled(now - 1)
-    view = bank.view(now)
-    assert frames(bank, 'memories', view.memory_valid) == [0, *range(now - 6, now)]
-    for slot, entry in enumerate(bank.memories):
-        expected = 6 if entry.frame == 0 else now - entry.frame - 1
-        assert view.temporal_index[slot] == expected
-    first = max(1, now - 15)
-    assert frames(bank, 'pointers', view.pointer_valid) == [0, *range(first, now)]
-    assert len(bank.memories) == 7 and len(bank.pointers) == 16
+def test_full_bank_shows_the_prompted_frame_and_the_last_six(now, history):
+    bank = filled(now - 1, history=history)
+    view = bank.view()
+    assert memories(bank) == [0, *range(now - 6, now)]
+    for slot, code in zip(view.memory_slots, view.temporal_index, strict=True):
+        frame = bank.memories[slot].frame
+        assert code == (6 if frame == 0 else now - frame - 1)
+    assert pointers(bank) == [0, *range(max(1, now - 15), now)]
+    assert (len(view.memory_slots), len(view.pointer_slots)) == (7, 16)
+    assert (len(bank.memories), len(bank.pointers)) == (8 + history, 17 + history)
+
+
+def test_valid_columns_come_first():
+    view = filled(2).view()
+    assert view.memory_valid.tolist() == [1] * 3 + [0] * 4
+    assert view.pointer_valid.tolist() == [1] * 3 + [0] * 13
 
 
 def test_memories_that_are_too_old_are_not_shown():
     bank = MemoryBank()
-    bank.add(0, True)
-    bank.add(1, False)
-    view = bank.view(9)  # nothing was stored on frames 2..8
-    assert frames(bank, 'memories', view.memory_valid) == [0]
-    assert frames(bank, 'pointers', view.pointer_valid) == [0, 1]
-    assert frames(bank, 'pointers', bank.view(17).pointer_valid) == [0]
+    bank.add(0, True, time=0)
+    bank.add(1, False, time=1)
+    assert memories(bank, 9) == [0]                # nothing was stored on frames 2..8
+    assert pointers(bank, 9) == [0, 1]
+    assert pointers(bank, 17) == [0]
+
+
+def test_clock_of_an_object_stands_still_where_nothing_is_stored():
+    bank = filled(3)
+    bank.add(90, False)
+    assert memories(bank) == [0, 1, 2, 3, 90]
+    assert sorted(bank.view().temporal_index[:5]) == [0, 1, 2, 3, 6]
+
+
+def test_backwards_the_frames_ahead_are_recent_and_pointers_of_earlier_prompts_are_not_seen():
+    bank = MemoryBank(BankShape(memories=9, pointers=18, conditioning=3, history=20))
+    for t in (0, 12, *range(11, 4, -1)):
+        bank.add(t, t in (0, 12), time=t)
+    assert memories(bank, 4, reverse=True) == [0, *range(5, 11), 12]
+    assert pointers(bank, 4, reverse=True) == [*range(5, 12), 12]
+    view = bank.view(4, reverse=True)
+    codes = {bank.memories[slot].frame: code for slot, code, ok in zip(
+        view.memory_slots, view.temporal_index, view.memory_valid, strict=True) if ok}
+    assert codes == {0: 6, 12: 6, 5: 0, 6: 1, 7: 2, 8: 3, 9: 4, 10: 5}
+
+
+def test_prompts_that_lie_ahead_give_memories_but_no_pointers():
+    bank = MemoryBank(BankShape(memories=9, conditioning=3))
+    for t in (0, 5, 10):
+        bank.add(t, True, time=t)
+    assert memories(bank, 1) == [0, 5, 10]
+    assert pointers(bank, 1) == [0]
 
 
 def test_first_and_newest_conditioning_frames_stay():
-    bank = filled(100, conditioning=(0, 20, 40, 60, 80), max_conditioning=3)
-    kept = sorted(entry.frame for entry in bank.memories if entry.conditioning)
-    assert kept == [0, 60, 80]
-    assert sum(not entry.conditioning for entry in bank.memories) == 4
+    bank = filled(100, prompted=(0, 20, 40, 60, 80))
+    assert sorted(entry.frame for entry in bank.memories if entry.conditioning) == [0, 80]
+    assert memories(bank) == [0, 80, *range(96, 101)]
 
 
 def test_one_conditioning_frame_at_most_makes_way_for_the_next():
-    bank = filled(20, conditioning=(0, 10), max_conditioning=1)
-    assert [entry.frame for entry in bank.memories if entry.conditioning] == [10]
+    bank = MemoryBank(BankShape(conditioning=1))
+    for t in range(21):
+        bank.add(t, t in (0, 10))
+    assert [entry.frame for entry in bank.memories if entry and entry.conditioning] == [10]
 
 
 def test_a_frame_stored_again_takes_its_own_slot():
@@ -74,5 +120,34 @@ def test_slots_are_overwritten_not_moved():
     slot, _ = bank.slots_for(41, False)
     assert bank.memories == before, 'asking changes nothing'
     bank.add(41, False)
-    assert [i for i in range(7) if bank.memories[i] is not before[i]] == [slot]
-    assert before[slot].frame == 35  # the oldest recent one went
+    assert [i for i in range(8) if bank.memories[i] is not before[i]] == [slot]
+    assert before[slot].frame == 34  # the oldest recent one went
+
+
+def test_the_past_of_a_bank_is_what_it_was_as_far_as_history_reaches():
+    bank = filled(40, history=10)
+    for t in (41, 36, 31):
+        past = bank.until(t)
+        assert memories(past) == memories(filled(t - 1, history=10))
+        assert past.time == t
+    assert bank.time == 41, 'it is a copy'
+
+
+def test_withdrawn_prompt_is_an_ordinary_memory():
+    bank = filled(3, prompted=(0, 2))
+    bank.demote(2)
+    assert not bank.holds(2).conditioning
+    assert sorted(bank.view().temporal_index[:4]) == [0, 1, 2, 6]
+
+
+@pytest.mark.parametrize('shape', [{}, {'history': 10}, {'memories': 9, 'conditioning': 3}])
+def test_a_bank_comes_back_from_its_description_into_other_slots(shape):
+    bank = filled(30, prompted=(0, 25), history=5)
+    text = json.loads(json.dumps(bank.to_json()))
+    again, memory_origin, pointer_origin = MemoryBank.from_json(text, BankShape(**shape))
+    assert (memories(again), pointers(again)) == (memories(bank), pointers(bank)) or shape.get(
+        'memories')
+    for slots, origin, old in ((again.memories, memory_origin, bank.memories),
+                               (again.pointers, pointer_origin, bank.pointers)):
+        assert [old[i] if i >= 0 else None for i in origin] == slots
+    assert again.time == bank.time

@@ -22,7 +22,7 @@ import kit
 import numpy as np
 import pytest
 
-from tam_ros.tracking import Prompt, TrackedObject, Tracker
+from tam_ros.tracking import Prompt, TrackedObject, Tracker, TrackerOptions
 from tam_ros.tracking.masks import enlarge
 
 torch = pytest.importorskip('torch')
@@ -147,7 +147,8 @@ def opened(name: str, runtime: str, folder) -> Tracker:
         torch.save({'model': {key: torch.from_numpy(value)
                               for key, value in kit.state_dict(name).items()}}, path)
     return Tracker.open(name, weights=path, runtime=runtime,
-                        threads=1 if runtime == 'torch' else None)
+                        threads=1 if runtime == 'torch' else None,
+                        options=TrackerOptions(refined_frames_condition=False))
 
 
 @pytest.fixture(scope='module')

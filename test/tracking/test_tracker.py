@@ -108,7 +108,8 @@ def test_a_box_starts_anew_on_its_frame(tracker, runtime):
     assert runtime.prompts[-1].labels[0, :3].tolist() == [2, 3, -1]
 
 
-def test_refinement_tracks_first_and_stays_a_recent_memory(tracker, runtime):
+def test_refinement_tracks_first_and_stays_a_recent_memory_as_officially(runtime):
+    tracker = Tracker(runtime, TrackerOptions(max_objects=3, refined_frames_condition=False))
     tracker.step(IMAGE, 0.0, [click(1), click(2, x=50)])
     runtime.calls.clear()
     frame = tracker.step(IMAGE, 0.1, [click(2, x=30, y=30)])
@@ -121,8 +122,7 @@ def test_refinement_tracks_first_and_stays_a_recent_memory(tracker, runtime):
     assert sorted(bank.temporal_index[1][bank.memory_valid[1] > 0]) == [0, 6]
 
 
-def test_refined_frames_condition_when_asked_to(runtime):
-    tracker = Tracker(runtime, TrackerOptions(refined_frames_condition=True))
+def test_refined_frames_are_conditioning_memories(tracker, runtime):
     tracker.step(IMAGE, 0.0, [click(1)])
     tracker.step(IMAGE, 0.1, [click(1)])
     tracker.step(IMAGE, 0.2)
@@ -198,8 +198,8 @@ def test_a_long_stream_keeps_its_storage(tracker, runtime):
     tracker.step(IMAGE, 0.0, [click(1)])
     for t in range(1, 300):
         tracker.step(IMAGE, float(t))
-    assert {slot for _, slots, _ in runtime.stored for slot in slots} == set(range(7))
-    assert {slot for _, _, slots in runtime.stored for slot in slots} == set(range(16))
+    assert {slot for _, slots, _ in runtime.stored for slot in slots} == set(range(8))
+    assert {slot for _, _, slots in runtime.stored for slot in slots} == set(range(17))
     assert runtime.banks[-1].memory_valid.all() and runtime.banks[-1].pointer_valid.all()
 
 
@@ -293,7 +293,8 @@ def test_prior_is_drawn_for_models_that_want_it():
 
 @pytest.mark.parametrize('wrong', [
     {'max_objects': 0}, {'max_objects': 256}, {'resize': 'nearest'}, {'lost_after': -1},
-    {'max_conditioning': 0}, {'max_conditioning': 7}])
+    {'max_conditioning': 0}, {'max_conditioning': 7}, {'remove_after': 1.0},
+    {'recall_seconds': -1}, {'recall_frames': 0}, {'catch_up': 1}])
 def test_options_that_mean_nothing(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TrackerOptions(**wrong)
