@@ -103,8 +103,14 @@ class Recall:
             return here
         return min(kept, key=lambda frame: abs(frame.stamp - stamp))
 
-    def check(self, frame: PastFrame, number: int) -> None:
-        """Raise PromptError where an object that exists cannot be replayed from an image."""
+    def check(self, frame: PastFrame, number: int, others: set[int]) -> None:
+        """Raise PromptError where an object that exists cannot be replayed from an image.
+
+        Args:
+            frame: where its prompt belongs.
+            number: of the object.
+            others: objects that are about to be replayed as well.
+        """
         late, live = self.late.get(number), self._table.live.get(number)
         memory = live if late is None else late.memory
         index = frame.moment.index
@@ -120,7 +126,8 @@ class Recall:
         if index < begins:
             raise PromptError(f'object {number} did not exist yet on the image the prompt was '
                               'made on; use 0 for a new object')
-        if late is None and sum(one in self._table.live for one in self.late) >= SPARE_ROWS:
+        copies = (self.late.keys() | others | {number}) & self._table.live.keys()
+        if late is None and len(copies) > SPARE_ROWS:
             raise PromptError(f'{SPARE_ROWS} objects are being brought forward from past images '
                               'already; send the prompt again in a moment')
 

@@ -252,6 +252,7 @@ class Tracker:
         """
         assigned: dict[tuple[int, int], tuple[PastFrame, int, list[Prompt]]] = {}
         begins: dict[int, int] = {}
+        late: set[int] = set()
         known = set(self.objects)
         limit = self._runtime.spec.point_tokens - 1
         for prompt in prompts:
@@ -267,7 +268,8 @@ class Tracker:
             if number not in known and index < begins.setdefault(number, index):
                 raise PromptError(f'object {number} begins on a later image than this prompt')
             if number in known and frame is not here:
-                self._recall.check(frame, number)
+                self._recall.check(frame, number, late)
+                late.add(number)
             own = assigned.setdefault((index, number), (frame, number, []))[2]
             if prompt.replace:
                 own.clear()

@@ -194,6 +194,46 @@ def test_states_follow_the_score_and_the_limit(tracker, runtime):
     assert tracker.step(IMAGE, 2.5).objects[0].state == ObjectState.OCCLUDED
 
 
+def test_objects_lost_for_long_are_shown_a_last_time_and_removed(runtime):
+    tracker = Tracker(runtime, TrackerOptions(lost_after=1.0, remove_after=2.0))
+    tracker.step(IMAGE, 0.0, [click(1), click(2, x=50)])
+    runtime.present = False
+    tracker.step(IMAGE, 1.5)
+    frame = tracker.step(IMAGE, 1.9, [click(2, x=50)])     # seen again, because it is pointed at
+    assert [item.state for item in frame.objects] == ['lost', 'visible']
+    frame = tracker.step(IMAGE, 2.1)
+    assert frame.removed == (1,) and [item.id for item in frame.objects] == [1, 2]
+    assert tracker.objects == (2,)
+    assert [item.id for item in tracker.step(IMAGE, 2.2).objects] == [2]
+    with pytest.raises(PromptError, match='object 1 was removed'):
+        tracker.step(IMAGE, 2.3, [click(1)])
+
+
+def test_objects_are_kept_for_ever_unless_asked(tracker, runtime):
+    tracker.step(IMAGE, 0.0, [click(1)])
+    runtime.present = False
+    frame = tracker.step(IMAGE, 1e6)
+    assert frame.removed == () and frame.objects[0].state == 'lost'
+
+
+@pytest.mark.parametrize(('skip', 'kept'), [(True, {0, 1, 6}), (False, {0, 1, 2, 3, 6})])
+def test_occluded_frames_can_be_kept_out_of_the_bank(runtime, skip, kept):
+    tracker = Tracker(runtime, TrackerOptions(skip_occluded_memories=skip))
+    tracker.step(IMAGE, 0.0, [click(1)])
+    tracker.step(IMAGE, 0.1)
+    runtime.present = False
+    runtime.calls.clear()
+    tracker.step(IMAGE, 0.2)
+    tracker.step(IMAGE, 0.3)
+    assert ('memory_encoder', 1) not in runtime.calls or not skip
+    runtime.present = True
+    tracker.step(IMAGE, 0.4)
+    item, = tracker.step(IMAGE, 0.5).objects
+    bank = runtime.banks[-1]
+    assert set(bank.temporal_index[0][bank.memory_valid[0] > 0]) == kept
+    assert (item.state, item.age_frames) == ('visible', 5)
+
+
 def test_a_long_stream_keeps_its_storage(tracker, runtime):
     tracker.step(IMAGE, 0.0, [click(1)])
     for t in range(1, 300):

@@ -1,0 +1,114 @@
+"""Tracks written to a file and found again by a later run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tam_ros.tracking import ArchiveError, Prompt, PromptError, Tracker, TrackerOptions
+from tracking.fake_runtime import SPEC, FakeRuntime
+
+IMAGE = np.zeros((48, 64, 3), np.uint8)
+
+
+def tracked(frames=30, **options):
+    tracker = Tracker(FakeRuntime(), TrackerOptions(max_objects=4, **options))
+    prompts = [Prompt.points(3, [(16, 12)], [1]), Prompt.points(7, [(50, 40)], [1])]
+    for i in range(frames):
+        tracker.step(IMAGE, i / 10, [] if i else prompts)
+    return tracker
+
+
+@pytest.mark.parametrize('options', [{}, {'recall_seconds': 1.0}, {'max_conditioning': 3}])
+def test_objects_are_found_again(tmp_path, options):
+    before = tracked()
+    before.remove(3)
+    before.save(tmp_path / 'tracks.npz')
+    after = Tracker(FakeRuntime(), TrackerOptions(max_objects=2, **options))
+    after.load(tmp_path / 'tracks.npz')
+    assert after.objects == (7,)
+    # Another run, another clock: the first stamp may be anything.
+    expected, found = before.step(IMAGE, 3.0), after.step(IMAGE, 500.0)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert found.objects[0].age_frames == expected.objects[0].age_frames == 30
+    mine, theirs = before._runtime, after._runtime
+    assert mine.banks[-1].memory_valid.sum() == theirs.banks[-1].memory_valid.sum() == 7
+    for bank, runtime in ((mine.banks[-1], mine), (theirs.banks[-1], theirs)):
+        runtime.shown = sorted(
+            (code, runtime.memories[bank.rows[0], slot].tobytes())
+            for slot, code in zip(bank.memory_slots[0], bank.temporal_index[0], strict=True))
+    assert mine.shown == theirs.shown
+    with pytest.raises(PromptError, match='object 3 was removed'):
+        after.step(IMAGE, 501.0, [Prompt.points(3, [(1, 1)], [1])])
+
+
+def test_size_of_the_images_is_remembered(tmp_path):
+    tracked().save(tmp_path / 'tracks.npz')
+    after = Tracker(FakeRuntime())
+    after.load(tmp_path / 'tracks.npz')
+    with pytest.raises(ValueError, match='live on images of 64x48'):
+        after.step(np.zeros((24, 32, 3), np.uint8), 0.0)
+
+
+def other_weights(path):
+    return replace(SPEC, fingerprint='another')
+
+
+def other_model(path):
+    return replace(SPEC, name='another')
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:200])
+    return SPEC
+
+
+def text(path):
+    path.write_text('nothing of the kind')
+    return SPEC
+
+
+def gone(path):
+    path.unlink()
+    return SPEC
+
+
+def pickled(path):
+    np.savez(path.open('wb'), about=np.array([{}], object))
+    return SPEC
+
+
+@pytest.mark.parametrize(('spoil', 'message'), [
+    (other_weights, 'which mean nothing to fake with weights another'),
+    (other_model, 'memories of fake with weights fake, which mean nothing to another'),
+    (truncated, 'cannot be read'), (text, 'cannot be read'), (pickled, 'cannot be read'),
+    (gone, 'does not exist')])
+def test_a_file_that_does_not_fit_is_refused_and_nothing_changes(tmp_path, spoil, message):
+    path = tmp_path / 'tracks.npz'
+    tracked().save(path)
+    tracker = Tracker(FakeRuntime(spoil(path)))
+    tracker.step(IMAGE, 0.0, [Prompt.points(5, [(20, 20)], [1])])
+    with pytest.raises(ArchiveError, match=message):
+        tracker.load(path)
+    assert [item.id for item in tracker.step(IMAGE, 0.1).objects] == [5]
+
+
+def test_more_objects_than_there_is_room_for(tmp_path):
+    tracked().save(tmp_path / 'tracks.npz')
+    with pytest.raises(ArchiveError, match='holds 2 objects; max_objects is 1'):
+        Tracker(FakeRuntime(), TrackerOptions(max_objects=1)).load(tmp_path / 'tracks.npz')
+
+
+def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
+    path = tmp_path / 'tracks.npz'
+    tracked().save(path)
+    old = path.read_bytes()
+
+    def full(*_, **__):
+        raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(np, 'savez_compressed', full)
+    with pytest.raises(OSError, match='No space'):
+        tracked().save(path)
+    assert path.read_bytes() == old and [p.name for p in tmp_path.iterdir()] == ['tracks.npz']
