@@ -28,46 +28,42 @@ class PerfectTracker:
     def step(self, image, stamp, prompts=()):
         self.index += 1
         self.masks |= {p.object_id: np.array(p.mask_image) for p in prompts}
-        shown = self.index < self.lost_from
-        return SimpleNamespace(objects=[SimpleNamespace(
-            id=n, mask=np.roll(m, self.step_right * self.index, 1) & shown)
-            for n, m in self.masks.items()])
+        labels = np.zeros(image.shape[:2], np.uint16)
+        if self.index < self.lost_from:
+            for number, mask in self.masks.items():
+                labels[np.roll(mask, self.step_right * self.index, 1)] = number
+        return SimpleNamespace(labels=labels)
 
 
-def moving_square(frames: int = 9) -> evaluate.Sequence:
+def moving_square(frames: int = 10) -> evaluate.Clip:
     labels = np.zeros((frames, 40, 60), np.uint8)
     for t in range(frames):
         labels[t, 10:20, 5 + 2 * t:15 + 2 * t] = 1
-    return evaluate.Sequence('square', np.zeros((frames, 40, 60, 3), np.uint8), labels, [1],
-                             range(1, frames))
+    return evaluate.Clip('square', np.zeros((frames, 40, 60, 3), np.uint8), labels)
 
 
 def test_scores_of_trackers_whose_scores_are_known():
     follows = evaluate.score(PerfectTracker(2, 99), moving_square(), 'mask')
-    assert (follows['j'], follows['j_last'], follows['j_0']) == (1.0, 1.0, 1.0)
+    assert [follows[name] for name in ('j', 'f', 'jf', 'j_last', 'j_0')] == [1.0] * 5
     loses = evaluate.score(PerfectTracker(2, 5), moving_square(), 'mask')
-    assert loses['j'] == pytest.approx(4 / 8) and loses['j_last'] == 0.0
+    assert loses['j'] == loses['f'] == pytest.approx(4 / 8) and loses['j_last'] == 0.0
 
 
-@pytest.mark.parametrize('kind', evaluate.KINDS)
-def test_prompts_are_made_from_the_first_mask(kind):
-    mask = moving_square().labels[0] > 0
-    prompt = evaluate.first_prompt(kind, 1, mask)
-    if kind == 'mask':
-        assert np.array_equal(prompt.mask_image, mask)
-    elif kind == 'box':
-        assert np.asarray(prompt.points_xy).tolist() == [[5, 10], [15, 20]]
-    else:
-        (x, y), = np.asarray(prompt.points_xy)
-        assert mask[int(y), int(x)]
+def test_a_beginning_is_scored_as_a_shorter_sequence():
+    loses = PerfectTracker(2, 5)
+    beginning = evaluate.Beginning(moving_square(), 6)
+    assert len(beginning) == 6 and beginning.name == 'square'
+    assert evaluate.score(loses, beginning, 'mask')['j'] == 1.0
 
 
 def test_table_means_over_sequences():
-    row = {'mask': {'j': 0.5, 'j_last': 0.25, 'j_0': 1.0, 'ms': 40.0}}
-    other = {'mask': {'j': 0.7, 'j_last': 0.75, 'j_0': 1.0, 'ms': 40.0}}
-    floors = {name: {'static': {'J_mean': 0.1}, 'dis_flow': {'J_mean': 0.3}} for name in 'ab'}
-    text = evaluate.table('x', {'a': row, 'b': other}, floors)
-    assert '0.600 (0.500; 1.000) | 0.100 | 0.300' in text.splitlines()[-1]
+    scores = {'j': 0.5, 'f': 0.3, 'jf': 0.4, 'j_last': 0.25, 'j_0': 1.0, 'ms': 40.0}
+    others = scores | {'j': 0.7, 'jf': 0.5, 'j_last': 0.75}
+    floors = {'a': {'static': {'JF_mean': 0.1}, 'dis_flow': {'JF_mean': 0.3}},
+              'b': {'static': {'JF_mean': 0.2}, 'dis_flow': {'JF_mean': 0.5}}}
+    text = evaluate.table('x', {'a': {'mask': scores}, 'b': {'mask': others}}, floors)
+    assert [cell.strip() for cell in text.splitlines()[-1].split('|')[1:-1]] == [
+        'mean of 2', 'mask', '0.450', '0.600', '0.300', '0.500', '1.000', '0.150', '0.400', '40']
 
 
 def test_package_loads_and_is_half_precision(clips, config, tmp_path):
