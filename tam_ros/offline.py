@@ -3,33 +3,62 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from tam_ros.io import sources
-from tam_ros.io.bag_writer import BagWriter
-from tam_ros.io.overlay import draw_overlay
-from tam_ros.io.prompt_spec import PromptSpec, PromptSpecError, check_prompts
-from tam_ros.io.video_writer import VideoWriter
+from tam_ros.io.masks import read_masks
+from tam_ros.io.prompt_spec import PromptSpec, PromptSpecError
 from tam_ros.tracking import Frame as TrackedFrame
-from tam_ros.tracking import Prompt, Tracker
-
-# What the node publishes on, so that a bag made offline looks like a live one.
-LABELS_TOPIC = '/track_node/labels'
-OBJECTS_TOPIC = '/track_node/objects'
+from tam_ros.tracking import FrameError, Prompt, PromptError, Tracker
 
 _log = logging.getLogger(__name__)
+
+
+class FramePrompt(NamedTuple):
+    """A prompt and the frame of the recording that it was made on."""
+
+    frame: int  # index, from 0
+    prompt: Prompt
+    text: str  # as it was given, for messages
 
 
 class Result(NamedTuple):
     """One frame of the recording and what the tracker says of it."""
 
+    index: int  # in the recording, from 0
     source: sources.Frame
     tracked: TrackedFrame
 
 
+def written_prompt(spec: PromptSpec) -> FramePrompt:
+    """Return a prompt of the command line as the tracker takes it.
+
+    Raises:
+        PromptError: it means nothing.
+    """
+    if spec.box is not None:
+        prompt = Prompt.box(spec.object_id, spec.box)
+    else:
+        prompt = Prompt.points(spec.object_id, spec.points, spec.labels)
+    return FramePrompt(spec.frame, prompt, str(spec))
+
+
+def mask_prompts(path: str | Path, frame: int) -> list[FramePrompt]:
+    """Return a prompt for each object of a mask file, see `tam_ros.io.masks.read_masks`.
+
+    Raises:
+        MaskFileError: the file cannot be used.
+    """
+    return [
+        FramePrompt(frame, Prompt.mask(number, mask), f'object {number} of {path}')
+        for number, mask in read_masks(path).items()
+    ]
+
+
 def check(
-    tracker: Tracker, source: sources.FrameSource, prompts: Iterable[PromptSpec]
+    tracker: Tracker, source: sources.FrameSource, prompts: Iterable[FramePrompt]
 ) -> tuple[int, int]:
     """Look at the first frame and refuse what could not be tracked, before any output is made.
 
@@ -38,23 +67,30 @@ def check(
 
     Raises:
         SourceError: the recording cannot be read.
-        PromptSpecError: a prompt outside the image or beyond the end.
-        PromptError: a prompt that the tracker refuses.
+        PromptSpecError: a prompt beyond the end.
+        PromptError: a prompt that the tracker refuses, one outside the image among them.
     """
     size = next(iter(source)).rgb.shape[:2]
-    check_prompts(prompts, size, source.count)
-    for spec in prompts:
-        tracker.check(as_prompt(spec), size)
+    for item in prompts:
+        if source.count is not None and item.frame >= source.count:
+            raise PromptSpecError(
+                f'the prompt {item.text!r} names frame {item.frame}, but the frames are 0 to '
+                f'{source.count - 1}'
+            )
+        try:
+            tracker.check(item.prompt, size)
+        except PromptError as error:
+            raise PromptError(f'the prompt {item.text!r} cannot be used: {error}') from error
     return size
 
 
 def track(
-    tracker: Tracker, source: sources.FrameSource, prompts: Iterable[PromptSpec]
+    tracker: Tracker, source: sources.FrameSource, prompts: Iterable[FramePrompt]
 ) -> Iterator[Result]:
     """Track every frame and give the results as they come.
 
     Frames whose stamp is not later than the one before are left out with a warning, as the node
-    leaves them out.
+    leaves them out. A prompt for such a frame is applied to the next one.
 
     Args:
         tracker: without objects.
@@ -67,8 +103,8 @@ def track(
         PromptSpecError: the recording ended before the frame that a prompt names.
     """
     waiting: dict[int, list[Prompt]] = {}
-    for spec in prompts:
-        waiting.setdefault(spec.frame, []).append(as_prompt(spec))
+    for item in prompts:
+        waiting.setdefault(item.frame, []).append(item.prompt)
     newest = None
     due: list[Prompt] = []
     count = 0
@@ -82,52 +118,13 @@ def track(
             )
             continue
         newest = frame.stamp
-        yield Result(frame, tracker.step(frame.rgb, frame.stamp, due))
+        try:
+            tracked = tracker.step(frame.rgb, frame.stamp, due)
+        except (FrameError, PromptError) as error:
+            raise type(error)(f'frame {index}: {error}') from error
+        yield Result(index, frame, tracked)
         due = []
     if waiting:
         raise PromptSpecError(
             f'a prompt names frame {min(waiting)}, but the recording ended after {count} frames'
         )
-
-
-def bag_sink(bag: BagWriter, image_topic: str | None, compress: bool) -> Callable[[Result], None]:
-    """Return what writes a result into a bag.
-
-    Args:
-        bag: open.
-        image_topic: where the pictures go; None: they are left out.
-        compress: label images as PNG instead of raw.
-    """
-
-    def write(result: Result) -> None:
-        header, tracked = result.source.header, result.tracked
-        if image_topic is not None:
-            bag.write_image(image_topic, header, result.source.rgb)
-        if compress:
-            bag.write_labels_png(f'{LABELS_TOPIC}/compressed', header, tracked.labels)
-        else:
-            bag.write_labels(LABELS_TOPIC, header, tracked.labels)
-        bag.write_objects(OBJECTS_TOPIC, header, tracked.labels.shape, tracked.objects)
-
-    return write
-
-
-def video_sink(video: VideoWriter) -> Callable[[Result], None]:
-    """Return what writes a result as a picture with masks into a video."""
-
-    def write(result: Result) -> None:
-        tracked = result.tracked
-        video.write(draw_overlay(result.source.rgb, tracked.labels, tracked.objects))
-
-    return write
-
-
-def as_prompt(spec: PromptSpec) -> Prompt:
-    """Return a written prompt as the tracker takes it.
-
-    Raises:
-        PromptError: it means nothing.
-    """
-    if spec.box is not None:
-        return Prompt.box(spec.object_id, spec.box)
-    return Prompt.points(spec.object_id, spec.points, spec.labels)

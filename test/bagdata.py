@@ -1,6 +1,9 @@
-"""Messages for test bags that our own writer would never write."""
+"""Test bags: messages that our own writer would never write, and what is in a bag."""
+
+from pathlib import Path
 
 import numpy as np
+from rosbags.highlevel import AnyReader
 
 from tam_ros.io.bag_writer import message_types
 from tam_ros.io.sources import Header
@@ -24,3 +27,18 @@ def serialized_image(header: Header, rgb: np.ndarray, missing: int = 0) -> bytes
         data=rgb.reshape(-1)[: rgb.size - missing],
     )
     return bytes(store.serialize_cdr(message, IMAGE))
+
+
+def read_bag(path: Path) -> dict[str, list]:
+    """Return every message of a bag by topic, definitions taken from the bag alone."""
+    messages: dict[str, list] = {}
+    with AnyReader([path]) as reader:
+        for connection, _, data in reader.messages():
+            message = reader.deserialize(data, connection.msgtype)
+            messages.setdefault(connection.topic, []).append(message)
+    return messages
+
+
+def stamps(messages: list) -> list[int]:
+    """Return the stamps of messages, nanoseconds."""
+    return [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in messages]

@@ -1,69 +1,285 @@
-"""`tam track`: objects through a recording, into a bag, masks or a video."""
+"""`tam track`: objects through a recording, into a bag, masks, annotations or a video."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tam_ros.commands import UsageError
 from tam_ros.io.prompt_spec import SYNTAX
 
+if TYPE_CHECKING:
+    from tam_ros.io.sources import FrameSource
+    from tam_ros.offline import FramePrompt
+    from tam_ros.results import Sink
+
 _RUNTIMES = ('onnxruntime', 'torch')
+_ALL = 'all'
+# What --out makes of a name; any other name is a folder of PNG files.
+_KINDS = {'.mcap': 'bag', '.json': 'coco'}
+_FOREIGN = ('.mp4', '.avi', '.mkv', '.mov', '.bag', '.db3', '.png', '.jpg', '.jpeg')
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Describe the command."""
-    track = commands.add_parser('track', help='track objects through a recording')
-    track.add_argument(
+    parser = commands.add_parser('track', help='track objects through a recording')
+    parser.add_argument(
         'source', help='video, folder of images, or bag (.bag, .mcap, .db3, folder)'
     )
-    track.add_argument('--prompt', action='append', required=True, help=f'{SYNTAX}; repeatable')
-    track.add_argument('--out', type=Path, help='bag to write: a file NAME.mcap, or a folder')
-    track.add_argument('--overlay', type=Path, help='video to write: a file NAME.mp4')
-    track.add_argument('--labels', choices=('raw', 'png'), default='raw', help='label images')
-    track.add_argument('--images', action='store_true', help='copy the images into the bag')
-    track.add_argument('--topic', help='image topic of a bag that has several')
-    track.add_argument('--rate', type=float, help='frames a second of images, or of a video')
-    track.add_argument('--model', default='efficienttam_nano', help='see `tam models`')
-    track.add_argument('--weights', help="checkpoint, or folder of graphs, not the model's own")
-    track.add_argument('--runtime', default=_RUNTIMES[0], choices=_RUNTIMES)
-    track.set_defaults(run=run)
+    parser.add_argument('--topic', help='image topic of a bag that has several')
+    parser.add_argument('--rate', type=float, help='frames a second of images, or of a video')
+
+    what = parser.add_argument_group('what to track', 'at least one; both may be repeated')
+    what.add_argument(
+        '--prompt', dest='prompts', action='append', type=lambda text: ('prompt', text),
+        metavar='PROMPT', help=SYNTAX,
+    )  # fmt: skip
+    what.add_argument(
+        '--masks', dest='prompts', action='append', type=lambda text: ('masks', text),
+        metavar='FILE.png[@FRAME]',
+        help='indexed or grey image of the size of the frames: every value but 0 is an object',
+    )  # fmt: skip
+
+    out = parser.add_argument_group('results', 'at least one of --out and --overlay')
+    out.add_argument(
+        '--out', type=Path,
+        help='NAME.mcap: a ROS 2 bag; NAME.json: COCO annotations; another name: a folder of '
+        'indexed PNG files, one a frame',
+    )  # fmt: skip
+    out.add_argument(
+        '--format', choices=('bag', 'png', 'coco'),
+        help='what to write, where the name of --out says something else (bag: a bag in a folder)',
+    )  # fmt: skip
+    out.add_argument('--labels', choices=('raw', 'png'), help='label images of a bag (raw)')
+    out.add_argument(
+        '--copy', action='append', default=[], metavar='TOPIC',
+        help=f'copy this topic of the source into the bag; repeatable; {_ALL}: every topic',
+    )  # fmt: skip
+    out.add_argument('--overlay', type=Path, help='video with the masks drawn in: NAME.mp4')
+
+    model = parser.add_argument_group('model')
+    model.add_argument('--model', default='efficienttam_nano', help='see `tam models`')
+    model.add_argument('--weights', help="checkpoint, or folder of graphs, not the model's own")
+    model.add_argument('--runtime', default=_RUNTIMES[0], choices=_RUNTIMES)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Track a recording."""
+    """Track a recording. Whatever ends it early, the results up to there are complete.
+
+    Raises:
+        UsageError: the outputs cannot be what the options say.
+        SourceError: the recording cannot be read, or not to its end.
+        PromptSpecError, MaskFileError, PromptError, FrameError: of prompts and images.
+        OSError: an output cannot be written.
+    """
+    kind = _kind(options)
+    _check_outputs(options, kind)
     from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
     from tam_ros import offline
-    from tam_ros.io.bag_writer import BagWriter
-    from tam_ros.io.prompt_spec import parse_prompts
-    from tam_ros.io.sources import open_source
-    from tam_ros.io.video_writer import VideoWriter
-    from tam_ros.tracking import Tracker
+    from tam_ros.interruption import Interruption
+    from tam_ros.tracking import Tracker, TrackerOptions
 
+    prompts = _read_prompts(options.prompts, kind)
+    source = _open_source(options)
+    topics = _topics_to_copy(options, source)
+    objects = {item.prompt.object_id for item in prompts}
+    limit = max(TrackerOptions().max_objects, len(objects))
+    tracker = Tracker.open(
+        options.model, options.weights, options.runtime, options=TrackerOptions(max_objects=limit)
+    )
+    print(f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}')
+    offline.check(tracker, source, prompts)
+
+    outputs = [path for path in (options.out, options.overlay) if path is not None]
+    done = 0
+    with Interruption() as interruption:
+        try:
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(logging_redirect_tqdm([logging.getLogger('tam_ros')]))
+                sinks, copy = _open_outputs(options, kind, source, topics, stack)
+                progress = stack.enter_context(
+                    tqdm(
+                        total=source.count, unit='frame', dynamic_ncols=True,
+                        # In a file a line now and then is enough.
+                        mininterval=0.1 if sys.stderr.isatty() else 10,
+                    )
+                )  # fmt: skip
+                for result in offline.track(tracker, source, prompts):
+                    for sink in sinks:
+                        sink(result)
+                    done += 1
+                    progress.update()
+                    if interruption.requested:
+                        break
+                else:
+                    if copy is not None:
+                        copy.rest()
+        finally:
+            for path in outputs if done else ():
+                print(f'{path}: {done} frames', flush=True)
+    interruption.raise_if_requested()
+
+
+def _kind(options: argparse.Namespace) -> str | None:
+    """Return what --out is to be: 'bag', 'png', 'coco', or None without it."""
+    if options.out is None:
+        return None
+    suffix = options.out.suffix.lower()
+    if options.format is None and suffix in _FOREIGN:
+        raise UsageError(
+            f'{options.out}: --out writes NAME.mcap, NAME.json or a folder of PNG files; a video '
+            'is written by --overlay'
+        )
+    kind = options.format or _KINDS.get(suffix, 'png')
+    if _KINDS.get(suffix, kind) != kind:
+        raise UsageError(f'{options.out} and --format {kind} contradict each other')
+    return kind
+
+
+def _check_outputs(options: argparse.Namespace, kind: str | None) -> None:
+    """Refuse what can be refused before anything takes time."""
     if options.out is None and options.overlay is None:
         raise UsageError('nothing to write: give --out, --overlay or both')
+    if kind is None and options.format:
+        raise UsageError('--format says what --out is: give --out as well')
+    if kind != 'bag' and (options.copy or options.labels):
+        raise UsageError('--copy and --labels belong to a bag: give --out NAME.mcap')
+    if kind == 'coco':
+        try:
+            import pycocotools.mask  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                'COCO annotations need the package pycocotools: pip install pycocotools'
+            ) from error
     for path in filter(None, (options.out, options.overlay)):
         if path.exists():
             raise UsageError(f'{path} exists; choose another name or remove it')
-    prompts = parse_prompts(';'.join(options.prompt))
-    source = open_source(options.source, options.topic, options.rate)
-    tracker = Tracker.open(options.model, options.weights, options.runtime)
-    print(f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}')
-    offline.check(tracker, source, prompts)
-    with contextlib.ExitStack() as stack:
-        sinks = []
-        if options.out:
-            bag = stack.enter_context(BagWriter(options.out))
-            images = getattr(source, 'topic', '/image') if options.images else None
-            sinks.append(offline.bag_sink(bag, images, compress=options.labels == 'png'))
-        if options.overlay:
-            video = stack.enter_context(VideoWriter(options.overlay, source.rate_hz or 10))
-            sinks.append(offline.video_sink(video))
-        results = offline.track(tracker, source, prompts)
-        for result in tqdm(results, total=source.count, unit='frame'):
-            for sink in sinks:
-                sink(result)
-    for path in filter(None, (options.out, options.overlay)):
-        print(path)
+        if not path.parent.is_dir():
+            raise UsageError(f'{path.parent} is not a folder')
+
+
+def _read_prompts(given: list[tuple[str, str]] | None, kind: str | None) -> list[FramePrompt]:
+    from tam_ros import offline
+    from tam_ros.io.masks import MAX_INDEX
+    from tam_ros.io.prompt_spec import parse_prompts
+
+    prompts: list[FramePrompt] = []
+    for option, text in given or ():
+        if option == 'prompt':
+            prompts += map(offline.written_prompt, parse_prompts(text))
+        else:
+            prompts += offline.mask_prompts(*_split_frame(text))
+    if not prompts:
+        raise UsageError('nothing to track: give --prompt or --masks')
+    if kind == 'png':
+        for item in prompts:
+            if item.prompt.object_id > MAX_INDEX:
+                raise UsageError(
+                    f'the prompt {item.text!r} cannot be used: an indexed PNG holds object ids up '
+                    f'to {MAX_INDEX}'
+                )
+    return prompts
+
+
+def _split_frame(text: str) -> tuple[str, int]:
+    """Split FILE@FRAME, where the file may have an @ of its own."""
+    file, at, frame = text.rpartition('@')
+    if not at or Path(text).exists():
+        return text, 0
+    if not frame.isascii() or not frame.isdigit():
+        raise UsageError(f'{text!r}: the frame after @ must be a whole number from 0')
+    return file, int(frame)
+
+
+def _open_source(options: argparse.Namespace) -> FrameSource:
+    """Open the recording; ask for the topic where that is open and somebody can answer."""
+    from tam_ros.io.sources import TopicChoiceError, open_source
+
+    try:
+        return open_source(options.source, options.topic, options.rate)
+    except TopicChoiceError as error:
+        if not sys.stdin.isatty():
+            raise UsageError(f'{error}; name it with --topic') from error
+        return open_source(options.source, _ask_for_topic(error.topics), options.rate)
+
+
+def _ask_for_topic(topics: tuple) -> str:
+    print('There are several image topics:')
+    for number, topic in enumerate(topics, 1):
+        print(f'  {number}  {topic}')
+    while True:
+        try:
+            answer = input(f'Which one? 1 to {len(topics)}: ').strip()
+        except EOFError as error:
+            raise UsageError('no topic chosen; name it with --topic') from error
+        if answer.isascii() and answer.isdigit() and 1 <= int(answer) <= len(topics):
+            return topics[int(answer) - 1].name
+
+
+def _topics_to_copy(options: argparse.Namespace, source: FrameSource) -> list[str]:
+    """Return the names of the topics that --copy means; of no bag, there is only the pictures'."""
+    if not options.copy:
+        return []
+    from tam_ros.io.bag_copy import topic_names
+    from tam_ros.io.bags import BagSource
+    from tam_ros.results import IMAGE_TOPIC, LABELS_PNG_TOPIC, LABELS_TOPIC, OBJECTS_TOPIC
+
+    present = topic_names(options.source) if isinstance(source, BagSource) else [IMAGE_TOPIC]
+    own = {OBJECTS_TOPIC, LABELS_PNG_TOPIC if options.labels == 'png' else LABELS_TOPIC}
+    if _ALL in options.copy:
+        for topic in own.intersection(present):
+            logging.getLogger(__name__).warning('%s is not copied: it is written anew', topic)
+        return [topic for topic in present if topic not in own]
+    wanted = ['/' + name.strip('/') for name in options.copy]
+    for topic in wanted:
+        if topic not in present:
+            raise UsageError(
+                f'{options.source} has no topic {topic!r} to copy; it has {", ".join(present)}'
+            )
+        if topic in own:
+            raise UsageError(f'{topic} cannot be copied: the results are written there')
+    return wanted
+
+
+def _open_outputs(
+    options: argparse.Namespace,
+    kind: str | None,
+    source: FrameSource,
+    topics: list[str],
+    stack: contextlib.ExitStack,
+) -> tuple[list[Sink], object]:
+    """Open what is to be written; return its sinks, and the copy of topics if there is one."""
+    from tam_ros import results
+    from tam_ros.io.bag_copy import BagCopy
+    from tam_ros.io.bag_writer import BagWriter
+    from tam_ros.io.bags import BagSource
+    from tam_ros.io.coco import CocoWriter
+    from tam_ros.io.masks import MaskFolder
+    from tam_ros.io.video_writer import VideoWriter
+
+    sinks: list[Sink] = []
+    copy = None
+    if kind == 'bag':
+        bag = stack.enter_context(BagWriter(options.out))
+        from_bag = isinstance(source, BagSource)
+        if topics and from_bag:
+            copy = BagCopy(options.source, topics, bag)
+        images = bool(topics) and not from_bag
+        compress = options.labels == 'png'
+        sinks.append(results.bag_sink(bag, compress=compress, images=images, copy=copy))
+    elif kind == 'png':
+        sinks.append(results.mask_sink(MaskFolder(options.out)))
+    elif kind == 'coco':
+        writer = stack.enter_context(CocoWriter(options.out))
+        sinks.append(results.coco_sink(writer, source.name))
+    if options.overlay:
+        video = stack.enter_context(VideoWriter(options.overlay, source.rate_hz or 10))
+        sinks.append(results.video_sink(video))
+    return sinks, copy

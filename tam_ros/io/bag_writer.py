@@ -1,30 +1,38 @@
 """Writes what was tracked into a ROS 2 bag (MCAP) that `ros2 bag` and Foxglove open, without ROS.
 
-The bag carries every message definition, ours included, and each topic's stamps are those of the
-images: replaying it and reading it again give the same frames.
+The bag carries every message definition, ours included, and results lie in it at the time of the
+image they belong to: replaying it and reading it again give the same frames.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import cv2
 import numpy as np
+from rosbags.convert.converter import create_connections_converters
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from tam_ros.io.sources import Header
+from tam_ros.io.space import ensure_room
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 OBJECTS = 'tam_ros/msg/TrackedObjectArray'
+
+# For the chunk of 1 MiB that rosbags collects before it writes, and for the index at the end.
+_ROOM = 3 * 2**20  # bytes
+_ASK_EVERY = 2**18  # bytes
 
 _STATES = {'visible': 1, 'occluded': 2, 'lost': 3}
 
@@ -37,7 +45,11 @@ class BagWriter:
     """A new bag. Use as a context manager: it is complete however the block is left.
 
     A path that ends in `.mcap` becomes that one file; any other path becomes a folder with
-    `metadata.yaml`, as `ros2 bag record` makes it.
+    `metadata.yaml`, as `ros2 bag record` makes it. Where the disk is full, the message that does
+    not fit is refused and the bag can still be finished.
+
+    What is written takes `recorded_ns`, its place in the bag's time, nanoseconds; None: the stamp
+    of its header. Results of a recorded image belong at the time when that was recorded.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -59,22 +71,33 @@ class BagWriter:
             self._folder, version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP
         )
         self._connections: dict[str, Connection] = {}
+        self._file = self._folder / f'{self._folder.name}.mcap'
+        self._written = 0  # bytes of all messages
+        self._unasked = _ASK_EVERY  # bytes since the disk was asked for room
         try:
             self._writer.open()
         except (OSError, WriterError) as error:
             raise BagWriteError(f'{self._path} cannot be written: {error}') from error
 
-    def write_image(self, topic: str, header: Header, rgb: np.ndarray) -> None:
+    def write_image(
+        self, topic: str, header: Header, rgb: np.ndarray, recorded_ns: int | None = None
+    ) -> None:
         """Append a picture, uint8 RGB [H, W, 3], as `sensor_msgs/Image`."""
-        self._write(topic, header, self._image(header, 'rgb8', np.ascontiguousarray(rgb)))
+        message = self._image(header, 'rgb8', np.ascontiguousarray(rgb))
+        self._write(topic, header, message, recorded_ns)
 
-    def write_labels(self, topic: str, header: Header, labels: np.ndarray) -> None:
+    def write_labels(
+        self, topic: str, header: Header, labels: np.ndarray, recorded_ns: int | None = None
+    ) -> None:
         """Append a label image [H, W], 0 background: mono8, or 16UC1 where an id is above 255."""
         wide = labels.max(initial=0) > 255
         pixels = np.ascontiguousarray(labels, np.uint16 if wide else np.uint8)
-        self._write(topic, header, self._image(header, '16UC1' if wide else 'mono8', pixels))
+        message = self._image(header, '16UC1' if wide else 'mono8', pixels)
+        self._write(topic, header, message, recorded_ns)
 
-    def write_labels_png(self, topic: str, header: Header, labels: np.ndarray) -> None:
+    def write_labels_png(
+        self, topic: str, header: Header, labels: np.ndarray, recorded_ns: int | None = None
+    ) -> None:
         """Append a label image [H, W] losslessly compressed, as `sensor_msgs/CompressedImage`."""
         wide = labels.max(initial=0) > 255
         _, png = cv2.imencode('.png', labels.astype(np.uint16 if wide else np.uint8))
@@ -83,10 +106,15 @@ class BagWriter:
         message = types[COMPRESSED_IMAGE](
             self._header(header), f'{encoding}; png compressed {encoding}', png.reshape(-1)
         )
-        self._write(topic, header, message)
+        self._write(topic, header, message, recorded_ns)
 
     def write_objects(
-        self, topic: str, header: Header, size: tuple[int, int], objects: Iterable[Any]
+        self,
+        topic: str,
+        header: Header,
+        size: tuple[int, int],
+        objects: Iterable[Any],
+        recorded_ns: int | None = None,
     ) -> None:
         """Append the followed objects of one image as `tam_ros/TrackedObjectArray`.
 
@@ -95,11 +123,12 @@ class BagWriter:
             header: the image's.
             size: (height, width) of the image.
             objects: `tam_ros.tracking.TrackedObject`s.
+            recorded_ns: see the class.
         """
         height, width = size
         tracked = [self._object(item) for item in objects]
         message = self._types.types[OBJECTS](self._header(header), height, width, tracked)
-        self._write(topic, header, message)
+        self._write(topic, header, message, recorded_ns)
 
     def write_serialized(self, topic: str, message_type: str, stamp_ns: int, data: bytes) -> None:
         """Append a message that is in CDR form already, as a raw subscription receives it.
@@ -114,21 +143,44 @@ class BagWriter:
         if connection is None:
             connection = self._writer.add_connection(topic, message_type, typestore=self._types)
             self._connections[topic] = connection
-        try:
-            self._writer.write(connection, stamp_ns, data)
-        except OSError as error:
-            raise BagWriteError(f'{self._path} cannot be written further: {error}') from error
+        self._append(connection, stamp_ns, data)
+
+    def add_source(
+        self, reader: Any, connections: Collection[Connection]
+    ) -> Callable[[Connection, int, bytes], None]:
+        """Take over topics of another bag, with their definitions and QoS.
+
+        Args:
+            reader: of the other bag, a `rosbags.highlevel.AnyReader` or what looks like it.
+            connections: of `reader`.
+
+        Returns:
+            What appends one message of these, given its connection, time in nanoseconds and data.
+            Messages of ROS 1 become those of ROS 2.
+        """
+        types = reader.typestore if reader.is2 else self._types
+        with redirect_stdout(StringIO()):  # it tells which definitions differ
+            mapped, convert = create_connections_converters(
+                connections, types, reader, self._writer
+            )
+
+        def append(connection: Connection, time_ns: int, data: bytes) -> None:
+            target = mapped[connection.id, connection.owner]
+            self._append(target, time_ns, convert[connection.msgtype](data))
+
+        return append
 
     def close(self) -> None:
         """Finish the bag. Calling it again does nothing."""
         if self._writer.storage is None:
             return
         try:
-            self._writer.close()
-            if self._folder != self._path:
-                (recording,) = self._folder.glob('*.mcap')
-                recording.replace(self._path)
-                shutil.rmtree(self._folder)
+            try:
+                self._writer.close()
+            finally:
+                if self._folder != self._path:
+                    self._file.replace(self._path)
+                    shutil.rmtree(self._folder)
         except OSError as error:
             raise BagWriteError(f'{self._path} cannot be finished: {error}') from error
 
@@ -145,9 +197,24 @@ class BagWriter:
         """Finish the bag, whatever happened."""
         self.close()
 
-    def _write(self, topic: str, header: Header, message: Any) -> None:
+    def _write(
+        self, topic: str, header: Header, message: Any, recorded_ns: int | None
+    ) -> None:
         data = self._types.serialize_cdr(message, message.__msgtype__)
-        self.write_serialized(topic, message.__msgtype__, header.stamp_ns, data)
+        time_ns = header.stamp_ns if recorded_ns is None else recorded_ns
+        self.write_serialized(topic, message.__msgtype__, time_ns, data)
+
+    def _append(self, connection: Connection, time_ns: int, data: bytes | memoryview) -> None:
+        self._written += len(data)
+        self._unasked += len(data)
+        try:
+            if self._unasked >= _ASK_EVERY:
+                ensure_room(self._file, _ROOM + 2 * len(data) + self._written // 2**12)
+                self._unasked = 0
+            self._writer.write(connection, time_ns, data)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise BagWriteError(f'{self._path} cannot be written further: {reason}') from error
 
     def _header(self, header: Header) -> Any:
         types = self._types.types

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from rosbags.highlevel import AnyReader
-from rosbags.typesys import Stores, get_typestore
 
+from tam_ros.io.bag_reading import reading
 from tam_ros.io.encodings import (
     SUPPORTED_ENCODINGS,
     ImageFormatError,
     decode_compressed,
     decode_message,
 )
-from tam_ros.io.sources import Frame, Header, SourceError
+from tam_ros.io.sources import Frame, Header, SourceError, TopicChoiceError
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
@@ -72,9 +70,9 @@ class BagSource:
         self.topic = chosen.name
         self.count = chosen.count
         self._message_type = chosen.message_type
-        with _reading(self._path) as reader:
+        with reading(self._path) as reader:
             duration = reader.duration * 1e-9
-        self.rate_hz = self.count / duration if self.count > 1 and duration > 0 else None
+        self.rate_hz = (self.count - 1) / duration if self.count > 1 and duration > 0 else None
 
     def __iter__(self) -> Iterator[Frame]:
         """Give the frames; SourceError where the bag turns out damaged or has no good image."""
@@ -89,7 +87,7 @@ class BagSource:
                 continue
             good += 1
             header = _header(message, recorded_ns)
-            yield Frame(header.stamp, rgb, header)
+            yield Frame(header.stamp, rgb, header, recorded_ns)
         if not good:
             reason = f': {first_error}' if bad else ''
             raise SourceError(f'{self._path} has no usable image on {self.topic}{reason}')
@@ -101,18 +99,22 @@ def image_topics(path: str | Path) -> list[ImageTopic]:
     Raises:
         SourceError: no readable bag.
     """
-    found = []
-    with _reading(Path(path)) as reader:
+    found: dict[tuple[str, str], ImageTopic] = {}
+    with reading(Path(path)) as reader:
         for connection in sorted(reader.connections, key=lambda item: item.topic):
             if connection.msgtype not in (IMAGE, COMPRESSED_IMAGE) or not connection.msgcount:
                 continue
-            _, _, data = next(reader.messages([connection]))
+            # In ROS 1 bags each publisher of a topic is a connection of its own.
+            key = connection.topic, connection.msgtype
+            known = found.get(key)
+            if known is not None:
+                found[key] = known._replace(count=known.count + connection.msgcount)
+                continue
+            _, _, data = next(iter(reader.messages([connection])))
             message: Any = reader.deserialize(data, connection.msgtype)
             encoding = message.encoding if connection.msgtype == IMAGE else message.format
-            found.append(
-                ImageTopic(connection.topic, connection.msgtype, connection.msgcount, encoding)
-            )
-    return found
+            found[key] = ImageTopic(*key, connection.msgcount, encoding)
+    return list(found.values())
 
 
 def _choose(path: Path, topics: list[ImageTopic], wanted: str | None) -> ImageTopic:
@@ -127,13 +129,14 @@ def _choose(path: Path, topics: list[ImageTopic], wanted: str | None) -> ImageTo
     pictures = [topic for topic in topics if topic.is_picture]
     if len(pictures) == 1:
         return pictures[0]
-    problem = 'several image topics, choose one' if pictures else 'no topic with pictures, only'
-    raise SourceError(f'{path} has {problem}: {listing}')
+    if pictures:
+        raise TopicChoiceError(path, pictures)
+    raise SourceError(f'{path} has no topic with pictures, only: {listing}')
 
 
 def _messages(path: Path, topic: str, message_type: str) -> Iterator[tuple[Any, int]]:
     """Give the messages of one topic and when they were recorded, in nanoseconds."""
-    with _reading(path) as reader:
+    with reading(path) as reader:
         connections = [
             item
             for item in reader.connections
@@ -141,22 +144,6 @@ def _messages(path: Path, topic: str, message_type: str) -> Iterator[tuple[Any, 
         ]
         for connection, recorded_ns, data in reader.messages(connections):
             yield reader.deserialize(data, connection.msgtype), recorded_ns
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[AnyReader]:
-    """Open a bag and turn whatever goes wrong with its bytes into a SourceError."""
-    if not path.exists():
-        raise SourceError(f'{path} does not exist')
-    try:
-        # The type store serves bags that carry no definitions, such as early SQLite ones.
-        with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
-            yield reader
-    except (SourceError, GeneratorExit):
-        raise
-    except Exception as error:  # a damaged file surfaces as any of a dozen kinds of error
-        detail = str(error) or type(error).__name__
-        raise SourceError(f'{path} cannot be read as a bag, it is damaged: {detail}') from error
 
 
 def _decode(message: Any) -> np.ndarray:

@@ -48,7 +48,7 @@ class ImageFolder:
             except (OSError, ImageFormatError) as error:
                 raise SourceError(f'{file} cannot be read: {error}') from error
             header = paced_header(index, self.rate_hz)
-            yield Frame(header.stamp, rgb, header)
+            yield Frame(header.stamp, rgb, header, file=file.name)
 
 
 def _natural(file: Path) -> list[tuple[int, int, str]]:

@@ -36,3 +36,18 @@ def colourize(labels: np.ndarray) -> np.ndarray:
     colours = _COLOURS[(labels.astype(np.int32) - 1) % len(_COLOURS)]
     colours[labels == 0] = 0
     return colours
+
+
+def voc_palette() -> np.ndarray:
+    """Return the 256 colours, uint8 RGB [256, 3], of the index images of PASCAL VOC and DAVIS.
+
+    The bits of the index, three at a time from the lowest, are the bits of red, green and blue
+    from the highest: https://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html
+    """
+    index = np.arange(256)
+    channels = np.zeros((256, 3), np.uint8)
+    for place in range(8):
+        for channel in range(3):
+            bit = (index >> (3 * place + channel)) & 1
+            channels[:, channel] |= (bit << (7 - place)).astype(np.uint8)
+    return channels

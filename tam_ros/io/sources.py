@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,6 +16,20 @@ class SourceError(ValueError):
     """A recording is missing, damaged or not what its name says; the message names the path."""
 
 
+class TopicChoiceError(SourceError):
+    """A bag has several topics with pictures, and none was chosen.
+
+    Attributes:
+        topics: to choose from, each with its `name`; as text, what it holds.
+    """
+
+    def __init__(self, path: Path, topics: Sequence[Any]) -> None:
+        """List them in the message."""
+        listing = '; '.join(map(str, topics))
+        super().__init__(f'{path} has several image topics, choose one with its name: {listing}')
+        self.topics = tuple(topics)
+
+
 class Header(NamedTuple):
     """What a `std_msgs/Header` says about a frame."""
 
@@ -24,8 +38,8 @@ class Header(NamedTuple):
 
     @property
     def stamp(self) -> float:
-        """Seconds."""
-        return self.stamp_ns * 1e-9
+        """Seconds; the same number that the node makes of the same header."""
+        return self.stamp_ns / 1_000_000_000
 
 
 class Frame(NamedTuple):
@@ -34,6 +48,8 @@ class Frame(NamedTuple):
     stamp: float  # seconds
     rgb: np.ndarray  # uint8 [H, W, 3]
     header: Header
+    recorded_ns: int | None = None  # when a bag's recorder received it, nanoseconds
+    file: str = ''  # name of its image file, where it has one of its own
 
 
 class FrameSource(Protocol):
@@ -71,12 +87,13 @@ def open_source(
         rate_hz: frames a second of an image folder (default 30), or instead of a video's own.
 
     Raises:
-        SourceError: missing, unreadable or empty; several image topics and none chosen.
+        SourceError: missing, unreadable or empty.
+        TopicChoiceError: several image topics and none chosen.
     """
     path = Path(path)
     if not path.exists():
         raise SourceError(f'{path} does not exist')
-    if path.suffix.lower() in BAG_SUFFIXES or (path / 'metadata.yaml').exists():
+    if path.suffix.lower() in BAG_SUFFIXES or (path.is_dir() and _holds_bag(path)):
         from tam_ros.io.bags import BagSource
 
         if rate_hz is not None:
@@ -91,6 +108,13 @@ def open_source(
     from tam_ros.io.video import VideoSource
 
     return VideoSource(path, rate_hz)
+
+
+def _holds_bag(folder: Path) -> bool:
+    """Return whether a folder is a ROS 2 bag, complete or without its `metadata.yaml`."""
+    return any(
+        file.name == 'metadata.yaml' or file.suffix in BAG_SUFFIXES for file in folder.iterdir()
+    )
 
 
 def paced_header(index: int, rate_hz: float) -> Header:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import TracebackType
 
 import cv2
 import numpy as np
+
+from tam_ros.io.space import ensure_room
+
+_ROOM = 2**20  # bytes for what OpenCV has not written yet and for the fixed parts of the index
+_INDEX_ENTRY = 64  # bytes a frame takes in the index at the end, at most
 
 
 class VideoWriteError(OSError):
@@ -16,7 +22,8 @@ class VideoWriteError(OSError):
 class VideoWriter:
     """An MP4 (MPEG-4 part 2) file that is complete whenever it is closed, also after Ctrl-C.
 
-    Use as a context manager. The file appears with the first frame, whose size it takes.
+    Use as a context manager. The file appears with the first frame, whose size it takes. Where the
+    disk is full, the frame that does not fit is refused and the file can still be finished.
     """
 
     def __init__(self, path: str | Path, rate_hz: float) -> None:
@@ -33,12 +40,13 @@ class VideoWriter:
         self._rate_hz = rate_hz
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        self._frames = 0
 
     def write(self, rgb: np.ndarray) -> None:
         """Append one frame, uint8 RGB [H, W, 3].
 
         Raises:
-            VideoWriteError: the file cannot be made, or the size changed.
+            VideoWriteError: the file cannot be made, the size changed, or the disk is full.
         """
         height, width = rgb.shape[:2]
         if self._writer is None:
@@ -52,13 +60,30 @@ class VideoWriter:
             raise VideoWriteError(
                 f'{self._path} has frames of {self._size}, one of {(width, height)} does not fit'
             )
+        try:
+            # OpenCV says nothing where a write fails. No frame takes more than its pixels.
+            ensure_room(self._path, _ROOM + rgb.size + _INDEX_ENTRY * self._frames)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise VideoWriteError(f'{self._path} cannot be written further: {reason}') from error
+        self._frames += 1
         self._writer.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:
-        """Finish the file."""
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
+        """Finish the file.
+
+        Raises:
+            VideoWriteError: what was written cannot be opened again.
+        """
+        if self._writer is None:
+            return
+        self._writer.release()
+        self._writer = None
+        written = cv2.VideoCapture(str(self._path))
+        playable = written.isOpened()
+        written.release()
+        if self._frames and not playable:
+            raise VideoWriteError(f'{self._path} cannot be finished: is there room on the disk?')
 
     def __enter__(self) -> VideoWriter:
         """Return the writer."""

@@ -1,0 +1,83 @@
+"""Opens bags of every kind and says in one way what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_typestore
+
+from tam_ros.io.mcap_salvage import DamageError, SalvagedMcap
+from tam_ros.io.sources import BAG_SUFFIXES, SourceError
+
+Reader = AnyReader | SalvagedMcap
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Reader]:
+    """Open a bag; of an MCAP file without its end, give what stands before the damage.
+
+    Args:
+        path: the `.bag`, `.mcap` or `.db3` file, or the folder with it.
+
+    Raises:
+        SourceError: no bag, or a damaged one; also raised where reading comes to the damage.
+    """
+    if not path.exists():
+        raise SourceError(f'{path} does not exist')
+    try:
+        reader = _open(_bag_file(path))
+        try:
+            yield reader
+        finally:
+            reader.close()
+    except (SourceError, GeneratorExit):
+        raise
+    except DamageError as error:
+        raise SourceError(
+            f'{path} is damaged: {error}; the messages before that were read'
+        ) from error
+    except Exception as error:  # a damaged file surfaces as any of a dozen kinds of error
+        detail = str(error) or type(error).__name__
+        raise SourceError(f'{path} cannot be read as a bag, it is damaged: {detail}') from error
+
+
+def _bag_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix in BAG_SUFFIXES)
+
+
+def _bag_file(path: Path) -> Path:
+    """Return what to open: of a folder without its `metadata.yaml`, the one file in it."""
+    if not path.is_dir() or (path / 'metadata.yaml').exists():
+        return path
+    files = _bag_files(path)
+    if len(files) != 1:
+        raise SourceError(
+            f'{path} has no metadata.yaml, as a recorder that was killed leaves it: '
+            f'run `ros2 bag reindex {path}`, or name one of its {len(files)} files'
+        )
+    return files[0]
+
+
+def _open(path: Path) -> Reader:
+    # The type store serves bags that carry no definitions, such as early SQLite ones.
+    reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
+    try:
+        reader.open()
+    except Exception:
+        salvaged = _salvage(path)
+        if salvaged is None:
+            raise
+        return salvaged
+    return reader
+
+
+def _salvage(path: Path) -> SalvagedMcap | None:
+    """Return what is left of a damaged MCAP file, or None where that is nothing."""
+    files = _bag_files(path) if path.is_dir() else [path]
+    if len(files) != 1 or files[0].suffix != '.mcap':
+        return None
+    salvaged = SalvagedMcap(files[0])
+    return salvaged if salvaged.damage and salvaged.message_count else None

@@ -1,0 +1,159 @@
+"""Reads MCAP files without their end, as a recorder that was killed leaves them.
+
+An MCAP file is a sequence of self-contained records; the index at its end only makes it quick to
+find things. What stands before the damage is read in the order it was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mcap.records import Channel, McapRecord, Message, Schema
+from mcap.stream_reader import StreamReader
+from rosbags.interfaces import (
+    Connection,
+    ConnectionExtRosbag2,
+    MessageDefinition,
+    MessageDefinitionFormat,
+)
+from rosbags.rosbag2.metadata import parse_qos
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+_FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinitionFormat.IDL}
+
+
+class DamageError(ValueError):
+    """A file ends or turns senseless here; everything before has been given."""
+
+
+class _Contents(NamedTuple):
+    """What can be read of a file."""
+
+    channels: dict[int, Channel]
+    schemas: dict[int, Schema]
+    counts: dict[int, int]  # messages by channel
+    start_ns: int
+    end_ns: int
+    damage: str  # what is wrong, '' where nothing is
+
+
+class SalvagedMcap:
+    """What is left of an MCAP file, with the interface of `rosbags.highlevel.AnyReader`.
+
+    Attributes:
+        connections: topics with at least one message.
+        typestore: their message types.
+        duration: from the first message to the last, nanoseconds.
+        message_count: messages before the damage.
+        damage: what is wrong with the file, or ''.
+    """
+
+    is2 = True
+
+    def __init__(self, path: Path) -> None:
+        """Go through the file once to see what it holds.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        self._path = path
+        status = path.stat()
+        contents = _scan(path, status.st_size, status.st_mtime_ns)
+        self.damage = contents.damage
+        self.message_count = sum(contents.counts.values())
+        self.duration = contents.end_ns - contents.start_ns
+        schemas = [
+            contents.schemas[contents.channels[key].schema_id] for key in contents.counts
+        ]
+        self.typestore = _typestore(schemas)
+        self.connections = [
+            self._connection(contents.channels[key], schema, contents.counts[key])
+            for key, schema in zip(contents.counts, schemas, strict=True)
+        ]
+
+    def messages(
+        self, connections: Collection[Connection] = ()
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """Give (connection, time of recording in nanoseconds, data) of the connections' messages.
+
+        Raises:
+            DamageError: at the place of the damage.
+        """
+        wanted = {item.id: item for item in connections or self.connections}
+        for record in _records(self._path):
+            if isinstance(record, Message) and record.channel_id in wanted:
+                yield wanted[record.channel_id], record.log_time, record.data
+
+    def deserialize(self, data: bytes, message_type: str) -> Any:
+        """Return a message from its CDR form."""
+        return self.typestore.deserialize_cdr(data, message_type)
+
+    def close(self) -> None:
+        """Do nothing: each reading opens the file for itself."""
+
+    def _connection(self, channel: Channel, schema: Schema, count: int) -> Connection:
+        qos = channel.metadata.get('offered_qos_profiles', '')
+        return Connection(
+            channel.id,
+            channel.topic,
+            schema.name,
+            MessageDefinition(_FORMATS[schema.encoding], schema.data.decode()),
+            '',
+            count,
+            ConnectionExtRosbag2(channel.message_encoding, parse_qos(qos) if qos else []),
+            self,
+        )
+
+
+@lru_cache(maxsize=4)
+def _scan(path: Path, size: int, changed_ns: int) -> _Contents:
+    """Go through a file; its size and time are there for the cache to notice a change."""
+    channels: dict[int, Channel] = {}
+    schemas: dict[int, Schema] = {}
+    counts: dict[int, int] = {}
+    start_ns, end_ns, damage = 2**63, 0, ''
+    try:
+        for record in _records(path):
+            if isinstance(record, Schema) and record.encoding in _FORMATS:
+                schemas[record.id] = record
+            elif isinstance(record, Channel) and record.schema_id in schemas:
+                channels[record.id] = record
+            elif isinstance(record, Message) and record.channel_id in channels:
+                counts[record.channel_id] = counts.get(record.channel_id, 0) + 1
+                start_ns, end_ns = min(start_ns, record.log_time), max(end_ns, record.log_time)
+    except DamageError as error:
+        damage = str(error)
+    return _Contents(channels, schemas, counts, min(start_ns, end_ns), end_ns, damage)
+
+
+def _records(path: Path) -> Iterator[McapRecord]:
+    with path.open('rb') as stream:
+        size = path.stat().st_size
+        reader = StreamReader(stream, validate_crcs=True, record_size_limit=size)
+        try:
+            yield from reader.records
+        except Exception as error:  # damage surfaces as any of a dozen kinds of error
+            detail = str(error) or type(error).__name__
+            raise DamageError(
+                f'it ends or is damaged at byte {stream.tell()} of {size} ({detail})'
+            ) from error
+
+
+def _typestore(schemas: Collection[Schema]) -> Typestore:
+    store = get_typestore(Stores.EMPTY)
+    definitions = {}
+    for schema in schemas:
+        text = schema.data.decode()
+        if schema.encoding == 'ros2msg':
+            definitions.update(get_types_from_msg(text, schema.name))
+            continue
+        for part in text.split('=' * 80 + '\n'):
+            head, _, body = part.partition('\n')
+            if part.strip():
+                definitions.update(get_types_from_idl(body if head.startswith('IDL: ') else part))
+    store.register(definitions)
+    return store

@@ -1,0 +1,90 @@
+"""Where the results of a recording go: a bag, a folder of masks, annotations, a video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tam_ros.io.bag_copy import BagCopy
+from tam_ros.io.bag_writer import BagWriter
+from tam_ros.io.coco import CocoImage, CocoWriter
+from tam_ros.io.masks import MaskFolder
+from tam_ros.io.overlay import draw_overlay
+from tam_ros.io.video_writer import VideoWriter
+from tam_ros.offline import Result
+
+# What the node publishes on, so that a bag made offline looks like a live one.
+LABELS_TOPIC = '/track_node/labels'
+LABELS_PNG_TOPIC = '/track_node/labels/compressed'
+OBJECTS_TOPIC = '/track_node/objects'
+# Where pictures go that come from no topic.
+IMAGE_TOPIC = '/image'
+
+Sink = Callable[[Result], None]
+
+
+def bag_sink(
+    bag: BagWriter, *, compress: bool = False, images: bool = False, copy: BagCopy | None = None
+) -> Sink:
+    """Return what writes a result into a bag.
+
+    Args:
+        bag: open.
+        compress: label images as PNG instead of raw.
+        images: write the pictures, too; for recordings that are no bag.
+        copy: topics of the bag that is tracked, each message written before the result of a later
+            image.
+    """
+
+    def write(result: Result) -> None:
+        source, tracked = result.source, result.tracked
+        header, time_ns = source.header, source.recorded_ns
+        if copy is not None:
+            copy.until(header.stamp_ns if time_ns is None else time_ns)
+        if images:
+            bag.write_image(IMAGE_TOPIC, header, source.rgb, time_ns)
+        if compress:
+            bag.write_labels_png(LABELS_PNG_TOPIC, header, tracked.labels, time_ns)
+        else:
+            bag.write_labels(LABELS_TOPIC, header, tracked.labels, time_ns)
+        size = tracked.labels.shape
+        bag.write_objects(OBJECTS_TOPIC, header, size, tracked.objects, time_ns)
+
+    return write
+
+
+def mask_sink(folder: MaskFolder) -> Sink:
+    """Return what writes a result as an indexed PNG, named like its image or by its number."""
+
+    def write(result: Result) -> None:
+        name = Path(result.source.file).stem or f'{result.index:05}'
+        folder.write(name, result.tracked.labels)
+
+    return write
+
+
+def coco_sink(writer: CocoWriter, recording: str) -> Sink:
+    """Return what writes a result as COCO annotations.
+
+    Args:
+        writer: open.
+        recording: what to call frames after that are no files of their own.
+    """
+
+    def write(result: Result) -> None:
+        source, tracked = result.source, result.tracked
+        name = source.file or f'{recording}/{result.index:05}'
+        image = CocoImage(result.index, name, tracked.labels.shape, source.header.stamp_ns)
+        writer.write(image, tracked.objects)
+
+    return write
+
+
+def video_sink(video: VideoWriter) -> Sink:
+    """Return what writes a result as a picture with masks into a video."""
+
+    def write(result: Result) -> None:
+        tracked = result.tracked
+        video.write(draw_overlay(result.source.rgb, tracked.labels, tracked.objects))
+
+    return write
