@@ -1,11 +1,13 @@
 """The tracker: prompts in, masks out; numpy and OpenCV only."""
 
 from tam_ros.tracking.archive import ArchiveError
+from tam_ros.tracking.clip import ClipTracker
 from tam_ros.tracking.images import FrameError
 from tam_ros.tracking.objects import ObjectState, TrackedObject
 from tam_ros.tracking.options import TrackerOptions
 from tam_ros.tracking.prompts import Prompt, PromptError
-from tam_ros.tracking.tracker import Frame, Tracker
+from tam_ros.tracking.report import Frame
+from tam_ros.tracking.tracker import Tracker
 
-__all__ = ['ArchiveError', 'Frame', 'FrameError', 'ObjectState', 'Prompt', 'PromptError',
-           'TrackedObject', 'Tracker', 'TrackerOptions']
+__all__ = ['ArchiveError', 'ClipTracker', 'Frame', 'FrameError', 'ObjectState', 'Prompt',
+           'PromptError', 'TrackedObject', 'Tracker', 'TrackerOptions']

@@ -67,7 +67,8 @@ class Prompt:
 
     @classmethod
     def box(cls, object_id: int, box: ArrayLike, points: ArrayLike | None = None,
-            labels: Sequence[int] | None = None, replace: bool = False, stamp: float | None = None) -> Prompt:
+            labels: Sequence[int] | None = None, replace: bool = False,
+            stamp: float | None = None) -> Prompt:
         """Make a prompt of a box, with clicks or without.
 
         Args:
@@ -113,6 +114,18 @@ class Prompt:
             raise PromptError('the mask is empty; mark at least one pixel')
         return cls(_object_id(object_id), np.zeros((0, 2), np.float32), np.zeros(0, np.int64),
                    image, replace, stamp)
+
+    @classmethod
+    def together(cls, prompts: Sequence[Prompt]) -> Prompt:
+        """Return prompts of one object on one image, at least one, as if given at once.
+
+        A box or a mask begins anew, as in the official predictor.
+        """
+        start = max((i for i, one in enumerate(prompts)
+                     if one.mask_image is not None or (one.labels >= 2).any()), default=0)
+        last = prompts[start:]
+        return cls(last[0].object_id, np.concatenate([one.points_xy for one in last]),
+                   np.concatenate([one.labels for one in last]), last[0].mask_image)
 
     def check_image(self, height: int, width: int) -> None:
         """Raise PromptError where the prompt does not fit an image of this size."""

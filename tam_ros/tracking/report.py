@@ -1,27 +1,66 @@
-"""What a frame says of an object."""
+"""What the tracker says of an image and of each object on it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from tam_ros.runtime.base import Floats
 from tam_ros.tracking import masks
 from tam_ros.tracking.decoding import Decision
 from tam_ros.tracking.objects import ObjectMemory, ObjectState, TrackedObject
-from tam_ros.tracking.stages import Moment
+from tam_ros.tracking.stages import Moment, StageClock
 
 
-def describe(memory: ObjectMemory, decision: Decision, full: Floats, moment: Moment,
-             lost_after: float) -> TrackedObject:
-    """Put together what is known of an object on a frame.
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """What the tracker says of one image.
+
+    Attributes:
+        stamp: of the image, seconds.
+        index: steps since the start or the last reset, from 0.
+        labels: uint16 [H, W]; 0 is background, else an object id. Where masks overlap, the
+            larger logit wins.
+        objects: all live objects, in order of their ids.
+        stage_seconds: time spent in each stage of the step.
+        removed: ids that are shown here for the last time: occluded for longer than
+            ``TrackerOptions.remove_after``.
+    """
+
+    stamp: float
+    index: int
+    labels: NDArray[np.uint16]
+    objects: list[TrackedObject]
+    stage_seconds: dict[str, float]
+    removed: tuple[int, ...] = ()
+
+
+def describe(known: Mapping[int, ObjectMemory], decisions: dict[int, Decision], moment: Moment,
+             stamp: float, lost_after: float, clock: StageClock) -> Frame:
+    """Put together what is known of a frame.
 
     Args:
-        memory: of the object, the frame included.
-        decision: of the model on the frame.
-        full: its logits at image size [H, W].
+        known: the objects by id, the frame included in their memories.
+        decisions: of the model on the frame.
         moment: of the frame.
+        stamp: of the image, seconds.
         lost_after: see ``TrackerOptions``.
+        clock: of the stages, which goes on counting here.
     """
+    with clock.stage('masks'):
+        ids = sorted(decisions)
+        full = [masks.enlarge(decisions[number].logits, *moment.size) for number in ids]
+        objects = [_object(known[number], decisions[number], logits, moment, lost_after)
+                   for number, logits in zip(ids, full, strict=True)]
+        labels = masks.label_image(ids, full, *moment.size)
+    return Frame(stamp, moment.index, labels, objects, clock.seconds)
+
+
+def _object(memory: ObjectMemory, decision: Decision, full: Floats, moment: Moment,
+            lost_after: float) -> TrackedObject:
     mask = full > 0
     area = int(np.count_nonzero(mask))
     state = ObjectState.VISIBLE

@@ -7,7 +7,7 @@ which frame and which objects they name; what happens then is the same and is he
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -130,9 +130,12 @@ class Stages:
         decisions = self.decide(moment, features, objects, plan)
         return self.remember(moment, features, objects, plan, decisions, new_row)
 
-    def decide(self, moment: Moment, features: Features, objects: list[ObjectMemory], plan: Plan
-               ) -> dict[int, Decision]:
-        """Say where every object is, changing nothing; arguments as for ``advance``."""
+    def decide(self, moment: Moment, features: Features, objects: list[ObjectMemory], plan: Plan,
+               found: Mapping[int, Decision] | None = None) -> dict[int, Decision]:
+        """Say where every object is, changing nothing; arguments as for ``advance``.
+
+        ``found`` holds what prompts refine, where that is not what tracking says of the frame.
+        """
         tracked = [memory for memory in objects
                    if memory.id not in plan or not plan[memory.id][0].replace]
         conditioned: Handle = None
@@ -150,16 +153,25 @@ class Stages:
                 previous = decisions.get(number)
                 source = features.without_memory if previous is None else \
                     self._runtime.take(conditioned, ids.index(number))
+                if found:
+                    previous = found.get(number, previous)
                 decisions[number] = self._decoder.prompt(
                     own, features, source, previous, moment.size)
         return decisions
 
     def remember(self, moment: Moment, features: Features, objects: list[ObjectMemory],
-                 plan: Plan, decisions: dict[int, Decision], new_row: Callable[[], int]
-                 ) -> Outcome:
-        """Encode and store the memory of a frame; arguments as for ``advance``."""
+                 plan: Plan, decisions: dict[int, Decision], new_row: Callable[[], int],
+                 conditioning: bool | None = None) -> Outcome:
+        """Encode and store the memory of a frame; arguments as for ``advance``.
+
+        ``conditioning`` says what a prompted frame is to an object that is known already; None:
+        what ``TrackerOptions.refined_frames_condition`` says.
+        """
+        if conditioning is None:
+            conditioning = self._options.refined_frames_condition
         known = {memory.id: memory for memory in objects}
-        sightings = [self._sighting(number, known.get(number), plan) for number in decisions
+        sightings = [self._sighting(number, known.get(number), plan, conditioning)
+                     for number in decisions
                      if number in plan or self._leaves_memory(decisions[number])]
         begun: list[ObjectMemory] = []
         if sightings:
@@ -186,12 +198,12 @@ class Stages:
     def _leaves_memory(self, decision: Decision) -> bool:
         return decision.present or not self._options.skip_occluded_memories
 
-    def _sighting(self, number: int, memory: ObjectMemory | None, plan: Plan) -> _Sighting:
+    def _sighting(self, number: int, memory: ObjectMemory | None, plan: Plan,
+                  conditioning: bool) -> _Sighting:
         """Decide what a frame is to the bank of an object."""
         if memory is None or (number in plan and plan[number][0].replace):
             return _Sighting(number, memory, MemoryBank(self.shape), conditioning=True)
-        refined = number in plan and self._options.refined_frames_condition
-        return _Sighting(number, memory, memory.bank, conditioning=refined)
+        return _Sighting(number, memory, memory.bank, conditioning and number in plan)
 
     def _store(self, moment: Moment, features: Features, sightings: list[_Sighting], plan: Plan,
                decisions: dict[int, Decision], new_row: Callable[[], int]) -> list[ObjectMemory]:

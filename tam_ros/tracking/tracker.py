@@ -7,7 +7,7 @@ that never grows. All objects share one encoder pass; the rest runs in batches o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,35 +18,12 @@ from tam_ros.tracking import archive, masks
 from tam_ros.tracking.bank import BankShape
 from tam_ros.tracking.decoding import Decision
 from tam_ros.tracking.images import FrameError, check_image
-from tam_ros.tracking.objects import ObjectTable, TrackedObject
+from tam_ros.tracking.objects import ObjectTable
 from tam_ros.tracking.options import TrackerOptions
 from tam_ros.tracking.prompts import NEW_OBJECT, Prompt, PromptError
 from tam_ros.tracking.recall import SPARE_ROWS, PastFrame, Recall
-from tam_ros.tracking.report import describe
+from tam_ros.tracking.report import Frame, describe
 from tam_ros.tracking.stages import Moment, Stages
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """What the tracker says of one image.
-
-    Attributes:
-        stamp: of the image, seconds.
-        index: steps since the start or the last reset, from 0.
-        labels: uint16 [H, W]; 0 is background, else an object id. Where masks overlap, the
-            larger logit wins.
-        objects: all live objects, in order of their ids.
-        removed: ids that are shown here for the last time: occluded for longer than
-            ``TrackerOptions.remove_after``.
-        stage_seconds: time spent in each stage of the step.
-    """
-
-    stamp: float
-    index: int
-    labels: NDArray[np.uint16]
-    objects: list[TrackedObject]
-    removed: tuple[int, ...]
-    stage_seconds: dict[str, float]
 
 
 class Tracker:
@@ -196,13 +173,22 @@ class Tracker:
         for memory in self._recall.catch_up():
             self._table.enter(memory)
         decisions = self._track(here)
-        frame = self._describe(here, decisions)
-        for number in frame.removed:
+        frame = describe(self._table.live, decisions, here.moment, stamp, self._options.lost_after,
+                         self._stages.clock)
+        removed = self._overdue(here.moment.seconds)
+        for number in removed:
             self.remove(number)
         self._recall.push(here)
         self._index += 1
         self._stamp, self._seconds, self._size = stamp, here.moment.seconds, size
-        return frame
+        return replace(frame, removed=removed)
+
+    def _overdue(self, now: float) -> tuple[int, ...]:
+        """Return the objects that were not seen for too long; a late prompt may still help."""
+        limit = self._options.remove_after
+        return () if limit is None else tuple(
+            number for number, memory in sorted(self._table.live.items())
+            if now - memory.seen_at > limit and number not in self._recall.late)
 
     def _track(self, here: PastFrame) -> dict[int, Decision]:
         """Track every live object into the present image, and begin those prompted on it."""
@@ -286,20 +272,3 @@ class Tracker:
                     prompt.mask_image, self._runtime.spec.image_size).any():
                 raise PromptError('the mask covers less than a pixel of the network input')
         return list(assigned.values())
-
-    def _describe(self, here: PastFrame, decisions: dict[int, Decision]) -> Frame:
-        moment, options = here.moment, self._options
-        with self._stages.clock.stage('masks'):
-            ids = sorted(decisions)
-            full = [masks.enlarge(decisions[number].logits, *moment.size) for number in ids]
-            objects = [
-                describe(self._table.live[number], decisions[number], logits, moment,
-                         options.lost_after)
-                for number, logits in zip(ids, full, strict=True)]
-            labels = masks.label_image(ids, full, *moment.size)
-        removed = () if options.remove_after is None else tuple(
-            number for number in ids if number not in self._recall.late
-            and moment.seconds - self._table.live[number].seen_at > options.remove_after)
-        assert here.stamp is not None
-        return Frame(here.stamp, moment.index, labels, objects, removed,
-                     self._stages.clock.seconds)

@@ -8,8 +8,8 @@ from tam_ros.runtime.base import Candidates, Features, ModelSpec, Runtime
 
 SPEC = ModelSpec(
     name='fake', weights='none', fingerprint='fake', image_size=64, dim=8, memory_tokens=16,
-    memory_dim=4, slots=7, pointer_slots=16, point_tokens=8, pooled=False, dense_prompt_prior=False,
-    mask_downsample_weight=(1 / 16,) * 16, mask_downsample_bias=0.0)
+    memory_dim=4, slots=7, pointer_slots=16, point_tokens=8, pooled=False,
+    dense_prompt_prior=False, mask_downsample_weight=(1 / 16,) * 16, mask_downsample_bias=0.0)
 
 
 class FakeRuntime(Runtime):

@@ -1,0 +1,124 @@
+"""Frames of a recording in any order, with a runtime that answers by rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tam_ros.tracking import ClipTracker, FrameError, Prompt, PromptError, TrackerOptions
+from tracking.fake_runtime import FakeRuntime
+
+IMAGE = np.zeros((48, 64, 3), np.uint8)
+
+
+@pytest.fixture
+def runtime():
+    return FakeRuntime()
+
+
+def click(number, x=20, y=20, label=1, **more):
+    return Prompt.points(number, [(x, y)], [label], **more)
+
+
+def opened(runtime, **options):
+    return ClipTracker(runtime, TrackerOptions(max_objects=3, **options))
+
+
+def codes(runtime, row=0):
+    bank = runtime.banks[-1]
+    return sorted(bank.temporal_index[row][bank.memory_valid[row] > 0].tolist())
+
+
+def test_prompted_frames_are_known_to_all_others_and_stay_as_prompted(runtime):
+    tracker = opened(runtime)
+    tracker.prompt(0, IMAGE, [click(1)])
+    tracker.prompt(5, IMAGE, [click(1, x=50)])
+    frames = [tracker.step(i, IMAGE) for i in range(8)]
+    assert [round(frame.objects[0].centroid[0] / 10) for frame in (frames[0], frames[5])] == [2, 5]
+    assert frames[5].objects[0].state == 'visible' and frames[5].objects[0].mask[20, 50]
+    assert len(runtime.banks) == 6, 'prompted frames are not tracked'
+    assert runtime.banks[0].memory_valid[0].sum() == 2, 'frame 1 knows the prompt of frame 5'
+    assert runtime.banks[0].pointer_valid[0].sum() == 1, 'but not its pointer'
+    assert codes(runtime) == [0, 2, 3, 4, 5, 6, 6]
+
+
+def test_backwards(runtime):
+    tracker = opened(runtime)
+    tracker.prompt(9, IMAGE, [click(1)])
+    ages = [tracker.step(i, IMAGE, reverse=True).objects[0].age_frames for i in range(9, -1, -1)]
+    assert ages == [0, -1, -2, -3, -4, -5, -6, -7, -8, -9]
+    assert codes(runtime) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_clicks_on_one_frame_count_as_given_together_before_and_after_tracking(runtime):
+    tracker = opened(runtime)
+    tracker.prompt(0, IMAGE, [click(1)])
+    tracker.prompt(0, IMAGE, [click(1, x=24, label=0)])
+    assert runtime.prompts[-1].labels[0, :3].tolist() == [1, 0, -1]
+    tracker.step(0, IMAGE)
+    tracker.step(1, IMAGE)
+    runtime.calls.clear()
+    tracker.prompt(0, IMAGE, [click(1, x=28)])
+    assert runtime.prompts[-1].labels[0, :4].tolist() == [1, 0, 1, -1]
+    assert 'memory_attention' in dict(runtime.calls)
+
+
+def test_refined_frame_of_a_tracked_stretch_is_kept_as_refined(runtime):
+    tracker = opened(runtime)
+    tracker.prompt(0, IMAGE, [click(1)])
+    for i in range(6):
+        tracker.step(i, IMAGE)
+    tracker.prompt(3, IMAGE, [click(1, x=50)])
+    again = [tracker.step(i, IMAGE) for i in range(3, 6)]
+    assert again[0].objects[0].mask[20, 50]
+    assert codes(runtime).count(6) == 2
+
+
+def test_a_withdrawn_prompt_is_tracked_again(runtime):
+    tracker = opened(runtime)
+    tracker.prompt(0, IMAGE, [click(1)])
+    tracker.prompt(2, IMAGE, [click(1, x=50)])
+    tracker.clear(2, 1)
+    runtime.banks.clear()
+    for i in range(4):
+        tracker.step(i, IMAGE)
+    assert len(runtime.banks) == 3 and codes(runtime) == [0, 1, 6]
+    with pytest.raises(PromptError, match='was not prompted on frame 2'):
+        tracker.clear(2, 1)
+    with pytest.raises(PromptError, match='the only prompt'):
+        tracker.clear(0, 1)
+
+
+def test_replacing_forgets_every_other_prompt(runtime):
+    tracker = opened(runtime)
+    tracker.prompt(0, IMAGE, [click(1)])
+    tracker.step(0, IMAGE)
+    tracker.prompt(4, IMAGE, [click(1, x=50, replace=True)])
+    tracker.step(5, IMAGE)
+    assert codes(runtime) == [6] and tracker.objects == (1,)
+
+
+def test_frame_is_encoded_once_for_several_prompts_and_objects(runtime):
+    tracker = opened(runtime)
+    frame = tracker.prompt(0, IMAGE, [click(0), click(0, x=50)])
+    tracker.prompt(0, IMAGE, [click(1, x=22)])
+    assert [item.id for item in frame.objects] == [1, 2]
+    assert runtime.calls.count(('image_encoder', 1)) == 1
+
+
+@pytest.mark.parametrize(('prompts', 'message'), [
+    ([click(1, x=70)], 'outside'),
+    ([click(n) for n in range(1, 5)], 'limit of 3'),
+    ([click(1)] * 8, '8 points for object 1 on frame 0; the limit is 7')])
+def test_refused_prompts(runtime, prompts, message):
+    tracker = opened(runtime)
+    with pytest.raises(PromptError, match=message):
+        tracker.prompt(0, IMAGE, prompts)
+    assert tracker.objects == () and runtime.calls == []
+
+
+def test_frames_of_one_size(runtime):
+    tracker = opened(runtime)
+    tracker.prompt(0, IMAGE, [click(1)])
+    with pytest.raises(FrameError, match='32x24'):
+        tracker.step(1, IMAGE[::2, ::2])
