@@ -3,8 +3,9 @@
     python -m training.render --data DIR --out training/out/clips --clips 2000
 
 A clip is one of: a photograph whose annotated objects move with it; colour regions of a video
-frame, likewise; or things (cut-outs, drawn, jointed) moving over a picture or a texture.  All
-get camera motion, occluders, look-alikes, brightness drift, blur, noise and compression.
+frame, likewise; things (cut-outs, drawn, jointed) moving over a picture or a texture; or a stretch
+of annotated video, with things in front of it or not.  All get camera motion, occluders,
+look-alikes, brightness drift, blur, noise and compression.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -60,13 +62,39 @@ def _look(rng: np.random.Generator, frames: int) -> dict:
         'quality': int(rng.choice((0, rng.integers(25, 92)), p=(0.55, 0.45)))}
 
 
+def _footage(rng: np.random.Generator, sources: Sources, frames: int, size: int
+             ) -> list[scene.Background]:
+    """Choose a stretch of annotated video: a background for each frame.
+
+    The annotated frames lie half a second apart, so each is shown for one to three frames, the
+    camera moving on; a stretch that is too short goes back the way it came.
+    """
+    stretch = sources.footage[rng.integers(len(sources.footage))]
+    hold = int(rng.choice((1, 2, 3), p=(0.4, 0.4, 0.2)))
+    needed = -(-frames // hold)
+    start = int(rng.integers(max(1, len(stretch) - needed + 1)))
+    there = np.arange(start, min(start + needed, len(stretch)))
+    round_trip = np.concatenate((there, there[-2:0:-1])) if len(there) > 2 else there
+    order = np.repeat(np.resize(round_trip, needed), hold)[:frames]
+    if rng.random() < 0.5:
+        order = order[::-1]
+    first = scene.random_background(rng, stretch[order[0]], size, 3, frames, 0.0)
+    return [replace(first, rgb=stretch[i].rgb, labels=stretch[i].labels) for i in order]
+
+
 def _compose(rng: np.random.Generator, sources: Sources, frames: int, size: int,
-             absence: float) -> tuple[scene.Background, list[scene.Thing]]:
-    """Choose what a clip shows."""
-    kind = rng.choice(4, p=(0.28, 0.08, 0.42, 0.22))
+             absence: float, footage: float) -> tuple[list[scene.Background], list[scene.Thing]]:
+    """Choose what a clip shows: a background for each frame, and what moves before it."""
+    real_video = footage > 0 and rng.random() < footage
+    kind = 4 if real_video else rng.choice(4, p=(0.28, 0.08, 0.42, 0.22))
     elastic = float(rng.choice((0, 1, 3, 7))) * size / 384
-    if kind == 0:                          # a photograph with its annotated objects
-        image = sources.stills[rng.integers(len(sources.stills))]
+    backs: list[scene.Background] = []
+    if kind == 4:
+        backs = _footage(rng, sources, frames, size)
+        back = backs[0]
+        count = int(rng.choice(3, p=(0.65, 0.25, 0.1)))
+    elif kind == 0:                        # a photograph with its annotated objects
+        image = sources.annotated(rng, footage > 0)
         back = scene.random_background(rng, image, size, int(rng.integers(1, 4)), frames, elastic)
         count = int(rng.choice(3, p=(0.5, 0.35, 0.15)))
     elif kind == 1:                        # a video frame with colour regions
@@ -93,19 +121,19 @@ def _compose(rng: np.random.Generator, sources: Sources, frames: int, size: int,
     if not back.chosen:
         count = max(count, 1)
     count = min(count, MAX_OBJECTS - len(back.chosen))
-    real = (0.3, 0.3, 0.5, 0.12)[kind]
-    things = [scene.random_thing(rng, sources, frames, size, real=real,
-                                 absence=absence) for _ in range(count)]
+    real = (0.3, 0.3, 0.5, 0.12, 0.6)[kind]
+    things = [scene.random_thing(rng, sources, frames, size, real=real, absence=absence,
+                                 footage=footage > 0) for _ in range(count)]
     if things and rng.random() < 0.2:      # a look-alike behind or in front
         copy = scene.twin(rng, things[int(rng.integers(len(things)))], size)
         things.insert(int(rng.integers(len(things) + 1)), copy)
     if rng.random() < 0.25:                # something unlabelled passes in front
         things.append(scene.random_thing(rng, sources, frames, size, real=0.2, labelled=False))
-    return back, things
+    return backs or [back] * frames, things
 
 
 def render_clip(seed: int, sources: Sources, frames: int = 10, size: int = 384,
-                absence: float = 0.24) -> tuple[np.ndarray, np.ndarray]:
+                absence: float = 0.24, footage: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Render one clip.
 
     Args:
@@ -114,6 +142,8 @@ def render_clip(seed: int, sources: Sources, frames: int = 10, size: int = 384,
         frames: length of the clip.
         size: side of the square frames in pixels.
         absence: probability of each thing leaving the picture, or vanishing, for a while.
+        footage: probability of a stretch of annotated video; above 0 its objects also serve as
+            cut-outs.
 
     Returns:
         Frames, uint8 RGB [frames, size, size, 3], and labels of the visible pixels, uint8
@@ -121,24 +151,25 @@ def render_clip(seed: int, sources: Sources, frames: int = 10, size: int = 384,
     """
     for attempt in range(20):
         rng = np.random.default_rng((seed, attempt))
-        back, things = _compose(rng, sources, frames, size, absence)
+        backs, things = _compose(rng, sources, frames, size, absence, footage)
         camera = motion.camera_path(rng, frames, size)
         look = _look(rng, frames)
         images = np.empty((frames, size, size, 3), np.uint8)
         labels = np.empty((frames, size, size), np.uint8)
-        image, labels[0] = scene.paint(back, things, camera, 0, size)
+        image, labels[0] = scene.paint(backs[0], things, camera, 0, size)
         if np.bincount(labels[0].ravel(), minlength=2)[1:].max() < 0.004 * size * size:
             continue                        # nothing worth prompting in the first frame
         images[0] = _degrade(rng, image, look, 0)
         for frame in range(1, frames):
-            image, labels[frame] = scene.paint(back, things, camera, frame, size)
+            image, labels[frame] = scene.paint(backs[frame], things, camera, frame,
+                                               size)
             images[frame] = _degrade(rng, image, look, frame)
         return images, labels
     raise RuntimeError(f'seed {seed}: no clip with a visible object in 20 attempts')
 
 
 def write_shard(path: Path, first_seed: int, clips: int, sources: Sources, frames: int,
-                size: int, absence: float = 0.24) -> None:
+                size: int, absence: float = 0.24, footage: float = 0.0) -> None:
     """Render ``clips`` clips into two .npy files beside ``path``, named so when complete."""
     images_path, labels_path = path.with_suffix('.images.npy'), path.with_suffix('.labels.npy')
     if images_path.exists() and labels_path.exists():
@@ -148,7 +179,7 @@ def write_shard(path: Path, first_seed: int, clips: int, sources: Sources, frame
     labels = np.lib.format.open_memmap(partial[1], 'w+', np.uint8, (clips, frames, size, size))
     for number in range(clips):
         images[number], labels[number] = render_clip(first_seed + number, sources, frames, size,
-                                                     absence)
+                                                     absence, footage)
     images.flush()
     labels.flush()
     os.replace(partial[0], images_path)
@@ -168,6 +199,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--size', type=int, default=384)
     parser.add_argument('--absence', type=float, default=0.24,
                         help='probability of each thing leaving or vanishing for a while')
+    parser.add_argument('--footage', type=float, default=0.0,
+                        help='probability of a stretch of annotated video')
     parser.add_argument('--shard', type=int, default=50, help='clips in one file')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, default=1,
@@ -183,7 +216,7 @@ def main(argv: list[str] | None = None) -> None:
         count = min(args.shard, args.clips - shard * args.shard)
         write_shard(args.out / f'{args.split}_{args.seed}_{shard:05d}',
                     base + shard * args.shard, count, sources, args.frames, args.size,
-                    args.absence)
+                    args.absence, args.footage)
         done += count
         print(f'{done} clips, {(time.time() - start) / done * 1e3:.0f} ms each', flush=True)
 

@@ -209,7 +209,7 @@ def drawn_parts(rng: Rng, sources: Sources, frames: int, side: int) -> list[Part
 
 
 def random_thing(rng: Rng, sources: Sources, frames: int, size: int, *, real: float,
-                 labelled: bool = True, absence: float = 0.24) -> Thing:
+                 labelled: bool = True, absence: float = 0.24, footage: bool = False) -> Thing:
     """A thing with a motion of its own.
 
     Args:
@@ -220,13 +220,14 @@ def random_thing(rng: Rng, sources: Sources, frames: int, size: int, *, real: fl
         real: probability of a cut-out of a photograph (else drawn or a colour region).
         labelled: False for a distractor or an occluder.
         absence: probability of leaving the picture, or vanishing, for a while.
+        footage: cut out of annotated videos as well.
     """
     diameter = size * float(np.exp(rng.uniform(np.log(0.11), np.log(0.7))))
     side = int(1.3 * diameter)
     sprite = None
     kind = rng.random()
     if kind < real:
-        sprite = cut_out(rng, sources.stills[rng.integers(len(sources.stills))], side)
+        sprite = cut_out(rng, sources.annotated(rng, footage), side)
     elif kind < real + 0.12:
         sprite = cut_out(rng, sources.frames[rng.integers(len(sources.frames))], side)
     if sprite is None:

@@ -2,8 +2,11 @@
 
 The data folder holds ``stills/coco`` (pictures with instance masks, ``index.json`` names the
 licence and the address of each) and ``training`` (video frames without truth, named
-``<video>_<frame>.jpg``).  Weights that are shipped are trained on pictures whose licence asks
-for attribution at most; pictures under share-alike licences come in only when asked for.
+``<video>_<frame>.jpg``).  ``annotations`` beside this file holds masks of the main objects in
+those frames, made for this project: COCO run lengths by frame and object.
+
+Weights that are shipped are trained on pictures whose licence asks for attribution at most;
+pictures under share-alike licences come in only when asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
+from pycocotools import mask as run_lengths
 
+ANNOTATIONS = Path(__file__).parent / 'annotations'
 ATTRIBUTION_ONLY = ('Attribution License', 'No known copyright restrictions')
 SHARE_ALIKE = 'Attribution-ShareAlike License'
 
@@ -54,10 +59,19 @@ class Sources:
         stills: photographs with hand-made instance masks.
         frames: video frames whose masks are colour regions (pseudo truth: real edges, no
             meaning).
+        footage: stretches of video with masks, a label being the same object in all of a stretch.
     """
 
     stills: list[LabelledImage] = field(default_factory=list)
     frames: list[LabelledImage] = field(default_factory=list)
+    footage: list[list[LabelledImage]] = field(default_factory=list)
+
+    def annotated(self, rng: np.random.Generator, footage: bool) -> LabelledImage:
+        """Pick a picture with masks made by people; half of them from videos if ``footage``."""
+        if not footage or not self.footage or rng.random() < 0.5:
+            return self.stills[rng.integers(len(self.stills))]
+        stretch = self.footage[rng.integers(len(self.footage))]
+        return stretch[rng.integers(len(stretch))]
 
 
 def read_index(data: Path) -> list[dict]:
@@ -89,6 +103,33 @@ def chosen_frames(data: Path, split: str) -> list[Path]:
     paths = sorted((data / 'training').glob('*.jpg'))
     wanted = [p for p in paths if video_of(p) not in UNUSED_VIDEOS]
     return [p for p in wanted if (video_of(p) in HELD_OUT_VIDEOS) == (split == 'val')]
+
+
+def read_footage(data: Path, split: str) -> list[list[LabelledImage]]:
+    """Annotated stretches of the videos of a split.
+
+    A frame without an entry was not annotated and ends a stretch; one with an empty entry shows
+    none of the objects.
+    """
+    stretches: list[list[LabelledImage]] = []
+    paths = {path.stem: path for path in chosen_frames(data, split)}
+    for file in sorted(ANNOTATIONS.glob('*.json')):
+        about = json.loads(file.read_text())
+        current: list[LabelledImage] = []
+        for name in sorted(n for n in paths if video_of(paths[n]) == about['video']):
+            entry = about['masks'].get(name.rsplit('_', 1)[1])
+            if entry is None:
+                stretches.append(current)
+                current = []
+                continue
+            rgb = np.asarray(Image.open(paths[name]).convert('RGB'))
+            labels = np.zeros(rgb.shape[:2], np.uint8)
+            for number, counts in entry.items():
+                mask = run_lengths.decode({'size': about['size'], 'counts': counts.encode()})
+                labels[mask > 0] = int(number)
+            current.append(LabelledImage(rgb, labels, paths[name].name))
+        stretches.append(current)
+    return [stretch for stretch in stretches if any(image.labels.any() for image in stretch)]
 
 
 def colour_regions(rgb: np.ndarray, rng: np.random.Generator, clusters: int = 7) -> np.ndarray:
@@ -155,6 +196,7 @@ def load(data: Path, split: str = 'train', share_alike: bool = False,
         rgb = np.asarray(Image.open(path).convert('RGB'))
         labels = colour_regions(rgb, np.random.default_rng(number))
         sources.frames.append(LabelledImage(rgb, labels, path.name))
+    sources.footage = read_footage(data, split)[:limit]
     if not sources.stills or not sources.frames:
         raise FileNotFoundError(f'{data} has no usable stills or frames for split {split!r}')
     return sources

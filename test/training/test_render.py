@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from PIL import Image
+from pycocotools import mask as run_lengths
 
 from training import motion, render, scene
+from training import sources as sources_module
 from training.scene import Background, Part, Thing
 
 
@@ -102,3 +108,69 @@ def test_jointed_parts_are_one_object(sources):
         _, labels = scene.paint(empty_background(64), [thing], STILL, 1, 64)
         assert set(np.unique(labels)) == {0, 1}
     assert seen > 0
+
+
+def annotated_video(folder, frames, entries):
+    """Write frames of one grey, and masks of squares that move right, by frame number."""
+    video = folder / 'data' / 'training'
+    video.mkdir(parents=True)
+    masks = {}
+    for number in frames:
+        Image.fromarray(np.full((36, 64, 3), 10 * number + 20, np.uint8)).save(
+            video / f'90_square_{number:04d}.jpg')
+        if number in entries:
+            mask = np.zeros((36, 64), np.uint8, order='F')
+            mask[8:28, 8 + number:28 + number] = 1
+            masks[f'{number:04d}'] = {'2': run_lengths.encode(mask)['counts'].decode()} \
+                if entries[number] else {}
+    (folder / '90_square.json').write_text(json.dumps(
+        {'video': '90_square', 'size': [36, 64], 'objects': {'2': 'square'}, 'masks': masks}))
+    return folder / 'data'
+
+
+def test_annotated_video_is_cut_where_frames_have_no_annotation(tmp_path, monkeypatch):
+    data = annotated_video(tmp_path, range(7), {0: 1, 1: 1, 3: 1, 4: 0, 5: 1})
+    monkeypatch.setattr(sources_module, 'ANNOTATIONS', tmp_path)
+    stretches = sources_module.read_footage(data, 'train')
+    assert [[image.name for image in stretch] for stretch in stretches] == [
+        [f'90_square_{n:04d}.jpg' for n in run] for run in ((0, 1), (3, 4, 5))]
+    assert (stretches[0][1].labels == 2).sum() == 400 and stretches[0][1].labels[8, 9] == 2
+    assert not stretches[1][1].labels.any(), 'none of the objects is in that frame'
+    assert sources_module.read_footage(data, 'val') == []
+
+
+def test_footage_moves_its_objects_with_its_pictures(sources, tmp_path, monkeypatch):
+    data = annotated_video(tmp_path, range(12), {n: 1 for n in range(12)})
+    monkeypatch.setattr(sources_module, 'ANNOTATIONS', tmp_path)
+    footage = replace(sources, footage=sources_module.read_footage(data, 'train'))
+    backs = render._footage(np.random.default_rng(3), footage, 12, 96)
+    greys = [int(back.rgb[0, 0, 0]) for back in backs]
+    assert len(backs) == 12 and len(set(greys)) >= 4, 'several pictures of the video are shown'
+    for back in backs:
+        left = np.flatnonzero((back.labels == 2).any(0))[0]
+        assert left == pytest.approx(8 + (int(back.rgb[0, 0, 0]) - 20) / 10, abs=0.6)
+    assert len({back.pose.tobytes() for back in backs}) == 1
+    images, labels = render.render_clip(5, footage, frames=6, size=96, footage=1.0)
+    assert images.shape == (6, 96, 96, 3) and labels[0].any()
+
+
+def test_clips_without_footage_do_not_change_by_its_presence(sources, tmp_path, monkeypatch):
+    data = annotated_video(tmp_path, range(4), {n: 1 for n in range(4)})
+    monkeypatch.setattr(sources_module, 'ANNOTATIONS', tmp_path)
+    footage = replace(sources, footage=sources_module.read_footage(data, 'train'))
+    for seed in range(4):
+        assert np.array_equal(render.render_clip(seed, sources, frames=2, size=96)[0],
+                              render.render_clip(seed, footage, frames=2, size=96)[0])
+
+
+def test_shipped_annotations_name_real_frames():
+    files = sorted(sources_module.ANNOTATIONS.glob('*.json'))
+    assert len(files) >= 15
+    for file in files:
+        about = json.loads(file.read_text())
+        assert about['video'] == file.stem and about['video'] not in sources_module.UNUSED_VIDEOS
+        for name, entry in about['masks'].items():
+            assert name.isdigit() and set(entry) <= set(about['objects'])
+            for counts in entry.values():
+                area = run_lengths.area({'size': about['size'], 'counts': counts.encode()})
+                assert 0 < area < 0.9 * 640 * 360
