@@ -125,6 +125,10 @@ class TrackNode(LifecycleNode):
                 resize=self._value('resize'),
                 lost_after=self._value('lost_after'),
                 refined_frames_condition=self._value('refined_frames_condition'),
+                skip_occluded_memories=self._value('skip_occluded_memories'),
+                remove_after=self._value('remove_after') or None,
+                recall_seconds=self._value('recall_seconds'),
+                catch_up=self._value('catch_up'),
             ),
         )
         return Session(tracker, self._limits, self._refuse)
@@ -297,7 +301,7 @@ class TrackNode(LifecycleNode):
         self._diagnostics_pub.publish(message)
 
     def _limits(self) -> Limits:
-        names = ('max_objects', 'prompt_max_age', 'time_jump')
+        names = ('max_objects', 'recall_seconds', 'time_jump')
         return Limits(*map(self._value, names))
 
     def _value(self, name: str) -> Any:

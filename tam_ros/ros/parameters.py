@@ -105,9 +105,23 @@ PARAMETERS = (
     ),
     Parameter(
         'refined_frames_condition',
-        False,
+        True,
         'Remember corrections of a followed object for good. Off, they fade after six images, as '
         'in the official predictor.',
+    ),
+    Parameter(
+        'skip_occluded_memories',
+        False,
+        'Images on which an object is not seen leave no memory of it, so that what it looked like '
+        'survives a long absence. Off, they are remembered as empty, as in the official '
+        'predictor.',
+    ),
+    Parameter(
+        'remove_after',
+        0.0,
+        'Seconds out of sight after which an object is removed. 0: never; else at least '
+        'lost_after.',
+        limits=(0.0, 86400.0),
     ),
     Parameter(
         'autostart',
@@ -133,18 +147,27 @@ PARAMETERS = (
         live=True,
     ),
     Parameter(
-        'prompt_max_age',
+        'recall_seconds',
         2.0,
-        'Oldest prompt that is accepted, in seconds between the image it was made on and the '
-        'newest tracked image. Higher accepts slower operators, whose object has moved since.',
-        live=True,
+        'Seconds for which tracked images are kept, at most 30 of them, so that a prompt is applied '
+        'to the very image it was made on. Higher serves slower operators and takes memory: at 384 '
+        'pixels 1.0 MB an image and 0.15 MB for each object, at 512 2.9 and 0.26, at 1024 11.5 and '
+        '1.05. 0: prompts are applied to the next image.',
         limits=(0.0, 60.0),
+    ),
+    Parameter(
+        'catch_up',
+        4,
+        'Images replayed at most, between two new ones, to bring a late prompt to the present. '
+        'Higher shows its object sooner, lower keeps the rate steadier.',
+        limits=(2, 60),
     ),
     Parameter(
         'time_jump',
         1.0,
         'Stamps that go back by more than this many seconds start a new recording (a bag that '
-        'loops): objects stay and the clock starts again. Less is a late image, which is dropped.',
+        'loops): objects stay and the clock starts again. Less is a late image, which is dropped. '
+        'A prompt further ahead of the images than this is refused.',
         live=True,
         limits=(0.0, 3600.0),
     ),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tam_ros import msg
 from tam_ros.io.encodings import ImageFormatError
-from tam_ros.ros.conversions import image_to_mask, stamp_ns
+from tam_ros.ros.conversions import NANOSECONDS, image_to_mask, stamp_ns
 from tam_ros.tracking import Prompt, PromptError
 
 
@@ -48,18 +48,25 @@ class PromptRequest:
     box: tuple[float, float, float, float] | None = None
     mask: NDArray[np.bool_] | None = field(default=None, compare=False)
 
-    def prompt(self, object_id: int) -> Prompt:
+    def prompt(self, object_id: int, stamped: bool = True) -> Prompt:
         """Return it as the tracker's own prompt for the object `object_id`.
+
+        Args:
+            object_id: chosen for it.
+            stamped: whether it says on which image it was made.
 
         Raises:
             PromptError: not finite, swapped or empty; what the tracker's prompts refuse.
         """
-        replace = self.action is Action.REPLACE
+        how = {
+            'replace': self.action is Action.REPLACE,
+            'stamp': self.stamp_ns / NANOSECONDS if stamped and self.stamp_ns else None,
+        }
         if self.mask is not None:
-            return Prompt.mask(object_id, self.mask, replace=replace)
+            return Prompt.mask(object_id, self.mask, **how)
         if self.box is not None:
-            return Prompt.box(object_id, self.box, self.points, self.labels, replace=replace)
-        return Prompt.points(object_id, self.points, self.labels, replace=replace)
+            return Prompt.box(object_id, self.box, self.points, self.labels, **how)
+        return Prompt.points(object_id, self.points, self.labels, **how)
 
 
 def read_prompt(message: msg.Prompt) -> PromptRequest:

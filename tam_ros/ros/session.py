@@ -41,12 +41,14 @@ class Limits:
 
     Attributes:
         max_objects: as many as the tracker has room for.
-        prompt_max_age: seconds from the image a prompt was made on to the one it is applied to.
-        time_jump: seconds; a step back in time beyond this is a new recording.
+        recall_seconds: how long the tracker keeps images; 0: not at all, and prompts are applied
+            to the next image whatever their stamp.
+        time_jump: seconds; a step back in time beyond this is a new recording, and a prompt made
+            so far ahead of all images has its stamp from another clock.
     """
 
     max_objects: int
-    prompt_max_age: float
+    recall_seconds: float
     time_jump: float
 
 
@@ -164,7 +166,7 @@ class Session:
     # --- prompts ---
 
     def _admit(self, request: PromptRequest, received_ns: int | None) -> int:
-        self._check_age(request, received_ns)
+        self._check_clock(request, received_ns)
         if len(self._waiting) >= MAX_WAITING:
             raise PromptError(
                 f'{MAX_WAITING} prompts already wait for an image: do images arrive?'
@@ -174,7 +176,7 @@ class Session:
             object_id = self._check_new(object_id)
         elif object_id not in self._followed():
             raise PromptError(f'no object {object_id} to {request.action.name}; {self._known()}')
-        prompt = request.prompt(object_id)
+        prompt = request.prompt(object_id, stamped=self._limits().recall_seconds > 0)
         if self._size is not None:
             self.tracker.check(prompt, self._size)
         self._given.add(object_id)
@@ -197,7 +199,7 @@ class Session:
             raise PromptError(f'{limit} objects are followed, the limit: remove one first')
         return object_id or next(number for number in count(1) if number not in self._given)
 
-    def _check_age(self, request: PromptRequest, received_ns: int | None) -> None:
+    def _check_clock(self, request: PromptRequest, received_ns: int | None) -> None:
         if request.stamp_ns == 0:
             return
         if received_ns is None:
@@ -205,32 +207,19 @@ class Session:
                 'no image has arrived yet that the prompt could belong to: send it again when '
                 'images arrive, or with stamp 0 for the first one'
             )
-        limit = self._limits().prompt_max_age
-        if self._newest_ns is not None:
-            age = (self._newest_ns - request.stamp_ns) / NANOSECONDS
-            if age > limit:
-                raise PromptError(_too_old(age, limit))
         ahead = (request.stamp_ns - received_ns) / NANOSECONDS
-        if ahead > limit:
+        if ahead > self._limits().time_jump:
             raise PromptError(
                 f'the prompt is {ahead:.3f} s newer than the newest image: use the stamp of the '
                 f'image that was clicked, not a clock'
             )
 
     def _take_due(self, stamp_ns: int) -> list[_Waiting]:
-        """Take out the prompts made on this image or before it; those too old by now go."""
-        limit = self._limits().prompt_max_age
+        """Take out the prompts made on this image or before it."""
         waiting, self._waiting = self._waiting, deque()
         due: list[_Waiting] = []
         for item in waiting:
-            made_ns = item.request.stamp_ns
-            age = (stamp_ns - made_ns) / NANOSECONDS
-            if made_ns > stamp_ns:
-                self._waiting.append(item)
-            elif made_ns and age > limit:
-                self._drop(item, _too_old(age, limit))
-            else:
-                due.append(item)
+            (self._waiting if item.request.stamp_ns > stamp_ns else due).append(item)
         return due
 
     def _drop_one(self, due: list[_Waiting], size: tuple[int, int], error: PromptError) -> None:
@@ -279,9 +268,3 @@ class Session:
             self._drop(item, 'the recording that its image belonged to is over')
         self._newest_ns = None
 
-
-def _too_old(age: float, limit: float) -> str:
-    return (
-        f'the prompt is {age:.3f} s older than the image it would be applied to, and '
-        f'prompt_max_age is {limit:g} s'
-    )

@@ -22,6 +22,7 @@ class ColourTracker:
     model = 'colour'
     runtime = 'none'
     weights = 'untrained'
+    recall_seconds = 1.0  # a prompt on a past image is applied to the present one here
 
     def __init__(self, delay_s: float = 0.0) -> None:
         self.delay_s = delay_s
@@ -86,6 +87,10 @@ class ColourTracker:
             raise PromptError(f'object {prompt.object_id} was removed')
         if prompt.object_id not in self._colours and others >= MAX_OBJECTS:
             raise PromptError(f'{MAX_OBJECTS} objects are the limit')
+        if prompt.stamp is not None and self._stamp is not None:
+            age = self._stamp - prompt.stamp
+            if age > self.recall_seconds + 1e-6:
+                raise PromptError(f'made {age:.3f} s before the last image')
         prompt.check_image(*size)
 
     def _describe(self, object_id, mask, stamp):

@@ -194,7 +194,7 @@ def test_prompts_belong_to_an_image(graph):
     old = click(15, 15, header=peer.header(peer.stamp_ns - 3 * SECOND))
     answer = add(peer, old)
     assert not answer.accepted
-    assert '3.000 s older' in answer.reason
+    assert '3.000 s before the last' in answer.reason
     clock = click(15, 15, header=peer.header(peer.stamp_ns + 50 * SECOND))
     assert '50.000 s newer than the newest image' in add(peer, clock).reason
 

@@ -56,7 +56,7 @@ def test_ctrl_c_twice_ends_it_as_cleanly(graph, pause):
     [
         pytest.param('model:=missing', "no model 'missing' in the catalogue", id='unknown model'),
         pytest.param('runtime:=abacus', 'one of onnxruntime, torch', id='unknown runtime'),
-        pytest.param('prompt_max_age:=-1.0', 'prompt_max_age', id='number out of range'),
+        pytest.param('recall_seconds:=-1.0', 'recall_seconds', id='number out of range'),
         pytest.param('publish_masks:=3', 'publish_masks', id='wrong type'),
     ],
 )

@@ -24,10 +24,10 @@ RED, GREEN, BLUE = ((15, 15),), ((35, 15),), ((55, 15),)
 class Stream:
     """A session with a clock, its warnings, and the stamp of the newest image."""
 
-    def __init__(self, max_objects=MAX_OBJECTS, prompt_max_age=1.0, time_jump=1.0):
+    def __init__(self, max_objects=MAX_OBJECTS, recall_seconds=1.0, time_jump=1.0):
         self.warnings = []
         self.tracker = ColourTracker()
-        limits = Limits(max_objects, prompt_max_age, time_jump)
+        limits = Limits(max_objects, recall_seconds, time_jump)
         self.session = Session(self.tracker, lambda: limits, self.warnings.append)
         self.newest = None
 
@@ -147,8 +147,9 @@ def test_the_age_of_a_prompt(stream, age, accepted):
 
 def test_a_prompt_that_grew_too_old_waiting_is_dropped_with_a_warning(stream):
     assert stream.ask(RED, at=33, label='mug').accepted
-    assert stream.image(2000) == []
-    assert 'prompt for object 1 refused: the prompt is 1.967 s older' in stream.warnings[0]
+    stream.session.tracker.step(IMAGE, START / 10**9 + 2)
+    assert stream.image(2033) == []
+    assert stream.warnings == ['prompt for object 1 refused: made 1.967 s before the last image']
     assert stream.session.names == {}
 
 
