@@ -1,0 +1,83 @@
+"""Rules of the tracker with real memories: the bundled model on the clip of the demo."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tam_ros import catalogue
+from tam_ros.demo.scene import DemoScene
+from tam_ros.runtime import open_runtime
+from tam_ros.tracking import ClipTracker, Prompt, Tracker, TrackerOptions
+
+NAME = 'efficienttam_nano'
+pytestmark = pytest.mark.skipif(
+    not (catalogue.engines_dir() / NAME).is_dir(), reason='no trained weights are bundled yet')
+
+
+@pytest.fixture(scope='module')
+def clip():
+    """Return the first images of the clip and their labels."""
+    scene = DemoScene()
+    return [scene.frame(index) for index in range(22)]
+
+
+def box_of(labels, number):
+    rows, columns = np.nonzero(labels == number)
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+def overlap(ours, theirs):
+    union = np.count_nonzero(ours | theirs)
+    return np.count_nonzero(ours & theirs) / union if union else 1.0
+
+
+def run(tracker, clip, prompts):
+    """Return the masks of each image by object."""
+    return [{item.id: item.mask for item in tracker.step(
+        image, i / 15, prompts.get(i, ())).objects} for i, (image, _) in enumerate(clip)]
+
+
+def test_a_prompt_made_8_frames_ago_gives_the_masks_of_one_given_in_time(clip):
+    """A new object and the correction of a live one; the second is a live object's neighbour."""
+    first = [Prompt.box(1, box_of(clip[0][1], 1))]
+    rows, columns = np.nonzero(clip[4][1] == 1)
+    on_it = [(float(columns.mean()), float(rows.mean()))]
+
+    def prompts(stamp):
+        return [Prompt.box(2, box_of(clip[4][1], 2), stamp=stamp),
+                Prompt.points(1, on_it, [1], stamp=stamp)]
+    options = TrackerOptions(max_objects=2, recall_seconds=1.0, catch_up=4)
+    in_time = run(Tracker.open(NAME, options=options), clip, {0: first, 4: prompts(None)})
+    late = run(Tracker.open(NAME, options=options), clip, {0: first, 12: prompts(4 / 15)})
+    arrived = next(i for i in range(12, 22) if 2 in late[i])
+    assert arrived <= 15, 'eight images, four at a time while new ones come'
+    for i in range(arrived, 22):
+        for number in (1, 2):
+            assert overlap(late[i][number], in_time[i][number]) >= 0.99, (i, number)
+
+
+def test_objects_found_again_by_a_later_run(clip, tmp_path):
+    before = Tracker.open(NAME, options=TrackerOptions(max_objects=2))
+    prompts = [Prompt.mask(n, clip[0][1] == n) for n in (1, 2)]
+    for i in range(12):
+        before.step(clip[i][0], i / 15, [] if i else prompts)
+    before.save(tmp_path / 'tracks')
+    after = Tracker.open(NAME, options=TrackerOptions(max_objects=5, recall_seconds=1.0))
+    after.load(tmp_path / 'tracks')
+    for i in range(12, 16):
+        expected, found = before.step(clip[i][0], i / 15), after.step(clip[i][0], i / 15)
+        for one, two in zip(expected.objects, found.objects, strict=True):
+            assert overlap(one.mask, two.mask) >= 0.999
+
+
+def test_backwards_through_a_recording(clip):
+    """Prompted on the last image, the objects are found on the first ones."""
+    tracker = ClipTracker(open_runtime(NAME), TrackerOptions(max_objects=2))
+    image, labels = clip[-1]
+    tracker.prompt(21, image, [Prompt.mask(n, labels == n) for n in (1, 2)])
+    scores = []
+    for i in range(21, -1, -1):
+        frame = tracker.step(i, clip[i][0], reverse=True)
+        scores.append([overlap(item.mask, clip[i][1] == item.id) for item in frame.objects])
+    assert np.mean(scores, axis=0).min() > 0.7
