@@ -11,6 +11,9 @@ from tam_ros.commands import UsageError, evaluate, export, models, track, weight
 
 _COMMANDS = (track, evaluate, models, weights, export)
 
+_warnings = logging.StreamHandler()
+_warnings.setFormatter(logging.Formatter('tam: %(message)s'))
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status, 2 where the input cannot be used."""
@@ -31,22 +34,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _show_warnings() -> None:
     """Let our own warnings, and only those, go to stderr in the form of our errors."""
-    log = logging.getLogger('tam_ros')
-    if not log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter('tam: %(message)s'))
-        log.addHandler(handler)
+    _warnings.stream = sys.stderr
+    logging.getLogger('tam_ros').addHandler(_warnings)
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
     """Return the errors whose message is meant for the user. Looked up only when one occurs."""
+    from tam_ros.io.masks import MaskFileError
     from tam_ros.io.prompt_spec import PromptSpecError
     from tam_ros.io.sources import SourceError
     from tam_ros.runtime import WeightsError
     from tam_ros.tracking import FrameError, PromptError
 
     return (
-        *(UsageError, SourceError, PromptSpecError, PromptError, FrameError),
+        *(UsageError, SourceError, PromptSpecError, MaskFileError, PromptError, FrameError),
         *(WeightsError, catalogue.UnknownModelError, OSError),
     )
 

@@ -52,7 +52,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     out.add_argument(
         '--format', choices=('bag', 'png', 'coco'),
-        help='what to write, where the name of --out says something else (bag: a bag in a folder)',
+        help='what to write where the name of --out does not say it; bag: a folder like those of '
+        '`ros2 bag record`',
     )  # fmt: skip
     out.add_argument('--labels', choices=('raw', 'png'), help='label images of a bag (raw)')
     out.add_argument(
@@ -123,7 +124,7 @@ def run(options: argparse.Namespace) -> None:
                         copy.rest()
         finally:
             for path in outputs if done else ():
-                print(f'{path}: {done} frames', flush=True)
+                print(f'{path}: {done} frame{"s" if done > 1 else ""}', flush=True)
     interruption.raise_if_requested()
 
 
