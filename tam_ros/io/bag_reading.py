@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
-from tam_ros.io.mcap_salvage import DamageError, SalvagedMcap
 from tam_ros.io.sources import BAG_SUFFIXES, SourceError
 
-Reader = AnyReader | SalvagedMcap
+if TYPE_CHECKING:
+    from tam_ros.io.mcap_salvage import SalvagedMcap
+
+    Reader = AnyReader | SalvagedMcap
 
 
 @contextmanager
@@ -35,10 +38,6 @@ def reading(path: Path) -> Iterator[Reader]:
             reader.close()
     except (SourceError, GeneratorExit):
         raise
-    except DamageError as error:
-        raise SourceError(
-            f'{path} is damaged: {error}; the messages before that were read'
-        ) from error
     except Exception as error:  # a damaged file surfaces as any of a dozen kinds of error
         detail = str(error) or type(error).__name__
         raise SourceError(f'{path} cannot be read as a bag, it is damaged: {detail}') from error
@@ -79,5 +78,12 @@ def _salvage(path: Path) -> SalvagedMcap | None:
     files = _bag_files(path) if path.is_dir() else [path]
     if len(files) != 1 or files[0].suffix != '.mcap':
         return None
+    try:
+        from tam_ros.io.mcap_salvage import SalvagedMcap
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            f'{path} has no index: it is damaged, or its recorder was killed. What it holds can '
+            f'be read with the package {error.name}: pip install mcap'
+        ) from error
     salvaged = SalvagedMcap(files[0])
-    return salvaged if salvaged.damage and salvaged.message_count else None
+    return salvaged if salvaged.damaged and salvaged.message_count else None

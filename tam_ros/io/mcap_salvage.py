@@ -23,10 +23,12 @@ from rosbags.rosbag2.metadata import parse_qos
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from tam_ros.io.sources import SourceError
+
 _FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinitionFormat.IDL}
 
 
-class DamageError(ValueError):
+class DamageError(SourceError):
     """A file ends or turns senseless here; everything before has been given."""
 
 
@@ -38,7 +40,7 @@ class _Contents(NamedTuple):
     counts: dict[int, int]  # messages by channel
     start_ns: int
     end_ns: int
-    damage: str  # what is wrong, '' where nothing is
+    damaged: bool
 
 
 class SalvagedMcap:
@@ -49,7 +51,7 @@ class SalvagedMcap:
         typestore: their message types.
         duration: from the first message to the last, nanoseconds.
         message_count: messages before the damage.
-        damage: what is wrong with the file, or ''.
+        damaged: whether the file is not whole.
     """
 
     is2 = True
@@ -63,7 +65,7 @@ class SalvagedMcap:
         self._path = path
         status = path.stat()
         contents = _scan(path, status.st_size, status.st_mtime_ns)
-        self.damage = contents.damage
+        self.damaged = contents.damaged
         self.message_count = sum(contents.counts.values())
         self.duration = contents.end_ns - contents.start_ns
         schemas = [
@@ -115,7 +117,7 @@ def _scan(path: Path, size: int, changed_ns: int) -> _Contents:
     channels: dict[int, Channel] = {}
     schemas: dict[int, Schema] = {}
     counts: dict[int, int] = {}
-    start_ns, end_ns, damage = 2**63, 0, ''
+    start_ns, end_ns, damaged = 2**63, 0, False
     try:
         for record in _records(path):
             if isinstance(record, Schema) and record.encoding in _FORMATS:
@@ -125,9 +127,9 @@ def _scan(path: Path, size: int, changed_ns: int) -> _Contents:
             elif isinstance(record, Message) and record.channel_id in channels:
                 counts[record.channel_id] = counts.get(record.channel_id, 0) + 1
                 start_ns, end_ns = min(start_ns, record.log_time), max(end_ns, record.log_time)
-    except DamageError as error:
-        damage = str(error)
-    return _Contents(channels, schemas, counts, min(start_ns, end_ns), end_ns, damage)
+    except DamageError:
+        damaged = True
+    return _Contents(channels, schemas, counts, min(start_ns, end_ns), end_ns, damaged)
 
 
 def _records(path: Path) -> Iterator[McapRecord]:
@@ -139,7 +141,8 @@ def _records(path: Path) -> Iterator[McapRecord]:
         except Exception as error:  # damage surfaces as any of a dozen kinds of error
             detail = str(error) or type(error).__name__
             raise DamageError(
-                f'it ends or is damaged at byte {stream.tell()} of {size} ({detail})'
+                f'{path} ends or is damaged at byte {stream.tell()} of {size} ({detail}); what '
+                'stands before that was read'
             ) from error
 
 

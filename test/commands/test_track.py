@@ -290,3 +290,29 @@ def test_real_annotations_as_prompts(tam, tmp_path, shared_data):
     assert {item['track_id'] for item in written['annotations']} <= {1, 2}
     with Image.open(masks) as image:
         assert [item['height'] for item in written['images']] == [image.height] * 2
+
+
+def test_the_bag_is_read_by_the_mcap_packages(bag, tam, tmp_path):
+    """Independent readers find the same messages, definitions taken from the bag alone."""
+    reader = pytest.importorskip('mcap.reader', reason='the package mcap is not installed')
+    ros2 = pytest.importorskip(
+        'mcap_ros2.decoder', reason='the package mcap-ros2-support is not installed'
+    )
+    out = tmp_path / 'out.mcap'
+    assert tam(bag, '--topic', '/left/image', *BOX, '--out', out, '--copy', 'all') == 0
+    ours = read_bag(out)
+    theirs: dict[str, list] = {}
+    with out.open('rb') as stream:
+        opened = reader.make_reader(stream, decoder_factories=[ros2.DecoderFactory()])
+        for _, channel, _, message in opened.iter_decoded_messages():
+            theirs.setdefault(channel.topic, []).append(message)
+    assert {topic: len(given) for topic, given in theirs.items()} == dict.fromkeys(ours, FRAMES)
+    for topic in ('/track_node/labels', '/left/image', '/right/image'):
+        assert stamps(theirs[topic]) == stamps(ours[topic]) == STAMPS_NS
+        for their, own in zip(theirs[topic], ours[topic], strict=True):
+            assert bytes(their.data) == bytes(own.data)
+    assert theirs['/word'][0].data == 'hi'
+    for their, own in zip(theirs['/track_node/objects'], ours['/track_node/objects'], strict=True):
+        assert [(item.id, item.area, item.score) for item in their.objects] == [
+            (item.id, item.area, item.score) for item in own.objects
+        ]

@@ -1,0 +1,68 @@
+"""COCO annotations: opened by pycocotools, whole whenever they are closed."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tam_ros.io.coco import CocoImage, CocoWriteError, CocoWriter
+
+coco = pytest.importorskip('pycocotools.coco', reason='pycocotools is not installed')
+
+
+def tracked(number: int, *window: slice) -> SimpleNamespace:
+    mask = np.zeros((30, 40), bool)
+    if window:
+        mask[window] = True
+    rows, columns = np.nonzero(mask)
+    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if window else None
+    box = box and tuple(map(int, box))
+    return SimpleNamespace(
+        id=number, mask=mask, area=int(mask.sum()), box=box, score=0.75, state='visible'
+    )
+
+
+def image(index: int) -> CocoImage:
+    return CocoImage(index, f'{index:05}.jpg', (30, 40), 10**9 + index)
+
+
+def test_opened_by_pycocotools(tmp_path, capsys):
+    first, second = tracked(7, slice(3, 9), slice(4, 20)), tracked(9, slice(0, 30), slice(39, 40))
+    with CocoWriter(tmp_path / 'o.json') as writer:
+        writer.write(image(0), [first, tracked(9)])
+        writer.write(image(1), [])
+        writer.write(image(2), [first, second])
+    opened = coco.COCO(str(tmp_path / 'o.json'))
+    assert sorted(opened.getImgIds()) == [1, 2, 3]
+    counts = [len(opened.getAnnIds(imgIds=[number])) for number in (1, 2, 3)]
+    assert counts == [1, 0, 2]  # an object without a pixel has no annotation
+    last = opened.loadAnns(opened.getAnnIds(imgIds=[3]))
+    for annotation, item in zip(last, (first, second), strict=True):
+        assert annotation['track_id'] == item.id
+        np.testing.assert_array_equal(opened.annToMask(annotation), item.mask)
+    assert last[0]['bbox'] == [4, 3, 16, 6] and last[0]['area'] == 96
+    assert opened.loadImgs(3)[0] == {
+        'id': 3, 'file_name': '00002.jpg', 'height': 30, 'width': 40,
+        'frame_index': 2, 'stamp_ns': 10**9 + 2,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize('interruption', [KeyboardInterrupt, ValueError])
+@pytest.mark.parametrize('frames', [0, 3])
+def test_interrupted_file_is_complete_up_to_there(tmp_path, interruption, frames):
+    with pytest.raises(interruption), CocoWriter(tmp_path / 'o.json') as writer:
+        for index in range(frames):
+            writer.write(image(index), [tracked(1, slice(3, 9), slice(4, 20))])
+        raise interruption
+    written = json.loads((tmp_path / 'o.json').read_text())
+    assert len(written['images']) == len(written['annotations']) == frames
+
+
+def test_nothing_is_overwritten(tmp_path):
+    (tmp_path / 'o.json').write_text('mine')
+    with pytest.raises(CocoWriteError, match='File exists'):
+        CocoWriter(tmp_path / 'o.json')
+    assert (tmp_path / 'o.json').read_text() == 'mine'

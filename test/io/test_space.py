@@ -1,0 +1,96 @@
+"""Whether there is room is found out before a write; nothing of the question stays behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+
+import numpy as np
+import pytest
+from rosbags.highlevel import AnyReader
+
+from tam_ros.io.bag_writer import BagWriteError, BagWriter
+from tam_ros.io.sources import Header, open_source
+from tam_ros.io.space import ensure_room
+from tam_ros.io.video_writer import VideoWriteError, VideoWriter
+
+
+@pytest.fixture
+def limited():
+    """Let no file grow beyond 2 MB while the test runs."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
+    yield 2_000_000
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 8 MB."""
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip('only root may mount a small disk here')
+    yield disk
+    subprocess.run(['umount', '-l', str(disk)], check=True)
+
+
+def test_room_is_asked_for_and_given_back(tmp_path, limited):
+    path = tmp_path / 'file'
+    path.write_bytes(b'abc')
+    ensure_room(path, limited - 3)
+    assert path.read_bytes() == b'abc'
+    with pytest.raises(OSError) as error:
+        ensure_room(path, limited - 2)
+    assert error.value.errno == errno.EFBIG
+    assert path.read_bytes() == b'abc'
+
+
+@pytest.mark.parametrize('size', [10**6, 10**18])
+def test_a_file_system_that_cannot_allocate(tmp_path, monkeypatch, size):
+    def unsupported(*_):
+        raise OSError(errno.EOPNOTSUPP, 'Operation not supported')
+
+    monkeypatch.setattr(os, 'posix_fallocate', unsupported)
+    path = tmp_path / 'file'
+    path.write_bytes(b'abc')
+    if size == 10**6:
+        ensure_room(path, size)
+    else:
+        with pytest.raises(OSError, match='No space left'):
+            ensure_room(path, size)
+    assert path.read_bytes() == b'abc'
+
+
+def noise(index: int) -> np.ndarray:
+    return np.random.default_rng(index).integers(0, 255, (240, 320, 3), np.uint8)
+
+
+def test_bag_on_a_full_disk(small_disk):
+    path = small_disk / 'out.mcap'
+    written = 0
+    with pytest.raises(BagWriteError, match='No space left on device'), BagWriter(path) as bag:
+        for index in range(60):
+            bag.write_image('/image', Header(index + 1, ''), noise(index))
+            written += 1
+    assert 10 < written < 36  # 36 alone fill the disk
+    with AnyReader([path]) as reader:
+        assert reader.message_count == written
+        last = [reader.deserialize(data, c.msgtype) for c, _, data in reader.messages()][-1]
+    np.testing.assert_array_equal(last.data.reshape(240, 320, 3), noise(written - 1))
+    assert [item.name for item in small_disk.iterdir()] == ['out.mcap']
+
+
+def test_video_on_a_full_disk(small_disk):
+    (small_disk / 'in the way').write_bytes(bytes(6_500_000))
+    path = small_disk / 'out.mp4'
+    written = 0
+    with pytest.raises(VideoWriteError, match='No space left'), VideoWriter(path, 10) as video:
+        for index in range(200):
+            video.write(noise(index))
+            written += 1
+    assert 3 < written < 200
+    assert len(list(open_source(path))) == written

@@ -1,0 +1,56 @@
+"""Signals are noted, not obeyed at once, and end the program afterwards as they would have."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from tam_ros.interruption import Interruption
+
+
+def test_nothing_came():
+    with Interruption() as interruption:
+        assert not interruption.requested
+    interruption.raise_if_requested()
+
+
+def test_ctrl_c_waits_for_the_end_of_the_block():
+    before = signal.getsignal(signal.SIGINT)
+    with Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.requested
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        interruption.raise_if_requested()
+
+
+def test_terminate():
+    with Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(SystemExit) as error:
+        interruption.raise_if_requested()
+    assert error.value.code == 128 + signal.SIGTERM
+
+
+def test_signals_come_back_after_an_error():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ValueError, match='disk'), Interruption():
+        raise ValueError('disk')
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_another_thread_catches_nothing():
+    seen = []
+
+    def work():
+        with Interruption() as interruption:
+            seen.append(interruption.requested)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]
