@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -111,6 +113,17 @@ class Outcome:
     masks: Tensor | None = None
 
 
+class Teacher(Protocol):
+    """What ``Unroll.learn`` asks of ``training.distil.Distillation``."""
+
+    def image_loss(self, images: Tensor, features: Tensor) -> Tensor:
+        """Compare image features."""
+
+    def memory_loss(self, batch: Batch, kind: str, seed: int, conditioned: list[Tensor]
+                    ) -> Tensor:
+        """Compare features after memory attention."""
+
+
 class Unroll:
     """Runs batches through the network.
 
@@ -217,7 +230,8 @@ class Unroll:
         bank.add(model.encode_memory(features, low.float(), prompted), pointer)
         return loss, low, iou
 
-    def follow(self, features: Tensor, masks: Tensor, bank: Bank) -> tuple[Tensor, Tensor, Tensor]:
+    def follow(self, features: Tensor, masks: Tensor, bank: Bank,
+               watch: Callable[[Tensor], None] | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Track every object into the next frame and remember it; returns as ``start``."""
         model = self.model
         memories, index, pointers = bank.read(model.config.num_memories)
@@ -226,6 +240,8 @@ class Unroll:
         conditioned = model.attend_memory(
             features, memories, index, valid, pointers, pointer_valid,
             pooled=model.config.pooled and memories.shape[1] > 1)
+        if watch is not None:
+            watch(conditioned)
         prompts = tracking_prompt(len(masks), masks.device)
         decoded = self.decode(conditioned, prompts)
         loss, iou = self._loss(decoded, losses.soft_targets(masks), prompts.single, share=0.3)
@@ -236,7 +252,8 @@ class Unroll:
         return loss, low, iou
 
     def track(self, batch: Batch, kind: str, rng: np.random.Generator, *,
-              features: Tensor | None = None, keep: bool = False) -> Outcome:
+              features: Tensor | None = None, keep: bool = False,
+              watch: Callable[[Tensor], None] | None = None) -> Outcome:
         """Prompt every object on frame 0 and track it to the end of the clip.
 
         Args:
@@ -245,6 +262,7 @@ class Unroll:
             rng: source of the prompts.
             features: of ``encode``, if they exist already.
             keep: return the masks of every frame.
+            watch: told the features [O, C, G, G] of each later frame after memory attention.
         """
         features = self.encode(batch.images) if features is None else features
         bank, logits = Bank(), []
@@ -253,7 +271,7 @@ class Unroll:
         later, ious = [], []
         for frame in range(1, batch.masks.shape[1]):
             loss, low, iou = self.follow(features[batch.clip_of, frame], batch.masks[:, frame],
-                                         bank)
+                                         bank, watch)
             later.append(loss)
             visible = batch.masks[:, frame].flatten(1).any(1)
             ious.append(iou[visible])
@@ -265,7 +283,8 @@ class Unroll:
         return Outcome(first.mean() + tracked.mean(), scores, masks)
 
     def learn(self, batch: Batch, rng: np.random.Generator, corrections: float = 0.3,
-              prompts: tuple[float, float, float] = (0.5, 0.25, 0.25)) -> Outcome:
+              prompts: tuple[float, float, float] = (0.5, 0.25, 0.25),
+              teacher: Teacher | None = None) -> Outcome:
         """One training step's loss: segmentation on one frame, tracking over all.
 
         Args:
@@ -273,6 +292,7 @@ class Unroll:
             rng: source of prompts.
             corrections: probability of a round with a corrective click.
             prompts: probabilities of a mask, a box and a click as first prompt of tracking.
+            teacher: whose features are to be learned too, see ``training.distil``.
         """
         features = self.encode(batch.images)
         frames = batch.masks.shape[1]
@@ -285,7 +305,19 @@ class Unroll:
                                batch.masks[objects, frame_of], rng, rng.random() < corrections)
         if frames > 1:
             kind = ('mask', 'box', 'click')[rng.choice(3, p=prompts)]
-            tracked = self.track(batch, kind, rng, features=features)
+            seed = int(rng.integers(1 << 31)) if teacher else None
+            conditioned: list[Tensor] = []
+            tracked = self.track(
+                batch, kind, rng if seed is None else np.random.default_rng(seed),
+                features=features, watch=conditioned.append if teacher else None)
             outcome = Outcome(0.7 * outcome.loss + 1.5 * tracked.loss,
                               outcome.scores | tracked.scores)
+            if teacher is not None and seed is not None:
+                error = teacher.memory_loss(batch, kind, seed, conditioned)
+                outcome = Outcome(outcome.loss + error,
+                                  outcome.scores | {'teacher_memory': error.item()})
+        if teacher is not None:
+            error = teacher.image_loss(batch.images, features)
+            outcome = Outcome(outcome.loss + error,
+                              outcome.scores | {'teacher_image': error.item()})
         return outcome

@@ -30,6 +30,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tam_ros.models import EfficientTAM, EfficientTAMConfig
 from training import recipe as recipes
 from training.clips import ClipStore, sample
+from training.distil import Distillation
 from training.initialise import initialise
 from training.streaming import Unroll, resized
 from training.validate import validate
@@ -58,6 +59,7 @@ class Settings:
     log_seconds: float = 20.0
     ema: float = 0.997
     initial: Path | None = None
+    teacher: tuple[str, Path | str] | None = None
 
 
 @dataclass
@@ -71,7 +73,8 @@ class Progress:
     seconds: float = 0.0
 
 
-def make_optimisers(model: EfficientTAM) -> list[torch.optim.Optimizer]:
+def make_optimisers(model: EfficientTAM, maps: Distillation | None = None
+                    ) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the transformers, AdamW for all else."""
     matrices, decayed, plain = [], [], []
     for name, parameter in model.named_parameters():
@@ -85,6 +88,8 @@ def make_optimisers(model: EfficientTAM) -> list[torch.optim.Optimizer]:
     adam = torch.optim.AdamW(
         [{'params': decayed, 'weight_decay': 0.05}, {'params': plain, 'weight_decay': 0.0}],
         lr=1e-3, betas=(0.9, 0.95))
+    if maps is not None:
+        adam.add_param_group({'params': list(maps.parameters()), 'weight_decay': 0.0})
     muon = torch.optim.Muon(matrices, lr=1e-3, weight_decay=0.05,
                             adjust_lr_fn='match_rms_adamw')
     return [adam, muon]
@@ -115,7 +120,14 @@ class Run:
         self.model = EfficientTAM(settings.config)
         initialise(self.model, settings.seed)
         self.model.to(self.device).train()
-        self.optimisers = make_optimisers(self.model)
+        self.distillation = None
+        if settings.teacher is not None:
+            torch.manual_seed(settings.seed)        # every process starts with the same maps
+            self.distillation = Distillation.of(
+                *settings.teacher, settings.config.dim).to(self.device)
+        self.optimisers = make_optimisers(self.model, self.distillation)
+        self.parameters = [p for module in (self.model, self.distillation) if module is not None
+                           for p in module.parameters()]
         self.ema = Ema(self.model, settings.ema)
         self.progress = Progress()
         self.store = ClipStore(settings.clips, 'train')
@@ -134,7 +146,9 @@ class Run:
 
     def state(self) -> dict:
         """The checkpoint: official layout under 'model' (averaged weights), the rest beside."""
-        return {'model': self.ema.state, 'raw': self.model.state_dict(),
+        maps = {} if self.distillation is None else {
+            'distillation': self.distillation.state_dict()}
+        return {'model': self.ema.state, 'raw': self.model.state_dict(), **maps,
                 'optimisers': [o.state_dict() for o in self.optimisers],
                 'ema_updates': self.ema.updates, 'progress': asdict(self.progress),
                 'config': asdict(self.settings.config)}
@@ -142,6 +156,8 @@ class Run:
     def restore(self, state: dict) -> None:
         """Continue from a checkpoint."""
         self.model.load_state_dict(state['raw'])
+        if self.distillation is not None:
+            self.distillation.load_state_dict(state['distillation'])
         for optimiser, saved in zip(self.optimisers, state['optimisers'], strict=True):
             optimiser.load_state_dict(saved)
         self.ema.state = dict(state['model'])
@@ -178,7 +194,7 @@ class Run:
         fast = contextlib.nullcontext() if self.device.type == 'cuda' else sdpa_kernel(
             SDPBackend.MATH)
         with fast, torch.autocast(self.device.type, torch.bfloat16):
-            outcome = unroll.learn(batch, rng, prompts=phase.prompts)
+            outcome = unroll.learn(batch, rng, prompts=phase.prompts, teacher=self.distillation)
         self.sums['loss_image' if single else 'loss_clip'].append(outcome.loss.item())
         for name, value in outcome.scores.items():
             self.sums[name].append(value)
@@ -188,7 +204,7 @@ class Run:
         """Average gradients over the processes; share rank 0's step time and wish to stop."""
         if self.settings.processes == 1:
             return seconds
-        parameters = list(self.model.parameters())
+        parameters = self.parameters
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten()
                           for p in parameters]
                          + [torch.tensor([seconds if self.rank == 0 else 0.0,
@@ -212,7 +228,7 @@ class Run:
         now = time.perf_counter()
         seconds = self._average_gradients(now - self.clock)
         self.clock = now
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
         rate = phase.lr[0] + (phase.lr[1] - phase.lr[0]) * done
         rate *= min(1.0, (self.progress.step + 1) / 50)
         if torch.isfinite(norm):
@@ -221,7 +237,8 @@ class Run:
                     group['lr'] = gain * rate
                 optimiser.step()
             self.ema.update(self.model)
-        self.model.zero_grad(set_to_none=True)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
         state = self.progress
         state.step += 1
         state.phase_steps += 1
@@ -323,6 +340,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--recipe', type=Path, default=Path(__file__).parent / 'recipe_cpu.yaml')
     parser.add_argument('--model', default='efficienttam_nano', help='name in the catalogue')
     parser.add_argument('--initial', type=Path, help='start from these weights')
+    parser.add_argument('--teacher', help='learn from this model of the catalogue as well')
+    parser.add_argument('--teacher-weights', type=Path,
+                        help="the teacher's checkpoint, if not the downloaded one")
     parser.add_argument('--processes', type=int, default=1, help='CPU processes of one thread')
     parser.add_argument('--device', default='cpu', help="'cpu' or 'cuda'")
     parser.add_argument('--seed', type=int, default=0)
@@ -334,10 +354,14 @@ def main(argv: list[str] | None = None) -> None:
         os.execve(sys.executable, [sys.executable, '-m', 'training.train', *sys.argv[1:]],
                   os.environ | MALLOC)
     from tam_ros.catalogue import model
+    from tam_ros.runtime.factory import find_weights
+    teacher = None
+    if args.teacher:
+        teacher = args.teacher, find_weights(model(args.teacher), args.teacher_weights, 'torch')
     launch(Settings(
         clips=args.clips, out=args.out, config=EfficientTAMConfig(**model(args.model).config),
         phases=tuple(recipes.read(args.recipe)), seed=args.seed, processes=args.processes,
-        device=args.device, initial=args.initial))
+        device=args.device, initial=args.initial, teacher=teacher))
 
 
 if __name__ == '__main__':

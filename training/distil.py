@@ -1,0 +1,92 @@
+"""Learning from a larger model: features of a teacher beside the truth of the masks.
+
+EdgeTAM's recipe (arXiv 2501.07256, section 3.4): single frames first, with the teacher's image
+features; then clips, with its image features and what its memory attention makes of them. Teacher
+and student see the same prompts, and each its own memories.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tam_ros.catalogue import model as catalogue_entry
+from tam_ros.models import EfficientTAM
+from tam_ros.models.build import build_network
+from training.clips import Batch
+from training.streaming import Unroll, resized
+
+
+def relative_error(guess: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared error in units of the truth's mean square: 1 for a guess of all zeros."""
+    truth = truth.float()
+    return (guess.float() - truth).square().mean() / truth.square().mean().clamp(min=1e-6)
+
+
+class Distillation(nn.Module):
+    """A frozen teacher, and two maps from the student's features to its own.
+
+    The maps are 1x1 convolutions, learned on the way and dropped with the teacher.
+    """
+
+    def __init__(self, teacher: EfficientTAM, student_dim: int) -> None:
+        super().__init__()
+        # Not a submodule: what is trained, averaged and saved is only the maps.
+        self._teacher = [teacher.eval().requires_grad_(False)]
+        self.image = nn.Conv2d(student_dim, teacher.config.dim, 1)
+        self.memory = nn.Conv2d(student_dim, teacher.config.dim, 1)
+        self._sized: dict[int, Unroll] = {}
+
+    @classmethod
+    def of(cls, name: str, weights: Path | str, student_dim: int) -> Distillation:
+        """Make one with a model of the catalogue as teacher.
+
+        Args:
+            name: of the catalogue.
+            weights: its checkpoint, or ``'untrained'``.
+            student_dim: channels of the student's features.
+
+        Raises:
+            tam_ros.runtime.WeightsError: see ``build_network``.
+        """
+        return cls(build_network(catalogue_entry(name), weights), student_dim)
+
+    def to(self, *args, **kwargs) -> Distillation:
+        """Move the maps and the teacher."""
+        self._teacher[0].to(*args, **kwargs)
+        return super().to(*args, **kwargs)
+
+    def image_loss(self, images: Tensor, features: Tensor) -> Tensor:
+        """Compare image features.
+
+        Args:
+            images: uint8 [B, T, S, S, 3].
+            features: of the student [B, T, C, G, G].
+        """
+        with torch.no_grad():
+            target = self._unroll(images.shape[2]).encode(images)
+        return relative_error(self.image(features.flatten(0, 1)), target.flatten(0, 1))
+
+    def memory_loss(self, batch: Batch, kind: str, seed: int, conditioned: list[Tensor]
+                    ) -> Tensor:
+        """Compare what memory attention made of the frames after the first.
+
+        Args:
+            batch: of clips.
+            kind: of the prompt on frame 0.
+            seed: of the generator that made the student's prompts.
+            conditioned: of the student, one [O, C, G, G] a frame.
+        """
+        target: list[Tensor] = []
+        with torch.no_grad():
+            self._unroll(batch.images.shape[2]).track(
+                batch, kind, np.random.default_rng(seed), watch=target.append)
+        return relative_error(self.memory(torch.cat(conditioned)), torch.cat(target))
+
+    def _unroll(self, size: int) -> Unroll:
+        if size not in self._sized:
+            self._sized[size] = Unroll(resized(self._teacher[0], size))
+        return self._sized[size]
