@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     Reader = AnyReader | SalvagedMcap
 
+_REPAIR = {
+    '.bag': '; `rosbag reindex` may restore it',
+    '.db3': '; `sqlite3 OLD.db3 .recover | sqlite3 NEW.db3` may save what is left',
+}
+
 
 @contextmanager
 def reading(path: Path) -> Iterator[Reader]:
@@ -40,7 +45,10 @@ def reading(path: Path) -> Iterator[Reader]:
         raise
     except Exception as error:  # a damaged file surfaces as any of a dozen kinds of error
         detail = str(error) or type(error).__name__
-        raise SourceError(f'{path} cannot be read as a bag, it is damaged: {detail}') from error
+        advice = _REPAIR.get(path.suffix, '')
+        raise SourceError(
+            f'{path} cannot be read as a bag, it is damaged: {detail}{advice}'
+        ) from error
 
 
 def _bag_files(folder: Path) -> list[Path]:

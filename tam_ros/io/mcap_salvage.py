@@ -139,10 +139,15 @@ def _records(path: Path) -> Iterator[McapRecord]:
         try:
             yield from reader.records
         except Exception as error:  # damage surfaces as any of a dozen kinds of error
+            if stream.tell() == size:
+                raise DamageError(
+                    f'{path} is cut short, or its recorder was killed: its end is missing. What '
+                    'is there was read'
+                ) from error
             detail = str(error) or type(error).__name__
             raise DamageError(
-                f'{path} ends or is damaged at byte {stream.tell()} of {size} ({detail}); what '
-                'stands before that was read'
+                f'{path} is damaged before byte {stream.tell()} of {size} ({detail}). What stands '
+                'before that was read'
             ) from error
 
 
