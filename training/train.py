@@ -182,7 +182,9 @@ class Run:
         rng = np.random.default_rng((self.settings.seed, self.rank, self.progress.step))
         if self.progress.step % 200 == 0:
             self.store.rescan()                 # rendering may still be going on
-        single = phase.frames == 1 or rng.random() < phase.image_share
+        # The same kind of step in every process, or the quick ones would wait for the slow ones.
+        common = np.random.default_rng((self.settings.seed, self.progress.step))
+        single = phase.frames == 1 or common.random() < phase.image_share
         clips = phase.image_clips if single and phase.frames > 1 else phase.clips
         batch = sample(self.store, rng, clips, 1 if single else phase.frames, phase.size,
                        phase.objects).to(self.device)

@@ -8,7 +8,7 @@ the official video predictor; the bank alone is bounded, by the number of frames
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -62,7 +62,8 @@ class ClipTracker:
         """Ids of the objects, ascending."""
         return tuple(sorted(self._table.live))
 
-    def prompt(self, index: int, image: NDArray[np.uint8], prompts: Sequence[Prompt]) -> Frame:
+    def prompt(self, index: int, image: NDArray[np.uint8], prompts: Sequence[Prompt],
+               stamp: float | None = None) -> Frame:
         """Prompt objects on a frame.
 
         On a frame that was not tracked yet, all prompts an object was given there count as given
@@ -73,6 +74,7 @@ class ClipTracker:
             index: of the frame.
             image: the frame, uint8 RGB [H, W, 3].
             prompts: made on it.
+            stamp: of the frame, seconds; None: its index.
 
         Returns:
             The objects that were prompted, on this frame.
@@ -80,7 +82,7 @@ class ClipTracker:
         Raises:
             FrameError, PromptError: nothing has changed then.
         """
-        moment = self._moment(index, image)
+        moment = self._moment(index, image, stamp)
         plan = self._plan(index, moment.size, prompts)
         features = self._features(moment, image)
         decisions: dict[int, Decision] = {}
@@ -115,19 +117,23 @@ class ClipTracker:
         self._prompts.pop((index, object_id), None)
         self._table.live[object_id].bank.demote(index)
 
-    def step(self, index: int, image: NDArray[np.uint8], reverse: bool = False) -> Frame:
-        """Track every object into a frame; prompted objects are where their prompts said.
+    def step(self, index: int, image: NDArray[np.uint8], reverse: bool = False, *,
+             only: Container[int] | None = None, stamp: float | None = None) -> Frame:
+        """Track objects into a frame; where they were prompted, they are where that said.
 
         Args:
             index: of the frame; in order, or against it with ``reverse``.
             image: the frame, uint8 RGB [H, W, 3].
             reverse: time runs backwards.
+            only: ids of the objects meant; None: all.
+            stamp: of the frame, seconds; None: its index.
 
         Raises:
             FrameError: the image cannot be used.
         """
-        moment = replace(self._moment(index, image), reverse=reverse)
-        known = [memory for _, memory in sorted(self._table.live.items())]
+        moment = replace(self._moment(index, image, stamp), reverse=reverse)
+        known = [memory for number, memory in sorted(self._table.live.items())
+                 if only is None or number in only]
         decisions = {memory.id: self._prompted[index, memory.id] for memory in known
                      if (index, memory.id) in self._prompted}
         for number in decisions:
@@ -145,13 +151,13 @@ class ClipTracker:
         """Give back what the runtime holds on a device."""
         self._runtime.close()
 
-    def _moment(self, index: int, image: NDArray[np.uint8]) -> Moment:
+    def _moment(self, index: int, image: NDArray[np.uint8], stamp: float | None) -> Moment:
         check_image(image)
         size = image.shape[:2]
         if self._size not in (None, size):
             raise FrameError(f'frame {index} is {size[1]}x{size[0]}, unlike those before')
         self._size = size
-        return Moment(index, float(index), size, None, time=index)
+        return Moment(index, index if stamp is None else stamp, size, None, time=index)
 
     def _features(self, moment: Moment, image: NDArray[np.uint8]) -> Features:
         if self._encoded is None or self._encoded[0] != moment.index:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,17 @@ def describe(known: Mapping[int, ObjectMemory], decisions: dict[int, Decision], 
                    for number, logits in zip(ids, full, strict=True)]
         labels = masks.label_image(ids, full, *moment.size)
     return Frame(stamp, moment.index, labels, objects, clock.seconds)
+
+
+def merge(frames: Sequence[Frame]) -> Frame:
+    """Put together frames of one image that speak of different objects."""
+    first = frames[0]
+    objects = sorted((item for frame in frames for item in frame.objects),
+                     key=lambda item: item.id)
+    size = first.labels.shape
+    labels = masks.label_image([item.id for item in objects],
+                               [masks.enlarge(item.logits, *size) for item in objects], *size)
+    return replace(first, labels=labels, objects=objects)
 
 
 def _object(memory: ObjectMemory, decision: Decision, full: Floats, moment: Moment,
