@@ -1,4 +1,4 @@
-"""Scores of a model through the public tracker: real video, held-out drawn clips, the demo clip.
+"""Scores of a model through the public tracker: real videos, drawn clips, the demo clip.
 
     python -m training.evaluate --data DIR --clips training/out/clips --weights last.pt
 
@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from tam_ros.evaluation import report
@@ -26,6 +27,7 @@ from tam_ros.evaluation.runner import Steps, evaluate_sequence
 from tam_ros.tracking import Tracker
 
 DAVIS = ('blackswan', 'bmx-trees', 'car-shadow', 'dog', 'horsejump-high', 'kite-surf')
+SETS = ('davis', 'footage', 'clips', 'demo')
 COLUMNS = {'jf': 'J&F', 'j': 'J', 'f': 'F', 'j_last': 'J last quarter', 'j_0': 'J frame 0'}
 LONGEST_TABLE = 12  # sequences; of more, only the means are shown
 
@@ -57,6 +59,30 @@ class Clip:
 
 
 @dataclass
+class Video:
+    """A sequence of image files.
+
+    Attributes:
+        name: for the table.
+        paths: of the images.
+        labels: of each image, see ``TruthFrame``.
+    """
+
+    name: str
+    paths: list[Path]
+    labels: list[np.ndarray | None]
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[TruthFrame]:
+        """Give the frames."""
+        for path, labels in zip(self.paths, self.labels, strict=True):
+            yield TruthFrame(np.asarray(Image.open(path).convert('RGB')), labels)
+
+
+@dataclass
 class Beginning:
     """The first frames of a sequence."""
 
@@ -81,6 +107,16 @@ def davis(data: Path, limit: int | None = None) -> Iterator[TruthSequence]:
     """The six sequences, or the first frames of each."""
     for sequence in open_dataset(data, DAVIS):
         yield Beginning(sequence, limit or len(sequence))
+
+
+def footage(data: Path, limit: int | None = None) -> Iterator[TruthSequence]:
+    """Real videos that were not trained on, two or three images a second, with our own masks."""
+    from training.sources import annotated_videos, chosen_frames, video_of
+    for name, frames in annotated_videos(data, 'val').items():
+        first = next(i for i, frame in enumerate(frames) if frame is not None)
+        paths = [path for path in chosen_frames(data, 'val') if video_of(path) == name]
+        yield Video(name, paths[first:limit], [
+            None if frame is None else frame.labels for frame in frames[first:limit]])
 
 
 def held_out(folder: Path, limit: int | None = None, frames: int = 20) -> Iterator[TruthSequence]:
@@ -161,14 +197,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--model', default='efficienttam_nano')
     parser.add_argument('--runtime', default='torch')
     parser.add_argument('--threads', type=int)
-    parser.add_argument('--only', nargs='+', choices=('davis', 'clips', 'demo'),
-                        default=['davis', 'clips', 'demo'])
+    parser.add_argument('--only', nargs='+', choices=SETS, default=list(SETS))
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=list(KINDS))
     parser.add_argument('--limit', type=int, help='frames of a video; number of drawn clips')
     parser.add_argument('--out', type=Path, help='write all scores to this JSON file')
     args = parser.parse_args(argv)
-    if 'davis' in args.only and args.data is None:
-        parser.error('davis needs --data')
+    if args.data is None and {'davis', 'footage'} & set(args.only):
+        parser.error('davis and footage need --data')
     tracker = Tracker.open(args.model, weights=args.weights, runtime=args.runtime,
                            threads=args.threads)
     results = {}
@@ -177,6 +212,8 @@ def main(argv: list[str] | None = None) -> None:
         if name == 'davis':
             sequences = list(davis(args.data, args.limit))
             floors = json.loads((args.data / 'floors.json').read_text())
+        elif name == 'footage':
+            sequences = list(footage(args.data, args.limit))
         elif name == 'clips':
             sequences = list(held_out(args.clips, args.limit))
         else:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -105,30 +106,46 @@ def chosen_frames(data: Path, split: str) -> list[Path]:
     return [p for p in wanted if (video_of(p) in HELD_OUT_VIDEOS) == (split == 'val')]
 
 
-def read_footage(data: Path, split: str) -> list[list[LabelledImage]]:
-    """Annotated stretches of the videos of a split.
+def annotated_videos(data: Path, split: str) -> dict[str, list[LabelledImage | None]]:
+    """Frames of the annotated videos of a split, None where a frame was not annotated.
 
-    A frame without an entry was not annotated and ends a stretch; one with an empty entry shows
-    none of the objects.
+    A frame with an empty entry was, and shows none of the objects.
     """
+    videos: dict[str, list[LabelledImage | None]] = {}
+    for path in chosen_frames(data, split):
+        about = _annotations(video_of(path))
+        if about is None:
+            continue
+        entry = about['masks'].get(path.stem.rsplit('_', 1)[1])
+        frames = videos.setdefault(video_of(path), [])
+        if entry is None:
+            frames.append(None)
+            continue
+        labels = np.zeros(about['size'], np.uint8)
+        for number, counts in entry.items():
+            mask = run_lengths.decode({'size': about['size'], 'counts': counts.encode()})
+            labels[mask > 0] = int(number)
+        rgb = np.asarray(Image.open(path).convert('RGB'))
+        frames.append(LabelledImage(rgb, labels, path.name))
+    return videos
+
+
+@cache
+def _annotations(video: str) -> dict | None:
+    path = ANNOTATIONS / f'{video}.json'
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def read_footage(data: Path, split: str) -> list[list[LabelledImage]]:
+    """Stretches of the annotated videos of a split; a frame without annotation ends one."""
     stretches: list[list[LabelledImage]] = []
-    paths = {path.stem: path for path in chosen_frames(data, split)}
-    for file in sorted(ANNOTATIONS.glob('*.json')):
-        about = json.loads(file.read_text())
-        current: list[LabelledImage] = []
-        for name in sorted(n for n in paths if video_of(paths[n]) == about['video']):
-            entry = about['masks'].get(name.rsplit('_', 1)[1])
-            if entry is None:
-                stretches.append(current)
-                current = []
-                continue
-            rgb = np.asarray(Image.open(paths[name]).convert('RGB'))
-            labels = np.zeros(rgb.shape[:2], np.uint8)
-            for number, counts in entry.items():
-                mask = run_lengths.decode({'size': about['size'], 'counts': counts.encode()})
-                labels[mask > 0] = int(number)
-            current.append(LabelledImage(rgb, labels, paths[name].name))
-        stretches.append(current)
+    for frames in annotated_videos(data, split).values():
+        stretches.append([])
+        for frame in frames:
+            if frame is None:
+                stretches.append([])
+            else:
+                stretches[-1].append(frame)
     return [stretch for stretch in stretches if any(image.labels.any() for image in stretch)]
 
 

@@ -128,9 +128,14 @@ def annotated_video(folder, frames, entries):
     return folder / 'data'
 
 
+def use_annotations(monkeypatch, folder):
+    monkeypatch.setattr(sources_module, 'ANNOTATIONS', folder)
+    sources_module._annotations.cache_clear()
+
+
 def test_annotated_video_is_cut_where_frames_have_no_annotation(tmp_path, monkeypatch):
     data = annotated_video(tmp_path, range(7), {0: 1, 1: 1, 3: 1, 4: 0, 5: 1})
-    monkeypatch.setattr(sources_module, 'ANNOTATIONS', tmp_path)
+    use_annotations(monkeypatch, tmp_path)
     stretches = sources_module.read_footage(data, 'train')
     assert [[image.name for image in stretch] for stretch in stretches] == [
         [f'90_square_{n:04d}.jpg' for n in run] for run in ((0, 1), (3, 4, 5))]
@@ -141,7 +146,7 @@ def test_annotated_video_is_cut_where_frames_have_no_annotation(tmp_path, monkey
 
 def test_footage_moves_its_objects_with_its_pictures(sources, tmp_path, monkeypatch):
     data = annotated_video(tmp_path, range(12), {n: 1 for n in range(12)})
-    monkeypatch.setattr(sources_module, 'ANNOTATIONS', tmp_path)
+    use_annotations(monkeypatch, tmp_path)
     footage = replace(sources, footage=sources_module.read_footage(data, 'train'))
     backs = render._footage(np.random.default_rng(3), footage, 12, 96)
     greys = [int(back.rgb[0, 0, 0]) for back in backs]
@@ -156,7 +161,7 @@ def test_footage_moves_its_objects_with_its_pictures(sources, tmp_path, monkeypa
 
 def test_clips_without_footage_do_not_change_by_its_presence(sources, tmp_path, monkeypatch):
     data = annotated_video(tmp_path, range(4), {n: 1 for n in range(4)})
-    monkeypatch.setattr(sources_module, 'ANNOTATIONS', tmp_path)
+    use_annotations(monkeypatch, tmp_path)
     footage = replace(sources, footage=sources_module.read_footage(data, 'train'))
     for seed in range(4):
         assert np.array_equal(render.render_clip(seed, sources, frames=2, size=96)[0],
