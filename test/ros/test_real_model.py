@@ -101,3 +101,31 @@ def test_the_bundled_model_follows_the_drawn_clip(start, make_peer):
             tracked.append(region_similarity(truth == label, labels_of(labels) == label))
             left_in_place.append(region_similarity(truth == label, first == label))
     assert np.mean(tracked) > np.mean(left_in_place) + 0.2
+
+
+def test_a_prompt_made_on_a_past_image_is_applied_to_it(start, make_peer):
+    """Six images late; from the next image on the labels are those of a prompt in time."""
+    if not (catalogue.engines_dir() / MODEL).exists():
+        pytest.skip(f'the weights of {MODEL} are not bundled yet')
+    node = start(*parameters(model=MODEL, catch_up=8), command=NODE)
+    scene, peer = DemoScene(), make_peer()
+    peer.meet(node, scene.frame(0)[0])
+    images = [scene.frame(2 * index)[0] for index in range(12)]
+    rows, columns = np.nonzero(scene.frame(4)[1] == 1)
+    box = [float(v) for v in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)]
+    tracker = Tracker.open(MODEL)
+    stamps = []
+    for index, image in enumerate(images):
+        if index == 8:
+            prompt = Prompt(header=peer.header(stamps[2]), box=box)
+            answer = peer.call(AddPrompt, 'add_prompt', AddPrompt.Request(prompt=prompt))
+            assert answer.accepted, answer.reason
+        objects, labels = peer.track(image)
+        stamps.append(peer.stamp_ns)
+        frame = tracker.step(
+            image, float(index), [TrackerPrompt.box(1, box)] if index == 2 else [])
+        assert [item.age_frames for item in objects.objects] == ([index - 2] if index > 7 else [])
+        if index > 7:
+            ours = labels_of(labels)
+            assert np.count_nonzero(ours) > 100
+            assert region_similarity(frame.labels > 0, ours > 0) >= 0.99
