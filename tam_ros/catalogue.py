@@ -26,7 +26,7 @@ class Model:
         licence: SPDX name of the licence of the weights.
         config: numbers that differ from the architecture's defaults.
         weights: ``{'repo': ..., 'file': ...}`` on the Hugging Face hub, or ``{'bundled': stem}``
-            for what lies in ``engines/``.
+            for what lies in ``engines/``: weights, and the graphs of the model of that name.
     """
 
     name: str

@@ -56,7 +56,9 @@ def find_weights(entry: catalogue.Model, weights: str | Path | None, runtime: st
     bundled = entry.weights.get('bundled')
     if bundled:
         folder = catalogue.engines_dir() / bundled
-        path = folder if runtime == 'onnxruntime' else folder / f'{bundled}.safetensors'
+        # The graphs there are those of one input size; another size is exported from the weights.
+        graphs = runtime == 'onnxruntime' and bundled == entry.name
+        path = folder if graphs else folder / f'{bundled}.safetensors'
         if path.exists():
             return path
         raise WeightsError(f'the bundled weights {path} are missing; the installation is '

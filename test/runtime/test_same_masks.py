@@ -54,3 +54,23 @@ def test_bundled_weights_track_without_torch_and_say_what_they_are():
 def test_bundled_files_stay_small():
     folder = catalogue.engines_dir() / NAME
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 20e6
+
+
+@pytest.mark.slow
+def test_bundled_weights_serve_another_input_size(tmp_path, monkeypatch):
+    """At 256 pixels the graphs are exported once, into the cache; both runtimes agree."""
+    monkeypatch.setenv('TAM_ROS_CACHE', str(tmp_path))
+    scene = DemoScene()
+    masks = {}
+    for runtime in ('torch', 'onnxruntime'):
+        tracker = Tracker.open(f'{NAME}_256', runtime=runtime)
+        image, labels = scene.frame(0)
+        tracker.step(image, 0.0, [Prompt.mask(1, labels == 1)])
+        masks[runtime] = [tracker.step(scene.frame(i)[0], i / 15).objects[0].mask
+                          for i in range(1, 5)]
+    truth = [scene.frame(i)[1] == 1 for i in range(1, 5)]
+    for ours, theirs, true in zip(*masks.values(), truth, strict=True):
+        assert np.count_nonzero(ours & theirs) >= 0.999 * np.count_nonzero(ours | theirs)
+        assert np.count_nonzero(ours & true) > 0.6 * np.count_nonzero(ours | true)
+    exported, = (tmp_path / 'graphs').iterdir()
+    assert '"image_size": 256' in (exported / 'model.json').read_text()
