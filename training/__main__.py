@@ -1,4 +1,4 @@
-"""From nothing to weights: render the clips, train, plot the curves, package.
+"""From nothing to graphs: render the clips, train, plot the curves, package, export.
 
     python -m training --data DIR --out training/out/nano --processes 2
 
@@ -8,6 +8,7 @@ Every stage continues where an interrupted one stopped.
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,18 +19,19 @@ def stages(args: argparse.Namespace) -> list[list[str]]:
     render = ['training.render', '--data', str(args.data), '--out', str(args.clips)]
     if args.share_alike:
         render.append('--share-alike')
-    many, long = round(3600 * args.scale), round(1200 * args.scale)
+    count = round(3000 * args.scale)
     run = str(args.out)
     return [
         [*render, '--split', 'val', '--clips', '48', '--frames', '20', '--shard', '48'],
-        [*render, '--clips', str(many), '--frames', '10'],
-        # Longer clips in which things leave and come back: tracking has to learn to say "gone".
-        [*render, '--clips', str(long), '--frames', '16', '--absence', '0.5', '--seed', '1'],
+        # Things leave and come back, or tracking never learns to say "gone".
+        [*render, '--clips', str(count), '--frames', '16', '--absence', '0.35', '--footage', '0.3'],
         ['training.train', '--clips', str(args.clips), '--out', run, '--recipe',
          str(args.recipe), '--processes', str(args.processes), '--device', args.device,
          '--seed', str(args.seed)],
         ['training.plot', run],
-        ['training.package', f'{run}/last.pt', f'{run}/efficienttam_nano.safetensors']]
+        ['training.package', f'{run}/last.pt', f'{run}/efficienttam_nano.safetensors'],
+        ['tam_ros.cli', 'export', 'efficienttam_nano', '--weights',
+         f'{run}/efficienttam_nano.safetensors', '--out', f'{run}/graphs']]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -45,11 +47,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--scale', type=float, default=1.0,
-                        help='times as many clips: 1 takes 33 GB of disk')
+                        help='times as many clips: 1 takes 28 GB of disk')
     parser.add_argument('--share-alike', action='store_true',
                         help='draw from CC BY-SA pictures as well; mind what you ship then')
     args = parser.parse_args(argv)
     for command in stages(args):
+        if command[0] == 'tam_ros.cli' and (args.out / 'graphs').exists():
+            shutil.rmtree(args.out / 'graphs')      # of weights that were trained further since
         print('python -m', ' '.join(command), flush=True)
         subprocess.run([sys.executable, '-m', *command], check=True)
 
