@@ -24,7 +24,8 @@ def stages(args: argparse.Namespace) -> list[list[str]]:
     return [
         [*render, '--split', 'val', '--clips', '48', '--frames', '20', '--shard', '48'],
         # Things leave and come back, or tracking never learns to say "gone".
-        [*render, '--clips', str(count), '--frames', '16', '--absence', '0.35', '--footage', '0.3'],
+        [*render, '--clips', str(count), '--frames', '16', '--absence', '0.35',
+         '--footage', '0.3'],
         ['training.train', '--clips', str(args.clips), '--out', run, '--recipe',
          str(args.recipe), '--processes', str(args.processes), '--device', args.device,
          '--seed', str(args.seed)],
