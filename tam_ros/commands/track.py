@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,9 @@ from tam_ros.commands import UsageError
 from tam_ros.io.prompt_spec import SYNTAX
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from tam_ros.io.bag_copy import BagCopy
     from tam_ros.io.sources import FrameSource
     from tam_ros.offline import FramePrompt
     from tam_ros.results import Sink
@@ -80,9 +85,6 @@ def run(options: argparse.Namespace) -> None:
     """
     kind = _kind(options)
     _check_outputs(options, kind)
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
     from tam_ros import offline
     from tam_ros.interruption import Interruption
     from tam_ros.tracking import Tracker, TrackerOptions
@@ -98,34 +100,41 @@ def run(options: argparse.Namespace) -> None:
     print(f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}')
     offline.check(tracker, source, prompts)
 
-    outputs = [path for path in (options.out, options.overlay) if path is not None]
-    done = 0
     with Interruption() as interruption:
-        try:
-            with contextlib.ExitStack() as stack:
-                stack.enter_context(logging_redirect_tqdm([logging.getLogger('tam_ros')]))
-                sinks, copy = _open_outputs(options, kind, source, topics, stack)
-                progress = stack.enter_context(
-                    tqdm(
-                        total=source.count, unit='frame', dynamic_ncols=True,
-                        # In a file a line now and then is enough.
-                        mininterval=0.1 if sys.stderr.isatty() else 10,
-                    )
-                )  # fmt: skip
-                for result in offline.track(tracker, source, prompts):
-                    for sink in sinks:
-                        sink(result)
-                    done += 1
-                    progress.update()
-                    if interruption.requested:
-                        break
-                else:
-                    if copy is not None:
-                        copy.rest()
-        finally:
-            for path in outputs if done else ():
-                print(f'{path}: {done} frame{"s" if done > 1 else ""}', flush=True)
+        outgoing = offline.track(tracker, source, prompts)
+        # The first one before any output is made: what is wrong with it leaves nothing behind.
+        outgoing = itertools.chain([next(outgoing)], outgoing)
+        with contextlib.ExitStack() as stack:
+            progress = stack.enter_context(_progress(options, source.count))
+            sinks, copy = _open_outputs(options, kind, source, topics, stack)
+            for result in outgoing:
+                for sink in sinks:
+                    sink(result)
+                progress.update()
+                if interruption.requested:
+                    break
+            else:
+                if copy is not None:
+                    copy.rest()
     interruption.raise_if_requested()
+
+
+@contextlib.contextmanager
+def _progress(options: argparse.Namespace, count: int | None) -> Iterator[tqdm]:
+    """Show how far it is; in the end, say what was written, also where it ended early."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    # In a file a line now and then is enough.
+    interval = 0.1 if sys.stderr.isatty() else 10
+    bar = tqdm(total=count, unit='frame', dynamic_ncols=True, mininterval=interval)
+    try:
+        with logging_redirect_tqdm([logging.getLogger('tam_ros')]), bar:
+            yield bar
+    finally:
+        for path in filter(None, (options.out, options.overlay)):
+            if bar.n:
+                print(f'{path}: {bar.n} frame{"s" if bar.n > 1 else ""}', flush=True)
 
 
 def _kind(options: argparse.Namespace) -> str | None:
@@ -206,7 +215,7 @@ def _open_source(options: argparse.Namespace) -> FrameSource:
     try:
         return open_source(options.source, options.topic, options.rate)
     except TopicChoiceError as error:
-        if not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty():
             raise UsageError(f'{error}; name it with --topic') from error
         return open_source(options.source, _ask_for_topic(error.topics), options.rate)
 
@@ -228,18 +237,27 @@ def _topics_to_copy(options: argparse.Namespace, source: FrameSource) -> list[st
     """Return the names of the topics that --copy means; of no bag, there is only the pictures'."""
     if not options.copy:
         return []
-    from tam_ros.io.bag_copy import topic_names
+    from tam_ros.io.bag_copy import topics_to_copy
     from tam_ros.io.bags import BagSource
     from tam_ros.results import IMAGE_TOPIC, LABELS_PNG_TOPIC, LABELS_TOPIC, OBJECTS_TOPIC
 
-    present = topic_names(options.source) if isinstance(source, BagSource) else [IMAGE_TOPIC]
+    present, undefined = [IMAGE_TOPIC], {}
+    if isinstance(source, BagSource):
+        present, undefined = topics_to_copy(options.source)
     own = {OBJECTS_TOPIC, LABELS_PNG_TOPIC if options.labels == 'png' else LABELS_TOPIC}
     if _ALL in options.copy:
+        log = logging.getLogger(__name__)
         for topic in own.intersection(present):
-            logging.getLogger(__name__).warning('%s is not copied: it is written anew', topic)
+            log.warning('%s is not copied: it is written anew', topic)
+        for topic, kind in undefined.items():
+            log.warning('%s is not copied: the bag lacks the definition of %s', topic, kind)
         return [topic for topic in present if topic not in own]
     wanted = ['/' + name.strip('/') for name in options.copy]
     for topic in wanted:
+        if topic in undefined:
+            raise UsageError(
+                f'{topic} cannot be copied: the bag lacks the definition of {undefined[topic]}'
+            )
         if topic not in present:
             raise UsageError(
                 f'{options.source} has no topic {topic!r} to copy; it has {", ".join(present)}'
@@ -255,7 +273,7 @@ def _open_outputs(
     source: FrameSource,
     topics: list[str],
     stack: contextlib.ExitStack,
-) -> tuple[list[Sink], object]:
+) -> tuple[list[Sink], BagCopy | None]:
     """Open what is to be written; return its sinks, and the copy of topics if there is one."""
     from tam_ros import results
     from tam_ros.io.bag_copy import BagCopy

@@ -12,14 +12,21 @@ from tam_ros.io.bag_writer import BagWriter
 from tam_ros.io.sources import SourceError
 
 
-def topic_names(path: str | Path) -> list[str]:
-    """Return the names of a bag's topics that hold a message, sorted.
+def topics_to_copy(path: str | Path) -> tuple[list[str], dict[str, str]]:
+    """List the topics of a bag that hold a message.
+
+    Returns:
+        Their names, sorted, and for those that cannot be copied their message type by name: bags
+        of early distributions do not carry its definition.
 
     Raises:
         SourceError: no readable bag.
     """
     with reading(Path(path)) as reader:
-        return sorted({item.topic for item in reader.connections if item.msgcount})
+        types = {item.topic: item.msgtype for item in reader.connections if item.msgcount}
+        known = reader.typestore.fielddefs
+    undefined = {topic: kind for topic, kind in types.items() if kind not in known}
+    return sorted(types.keys() - undefined), undefined
 
 
 class _Message(NamedTuple):

@@ -61,7 +61,7 @@ class BagWriter:
         self._path = Path(path)
         if self._path.exists():
             raise BagWriteError(f'{self._path} exists; choose another name or remove it')
-        single = self._path.suffix == '.mcap'
+        single = self._path.suffix.lower() == '.mcap'
         # rosbags writes a folder; a single file is taken out of it at the end.
         self._folder = self._path.with_name(self._path.name + '.part') if single else self._path
         if single and self._folder.exists():

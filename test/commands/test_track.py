@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from bagdata import IMAGE, read_bag, serialized_image, stamps
 from PIL import Image
+from rosbags.rosbag2 import StoragePlugin, Writer
 
-from tam_ros.io.bag_writer import BagWriter
+from tam_ros.io.bag_writer import OBJECTS, BagWriter, message_types
 from tam_ros.io.palette import voc_palette
 from tam_ros.io.sources import Header, open_source
 from tam_ros.tracking import Prompt, Tracker
@@ -201,6 +203,29 @@ def test_topics_are_copied_as_they_are(bag, tam, tmp_path, copy):
     # The results of an image lie where it lies.
     times = {time for topic, time, _ in written if topic in own}
     assert times == {stamp + LATE_NS for stamp in STAMPS_NS}
+
+
+def test_topics_whose_definition_is_missing(tam, tmp_path, pictures, capsys):
+    """Early SQLite bags carry none; those of ROS itself are known, others are left out."""
+    types = message_types()
+    time = types.types['builtin_interfaces/msg/Time'](0, 8)
+    header = types.types['std_msgs/msg/Header'](time, '')
+    writer = Writer(tmp_path / 'old', version=9, storage_plugin=StoragePlugin.SQLITE3)
+    array = types.types[OBJECTS](header, 1, 1, [])
+    with writer:
+        images = writer.add_connection('/image', IMAGE, typestore=types)
+        writer.write(images, 7, serialized_image(Header(7, ''), pictures[0]))
+        own = writer.add_connection('/own', OBJECTS, typestore=types)
+        writer.write(own, 8, types.serialize_cdr(array, OBJECTS))
+    with sqlite3.connect(tmp_path / 'old' / 'old.db3') as database:
+        database.execute('DELETE FROM message_definitions')
+    out = tmp_path / 'o.mcap'
+    assert tam(tmp_path / 'old', *BOX, '--out', out, '--copy', 'all') == 0
+    error = capsys.readouterr().err
+    assert f'/own is not copied: the bag lacks the definition of {OBJECTS}' in error
+    assert set(read_bag(out)) == {'/image', '/track_node/labels', '/track_node/objects'}
+    assert tam(tmp_path / 'old', *BOX, '--out', tmp_path / 'p.mcap', '--copy', '/own') == 2
+    assert '/own cannot be copied' in capsys.readouterr().err
 
 
 def test_results_of_an_earlier_run_are_not_copied(bag, tam, tmp_path, capsys):

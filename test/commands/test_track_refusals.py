@@ -78,6 +78,9 @@ def place(tmp_path, monkeypatch, video, pictures) -> Path:
         (['VIDEO', *OUT, '--prompt', '1:point:5,6@8'], 'the frames are 0 to 7'),
         (['VIDEO', *OUT, *POINT, '--prompt', '1:point:5,6@99'], 'names frame 99'),
         (['VIDEO', *OUT, '--prompt', '70000:point:5,6'], '70000'),  # ids are 16 bits wide
+        # Each can be used, all of them on one frame cannot.
+        (['VIDEO', *OUT, *[part for x in range(30) for part in ('--prompt', f'1:point:{x},9')]],
+         'points for object 1 on one image'),
         # Masks
         (['VIDEO', *OUT, '--masks', 'no.png'], 'no.png does not exist'),
         (['VIDEO', *OUT, '--masks', 'broken.png'], 'broken.png cannot be read as a mask'),
