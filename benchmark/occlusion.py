@@ -34,7 +34,8 @@ def vanishing(folder: Path) -> Iterator[TruthSequence]:
         back = [number for number, row in zip(numbers, seen, strict=True)
                 if not row.all() and row[np.flatnonzero(~row)[0]:].any()]
         if back:
-            yield Clip(clip.name, clip.images, np.where(np.isin(clip.labels, back), clip.labels, 0))
+            labels = np.where(np.isin(clip.labels, back), clip.labels, 0)
+            yield Clip(clip.name, clip.images, labels)
 
 
 def measure(sequences: list[TruthSequence], model: str, weights: str | None, kind: str
