@@ -21,6 +21,8 @@ from tam_ros.io.sources import Frame, Header, SourceError, TopicChoiceError
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 
+_MAX_WARNINGS = 5  # about messages, for one reading
+
 _log = logging.getLogger(__name__)
 
 
@@ -82,12 +84,15 @@ class BagSource:
                 rgb = _decode(message)
             except ImageFormatError as error:
                 bad += 1
-                _log.warning('%s: message %d left out: %s', self.topic, good + bad, error)
+                if bad <= _MAX_WARNINGS:
+                    _log.warning('%s: message %d left out: %s', self.topic, good + bad, error)
                 first_error = error
                 continue
             good += 1
             header = _header(message, recorded_ns)
             yield Frame(header.stamp, rgb, header, recorded_ns)
+        if bad > _MAX_WARNINGS:
+            _log.warning('%s: %d messages left out in all', self.topic, bad)
         if not good:
             reason = f': {first_error}' if bad else ''
             raise SourceError(f'{self._path} has no usable image on {self.topic}{reason}')
@@ -125,6 +130,11 @@ def _choose(path: Path, topics: list[ImageTopic], wanted: str | None) -> ImageTo
         matching = [topic for topic in topics if topic.name.strip('/') == wanted.strip('/')]
         if not matching:
             raise SourceError(f'{path} has no image topic {wanted!r}; it has {listing}')
+        if not matching[0].is_picture:
+            raise SourceError(
+                f'{path}: {matching[0]} holds measurements or an encoding that is not known, not '
+                f'pictures: choose the colour topic; the image topics are {listing}'
+            )
         return matching[0]
     pictures = [topic for topic in topics if topic.is_picture]
     if len(pictures) == 1:

@@ -154,6 +154,17 @@ def test_malformed_messages_between_good_ones_are_left_out(tmp_path, caplog):
     assert caplog.text.count('too short') == 3
 
 
+def test_many_malformed_messages_are_counted_in_the_end(tmp_path, caplog):
+    with BagWriter(tmp_path / 'drive.mcap') as writer:
+        writer.write_image('/image', Header(1, ''), grey(0))
+        for index in range(40):
+            broken = serialized_image(Header(index + 2, ''), grey(0), missing=5)
+            writer.write_serialized('/image', IMAGE, index + 2, broken)
+    assert len(list(open_source(tmp_path / 'drive.mcap'))) == 1
+    assert caplog.text.count('too short') == 5
+    assert '/image: 40 messages left out in all' in caplog.text
+
+
 def test_truncated_copy_of_a_real_bag(tmp_path):
     original = data('bags', 'apc_scene0000_mcap', 'apc_scene0000_mcap.mcap')
     path = Path(shutil.copy(original, tmp_path))
