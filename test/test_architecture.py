@@ -21,8 +21,8 @@ ALLOWED = {
     'evaluation': {'evaluation', 'io', 'tracking'},
     'ros': {'ros', 'tracking', 'io', 'runtime', 'msg', 'srv'},
     'demo': {'demo', 'io', 'evaluation', 'catalogue', 'msg', 'ros'},
-    'commands': {'commands', 'offline', 'results', 'interruption', 'io', 'tracking', 'runtime',
-                 'export', 'evaluation', 'catalogue'},
+    'commands': {'commands', 'offline', 'both_ways', 'results', 'interruption', 'io', 'tracking',
+                 'runtime', 'export', 'evaluation', 'catalogue'},
 }
 # Libraries that a part must never import.
 FORBIDDEN = {

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tam_ros.io.bag_copy import BagCopy
     from tam_ros.io.sources import FrameSource
-    from tam_ros.offline import FramePrompt
+    from tam_ros.offline import FramePrompt, Result
     from tam_ros.results import Sink
 
 _RUNTIMES = ('onnxruntime', 'torch')
@@ -47,6 +47,12 @@ def add(commands: argparse._SubParsersAction) -> None:
         '--masks', dest='prompts', action='append', type=lambda text: ('masks', text),
         metavar='FILE.png[@FRAME]',
         help='indexed or grey image of the size of the frames: every value but 0 is an object',
+    )  # fmt: skip
+
+    what.add_argument(
+        '--both-ways', action='store_true',
+        help='follow each object from its first prompt backwards as well; every frame then knows '
+        'all prompts (a live stream tracks forwards)',
     )  # fmt: skip
 
     out = parser.add_argument_group('results', 'at least one of --out and --overlay')
@@ -85,38 +91,49 @@ def run(options: argparse.Namespace) -> None:
     """
     kind = _kind(options)
     _check_outputs(options, kind)
-    from tam_ros import offline
     from tam_ros.interruption import Interruption
-    from tam_ros.tracking import Tracker, TrackerOptions
 
     prompts = _read_prompts(options.prompts, kind)
     source = _open_source(options)
     topics = _topics_to_copy(options, source)
-    objects = {item.prompt.object_id for item in prompts}
-    limit = max(TrackerOptions().max_objects, len(objects))
-    tracker = Tracker.open(
-        options.model, options.weights, options.runtime, options=TrackerOptions(max_objects=limit)
-    )
-    print(f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}')
-    offline.check(tracker, source, prompts)
-
-    with Interruption() as interruption:
-        outgoing = offline.track(tracker, source, prompts)
-        # The first one before any output is made: what is wrong with it leaves nothing behind.
-        outgoing = itertools.chain([next(outgoing)], outgoing)
-        with contextlib.ExitStack() as stack:
-            progress = stack.enter_context(_progress(options, source.count))
-            sinks, copy = _open_outputs(options, kind, source, topics, stack)
-            for result in outgoing:
-                for sink in sinks:
-                    sink(result)
-                progress.update()
-                if interruption.requested:
-                    break
-            else:
-                if copy is not None:
-                    copy.rest()
+    outgoing = _track(options, source, prompts)
+    # The first one before any output is made: what is wrong with it leaves nothing behind.
+    outgoing = itertools.chain([next(outgoing)], outgoing)
+    with Interruption() as interruption, contextlib.ExitStack() as stack:
+        progress = stack.enter_context(_progress(options, source.count))
+        sinks, copy = _open_outputs(options, kind, source, topics, stack)
+        for result in outgoing:
+            for sink in sinks:
+                sink(result)
+            progress.update()
+            if interruption.requested:
+                break
+        else:
+            if copy is not None:
+                copy.rest()
     interruption.raise_if_requested()
+
+
+def _track(
+    options: argparse.Namespace, source: FrameSource, prompts: list[FramePrompt]
+) -> Iterator[Result]:
+    """Open the model, refuse prompts that do not fit, and give the results."""
+    from tam_ros import both_ways, offline
+    from tam_ros.runtime import open_runtime
+    from tam_ros.tracking import ClipTracker, Tracker, TrackerOptions
+
+    objects = {item.prompt.object_id for item in prompts}
+    settings = TrackerOptions(max_objects=max(TrackerOptions().max_objects, len(objects)))
+    model = options.model, options.weights, options.runtime
+    tracker = Tracker.open(*model, options=settings)
+    print(f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}', flush=True)
+    offline.check(tracker, source, prompts)
+    if not options.both_ways:
+        return offline.track(tracker, source, prompts)
+    tracker.close()  # a runtime belongs to one tracker
+    if any(item.frame for item in prompts):
+        print('looking at the frames up to the last prompt first', flush=True)
+    return both_ways.track(ClipTracker(open_runtime(*model), settings), source, prompts)
 
 
 @contextlib.contextmanager
