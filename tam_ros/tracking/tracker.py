@@ -162,6 +162,8 @@ class Tracker:
         self._stages.clock.seconds = {}
         size, elapsed = self._check_frame(image, stamp)
         here = PastFrame(Moment(self._index, self._seconds + elapsed, size, None), stamp)
+        if size != self._size:
+            self._recall.clear()                # nothing lives; the past is of another size
         assigned = self._assign(prompts, here)
         if self._options.history or self._table.live or assigned:
             here.moment = replace(here.moment, small=self._stages.shrink(image))
@@ -211,12 +213,11 @@ class Tracker:
                      ) -> tuple[tuple[int, int], float]:
         check_image(image)
         size = image.shape[:2]
-        if self._size is not None and size != self._size:
-            if self.objects:
-                raise FrameError(
-                    f'the image is {size[1]}x{size[0]} but the objects live on images of '
-                    f'{self._size[1]}x{self._size[0]}; reset the tracker to change the size')
-            self._recall.clear()
+        if self.objects and self._size not in (None, size):
+            assert self._size is not None
+            raise FrameError(
+                f'the image is {size[1]}x{size[0]} but the objects live on images of '
+                f'{self._size[1]}x{self._size[0]}; reset the tracker to change the size')
         if not np.isfinite(stamp):
             raise FrameError(f'the stamp {stamp} is not finite')
         if self._stamp is None:

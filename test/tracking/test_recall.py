@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tam_ros.tracking import Prompt, PromptError, Tracker, TrackerOptions
+from tam_ros.tracking import FrameError, Prompt, PromptError, Tracker, TrackerOptions
 from tam_ros.tracking.recall import SPARE_ROWS
 from tracking.fake_runtime import FakeRuntime
 
@@ -160,6 +160,18 @@ def test_nothing_is_kept_unless_asked_for(runtime):
     run(tracker, 0, 5)
     with pytest.raises(PromptError, match='set recall_seconds'):
         tracker.step(IMAGE, 0.6, [click(1, stamp=0.3)])
+
+
+def test_images_of_another_size_are_not_prompted(runtime):
+    tracker = opened(runtime)
+    run(tracker, 0, 5)
+    small = np.zeros((24, 32, 3), np.uint8)
+    with pytest.raises(FrameError, match='time went back'):
+        tracker.step(small, 0.2)
+    tracker.check(click(1, stamp=0.3), (48, 64))
+    with pytest.raises(PromptError, match='none is kept'):
+        tracker.step(small, 0.6, [click(1, stamp=0.3)])
+    assert tracker.step(small, 0.6, [click(1)]).labels.shape == (24, 32)
 
 
 def test_copies_for_refining_the_past_are_limited(runtime):
