@@ -43,6 +43,18 @@ def test_signals_come_back_after_an_error():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_what_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not interruption.requested
+        interruption.raise_if_requested()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_another_thread_catches_nothing():
     seen = []
 
