@@ -83,6 +83,18 @@ def test_export_into_an_existing_folder(tmp_path, capsys):
     assert 'exists' in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_exported_graphs_are_tracked_with(tmp_path, capsys):
+    pytest.importorskip('torch', reason='torch is needed to export')
+    from tam_ros.tracking import Tracker
+
+    out = tmp_path / 'nano'
+    arguments = ['export', 'efficienttam_nano', '--weights', 'untrained', '--out', str(out)]
+    assert main(arguments) == 0
+    assert str(out) in capsys.readouterr().out
+    assert Tracker.open('efficienttam_nano', out).weights.startswith('untrained')
+
+
 # --- all commands ---
 
 

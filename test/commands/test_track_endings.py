@@ -118,7 +118,7 @@ def test_an_image_that_is_broken(frames, tam, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ('name', 'limit'), [('out.mcap', 5_500_000), ('out.mp4', 1_500_000), ('out.json', 40_000)]
+    ('name', 'limit'), [('out.mcap', 5_500_000), ('out.mp4', 1_500_000), ('out.json', 8_000)]
 )
 def test_disk_full(tam, tmp_path, capsys, name, limit):
     noise = np.random.default_rng(0).integers(0, 255, (20, 240, 320, 3), np.uint8)

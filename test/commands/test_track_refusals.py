@@ -114,7 +114,6 @@ def place(tmp_path, monkeypatch, video, pictures) -> Path:
         # Models
         (['VIDEO', *POINT, *OUT, '--model', 'huge'], "'huge'"),
         (['VIDEO', *POINT, *OUT, '--weights', 'no.pt'], 'no.pt'),
-        (['VIDEO', *POINT, *OUT, '--weights', 'noise.mp4'], 'noise.mp4'),
         # Weights that were never fetched.
         (['VIDEO', *POINT, *OUT, '--model', 'efficienttam_s'], 'tam weights get efficienttam_s'),
     ],
