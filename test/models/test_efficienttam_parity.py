@@ -13,7 +13,7 @@ from tam_ros.models import EfficientTAM, EfficientTAMConfig  # noqa: E402
 from tam_ros.models.layers import SinePosition  # noqa: E402
 from tam_ros.models.memory_attention import MemoryTokens  # noqa: E402
 from tam_ros.tracking import masks as mask_math  # noqa: E402
-from tam_ros.tracking.bank import MemoryBank  # noqa: E402
+from tam_ros.tracking.bank import BankShape, MemoryBank  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     not kit.KIT.is_dir(), reason='the parity kit (../shared/parity/efficienttam) is absent')
@@ -237,22 +237,23 @@ def test_bank_policy_and_memory_attention(
     name, network, reference = case
     needs(reference, f'bank/{key}/out')
     grid = network.config.grid
-    bank = MemoryBank(slots=9, pointer_slots=18, max_conditioning=3)
+    bank = MemoryBank(BankShape(memories=9, pointers=18, conditioning=3, history=4))
     for t in sorted({*conditioning, *recent}):
-        bank.add(t, conditioning=t in conditioning)
+        bank.add(t, conditioning=t in conditioning, time=t)
     view = bank.view(frame)
 
     def tokens(what, shape, scale=1.0):
         return given(name, what, shape, scale).flatten(2).transpose(1, 2)
 
     position = tokens('bank_pos', (1, 64, grid, grid), 0.7)
-    slots = [slot for slot, valid in enumerate(view.memory_valid) if valid]
+    slots = view.memory_slots[view.memory_valid > 0]
+    pointer_slots = view.pointer_slots[view.pointer_valid > 0]
     memory = torch.stack([
         tokens(f'bank_f{bank.memories[slot].frame}', (1, 64, grid, grid)).bfloat16().float()
         for slot in slots], 1)
-    temporal = network.maskmem_tpos_enc[[int(view.temporal_index[slot]) for slot in slots], 0]
-    frames = [entry.frame for entry, valid in zip(bank.pointers, view.pointer_valid, strict=True)
-              if valid and entry.frame not in without]
+    temporal = network.maskmem_tpos_enc[view.temporal_index[:len(slots)].tolist(), 0]
+    frames = [bank.pointers[slot].frame for slot in pointer_slots
+              if bank.pointers[slot].frame not in without]
     pointers = torch.cat([given(name, f'bank_p{t}', (1, 256)) for t in (*frames, *twice)])
     pointers = pointers.reshape(1, -1, 64)
     out = network.memory_attention(
