@@ -21,8 +21,9 @@ ALLOWED = {
     'evaluation': {'evaluation', 'io', 'tracking'},
     'ros': {'ros', 'tracking', 'io', 'runtime', 'msg', 'srv'},
     'demo': {'demo', 'io', 'evaluation', 'catalogue', 'msg', 'ros'},
-    'commands': {'commands', 'offline', 'both_ways', 'results', 'interruption', 'io', 'tracking',
-                 'runtime', 'export', 'evaluation', 'catalogue'},
+    'recordings': {'recordings', 'io', 'tracking'},
+    'commands': {'commands', 'recordings', 'io', 'tracking', 'runtime', 'export', 'evaluation',
+                 'catalogue'},
 }
 # Libraries that a part must never import.
 FORBIDDEN = {
@@ -31,6 +32,7 @@ FORBIDDEN = {
     'evaluation': {'torch', 'rclpy'},
     'ros': {'torch', 'onnx', 'onnxruntime', 'tensorrt'},
     'demo': {'torch', 'onnx', 'onnxruntime'},
+    'recordings': {'torch', 'onnx', 'onnxruntime', 'rclpy'},
     'commands': {'torch', 'onnx', 'onnxruntime', 'rclpy'},
 }
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from tam_ros.io.bag_copy import BagCopy
     from tam_ros.io.sources import FrameSource
-    from tam_ros.offline import FramePrompt, Result
-    from tam_ros.results import Sink
+    from tam_ros.recordings.offline import FramePrompt, Result
+    from tam_ros.recordings.results import Sink
 
 _RUNTIMES = ('onnxruntime', 'torch')
 _ALL = 'all'
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> None:
     """
     kind = _kind(options)
     _check_outputs(options, kind)
-    from tam_ros.interruption import Interruption
+    from tam_ros.recordings.interruption import Interruption
 
     prompts = _read_prompts(options.prompts, kind)
     source = _open_source(options)
@@ -118,7 +118,7 @@ def _track(
     options: argparse.Namespace, source: FrameSource, prompts: list[FramePrompt]
 ) -> Iterator[Result]:
     """Open the model, refuse prompts that do not fit, and give the results."""
-    from tam_ros import both_ways, offline
+    from tam_ros.recordings import both_ways, offline
     from tam_ros.runtime import open_runtime
     from tam_ros.tracking import ClipTracker, Tracker, TrackerOptions
 
@@ -193,9 +193,9 @@ def _check_outputs(options: argparse.Namespace, kind: str | None) -> None:
 
 
 def _read_prompts(given: list[tuple[str, str]] | None, kind: str | None) -> list[FramePrompt]:
-    from tam_ros import offline
     from tam_ros.io.masks import MAX_INDEX
     from tam_ros.io.prompt_spec import parse_prompts
+    from tam_ros.recordings import offline
 
     prompts: list[FramePrompt] = []
     for option, text in given or ():
@@ -256,7 +256,12 @@ def _topics_to_copy(options: argparse.Namespace, source: FrameSource) -> list[st
         return []
     from tam_ros.io.bag_copy import topics_to_copy
     from tam_ros.io.bags import BagSource
-    from tam_ros.results import IMAGE_TOPIC, LABELS_PNG_TOPIC, LABELS_TOPIC, OBJECTS_TOPIC
+    from tam_ros.recordings.results import (
+        IMAGE_TOPIC,
+        LABELS_PNG_TOPIC,
+        LABELS_TOPIC,
+        OBJECTS_TOPIC,
+    )
 
     present, undefined = [IMAGE_TOPIC], {}
     if isinstance(source, BagSource):
@@ -292,13 +297,13 @@ def _open_outputs(
     stack: contextlib.ExitStack,
 ) -> tuple[list[Sink], BagCopy | None]:
     """Open what is to be written; return its sinks, and the copy of topics if there is one."""
-    from tam_ros import results
     from tam_ros.io.bag_copy import BagCopy
     from tam_ros.io.bag_writer import BagWriter
     from tam_ros.io.bags import BagSource
     from tam_ros.io.coco import CocoWriter
     from tam_ros.io.masks import MaskFolder
     from tam_ros.io.video_writer import VideoWriter
+    from tam_ros.recordings import results
 
     sinks: list[Sink] = []
     copy = None

@@ -11,7 +11,7 @@ from tam_ros.io.coco import CocoImage, CocoWriter
 from tam_ros.io.masks import MaskFolder
 from tam_ros.io.overlay import draw_overlay
 from tam_ros.io.video_writer import VideoWriter
-from tam_ros.offline import Result
+from tam_ros.recordings.offline import Result
 
 # What the node publishes on, so that a bag made offline looks like a live one.
 LABELS_TOPIC = '/track_node/labels'

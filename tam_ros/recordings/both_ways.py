@@ -18,7 +18,7 @@ from typing import Any
 
 from tam_ros.io import sources
 from tam_ros.io.prompt_spec import PromptSpecError
-from tam_ros.offline import FramePrompt, Result
+from tam_ros.recordings.offline import FramePrompt, Result
 from tam_ros.tracking import ClipTracker, FrameError, Prompt, PromptError
 from tam_ros.tracking.report import merge
 

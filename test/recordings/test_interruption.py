@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from tam_ros.interruption import Interruption
+from tam_ros.recordings.interruption import Interruption
 
 
 def test_nothing_came():

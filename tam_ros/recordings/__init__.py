@@ -1,0 +1,1 @@
+"""Recordings from their first frame to their last: tracking them, and what becomes of it."""
