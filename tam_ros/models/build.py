@@ -96,7 +96,8 @@ def describe(entry: catalogue.Model, weights: Path | str, network: EfficientTAM)
         fingerprint = sha256(weights)
         origin = f'{weights.name}, sha256 {fingerprint[:12]}'
     return ModelSpec(
-        name=entry.name, weights=origin, fingerprint=fingerprint, image_size=config.image_size, dim=config.dim,
+        name=entry.name, weights=origin, fingerprint=fingerprint,
+        image_size=config.image_size, dim=config.dim,
         memory_tokens=config.grid ** 2, memory_dim=config.memory_dim, slots=SLOTS,
         pointer_slots=POINTER_SLOTS, point_tokens=POINT_TOKENS, pooled=config.pooled,
         dense_prompt_prior=config.dense_prompt_prior,

@@ -149,10 +149,10 @@ PARAMETERS = (
     Parameter(
         'recall_seconds',
         2.0,
-        'Seconds for which tracked images are kept, at most 30 of them, so that a prompt is applied '
-        'to the very image it was made on. Higher serves slower operators and takes memory: at 384 '
-        'pixels 1.0 MB an image and 0.15 MB for each object, at 512 2.9 and 0.26, at 1024 11.5 and '
-        '1.05. 0: prompts are applied to the next image.',
+        'Seconds for which tracked images are kept, at most 30 of them, so that a prompt is '
+        'applied to the very image it was made on. Higher serves slower operators and takes '
+        'memory: at 384 pixels 1.0 MB an image and 0.15 MB for each object, at 512 2.9 and 0.26, '
+        'at 1024 11.5 and 1.05. 0: prompts are applied to the next image.',
         limits=(0.0, 60.0),
     ),
     Parameter(
