@@ -44,11 +44,11 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from tam_ros.io.prompt_spec import PromptSpecError
     from tam_ros.io.sources import SourceError
     from tam_ros.runtime import WeightsError
-    from tam_ros.tracking import FrameError, PromptError
+    from tam_ros.tracking import ArchiveError, FrameError, PromptError
 
     return (
         *(UsageError, SourceError, PromptSpecError, MaskFileError, PromptError, FrameError),
-        *(WeightsError, catalogue.UnknownModelError, OSError),
+        *(ArchiveError, WeightsError, catalogue.UnknownModelError, OSError),
     )
 
 

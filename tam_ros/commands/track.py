@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tam_ros.io.sources import FrameSource
     from tam_ros.recordings.offline import FramePrompt, Result
     from tam_ros.recordings.results import Sink
+    from tam_ros.tracking import Tracker
 
 _RUNTIMES = ('onnxruntime', 'torch')
 _ALL = 'all'
@@ -38,7 +39,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--topic', help='image topic of a bag that has several')
     parser.add_argument('--rate', type=float, help='frames a second of images, or of a video')
 
-    what = parser.add_argument_group('what to track', 'at least one; both may be repeated')
+    what = parser.add_argument_group('what to track', 'at least one; prompts may be repeated')
     what.add_argument(
         '--prompt', dest='prompts', action='append', type=lambda text: ('prompt', text),
         metavar='PROMPT', help=SYNTAX,
@@ -53,6 +54,11 @@ def add(commands: argparse._SubParsersAction) -> None:
         '--both-ways', action='store_true',
         help='follow each object from its first prompt backwards as well; every frame then knows '
         'all prompts (a live stream tracks forwards)',
+    )  # fmt: skip
+
+    what.add_argument(
+        '--load-tracks', type=Path, metavar='FILE',
+        help='go on with the objects that --save-tracks left, before any prompt',
     )  # fmt: skip
 
     out = parser.add_argument_group('results', 'at least one of --out and --overlay')
@@ -72,6 +78,10 @@ def add(commands: argparse._SubParsersAction) -> None:
         help=f'copy this topic of the source into the bag; repeatable; {_ALL}: every topic',
     )  # fmt: skip
     out.add_argument('--overlay', type=Path, help='video with the masks drawn in: NAME.mp4')
+    out.add_argument(
+        '--save-tracks', type=Path, metavar='FILE',
+        help='keep the objects and what is remembered of them, for the next recording',
+    )  # fmt: skip
 
     model = parser.add_argument_group('model')
     model.add_argument('--model', default='efficienttam_nano', help='see `tam models`')
@@ -94,9 +104,11 @@ def run(options: argparse.Namespace) -> None:
     from tam_ros.recordings.interruption import Interruption
 
     prompts = _read_prompts(options.prompts, kind)
+    if not prompts and not options.load_tracks:
+        raise UsageError('nothing to track: give --prompt, --masks or --load-tracks')
     source = _open_source(options)
     topics = _topics_to_copy(options, source)
-    outgoing = _track(options, source, prompts)
+    tracker, outgoing = _track(options, source, prompts)
     # The first one before any output is made: what is wrong with it leaves nothing behind.
     outgoing = itertools.chain([next(outgoing)], outgoing)
     with Interruption() as interruption, contextlib.ExitStack() as stack:
@@ -111,13 +123,16 @@ def run(options: argparse.Namespace) -> None:
         else:
             if copy is not None:
                 copy.rest()
+    if options.save_tracks:
+        tracker.save(options.save_tracks)
+        print(f'{options.save_tracks}: {len(tracker.objects)} objects')
     interruption.raise_if_requested()
 
 
 def _track(
     options: argparse.Namespace, source: FrameSource, prompts: list[FramePrompt]
-) -> Iterator[Result]:
-    """Open the model, refuse prompts that do not fit, and give the results."""
+) -> tuple[Tracker, Iterator[Result]]:
+    """Open the model, refuse prompts that do not fit; return a tracker and the results."""
     from tam_ros.recordings import both_ways, offline
     from tam_ros.runtime import open_runtime
     from tam_ros.tracking import ClipTracker, Tracker, TrackerOptions
@@ -127,13 +142,16 @@ def _track(
     model = options.model, options.weights, options.runtime
     tracker = Tracker.open(*model, options=settings)
     print(f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}', flush=True)
+    if options.load_tracks:
+        tracker.load(options.load_tracks)
     offline.check(tracker, source, prompts)
     if not options.both_ways:
-        return offline.track(tracker, source, prompts)
+        return tracker, offline.track(tracker, source, prompts)
     tracker.close()  # a runtime belongs to one tracker
     if any(item.frame for item in prompts):
         print('looking at the frames up to the last prompt first', flush=True)
-    return both_ways.track(ClipTracker(open_runtime(*model), settings), source, prompts)
+    results = both_ways.track(ClipTracker(open_runtime(*model), settings), source, prompts)
+    return tracker, results
 
 
 @contextlib.contextmanager
@@ -174,6 +192,9 @@ def _check_outputs(options: argparse.Namespace, kind: str | None) -> None:
     """Refuse what can be refused before anything takes time."""
     if options.out is None and options.overlay is None:
         raise UsageError('nothing to write: give --out, --overlay or both')
+    if options.both_ways and (options.load_tracks or options.save_tracks):
+        raise UsageError('tracks are loaded and saved in the direction of time: without '
+                         '--both-ways')
     if kind is None and options.format:
         raise UsageError('--format says what --out is: give --out as well')
     if kind != 'bag' and (options.copy or options.labels):
@@ -185,7 +206,7 @@ def _check_outputs(options: argparse.Namespace, kind: str | None) -> None:
             raise UsageError(
                 'COCO annotations need the package pycocotools: pip install pycocotools'
             ) from error
-    for path in filter(None, (options.out, options.overlay)):
+    for path in filter(None, (options.out, options.overlay, options.save_tracks)):
         if path.exists():
             raise UsageError(f'{path} exists; choose another name or remove it')
         if not path.parent.is_dir():
@@ -203,8 +224,6 @@ def _read_prompts(given: list[tuple[str, str]] | None, kind: str | None) -> list
             prompts += map(offline.written_prompt, parse_prompts(text))
         else:
             prompts += offline.mask_prompts(*_split_frame(text))
-    if not prompts:
-        raise UsageError('nothing to track: give --prompt or --masks')
     if kind == 'png':
         for item in prompts:
             if item.prompt.object_id > MAX_INDEX:
