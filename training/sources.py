@@ -229,7 +229,8 @@ def attribution(data: Path, share_alike: bool = False) -> str:
                      f"| <{entry['flickr_url']}> |")
     videos = sorted({video_of(p) for p in chosen_frames(Path(data), 'train')})
     lines += ['', 'Frames of the example videos of github.com/facebookresearch/EdgeTAM '
-              '(Apache-2.0): ' + ', '.join(videos) + '.', '']
+              '(Apache-2.0): ' + ', '.join(videos) + '. The masks of their objects were made for '
+              'this project.', '']
     return '\n'.join(lines)
 
 
