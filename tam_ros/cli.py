@@ -7,9 +7,9 @@ import logging
 import sys
 
 from tam_ros import __version__, catalogue
-from tam_ros.commands import UsageError, evaluate, export, models, track, weights
+from tam_ros.commands import UsageError, bench, evaluate, export, models, track, weights
 
-_COMMANDS = (track, evaluate, models, weights, export)
+_COMMANDS = (track, evaluate, bench, models, weights, export)
 
 _warnings = logging.StreamHandler()
 _warnings.setFormatter(logging.Formatter('tam: %(message)s'))

@@ -1,0 +1,101 @@
+"""How well a model tracks real footage, beside what asks for no model.
+
+    python -m benchmark.accuracy --data DIR [--doc docs/performance.md]
+
+DIR is a folder like DAVIS (``JPEGImages``, ``Annotations``) with ``floors.json``: J&F of the first
+mask left in place and of the first mask warped by DIS optical flow, both from the true mask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from PIL import Image
+
+from benchmark.document import publish, table
+from tam_ros.evaluation import report
+from tam_ros.evaluation.dataset import TruthSequence, open_dataset
+from tam_ros.evaluation.prompts import KINDS
+from tam_ros.evaluation.runner import evaluate_sequence
+from tam_ros.tracking import Tracker
+
+DAVIS = ('blackswan', 'bmx-trees', 'car-shadow', 'dog', 'horsejump-high', 'kite-surf')
+COMPOSITES = ('comp-blackswan-dog', 'comp-car-shadow-horse-gap')
+FLOORS = ('static', 'dis_flow')
+PREDICTED = 'Predictions_osvos'
+
+
+class Given:
+    """A tracker whose masks are files: the results of another method.
+
+    Objects are told apart by nobody there, so they serve one object.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = sorted(folder.glob('*.png'))
+        self._index = 0
+
+    def reset(self) -> None:
+        """Begin again."""
+        self._index = 0
+
+    def step(self, image, stamp, prompts):
+        """Give the masks of the next frame."""
+        labels = (np.asarray(Image.open(self._paths[self._index])) > 0).astype(np.uint16)
+        self._index += 1
+        return SimpleNamespace(labels=labels)
+
+
+def predicted(folder: Path, sequence: TruthSequence) -> str:
+    """J&F of the masks in a folder, if it is there."""
+    if not folder.is_dir():
+        return ''
+    scores = report.mean([evaluate_sequence(Given(folder), sequence, 'mask')])
+    return f"{scores['J&F']:.3f}"
+
+
+def cells(scores: dict[str, float]) -> str:
+    """J&F and, in brackets, J of the last quarter and of the prompted frame."""
+    return (f"{scores['J&F']:.3f} ({scores['J_last_quarter']:.2f}; "
+            f"{scores['J_prompted_frame']:.2f})")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument('--data', type=Path, required=True)
+    parser.add_argument('--model', default='efficienttam_nano')
+    parser.add_argument('--weights')
+    parser.add_argument('--runtime', default='onnxruntime')
+    parser.add_argument('--doc', type=Path, help='put the table into this document')
+    args = parser.parse_args(argv)
+    tracker = Tracker.open(args.model, args.weights, args.runtime)
+    floors = json.loads((args.data / 'floors.json').read_text())
+    rows = []
+    totals: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    for sequence in open_dataset(args.data, (*DAVIS, *COMPOSITES)):
+        row = [sequence.name]
+        for kind in KINDS:
+            scores = report.mean([evaluate_sequence(tracker, sequence, kind)])
+            row.append(cells(scores))
+            if sequence.name in DAVIS:
+                totals[kind].append(scores)
+        row += [f"{floors[sequence.name][floor]['JF_mean']:.3f}" for floor in FLOORS]
+        rows.append([*row, predicted(args.data / PREDICTED / sequence.name, sequence)])
+        if sequence.name == DAVIS[-1]:
+            means = [cells({name: float(np.mean([one[name] for one in totals[kind]]))
+                            for name in totals[kind][0]}) for kind in KINDS]
+            low = [f"{np.mean([floors[name][floor]['JF_mean'] for name in DAVIS]):.3f}"
+                   for floor in FLOORS]
+            rows.append(['**mean of the six**', *(f'**{mean}**' for mean in means), *low, ''])
+    heads = ['sequence', *(f'from a {kind}' for kind in KINDS), 'first mask left in place',
+             'warped by optical flow', 'OSVOS']
+    publish(table(heads, rows), 'accuracy', args.doc)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,117 @@
+"""`tam bench`: how long a step takes on this machine, stage by stage."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from tam_ros.commands import UsageError
+
+_RUNTIMES = ('onnxruntime', 'torch')
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Describe the command."""
+    parser = commands.add_parser('bench', help='measure the time of a step on this machine')
+    parser.add_argument('--objects', type=_count, default=1, help='tracked at once (default 1)')
+    parser.add_argument('--frames', type=_count, default=100,
+                        help='frames to measure, after some that are not counted (default 100)')
+    parser.add_argument('--size', type=_size, default=(480, 640), metavar='WxH',
+                        help='of the drawn pictures (default 640x480)')
+    parser.add_argument('--video', metavar='SOURCE', help='video, folder of images or bag to '
+                        'measure on, instead of drawn pictures')
+    parser.add_argument('--topic', help='image topic of a bag that has several')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
+    parser.add_argument('--model', default='efficienttam_nano', help='see `tam models`')
+    parser.add_argument('--weights', help="checkpoint, or folder of graphs, not the model's own; "
+                        "'untrained' will do for time")
+    parser.add_argument('--runtime', default=_RUNTIMES[0], choices=_RUNTIMES)
+    parser.add_argument('--threads', type=_count, help="CPU threads; else the library's choice")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print a table.
+
+    Raises:
+        UsageError: too many objects, or the result cannot be written.
+        SourceError: of the video, also where it is too short.
+        UnknownModelError, WeightsError: of the model and its weights.
+    """
+    from tam_ros.evaluation import timing
+    from tam_ros.tracking import Tracker, TrackerOptions
+
+    if options.json and not options.json.absolute().parent.is_dir():
+        raise UsageError(f'{options.json} cannot be written: there is no such folder')
+    limits = TrackerOptions(max_objects=_room_for(options.objects))
+    images, source = _images(options, timing.WARM_UP + options.frames)
+    tracker = Tracker.open(options.model, options.weights, options.runtime,
+                           threads=options.threads, options=limits)
+    timed = timing.time_steps(tracker, images, options.objects)
+    about = {
+        'machine': timing.machine(),
+        'model': tracker.model,
+        'weights': tracker.weights,
+        'runtime': tracker.runtime,
+        'threads': options.threads,
+        'objects': options.objects,
+        'frames': timed.steps,
+        'images': f'{source}, {timed.size[1]}x{timed.size[0]}',
+    }
+    stages = timed.summary()
+    _print(about, stages)
+    if options.json:
+        options.json.write_text(json.dumps(about | {'stages': stages}, indent=1) + '\n')
+        print(options.json)
+
+
+def _images(options: argparse.Namespace, wanted: int) -> tuple[Iterator, str]:
+    """Return the pictures to measure on, and what they are."""
+    if options.video:
+        from tam_ros.io.sources import open_source
+
+        source = open_source(options.video, options.topic)
+        return (frame.rgb for frame in islice(source, wanted)), source.name
+    from tam_ros.evaluation.synthetic import MovingDiscs
+
+    scene = MovingDiscs(options.objects, options.size)
+    return (scene.frame(index)[0] for index in range(wanted)), 'drawn discs'
+
+
+def _room_for(objects: int) -> int:
+    from tam_ros.tracking import TrackerOptions
+
+    try:
+        return max(TrackerOptions(max_objects=objects).max_objects, TrackerOptions().max_objects)
+    except ValueError as error:
+        raise UsageError(f'--objects: {error}') from error
+
+
+def _print(about: dict, stages: dict[str, dict[str, float]]) -> None:
+    objects = f'{about["objects"]} object{"" if about["objects"] == 1 else "s"}'
+    threads = f', {about["threads"]} threads' if about['threads'] else ''
+    print(f'{about["model"]}, {about["weights"]}, run by {about["runtime"]}{threads}')
+    print(f'{objects}, {about["images"]}, {about["frames"]} frames; {about["machine"]}')
+    width = max(map(len, stages))
+    print(f'{"stage":{width}}  median ms  95 % ms')
+    for stage, row in stages.items():
+        print(f'{stage:{width}}  {row["median_ms"]:9.2f}  {row["p95_ms"]:7.2f}')
+    print(f'{1e3 / stages["step"]["median_ms"]:.1f} steps a second at the median')
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'{number} is less than 1')
+    return number
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r'(\d+)x(\d+)', text)
+    if not found or not 32 <= int(found[1]) <= 8192 or not 32 <= int(found[2]) <= 8192:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a size such as 640x480')
+    return int(found[2]), int(found[1])
