@@ -21,7 +21,7 @@ class Model:
 
     Attributes:
         name: what users call it.
-        architecture: ``efficienttam``.
+        architecture: ``efficienttam`` or ``edgetam``.
         description: one line.
         licence: SPDX name of the licence of the weights.
         config: numbers that differ from the architecture's defaults.

@@ -23,9 +23,10 @@ from torch import Tensor, nn
 
 from tam_ros import catalogue
 from tam_ros.models.build import build_network, describe
-from tam_ros.models.efficienttam import EfficientTAM
+from tam_ros.models.network import TrackAnything
+from tam_ros.models.repvit import fuse
 from tam_ros.runtime.base import ModelSpec
-from tam_ros.runtime.graphs import DESCRIPTION, SINGLE_MEMORY
+from tam_ros.runtime.graphs import DESCRIPTION, HIGH_RESOLUTION, SINGLE_MEMORY
 
 OPSET = 17
 HALVED_FROM = 128  # elements; a cast takes as much space as it saves on fewer
@@ -56,7 +57,7 @@ class GraphDefinition(NamedTuple):
 class Function(nn.Module):
     """Makes a module of one function of a network, which is of no other use afterwards."""
 
-    def __init__(self, network: EfficientTAM, function: str, **fixed: bool) -> None:
+    def __init__(self, network: TrackAnything, function: str, **fixed: bool) -> None:
         super().__init__()
         for module in network.modules():
             # The exporter sees only what is in the state_dict; of the rest it would write out
@@ -71,14 +72,17 @@ class Function(nn.Module):
         return getattr(self.network, self.function)(*inputs, **self.fixed)
 
 
-def definitions(network: EfficientTAM, spec: ModelSpec) -> Iterator[GraphDefinition]:
+def definitions(network: TrackAnything, spec: ModelSpec) -> Iterator[GraphDefinition]:
     """Describe the graphs of a network, with inputs for two objects."""
     size, mask, grid, objects = spec.image_size, spec.mask_size, spec.image_size // 16, 2
     features = torch.zeros(1, spec.dim, grid, grid)
+    finer = {name: torch.zeros(1, spec.dim // part, grid * scale, grid * scale)
+             for name, part, scale in zip(HIGH_RESOLUTION, (4, 8), (2, 4), strict=True)
+             if network.config.high_resolution}
     yield GraphDefinition(
         'image_encoder', Function(network, 'encode_image'),
         {'image': torch.zeros(1, size, size, 3, dtype=torch.uint8)},
-        ('features', 'features_without_memory'), ())
+        ('features', 'features_without_memory', *finer), ())
 
     def memory_attention(name: str, slots: int, pooled: bool) -> GraphDefinition:
         return GraphDefinition(
@@ -102,7 +106,7 @@ def definitions(network: EfficientTAM, spec: ModelSpec) -> Iterator[GraphDefinit
          'points': torch.zeros(objects, spec.point_tokens, 2),
          'labels': torch.zeros(objects, spec.point_tokens, dtype=torch.int64),
          'mask': torch.zeros(objects, 1, mask, mask),
-         'has_mask': torch.zeros(objects)},
+         'has_mask': torch.zeros(objects), **finer},
         ('masks', 'ious', 'scores', 'object_pointers'),
         ('features', 'points', 'labels', 'mask', 'has_mask', 'masks', 'ious', 'scores',
          'object_pointers'))
@@ -196,6 +200,7 @@ def export_model(entry: catalogue.Model, weights: Path | str, folder: Path) -> P
         The folder.
     """
     network = build_network(entry, weights)
+    fuse(network)
     spec = describe(entry, weights, network)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.export-', dir=folder.parent) as scratch:

@@ -12,18 +12,24 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tam_ros import catalogue
-from tam_ros.models.config import EfficientTAMConfig
+from tam_ros.models.config import EdgeTAMConfig, EfficientTAMConfig
+from tam_ros.models.edgetam import EdgeTAM
 from tam_ros.models.efficienttam import EfficientTAM
+from tam_ros.models.network import TrackAnything
 from tam_ros.runtime.base import ModelSpec, WeightsError
 from tam_ros.runtime.graphs import sha256
 
+ARCHITECTURES = {
+    'efficienttam': (EfficientTAM, EfficientTAMConfig),
+    'edgetam': (EdgeTAM, EdgeTAMConfig),
+}
 SLOTS = 7  # memories: one prompted and six recent ones fill them
 POINTER_SLOTS = 16
 POINT_TOKENS = 16  # a box and 13 clicks, or 15 clicks, and SAM's padding token
 SHOWN = 4  # how many names an error lists
 
 
-def build_network(entry: catalogue.Model, weights: Path | str) -> EfficientTAM:
+def build_network(entry: catalogue.Model, weights: Path | str) -> TrackAnything:
     """Build the network of a catalogue entry and load its weights strictly.
 
     Args:
@@ -33,11 +39,12 @@ def build_network(entry: catalogue.Model, weights: Path | str) -> EfficientTAM:
     Raises:
         WeightsError: the checkpoint is missing, damaged or belongs to another model.
     """
+    network_class, config_class = ARCHITECTURES[entry.architecture]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = network_class(config_class(**entry.config))
     if isinstance(weights, str):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return EfficientTAM(EfficientTAMConfig(**entry.config)).eval()
-    network = EfficientTAM(EfficientTAMConfig(**entry.config))
+        return network.eval()
     state = read_checkpoint(weights)
     _check_keys(entry.name, weights, network, state)
     network.load_state_dict(state)
@@ -85,7 +92,7 @@ def _check_keys(name: str, path: Path, network: nn.Module, state: dict[str, Tens
         raise WeightsError(f'weights {path} do not belong to {name}; {"; ".join(problems)}')
 
 
-def describe(entry: catalogue.Model, weights: Path | str, network: EfficientTAM) -> ModelSpec:
+def describe(entry: catalogue.Model, weights: Path | str, network: TrackAnything) -> ModelSpec:
     """Collect what a tracker must know of a network."""
     config = network.config
     downsample = network.mask_downsample
@@ -98,7 +105,7 @@ def describe(entry: catalogue.Model, weights: Path | str, network: EfficientTAM)
     return ModelSpec(
         name=entry.name, weights=origin, fingerprint=fingerprint,
         image_size=config.image_size, dim=config.dim,
-        memory_tokens=config.grid ** 2, memory_dim=config.memory_dim, slots=SLOTS,
+        memory_tokens=config.memory_tokens, memory_dim=config.memory_dim, slots=SLOTS,
         pointer_slots=POINTER_SLOTS, point_tokens=POINT_TOKENS, pooled=config.pooled,
         dense_prompt_prior=config.dense_prompt_prior,
         mask_downsample_weight=tuple(downsample.weight.detach().flatten().tolist()),

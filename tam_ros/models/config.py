@@ -1,8 +1,9 @@
-"""The numbers that tell one EfficientTAM from another; no tensor library needed."""
+"""The numbers that tell one network from another; no tensor library needed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 CROSS_ATTENTION_KINDS = ('full', 'pooled', 'pooled_key_offset')
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet, of RGB in 0..1
@@ -10,27 +11,15 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class EfficientTAMConfig:
-    """Architecture of one EfficientTAM (arXiv 2411.18933).
-
-    The defaults are those of the official ``efficienttam_ti_512x512``; the official checkpoints
-    differ only in ``image_size``, ``trunk_dim``/``trunk_heads`` and ``cross_attention``, and a
-    checkpoint does not say which of them it was trained with.
+class ModelConfig:
+    """What all architectures have in common.
 
     Attributes:
         image_size: side of the square network input, pixels; a multiple of 16.
-        trunk_dim: width of the ViT trunk, channels.
-        trunk_heads: attention heads of the trunk.
-        trunk_depth: blocks of the trunk.
-        window_size: side of the attention windows of the trunk, tokens.
-        global_blocks: indices of the blocks that attend globally instead.
         dim: channels of the features, of the decoder and of the object pointers.
         memory_dim: channels of one memory token; divides ``dim``.
         memory_layers: layers of the memory attention.
         memory_mlp_dim: hidden width of their feed-forward networks.
-        cross_attention: ``full`` (SAM 2's), ``pooled`` (the paper's efficient cross-attention,
-            official suffix ``_1``) or ``pooled_key_offset`` (official suffix ``_2``, which adds
-            the 2 ln 2 to the key vectors instead of the logits).
         decoder_heads: attention heads of the mask decoder.
         decoder_mlp_dim: hidden width of the mask decoder's feed-forward networks.
         num_memories: temporal codes, hence memories: one prompted + this many less one recent.
@@ -38,34 +27,23 @@ class EfficientTAMConfig:
             the box as mask prompt beside them (see ``tam_ros.tracking.prior``).
     """
 
-    image_size: int = 512
-    trunk_dim: int = 192
-    trunk_heads: int = 3
-    trunk_depth: int = 12
-    window_size: int = 14
-    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
+    image_size: int = 1024
     dim: int = 256
     memory_dim: int = 64
     memory_layers: int = 4
     memory_mlp_dim: int = 2048
-    cross_attention: str = 'full'
     decoder_heads: int = 8
     decoder_mlp_dim: int = 2048
     num_memories: int = 7
     dense_prompt_prior: bool = False
 
+    cross_attention: ClassVar[str] = 'full'
+    high_resolution: ClassVar[bool] = False  # the decoder is given features of strides 8 and 4
+
     def __post_init__(self) -> None:
         """Refuse numbers no network can be built from."""
-        object.__setattr__(self, 'global_blocks', tuple(self.global_blocks))
-        if self.cross_attention not in CROSS_ATTENTION_KINDS:
-            raise ValueError(
-                f'cross_attention is {self.cross_attention!r}; one of {CROSS_ATTENTION_KINDS}')
         if self.image_size % 16:
             raise ValueError(f'image_size {self.image_size} is not a multiple of 16')
-        if self.pooled and self.grid % 2:
-            raise ValueError(
-                f'image_size {self.image_size} gives a grid of {self.grid} tokens, which the '
-                'pooled cross-attention cannot halve; use a multiple of 32')
         if self.dim % self.memory_dim:
             raise ValueError(f'memory_dim {self.memory_dim} does not divide dim {self.dim}')
 
@@ -80,6 +58,104 @@ class EfficientTAMConfig:
         return self.image_size // 4
 
     @property
+    def memory_grid(self) -> int:
+        """Side of the map that the tokens of a memory form."""
+        return self.grid
+
+    @property
+    def global_tokens(self) -> int:
+        """Tokens of a memory that have no place in the image; they come before the others."""
+        return 0
+
+    @property
+    def memory_tokens(self) -> int:
+        """Tokens of a memory."""
+        return self.global_tokens + self.memory_grid ** 2
+
+    @property
     def pooled(self) -> bool:
         """Whether the memory cross-attention pools its keys."""
         return self.cross_attention != 'full'
+
+
+@dataclass(frozen=True)
+class EfficientTAMConfig(ModelConfig):
+    """Architecture of one EfficientTAM (arXiv 2411.18933).
+
+    The defaults are those of the official ``efficienttam_ti_512x512``; the official checkpoints
+    differ only in ``image_size``, ``trunk_dim``/``trunk_heads`` and ``cross_attention``, and a
+    checkpoint does not say which of them it was trained with.
+
+    Attributes:
+        trunk_dim: width of the ViT trunk, channels.
+        trunk_heads: attention heads of the trunk.
+        trunk_depth: blocks of the trunk.
+        window_size: side of the attention windows of the trunk, tokens.
+        global_blocks: indices of the blocks that attend globally instead.
+        cross_attention: ``full`` (SAM 2's), ``pooled`` (the paper's efficient cross-attention,
+            official suffix ``_1``) or ``pooled_key_offset`` (official suffix ``_2``, which adds
+            the 2 ln 2 to the key vectors instead of the logits).
+    """
+
+    image_size: int = 512
+    trunk_dim: int = 192
+    trunk_heads: int = 3
+    trunk_depth: int = 12
+    window_size: int = 14
+    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
+    cross_attention: str = 'full'
+
+    def __post_init__(self) -> None:
+        """Refuse numbers no network can be built from."""
+        super().__post_init__()
+        object.__setattr__(self, 'global_blocks', tuple(self.global_blocks))
+        if self.cross_attention not in CROSS_ATTENTION_KINDS:
+            raise ValueError(
+                f'cross_attention is {self.cross_attention!r}; one of {CROSS_ATTENTION_KINDS}')
+        if self.pooled and self.grid % 2:
+            raise ValueError(
+                f'image_size {self.image_size} gives a grid of {self.grid} tokens, which the '
+                'pooled cross-attention cannot halve; use a multiple of 32')
+
+
+@dataclass(frozen=True)
+class EdgeTAMConfig(ModelConfig):
+    """Architecture of one EdgeTAM (arXiv 2501.07256); the defaults are the official model's.
+
+    Attributes:
+        trunk_dims: channels of the four stages of the RepViT trunk (strides 4 to 32).
+        trunk_depths: blocks of each stage.
+        global_latents: tokens of the perceiver that look at a whole memory.
+        patch_grid: the others look at one window each; windows along a side.
+        perceiver_depth: layers of the perceiver.
+    """
+
+    memory_layers: int = 2
+    trunk_dims: tuple[int, ...] = (48, 96, 192, 384)
+    trunk_depths: tuple[int, ...] = (2, 2, 14, 2)
+    global_latents: int = 256
+    patch_grid: int = 16
+    perceiver_depth: int = 2
+
+    high_resolution: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse numbers no network can be built from."""
+        super().__post_init__()
+        object.__setattr__(self, 'trunk_dims', tuple(self.trunk_dims))
+        object.__setattr__(self, 'trunk_depths', tuple(self.trunk_depths))
+        if self.image_size % 32 or self.grid % self.patch_grid:
+            raise ValueError(
+                f'image_size {self.image_size} gives a grid of {self.grid} tokens, which '
+                f'{self.patch_grid} windows a side do not divide; '
+                f'use a multiple of {16 * self.patch_grid}')
+
+    @property
+    def memory_grid(self) -> int:
+        """Side of the map of the tokens that look at one window each."""
+        return self.patch_grid
+
+    @property
+    def global_tokens(self) -> int:
+        """Tokens that look at the whole memory."""
+        return self.global_latents

@@ -1,147 +1,16 @@
-"""EfficientTAM: the parts under the official checkpoint names, and the four functions of it.
-
-A runtime calls the four public functions; each has static shapes for a given number of objects
-and becomes one exported graph. R is the image size, G = R / 16, N = G * G, B objects.
-"""
+"""EfficientTAM (arXiv 2411.18933): a plain ViT, and memories as large as the feature map."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
-from tam_ros.models.config import IMAGE_MEAN, IMAGE_STD, EfficientTAMConfig
+from tam_ros.models.config import EfficientTAMConfig
 from tam_ros.models.image_encoder import ImageEncoder
-from tam_ros.models.layers import MLP, SinePosition, sizes
-from tam_ros.models.mask_decoder import MaskDecoder
-from tam_ros.models.memory_attention import MemoryAttention, MemoryTokens
-from tam_ros.models.memory_encoder import MemoryEncoder
-from tam_ros.models.prompt_encoder import ABSENT, PromptEncoder
-
-HIDDEN = -1e4  # additive attention bias of what is not there; exp() of it is exactly 0 in fp32
-MASK_SCALE, MASK_SHIFT = 20.0, -10.0  # what the memory encoder makes of mask probabilities
+from tam_ros.models.network import TrackAnything
 
 
-class EfficientTAM(nn.Module):
-    """The network; ``load_state_dict`` takes an official checkpoint's ``['model']`` strictly."""
+class EfficientTAM(TrackAnything):
+    """The network."""
 
-    image_mean: Tensor
-    image_std: Tensor
+    config: EfficientTAMConfig
 
     def __init__(self, config: EfficientTAMConfig) -> None:
-        super().__init__()
-        self.config = config
-        dim, grid = config.dim, config.grid
-        self.image_encoder = ImageEncoder(config)
-        self.memory_attention = MemoryAttention(config)
-        self.memory_encoder = MemoryEncoder(config)
-        self.sam_prompt_encoder = PromptEncoder(dim, config.image_size)
-        self.sam_mask_decoder = MaskDecoder(config)
-        self.obj_ptr_proj = MLP((dim, dim, dim, dim))
-        self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
-        self.maskmem_tpos_enc = nn.Parameter(
-            torch.zeros(config.num_memories, 1, 1, config.memory_dim))
-        self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, dim))
-        self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, dim))  # in checkpoints, never used
-        self.no_obj_ptr = nn.Parameter(torch.zeros(1, dim))
-        self.image_position = SinePosition(dim, grid)
-        self.memory_position = SinePosition(config.memory_dim, grid)
-        for name, value in (
-                ('image_mean', 255.0 * torch.tensor(IMAGE_MEAN)),
-                ('image_std', 255.0 * torch.tensor(IMAGE_STD))):
-            self.register_buffer(name, value, persistent=False)
-
-    def encode_image(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode an image.
-
-        Args:
-            image: uint8 RGB [1, R, R, 3].
-
-        Returns:
-            features [1, dim, G, G], and the same as the decoder wants them on a frame without
-            memory.
-        """
-        normalised = (image.float() - self.image_mean) / self.image_std
-        features = self.image_encoder(normalised.permute(0, 3, 1, 2))
-        return features, features + self.no_mem_embed.reshape(1, -1, 1, 1)
-
-    def attend_memory(self, features: Tensor, memories: Tensor, temporal_index: Tensor,
-                      memory_valid: Tensor, pointers: Tensor, pointer_valid: Tensor,
-                      pooled: bool) -> Tensor:
-        """Condition the features of a frame on the memory bank of each object.
-
-        Args:
-            features: of ``encode_image`` [1, dim, G, G].
-            memories: [B, S, N, memory_dim], in any order.
-            temporal_index: int64 [B, S]: num_memories - 1 for a conditioning frame, d - 1 for
-                the frame d steps ago.
-            memory_valid: [B, S], 1 for a filled slot, else 0; at least one is filled.
-            pointers: object pointers [B, P, dim], in any order.
-            pointer_valid: [B, P], 1 or 0.
-            pooled: pool the keys of the cross-attention. The official models do from the second
-                memory on: with one memory their attention is exact.
-
-        Returns:
-            [B, dim, G, G].
-        """
-        dim, grid, memory_dim = self.config.dim, self.config.grid, self.config.memory_dim
-        split = dim // memory_dim
-        tokens = sizes(pointers)[1] * split
-        temporal = self.maskmem_tpos_enc[:, 0, 0][temporal_index][:, :, None]
-        pointer_tokens = pointers.reshape(-1, tokens, memory_dim)
-        pointer_bias = (1 - pointer_valid) * HIDDEN
-        pointer_bias = pointer_bias[:, :, None] + pointer_bias.new_zeros(split)
-        memory = MemoryTokens(
-            spatial_keys=memories + self.memory_position() + temporal,
-            spatial_values=memories,
-            spatial_bias=(1 - memory_valid) * HIDDEN,
-            pointer_keys=pointer_tokens,
-            pointer_values=pointer_tokens,
-            pointer_bias=pointer_bias.reshape(-1, tokens))
-        conditioned = self.memory_attention(
-            features.reshape(-1, dim, grid * grid).transpose(1, 2),
-            self.image_position(), memory, pooled)
-        return conditioned.transpose(1, 2).reshape(-1, dim, grid, grid)
-
-    def decode_masks(self, features: Tensor, points: Tensor, labels: Tensor, mask: Tensor,
-                     has_mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Predict the candidate masks of each object.
-
-        Args:
-            features: conditioned, or of a frame without memory [B or 1, dim, G, G].
-            points: pixels (x, y) of the network input [B, P, 2].
-            labels: int [B, P], see ``prompt_encoder``.
-            mask: mask prompt, logits [B, 1, R/4, R/4].
-            has_mask: [B], 1 where the mask prompt counts, else 0.
-
-        Returns:
-            mask logits [B, 4, R/4, R/4], predicted IoUs [B, 4], object score logits [B, 1], and
-            object pointers [B, 4, dim], one per candidate, already replaced by the
-            "no object" pointer where the score is not positive.
-        """
-        encoder = self.sam_prompt_encoder
-        decoded = self.sam_mask_decoder(
-            features, encoder.pe_layer.dense(self.config.grid), encoder.points(points, labels),
-            encoder.dense(mask, has_mask), (labels == ABSENT) * HIDDEN)
-        present = (decoded.score > 0).float()[:, :, None]
-        pointers = present * self.obj_ptr_proj(decoded.tokens) + (1 - present) * self.no_obj_ptr
-        return decoded.masks, decoded.ious, decoded.score, pointers
-
-    def encode_memory(self, features: Tensor, masks: Tensor, prompted: Tensor) -> Tensor:
-        """Make one memory of a frame for each object.
-
-        Args:
-            features: of ``encode_image`` [1, dim, G, G].
-            masks: chosen mask logits [B, 1, R/4, R/4].
-            prompted: [B], 1 where the frame was prompted (the mask is then taken as certain).
-
-        Returns:
-            [B, N, memory_dim].
-        """
-        full = functional.interpolate(masks, scale_factor=4, mode='bilinear',
-                                      align_corners=False)
-        prompted = prompted[:, None, None, None]
-        probability = prompted * (full > 0).float() + (1 - prompted) * full.sigmoid()
-        memory = self.memory_encoder(features, probability * MASK_SCALE + MASK_SHIFT)
-        channels, height, width = sizes(memory)[1:]
-        return memory.reshape(-1, channels, height * width).transpose(1, 2)
+        super().__init__(config, ImageEncoder(config))

@@ -87,17 +87,24 @@ def by_column(axis: Tensor) -> Tensor:
     return (axis[None] + axis.new_zeros(grid, 1, 1)).reshape(grid * grid, channels)
 
 
+def after(count: int, value: float, rows: Tensor) -> Tensor:
+    """Put ``count`` rows of one value before rows [N, C]: [count + N, C]."""
+    return functional.pad(rows, (0, 0, count, 0), value=value) if count else rows
+
+
 class SinePosition(nn.Module):
     """Sine position map of DETR as SAM 2 uses it.
 
     Positions 1..n are scaled to 2 pi, the temperature is 10000. Only one axis is kept: the map
-    is 32 times as large, and exported graphs would carry it.
+    is 32 times as large, and exported graphs would carry it. ``global_tokens`` without a place
+    come before those of the map; their code is zero.
     """
 
     axis: Tensor
 
-    def __init__(self, channels: int, grid: int) -> None:
+    def __init__(self, channels: int, grid: int, global_tokens: int = 0) -> None:
         super().__init__()
+        self.global_tokens = global_tokens
         half = channels // 2
         position = torch.arange(1, grid + 1, dtype=torch.float32) / (grid + 1e-6) * (2 * math.pi)
         index = torch.arange(half, dtype=torch.float32)
@@ -107,5 +114,6 @@ class SinePosition(nn.Module):
         self.register_buffer('axis', axis, persistent=False)
 
     def forward(self) -> Tensor:
-        """Return the code of every token, y before x: [grid * grid, channels]."""
-        return torch.cat((by_row(self.axis), by_column(self.axis)), dim=1)
+        """Return the code of every token, y before x: [global_tokens + grid^2, channels]."""
+        placed = torch.cat((by_row(self.axis), by_column(self.axis)), dim=1)
+        return after(self.global_tokens, 0.0, placed)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tam_ros.models.config import EfficientTAMConfig
+from tam_ros.models.config import ModelConfig
 from tam_ros.models.layers import MLP, LayerNorm2d, attend, sizes
 
 NUM_MASK_TOKENS = 4  # token 0 for unambiguous prompts, 1..3 for ambiguous ones
@@ -110,7 +110,7 @@ class DecodedMasks(NamedTuple):
 class MaskDecoder(nn.Module):
     """Predicts candidate masks, their IoU, and whether the object is there at all."""
 
-    def __init__(self, config: EfficientTAMConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         dim = config.dim
         self.transformer = TwoWayTransformer(dim, config.decoder_heads, config.decoder_mlp_dim)
@@ -121,13 +121,17 @@ class MaskDecoder(nn.Module):
             nn.ConvTranspose2d(dim, dim // 4, kernel_size=2, stride=2), LayerNorm2d(dim // 4),
             nn.GELU(),
             nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2), nn.GELU())
+        if config.high_resolution:  # what makes the finer features, once an image
+            self.conv_s1 = nn.Conv2d(dim, dim // 4, kernel_size=1)
+            self.conv_s0 = nn.Conv2d(dim, dim // 8, kernel_size=1)
         self.output_hypernetworks_mlps = nn.ModuleList(
             MLP((dim, dim, dim, dim // 8)) for _ in range(NUM_MASK_TOKENS))
         self.iou_prediction_head = MLP((dim, dim, dim, NUM_MASK_TOKENS))
         self.pred_obj_score_head = MLP((dim, dim, dim, 1))
 
     def forward(self, features: Tensor, image_position: Tensor, prompt: Tensor, dense: Tensor,
-                hidden: Tensor | None = None) -> DecodedMasks:
+                hidden: Tensor | None = None,
+                high_resolution: tuple[Tensor, ...] = ()) -> DecodedMasks:
         """Decode.
 
         Args:
@@ -136,6 +140,8 @@ class MaskDecoder(nn.Module):
             prompt: tokens of the prompt encoder [B, P, C].
             dense: map of the prompt encoder [B, C, G, G].
             hidden: [B, P], added to the attention logits of the prompt tokens: -1e4 hides one.
+            high_resolution: nothing, or features of stride 8 [1, C / 4, 2G, 2G] and of stride 4
+                [1, C / 8, 4G, 4G], added on the way up.
         """
         own = torch.cat((self.obj_score_token.weight, self.iou_token.weight,
                          self.mask_tokens.weight))
@@ -152,8 +158,8 @@ class MaskDecoder(nn.Module):
         tokens, image = self.transformer(image, position, tokens, bias)
 
         mask_tokens = tokens[:, 2:2 + NUM_MASK_TOKENS]
-        upscaled = self.output_upscaling(
-            image.transpose(1, 2).reshape(-1, channels, height, width))
+        upscaled = self._upscale(
+            image.transpose(1, 2).reshape(-1, channels, height, width), high_resolution)
         upscaled = upscaled.reshape(-1, channels // 8, 16 * height * width)
         kernels = torch.stack([mlp(mask_tokens[:, index]) for index, mlp in enumerate(
             self.output_hypernetworks_mlps)], dim=1)
@@ -161,3 +167,11 @@ class MaskDecoder(nn.Module):
         return DecodedMasks(
             masks=masks, ious=self.iou_prediction_head(tokens[:, 1]).sigmoid(),
             tokens=mask_tokens, score=self.pred_obj_score_head(tokens[:, 0]))
+
+    def _upscale(self, image: Tensor, high_resolution: tuple[Tensor, ...]) -> Tensor:
+        """[B, C, G, G] to [B, C / 8, 4G, 4G]."""
+        if not high_resolution:
+            return self.output_upscaling(image)
+        stride_8, stride_4 = high_resolution
+        first, norm, activation, second, last = self.output_upscaling
+        return last(second(activation(norm(first(image) + stride_8))) + stride_4)

@@ -1,8 +1,9 @@
 """Memory attention: the current features look at the memory bank.
 
-Four layers of self-attention, cross-attention to the memories and object pointers, and a
-feed-forward network (SAM 2, arXiv 2408.00714), with EfficientTAM's pooled cross-attention
-(arXiv 2411.18933, section 3.3) as an option.
+Layers of self-attention, cross-attention to the memories and object pointers, and a feed-forward
+network (SAM 2, arXiv 2408.00714), with EfficientTAM's pooled cross-attention (arXiv 2411.18933,
+section 3.3) as an option. Memories need not be maps of the features' size: they bring a rotation
+of their own.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tam_ros.models.config import EfficientTAMConfig
+from tam_ros.models.config import ModelConfig
 from tam_ros.models.layers import attend, sizes
 from tam_ros.models.rope import AxialRotation, rotate
+
+Rotation = tuple[Tensor, Tensor]
+"""Cosine and sine tables [tokens, C / 2]."""
 
 # A pooled key stands for the 2x2 keys of its window; ln 4 on its logit gives it their weight.
 POOL_OFFSET = 2.0 * math.log(2.0)
@@ -59,10 +63,10 @@ class RotarySelfAttention(Projections):
     def __init__(self, dim: int) -> None:
         super().__init__(dim, dim)
 
-    def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        """[B, N, C] to [B, N, C]; tables [N, C / 2]."""
-        q = rotate(self.q_proj(x), cosine, sine)[:, None]
-        k = rotate(self.k_proj(x), cosine, sine)[:, None]
+    def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
+        """[B, N, C] to [B, N, C]."""
+        q = rotate(self.q_proj(x), *rotation)[:, None]
+        k = rotate(self.k_proj(x), *rotation)[:, None]
         return self.out_proj(attend(q, k, self.v_proj(x)[:, None])[:, 0])
 
 
@@ -77,22 +81,22 @@ class MemoryCrossAttention(Projections):
         self.grid = grid
         self.key_offset = key_offset
 
-    def forward(self, x: Tensor, memory: MemoryTokens, cosine: Tensor, sine: Tensor,
-                pooled: bool) -> Tensor:
+    def forward(self, x: Tensor, memory: MemoryTokens, rotation: Rotation,
+                memory_rotation: Rotation, pooled: bool) -> Tensor:
         """Attend from x [B, N, C] (B may be 1) to the memory; returns [B, N, C].
 
         Args:
             x: the queries, normalised.
             memory: keys, values and biases, see ``MemoryTokens``.
-            cosine: rotation table [N, C / 2] of queries and of each memory frame.
-            sine: the other one.
+            rotation: of the queries.
+            memory_rotation: of the keys of each memory.
             pooled: average the rotated keys and the values over 2x2 windows.
         """
-        q = rotate(self.q_proj(x), cosine, sine)
+        q = rotate(self.q_proj(x), *rotation)
         slots, tokens, memory_dim = sizes(memory.spatial_keys)[1:]
         channels = sizes(x)[-1]
         frames = (-1, tokens, memory_dim)
-        k = rotate(self.k_proj(memory.spatial_keys.reshape(frames)), cosine, sine)
+        k = rotate(self.k_proj(memory.spatial_keys.reshape(frames)), *memory_rotation)
         v = self.v_proj(memory.spatial_values.reshape(frames))
         bias = memory.spatial_bias  # [B, S]
         if pooled:
@@ -123,35 +127,38 @@ class MemoryCrossAttention(Projections):
 class MemoryAttentionLayer(nn.Module):
     """One pre-norm layer."""
 
-    def __init__(self, config: EfficientTAMConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         dim = config.dim
         self.self_attn = RotarySelfAttention(dim)
         self.cross_attn_image = MemoryCrossAttention(
-            dim, config.memory_dim, config.grid, config.cross_attention == 'pooled_key_offset')
+            dim, config.memory_dim, config.memory_grid,
+            config.cross_attention == 'pooled_key_offset')
         self.linear1 = nn.Linear(dim, config.memory_mlp_dim)
         self.linear2 = nn.Linear(config.memory_mlp_dim, dim)
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, memory: MemoryTokens, cosine: Tensor, sine: Tensor,
-                pooled: bool) -> Tensor:
+    def forward(self, x: Tensor, memory: MemoryTokens, rotation: Rotation,
+                memory_rotation: Rotation, pooled: bool) -> Tensor:
         """[B or 1, N, C] to [B, N, C]."""
-        x = x + self.self_attn(self.norm1(x), cosine, sine)
-        x = x + self.cross_attn_image(self.norm2(x), memory, cosine, sine, pooled)
+        x = x + self.self_attn(self.norm1(x), rotation)
+        x = x + self.cross_attn_image(self.norm2(x), memory, rotation, memory_rotation, pooled)
         return x + self.linear2(functional.relu(self.linear1(self.norm3(x))))
 
 
 class MemoryAttention(nn.Module):
-    """All layers, and the rotation they share."""
+    """All layers, and the rotations they share."""
 
-    def __init__(self, config: EfficientTAMConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
             MemoryAttentionLayer(config) for _ in range(config.memory_layers))
         self.norm = nn.LayerNorm(config.dim)
         self.rotation = AxialRotation(config.dim, config.grid)
+        self.memory_rotation = AxialRotation(
+            config.dim, config.memory_grid, config.global_tokens)
 
     def forward(self, features: Tensor, position: Tensor, memory: MemoryTokens,
                 pooled: bool = False) -> Tensor:
@@ -170,7 +177,7 @@ class MemoryAttention(nn.Module):
             [B, N, C].
         """
         x = features + 0.1 * position
-        cosine, sine = self.rotation()
+        rotations = self.rotation(), self.memory_rotation()
         for layer in self.layers:
-            x = layer(x, memory, cosine, sine, pooled)
+            x = layer(x, memory, *rotations, pooled)
         return self.norm(x)

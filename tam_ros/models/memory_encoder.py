@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tam_ros.models.config import EfficientTAMConfig
+from tam_ros.models.config import ModelConfig
 from tam_ros.models.layers import LayerNorm2d
 
 
@@ -64,7 +64,7 @@ class Fuser(nn.Module):
 class MemoryEncoder(nn.Module):
     """Fuses features and mask."""
 
-    def __init__(self, config: EfficientTAMConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.mask_downsampler = MaskDownsampler(config.dim)
         self.pix_feat_proj = nn.Conv2d(config.dim, config.dim, kernel_size=1)

@@ -9,31 +9,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tam_ros.models.layers import by_column, by_row, sizes
+from tam_ros.models.layers import after, by_column, by_row, sizes
 
 
 class AxialRotation(nn.Module):
     """The rotation of every token of a grid x grid map.
 
     The first half of the channel pairs turns with x, the second with y; the frequencies of both
-    are 1 / theta^(4i / dim). Only one axis is kept, see ``layers.SinePosition``.
+    are 1 / theta^(4i / dim). Only one axis is kept, see ``layers.SinePosition``; tokens without a
+    place come first and are not turned.
     """
 
     cosine: Tensor
     sine: Tensor
 
-    def __init__(self, dim: int, grid: int, theta: float = 10000.0) -> None:
+    def __init__(self, dim: int, grid: int, global_tokens: int = 0,
+                 theta: float = 10000.0) -> None:
         super().__init__()
+        self.global_tokens = global_tokens
         frequency = 1.0 / theta ** (torch.arange(0, dim, 4)[: dim // 4].float() / dim)
         angle = torch.outer(torch.arange(grid).float(), frequency)
         self.register_buffer('cosine', angle.cos(), persistent=False)
         self.register_buffer('sine', angle.sin(), persistent=False)
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        """Return cosine and sine, each [grid * grid, dim / 2]."""
+        """Return cosine and sine, each [global_tokens + grid * grid, dim / 2]."""
         cosine, sine = (torch.cat((by_column(axis), by_row(axis)), dim=1)
                         for axis in (self.cosine, self.sine))
-        return cosine, sine
+        return after(self.global_tokens, 1.0, cosine), after(self.global_tokens, 0.0, sine)
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -90,10 +90,12 @@ class Features(NamedTuple):
     Attributes:
         raw: features as the memory attention and the memory encoder want them.
         without_memory: the same as the decoder wants them where an object has no memory.
+        high_resolution: finer features for the decoder, of strides 8 and 4, or nothing.
     """
 
     raw: Handle
     without_memory: Handle
+    high_resolution: tuple[Handle, ...] = ()
 
 
 class BankRows(NamedTuple):
@@ -201,8 +203,16 @@ class Runtime(ABC):
         """Return the conditioned features [1, C, G, G] of one object of a batch."""
 
     @abstractmethod
-    def mask_decoder(self, features: Handle, prompts: PromptTokens) -> Candidates:
-        """Predict masks from features [B or 1, C, G, G] and prompts of B objects."""
+    def mask_decoder(self, features: Features, source: Handle,
+                     prompts: PromptTokens) -> Candidates:
+        """Predict masks of B objects.
+
+        Args:
+            features: of the frame.
+            source: what each object makes of them: conditioned [B, C, G, G], or one of
+                ``features`` [1, C, G, G].
+            prompts: of the objects.
+        """
 
     @abstractmethod
     def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:

@@ -12,6 +12,8 @@ from tam_ros.runtime.base import WeightsError
 DESCRIPTION = 'model.json'
 FORMAT = 2  # of the folder and of the graphs' inputs and outputs; part of the cache key
 GRAPHS = ('image_encoder', 'memory_attention', 'mask_decoder', 'memory_encoder')
+# Further outputs of the image encoder and inputs of the mask decoder, where a model has them.
+HIGH_RESOLUTION = ('stride_8', 'stride_4')
 # Pooled models attend exactly to a single memory: a graph of one slot, beside the four.
 SINGLE_MEMORY = 'memory_attention_single'
 

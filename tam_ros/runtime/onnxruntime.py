@@ -20,7 +20,7 @@ from tam_ros.runtime.base import (
     Runtime,
     WeightsError,
 )
-from tam_ros.runtime.graphs import DESCRIPTION, GRAPHS, SINGLE_MEMORY
+from tam_ros.runtime.graphs import DESCRIPTION, GRAPHS, HIGH_RESOLUTION, SINGLE_MEMORY
 
 
 def round_to_bfloat16(x: Floats) -> Floats:
@@ -72,7 +72,8 @@ class OnnxRuntime(Runtime):
         self._pointers = np.zeros((rows, pointer_slots, spec.dim), np.float32)
 
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
-        return Features(*self._run('image_encoder', image=image[None]))
+        raw, without_memory, *high_resolution = self._run('image_encoder', image=image[None])
+        return Features(raw, without_memory, tuple(high_resolution))
 
     def _attend(self, features: Features, bank: BankRows, pooled: bool) -> Handle:
         graph, columns = 'memory_attention', self.spec.slots
@@ -96,8 +97,11 @@ class OnnxRuntime(Runtime):
     def take(self, conditioned: Handle, index: int) -> Handle:
         return conditioned[index:index + 1]
 
-    def mask_decoder(self, features: Handle, prompts: PromptTokens) -> Candidates:
-        return Candidates(*self._run('mask_decoder', features=features, **prompts._asdict()))
+    def mask_decoder(self, features: Features, source: Handle,
+                     prompts: PromptTokens) -> Candidates:
+        finer = dict(zip(HIGH_RESOLUTION, features.high_resolution, strict=False))
+        return Candidates(*self._run(
+            'mask_decoder', features=source, **prompts._asdict(), **finer))
 
     def memory_encoder(self, features: Features, masks: Floats,
                        prompted: Floats) -> Handle:

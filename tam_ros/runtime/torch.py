@@ -53,7 +53,9 @@ class TorchRuntime(Runtime):
 
     @torch.inference_mode()
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
-        return Features(*self._network.encode_image(self._tensor(image)[None]))
+        raw, without_memory, *high_resolution = self._network.encode_image(
+            self._tensor(image)[None])
+        return Features(raw, without_memory, tuple(high_resolution))
 
     @torch.inference_mode()
     def _attend(self, features: Features, bank: BankRows, pooled: bool) -> Handle:
@@ -75,9 +77,10 @@ class TorchRuntime(Runtime):
         return conditioned[index:index + 1]
 
     @torch.inference_mode()
-    def mask_decoder(self, features: Handle, prompts: PromptTokens) -> Candidates:
+    def mask_decoder(self, features: Features, source: Handle,
+                     prompts: PromptTokens) -> Candidates:
         return Candidates(*(out.cpu().numpy() for out in self._network.decode_masks(
-            features, *(self._tensor(x) for x in prompts))))
+            source, *(self._tensor(x) for x in prompts), *features.high_resolution)))
 
     @torch.inference_mode()
     def memory_encoder(self, features: Features, masks: Floats,

@@ -46,7 +46,7 @@ class Decoder:
         self._runtime = runtime
         self._spec = runtime.spec
 
-    def track(self, conditioned: Handle, objects: int) -> Chosen:
+    def track(self, features: Features, conditioned: Handle, objects: int) -> Chosen:
         """Decode a frame without prompts for a batch of objects.
 
         No prompt is a "not a point" token, and SAM's padding is a second one.
@@ -57,7 +57,7 @@ class Decoder:
         size = self._spec.mask_size
         tokens = PromptTokens(points, labels, np.zeros((objects, 1, size, size), np.float32),
                               np.zeros(objects, np.float32))
-        candidates = self._runtime.mask_decoder(conditioned, tokens)
+        candidates = self._runtime.mask_decoder(features, conditioned, tokens)
         return masks.choose(*candidates, np.ones(objects, bool))
 
     def prompt(self, prompts: list[Prompt], features: Features, source: Handle,
@@ -75,19 +75,19 @@ class Decoder:
         labels = np.zeros(0, np.int64)
         for prompt in prompts:
             if prompt.mask_image is not None:
-                previous = self._mask(prompt.mask_image, features.raw)
+                previous = self._mask(prompt.mask_image, features)
                 points, labels = points[:0], labels[:0]
                 continue
             if (prompt.labels >= 2).any():  # a box begins anew, as in the official predictor
                 points, labels = points[:0], labels[:0]
             points = np.concatenate((points, prompt.points_xy))
             labels = np.concatenate((labels, prompt.labels))
-            previous = self._points(points, labels, source, previous, size)
+            previous = self._points(points, labels, features, source, previous, size)
         assert previous is not None
         return previous
 
-    def _points(self, points: Floats, labels: NDArray[np.int64], source: Handle,
-                previous: Decision | None, size: tuple[int, int]) -> Decision:
+    def _points(self, points: Floats, labels: NDArray[np.int64], features: Features,
+                source: Handle, previous: Decision | None, size: tuple[int, int]) -> Decision:
         spec = self._spec
         fractions = points / np.array((size[1], size[0]), np.float32)
         mask = None
@@ -101,9 +101,9 @@ class Decoder:
         xy[0, :len(points)] = fractions * spec.image_size
         kinds[0, :len(points)] = labels
         kinds[0, len(points)] = PADDING
-        return self._decode(source, xy, kinds, mask, multimask=len(points) <= 1)
+        return self._decode(features, source, xy, kinds, mask, multimask=len(points) <= 1)
 
-    def _mask(self, mask: NDArray[np.bool_], raw: Handle) -> Decision:
+    def _mask(self, mask: NDArray[np.bool_], features: Features) -> Decision:
         """Take a mask as it is; only the object pointer comes from the network."""
         spec = self._spec
         fitted = masks.fit_mask(mask, spec.image_size)
@@ -112,16 +112,16 @@ class Decoder:
             spec.mask_downsample_bias)
         labels = np.full((1, spec.point_tokens), ABSENT, np.int64)
         labels[:, :2] = PADDING
-        decided = self._decode(raw, np.zeros((1, spec.point_tokens, 2), np.float32), labels,
-                               prompt, multimask=False)
+        points = np.zeros((1, spec.point_tokens, 2), np.float32)
+        decided = self._decode(features, features.raw, points, labels, prompt, multimask=False)
         return Decision(masks.mask_to_logits(fitted, spec.mask_size), masks.MASK_PROMPT_LOGIT,
                         decided.pointer)
 
-    def _decode(self, source: Handle, points: Floats, labels: NDArray[np.int64],
-                mask: Floats | None, multimask: bool) -> Decision:
+    def _decode(self, features: Features, source: Handle, points: Floats,
+                labels: NDArray[np.int64], mask: Floats | None, multimask: bool) -> Decision:
         size = self._spec.mask_size
         given = np.zeros((1, 1, size, size), np.float32) if mask is None else mask[None, None]
         tokens = PromptTokens(points, labels, given,
                               np.array([mask is not None], np.float32))
-        candidates = self._runtime.mask_decoder(source, tokens)
+        candidates = self._runtime.mask_decoder(features, source, tokens)
         return as_decisions(masks.choose(*candidates, np.array([multimask])))[0]

@@ -146,7 +146,7 @@ class Stages:
                 conditioned = self._runtime.memory_attention(
                     features, self._banks(tracked, moment))
             with self.clock.stage('mask_decoder'):
-                chosen = self._decoder.track(conditioned, len(tracked))
+                chosen = self._decoder.track(features, conditioned, len(tracked))
             decisions = dict(zip(ids, as_decisions(chosen), strict=True))
         with self.clock.stage('prompts'):
             for number, own in plan.items():

@@ -67,11 +67,11 @@ def test_lemma_1_pooled_attention_is_exact_where_windows_are_equal(frames, monke
     # The lemma speaks of equal keys as they enter the product: the same rotation everywhere.
     still = (torch.ones(grid * grid, dim // 2, dtype=torch.double),
              torch.zeros(grid * grid, dim // 2, dtype=torch.double))
-    full = attention(x, tokens, *still, pooled=False)
-    pooled = attention(x, tokens, *still, pooled=True)
+    full = attention(x, tokens, still, still, pooled=False)
+    pooled = attention(x, tokens, still, still, pooled=True)
     torch.testing.assert_close(pooled, full, rtol=1e-10, atol=1e-12)
     monkeypatch.setattr('tam_ros.models.memory_attention.POOL_OFFSET', 0.0)
-    without = attention(x, tokens, *still, pooled=True)
+    without = attention(x, tokens, still, still, pooled=True)
     assert (without - full).abs().max() > 1e-3, 'the ln 4 is what makes it exact'
 
 

@@ -60,7 +60,7 @@ class FakeRuntime(Runtime):
     def take(self, conditioned, index):
         return [conditioned[index]]
 
-    def mask_decoder(self, features, prompts):
+    def mask_decoder(self, features, source, prompts):
         objects = len(prompts.labels)
         self._called('mask_decoder', objects)
         self.prompts.append(prompts)
@@ -73,7 +73,7 @@ class FakeRuntime(Runtime):
                 x, y = prompts.points[i][given][0] / 4
                 scores[i] = 3
             else:
-                x, y = (8, 8) if isinstance(features, str) else features[i]
+                x, y = (8, 8) if isinstance(source, str) else source[i]
                 scores[i] = 2 if self.present else -2
             y0, x0 = int(max(y - 2, 0)), int(max(x - 2, 0))
             masks[i, :, y0:int(y) + 3, x0:int(x) + 3] = 5 + i

@@ -1,0 +1,34 @@
+"""EdgeTAM (arXiv 2501.07256): a CNN with a feature pyramid, and memories of a few tokens."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from tam_ros.models.config import EdgeTAMConfig
+from tam_ros.models.network import TrackAnything
+from tam_ros.models.perceiver import SpatialPerceiver
+from tam_ros.models.repvit import PyramidEncoder
+
+
+class EdgeTAM(TrackAnything):
+    """The network.
+
+    The official code runs at 1024 pixels only. At others (multiples of 256) every weight is used
+    as it is: the windows of the perceiver shrink with the map, so that memories keep their
+    512 tokens, and the rotations of the features are those of the smaller map. The weights were
+    never trained for that, so accuracy falls.
+    """
+
+    config: EdgeTAMConfig
+
+    def __init__(self, config: EdgeTAMConfig) -> None:
+        super().__init__(config, PyramidEncoder(config))
+        self.spatial_perceiver = SpatialPerceiver(config)
+
+    def _features(self, image: Tensor) -> tuple[Tensor, ...]:
+        features, stride_8, stride_4 = self.image_encoder(image)
+        decoder = self.sam_mask_decoder
+        return features, decoder.conv_s1(stride_8), decoder.conv_s0(stride_4)
+
+    def _tokens(self, memory: Tensor) -> Tensor:
+        return self.spatial_perceiver(memory)
