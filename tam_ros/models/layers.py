@@ -89,7 +89,9 @@ def by_column(axis: Tensor) -> Tensor:
 
 def after(count: int, value: float, rows: Tensor) -> Tensor:
     """Put ``count`` rows of one value before rows [N, C]: [count + N, C]."""
-    return functional.pad(rows, (0, 0, count, 0), value=value) if count else rows
+    if not count:
+        return rows
+    return torch.cat((rows.new_full((count, 1), value) + 0 * rows[:1], rows))
 
 
 class SinePosition(nn.Module):

@@ -26,7 +26,9 @@ class LatentAttention(nn.Module):
 
     def attend(self, latents: Tensor, x: Tensor, position: Tensor | None = None) -> Tensor:
         """Latents [B, G, L, C] look at x [B, G, N, C]; the position goes to keys and values."""
-        keys, values = self.to_kv(x).chunk(2, dim=-1)
+        both = self.to_kv(x)
+        dim = sizes(x)[-1]
+        keys, values = both[..., :dim], both[..., dim:]
         if position is not None:
             keys, values = keys + position, values + position
         return self.to_out(attend(self.to_q(latents), keys, values))

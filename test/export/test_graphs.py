@@ -13,10 +13,11 @@ from tam_ros.models.build import build_network  # noqa: E402
 from tam_ros.runtime.graphs import GRAPHS, SINGLE_MEMORY  # noqa: E402
 from tam_ros.runtime.onnxruntime import OnnxRuntime, round_to_bfloat16  # noqa: E402
 
-# At 512 every distinct architecture, and one at 1024; the pooled ones exist at 1024 only.
+# At 512 every distinct architecture, and one of each family at 1024; the pooled ones exist at
+# 1024 only.
 MODELS = ['efficienttam_nano', *(pytest.param(name, marks=pytest.mark.slow) for name in (
     'efficienttam_ti_512x512', 'efficienttam_s_512x512', 'efficienttam_ti', 'efficienttam_ti_1',
-    'efficienttam_ti_2'))]
+    'efficienttam_ti_2', 'edgetam_512', 'edgetam'))]
 # Work that a static graph has no business doing at run time.
 DYNAMIC = {'Shape', 'Size', 'NonZero', 'Loop', 'If', 'Scan', 'Range', 'Attention', 'Unique'}
 
@@ -75,6 +76,9 @@ def test_graphs_compute_the_network_for_one_object_and_for_three(exported):
             assert np.abs(a - b).max() <= 1e-3 * max(b.std(), 1e-3), graph
 
     grid, mask = spec.image_size // 16, spec.mask_size
+    finer = {'stride_8': normal(1, spec.dim // 4, 2 * grid, 2 * grid),
+             'stride_4': normal(1, spec.dim // 8, 4 * grid, 4 * grid)
+             } if network.config.high_resolution else {}
     image = random.integers(0, 256, (1, spec.image_size, spec.image_size, 3), np.uint8)
     same('image_encoder', network.encode_image, {'image': image})
     features = normal(1, spec.dim, grid, grid)
@@ -99,7 +103,7 @@ def test_graphs_compute_the_network_for_one_object_and_for_three(exported):
             'points': (random.random((objects, spec.point_tokens, 2)) * spec.image_size
                        ).astype(np.float32),
             'labels': labels, 'mask': normal(objects, 1, mask, mask),
-            'has_mask': (np.arange(objects) % 2).astype(np.float32)})
+            'has_mask': (np.arange(objects) % 2).astype(np.float32), **finer})
         same('memory_encoder', network.encode_memory, {
             'features': features, 'masks': 5 * normal(objects, 1, mask, mask),
             'prompted': (np.arange(objects) % 2).astype(np.float32)})
@@ -139,3 +143,11 @@ def test_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         export_model(catalogue.model('efficienttam_nano'), 'untrained', tmp_path / 'graphs')
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_batch_norm_and_parallel_branches_are_melted(tmp_path):
+    folder = export_model(catalogue.model('edgetam_512'), 'untrained', tmp_path / 'graphs')
+    kinds = [node.op_type for node in onnx.load(folder / 'image_encoder.onnx').graph.node]
+    assert 'BatchNormalization' not in kinds
+    assert kinds.count('Conv') == 103 + 4 + 2  # trunk, neck, finer features

@@ -227,3 +227,39 @@ def test_mask_prompt_as_output(network):
     chosen = mask_math.choose(*(out.numpy() for out in outputs), np.array([False]))
     check(chosen.pointers, 'dec/mask_as_output/obj_ptr')
     check(np.full((1, 1), mask_math.MASK_PROMPT_LOGIT, np.float32), 'dec/mask_as_output/score')
+
+
+def test_image_predictor(network):
+    """The official predictor for single images differs in its resize, which is a float one."""
+    image = torch.from_numpy(np.stack([
+        mask_math.resize_antialiased(channel, R, R)
+        for channel in np.moveaxis(kit.frames()[0].astype(np.float32), 2, 0)], axis=-1)[None])
+    normalised = (image - network.image_mean) / network.image_std
+    check(normalised.permute(0, 3, 1, 2), 'pre/image_frame0')
+    _, features, *high_resolution = network.encode_image(image)
+    about = kit.about()
+    height, width = about['size']
+
+    def decode(points, labels, previous=None):
+        points = np.float32([*points, (0, 0)]) * (R / width, R / height)
+        given = torch.zeros(1, 1, R // 4, R // 4) if previous is None else previous
+        return [out.numpy() for out in network.decode_masks(
+            features, torch.from_numpy(np.float32(points))[None],
+            torch.tensor([[*labels, PADDING]]), given,
+            torch.tensor([float(previous is not None)]), *high_resolution)]
+
+    def check_prediction(masks, ious, name):
+        check(masks, f'img/{name}/low')
+        check(ious, f'img/{name}/ious')
+        full = np.stack([mask_math.enlarge(mask, height, width) for mask in masks])
+        check(full, f'img/{name}/masks')
+
+    masks, ious, *_ = decode([about['point']], [1])
+    check_prediction(masks[0, 1:], ious[0, 1:], 'point')
+    single = np.array([False])
+    box = mask_math.choose(*decode(np.reshape(about['box'], (2, 2)), [2, 3]), single)
+    check_prediction(box.masks, box.ious, 'box')
+    previous = torch.from_numpy(box.masks)[None]
+    refined = mask_math.choose(
+        *decode(about['refine_pts'], about['refine_lbl'], previous), single)
+    check_prediction(refined.masks, refined.ious, 'refine')
