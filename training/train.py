@@ -351,11 +351,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.device != 'cpu' and args.processes != 1:
         parser.error('--processes is for CPUs; a GPU takes one process')
+    from tam_ros.catalogue import model
+    for name in filter(None, (args.model, args.teacher)):
+        if model(name).architecture != 'efficienttam':
+            parser.error(f'{name} is no EfficientTAM; only those can be trained or teach here')
     if args.device == 'cpu' and any(os.environ.get(k) != v for k, v in MALLOC.items()):
         # Read by glibc when a process starts, so this one has to start again.
         os.execve(sys.executable, [sys.executable, '-m', 'training.train', *sys.argv[1:]],
                   os.environ | MALLOC)
-    from tam_ros.catalogue import model
     from tam_ros.runtime.factory import find_weights
     teacher = None
     if args.teacher:

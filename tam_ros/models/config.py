@@ -144,7 +144,7 @@ class EdgeTAMConfig(ModelConfig):
         super().__post_init__()
         object.__setattr__(self, 'trunk_dims', tuple(self.trunk_dims))
         object.__setattr__(self, 'trunk_depths', tuple(self.trunk_depths))
-        if self.image_size % 32 or self.grid % self.patch_grid:
+        if self.grid % self.patch_grid or self.image_size % 32:
             raise ValueError(
                 f'image_size {self.image_size} gives a grid of {self.grid} tokens, which '
                 f'{self.patch_grid} windows a side do not divide; '

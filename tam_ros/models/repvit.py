@@ -150,9 +150,9 @@ class Stem(nn.Module):
 class Stage(nn.Module):
     """Blocks of one resolution; every other one, from the first, weighs its channels."""
 
-    def __init__(self, inputs: int, dim: int, depth: int) -> None:
+    def __init__(self, inputs: int | None, dim: int, depth: int) -> None:
         super().__init__()
-        self.downsample = Downsample(inputs, dim) if inputs != dim else nn.Identity()
+        self.downsample = Downsample(inputs, dim) if inputs else nn.Identity()
         self.blocks = nn.Sequential(
             *(Block(dim, squeeze=index % 2 == 0) for index in range(depth)))
 
@@ -168,7 +168,8 @@ class RepViT(nn.Module):
         super().__init__()
         self.stem = Stem(dims[0])
         for index, (dim, depth) in enumerate(zip(dims, depths, strict=True)):
-            setattr(self, f'stages_{index}', Stage(dims[max(index - 1, 0)], dim, depth))
+            inputs = dims[index - 1] if index else None
+            setattr(self, f'stages_{index}', Stage(inputs, dim, depth))
         self.stages = len(dims)
 
     def forward(self, x: Tensor) -> list[Tensor]:

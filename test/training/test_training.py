@@ -193,3 +193,10 @@ def test_recipe_errors_name_the_phase(tmp_path):
     path.write_text('phases:\n- {name: a, size: 64, frames: 1, clips: 1, lr: [1, 1], sped: 3}\n')
     with pytest.raises(ValueError, match='sped'):
         read(path)
+
+
+@pytest.mark.parametrize('option', ['--model', '--teacher'])
+def test_other_architectures_are_refused(option, capsys):
+    with pytest.raises(SystemExit):
+        train.main([option, 'edgetam'])
+    assert 'edgetam is no EfficientTAM' in capsys.readouterr().err
