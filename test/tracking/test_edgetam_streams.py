@@ -28,12 +28,12 @@ def open_tracker(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv('TAM_ROS_CACHE', str(folder / 'cache'))
 
-    def opened(absent=False, runtime='torch'):
+    def opened(absent=False, runtime='torch', model='edgetam'):
         path = folder / f'edgetam{"_absent" * absent}.pt'
         if not path.exists():
             state = kit.state_dict(absent)
             torch.save({'model': {key: torch.from_numpy(x) for key, x in state.items()}}, path)
-        return Tracker.open('edgetam', weights=path, runtime=runtime, threads=2,
+        return Tracker.open(model, weights=path, runtime=runtime, threads=2,
                             options=TrackerOptions(refined_frames_condition=False))
     yield opened
     patch.undo()
@@ -119,3 +119,16 @@ def test_object_that_is_absent(open_tracker):
     for t, frame in enumerate(frames):
         assert not frame.objects[0].mask.any()
         compare(frame, f'vid_absent/f{t:02}')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('model', ['edgetam_512', 'edgetam_768'])
+def test_smaller_inputs_give_the_same_masks_in_every_runtime(open_tracker, model):
+    """No official numbers exist at these sizes; the weights are those of 1024."""
+    runs = [follow(open_tracker(runtime=runtime, model=model), kit.frames()[:4],
+                   {0: [click()], 1: [mask()]}) for runtime in ('torch', 'onnxruntime')]
+    for ours, theirs in zip(*runs, strict=True):
+        for one, other in zip(ours.objects, theirs.objects, strict=True):
+            assert np.abs(one.logits - other.logits).max() < 1e-3 * np.abs(other.logits).max()
+            union = np.count_nonzero(one.mask | other.mask)
+            assert union and np.count_nonzero(one.mask & other.mask) >= 0.999 * union
