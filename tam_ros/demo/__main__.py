@@ -233,6 +233,8 @@ def _node_arguments(options: argparse.Namespace) -> list[str]:
         'model': options.model,
         'weights': options.weights,
         'runtime': options.runtime,
+        # One of the objects is away for seconds; the small model forgets what it looked like.
+        'skip_occluded_memories': 'true',
         # Containers often have too little shared memory for images. What the node drops is to be
         # its own choice, not the network's.
         'qos_reliability': 'reliable',
