@@ -1,6 +1,6 @@
 """Where the model goes wrong, as a picture: the worst moments on videos it was not trained on.
 
-    python -m training.failures --data DIR --out docs/images/failures.png
+    python -m training.failures --data DIR --out docs/images/failures.jpg
 
 The mask of the model is filled with colour, the true outline is white.
 """
