@@ -1,6 +1,6 @@
 """The models beside each other: size of their graphs, work, and time of each on this machine.
 
-    python -m benchmark.families [--models NAME ...] [--objects 1] [--doc docs/performance.md]
+    python -m benchmark.families [--models NAME ...] [--objects 1] [--doc docs/models.md]
 
 One tracked frame with a full bank, ONNX Runtime. The models take turns, so that what else the
 machine does falls on all of them alike, and the fastest of the turns counts: compare the ratios.
