@@ -178,10 +178,8 @@ class Recall:
             self._frames.popleft()
 
     def forget(self, number: int) -> None:
-        """Drop an object; its prompts are not replayed either."""
+        """Drop an object; nobody asks for its prompts again, since ids do not come back."""
         self.late.pop(number, None)
-        for frame in self._frames:
-            frame.plan.pop(number, None)
 
     def clear(self) -> None:
         """Drop all images. There must be no late object."""

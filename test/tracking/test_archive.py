@@ -13,8 +13,15 @@ from tracking.fake_runtime import SPEC, FakeRuntime
 IMAGE = np.zeros((48, 64, 3), np.uint8)
 
 
+class Counting(FakeRuntime):
+    """Every memory is another, so that it matters which slot it is in."""
+
+    def memory_encoder(self, features, masks, prompted):
+        return super().memory_encoder(features, masks, prompted) + len(self.prompted)
+
+
 def tracked(frames=30, **options):
-    tracker = Tracker(FakeRuntime(), TrackerOptions(max_objects=4, **options))
+    tracker = Tracker(Counting(), TrackerOptions(max_objects=4, **options))
     prompts = [Prompt.points(3, [(16, 12)], [1]), Prompt.points(7, [(50, 40)], [1])]
     for i in range(frames):
         tracker.step(IMAGE, i / 10, [] if i else prompts)
@@ -36,6 +43,8 @@ def test_objects_are_found_again(tmp_path, options):
     mine, theirs = before._runtime, after._runtime
     assert mine.banks[-1].memory_valid.sum() == theirs.banks[-1].memory_valid.sum() == 7
     for bank, runtime in ((mine.banks[-1], mine), (theirs.banks[-1], theirs)):
+        assert len({runtime.memories[bank.rows[0], slot].tobytes()
+                    for slot in bank.memory_slots[0]}) == 7
         runtime.shown = sorted(
             (code, runtime.memories[bank.rows[0], slot].tobytes())
             for slot, code in zip(bank.memory_slots[0], bank.temporal_index[0], strict=True))

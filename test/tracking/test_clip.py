@@ -83,6 +83,7 @@ def test_a_withdrawn_prompt_is_tracked_again(runtime):
     for i in range(4):
         tracker.step(i, IMAGE)
     assert len(runtime.banks) == 3 and codes(runtime) == [0, 1, 6]
+    assert runtime.banks[0].memory_valid.sum() == 1, 'frame 1 no longer knows frame 2'
     with pytest.raises(PromptError, match='was not prompted on frame 2'):
         tracker.clear(2, 1)
     with pytest.raises(PromptError, match='the only prompt'):

@@ -111,6 +111,17 @@ def test_prompts_for_an_object_on_its_way_on_earlier_and_later_images(runtime):
     banks_agree(late, timely)
 
 
+def test_an_object_on_its_way_is_not_begun_again_by_a_prompt_on_the_present(runtime):
+    late, timely = opened(runtime, catch_up=2), opened(FakeRuntime())
+    run(late, 0, 9)
+    frames = run(late, 10, 20, {10: [click(1, stamp=0.2)], 12: [click(1, x=30)]})
+    shown = [len(frame.objects) for frame in frames]
+    assert shown == sorted(shown) and shown[2] == 0 and shown[-1] == 1
+    assert frames[shown.index(1)].objects[0].age_frames == 8 + shown.index(1)
+    run(timely, 0, 20, {2: [click(1)], 12: [click(1, x=30)]})
+    banks_agree(late, timely)
+
+
 def test_prompts_made_after_the_late_one_are_replayed(runtime):
     late, timely = opened(runtime, catch_up=12), opened(FakeRuntime())
     run(late, 0, 9, {0: [click(1)], 6: [click(1, x=50)], 8: [click(1, x=40, stamp=0.4)]})
