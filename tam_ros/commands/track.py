@@ -8,6 +8,7 @@ import itertools
 import logging
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,6 +151,7 @@ def _track(
     tracker.close()  # a runtime belongs to one tracker
     if any(item.frame for item in prompts):
         print('looking at the frames up to the last prompt first', flush=True)
+    settings = replace(settings, max_conditioning=both_ways.conditioning_frames(prompts))
     results = both_ways.track(ClipTracker(open_runtime(*model), settings), source, prompts)
     return tracker, results
 

@@ -19,7 +19,8 @@ from typing import Any
 from tam_ros.io import sources
 from tam_ros.io.prompt_spec import PromptSpecError
 from tam_ros.recordings.offline import FramePrompt, Result
-from tam_ros.tracking import ClipTracker, FrameError, Prompt, PromptError
+from tam_ros.tracking import ClipTracker, FrameError, Prompt, PromptError, TrackerOptions
+from tam_ros.tracking.options import MAX_CONDITIONING
 from tam_ros.tracking.report import merge
 
 
@@ -39,6 +40,19 @@ class _Shelf:
             thing = pickle.load(file)  # noqa: S301 - written above, in a folder of our own
         path.unlink()
         return thing
+
+
+def conditioning_frames(prompts: Iterable[FramePrompt]) -> int:
+    """Return how many prompted frames an object should keep: all of them, as far as that goes.
+
+    At least the tracker's own number, and at most its limit of six, so that of the seven memories
+    of the graphs one is left to a recent frame.
+    """
+    frames: dict[int, set[int]] = {}
+    for item in prompts:
+        frames.setdefault(item.prompt.object_id, set()).add(item.frame)
+    most = max(map(len, frames.values()), default=0)
+    return min(max(most, TrackerOptions().max_conditioning), MAX_CONDITIONING)
 
 
 def track(

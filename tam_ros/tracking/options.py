@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_CONDITIONING = 6  # one memory less than the graphs take
 RESIZE_FILTERS = ('pil', 'opencv')
 
 
@@ -58,8 +59,9 @@ class TrackerOptions:
             raise ValueError(f'max_objects is {self.max_objects}; 1..255')
         if self.resize not in RESIZE_FILTERS:
             raise ValueError(f'resize is {self.resize!r}; one of {", ".join(RESIZE_FILTERS)}')
-        if not 1 <= self.max_conditioning <= 6:
-            raise ValueError(f'max_conditioning is {self.max_conditioning}; 1..6')
+        if not 1 <= self.max_conditioning <= MAX_CONDITIONING:
+            raise ValueError(
+                f'max_conditioning is {self.max_conditioning}; 1..{MAX_CONDITIONING}')
         if self.lost_after < 0:
             raise ValueError(f'lost_after is {self.lost_after}; seconds, at least 0')
         if self.remove_after is not None and self.remove_after < self.lost_after:

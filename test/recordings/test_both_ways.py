@@ -75,6 +75,18 @@ def test_only_from_the_first_frame_nothing_waits_on_disk(tracker, monkeypatch):
     assert len(list(both_ways.track(tracker, Recording(), [click(1, 0, 12)]))) == 9
 
 
+@pytest.mark.parametrize(('frames', 'kept'), [([0], 2), ([0, 0, 3], 2), ([0, 3, 5], 3),
+                                              ([0, 1, 2, 3, 4, 5, 6, 7], 6)])
+def test_prompted_frames_are_kept_as_far_as_that_goes(runtime, frames, kept):
+    prompts = [click(1, frame, 12 + 4 * frame) for frame in frames] + [click(2, 0, 50)]
+    assert both_ways.conditioning_frames(prompts) == kept
+    tracker = ClipTracker(runtime, TrackerOptions(max_objects=2, max_conditioning=kept))
+    list(both_ways.track(tracker, Recording(), prompts))
+    shown = runtime.banks[-1]
+    conditioning = (shown.temporal_index[0] == 6) & (shown.memory_valid[0] > 0)
+    assert conditioning.sum() == min(len(set(frames)), kept)
+
+
 def test_prompt_behind_the_end(tracker):
     with pytest.raises(PromptSpecError, match='frame 20, but the recording ended after 9'):
         list(both_ways.track(tracker, Recording(), [click(1, 0, 12), click(1, 20, 12)]))
