@@ -57,6 +57,19 @@ def test_a_prompt_made_8_frames_ago_gives_the_masks_of_one_given_in_time(clip):
             assert overlap(late[i][number], in_time[i][number]) >= 0.99, (i, number)
 
 
+def test_late_prompts_cost_the_memory_that_is_stated(clip):
+    """The description of ``recall_seconds``: 1.0 MB an image and 0.15 MB for each object."""
+    tracker = Tracker.open(NAME, options=TrackerOptions(max_objects=1, recall_seconds=1.0))
+    run(tracker, clip[:2], {0: [Prompt.box(1, box_of(clip[0][1], 1))]})
+    frame = tracker._recall._frames[-1]
+    kept = frame.moment.small.nbytes + frame.features.raw.nbytes \
+        + frame.features.without_memory.nbytes
+    assert kept == pytest.approx(1.0e6, rel=0.05)
+    memories, _ = tracker._runtime.read_row(0)
+    assert memories[0].nbytes == pytest.approx(0.15e6, rel=0.05)
+    assert len(memories) == 2 + 6 + tracker._options.recall_frames
+
+
 def test_objects_found_again_by_a_later_run(clip, tmp_path):
     before = Tracker.open(NAME, options=TrackerOptions(max_objects=2))
     prompts = [Prompt.mask(n, clip[0][1] == n) for n in (1, 2)]

@@ -168,7 +168,19 @@ def test_clips_without_footage_do_not_change_by_its_presence(sources, tmp_path, 
                               render.render_clip(seed, footage, frames=2, size=96)[0])
 
 
-def test_shipped_annotations_name_real_frames():
+def test_shipped_annotations_fit_the_videos(shared_data):
+    for split, videos in (('train', 14), ('val', 3)):
+        found = sources_module.annotated_videos(shared_data, split)
+        assert len(found) == videos
+        for name, frames in found.items():
+            annotated = [frame for frame in frames if frame is not None]
+            assert len(annotated) >= 10, name
+            assert all(frame.labels.shape == frame.rgb.shape[:2] for frame in annotated)
+            about = sources_module._annotations(name)
+            assert len(annotated) == len(about['masks']), f'{name}: a mask without its frame'
+
+
+def test_shipped_annotations_are_masks_of_named_objects():
     files = sorted(sources_module.ANNOTATIONS.glob('*.json'))
     assert len(files) >= 15
     for file in files:
