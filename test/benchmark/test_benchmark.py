@@ -98,8 +98,8 @@ def test_given_masks_are_scored_like_a_tracker(tmp_path):
         name = 'made up'
     scores = evaluate_sequence(accuracy.Given(tmp_path), Sequence(frames), 'mask')
     assert scores.objects[0].j == [1.0] * len(scores.objects[0].j)
-    assert accuracy.predicted(tmp_path, Sequence(frames)) == '1.000'
-    assert accuracy.predicted(tmp_path / 'none', Sequence(frames)) == ''
+    assert accuracy.predicted(tmp_path, Sequence(frames)) == 1.0
+    assert accuracy.predicted(tmp_path / 'none', Sequence(frames)) is None
 
 
 def test_tables_and_their_place(tmp_path):
