@@ -238,6 +238,7 @@ class BagWriter:
         types = self._types.types
         x0, y0, x1, y1 = item.box or (0, 0, 0, 0)
         x, y = item.centroid or (np.nan, np.nan)
+        nowhere = (np.nan,) * 3  # a recording is tracked without its depth images
         return types['tam_ros/msg/TrackedObject'](
             id=item.id,
             label='',
@@ -249,6 +250,10 @@ class BagWriter:
             age_frames=item.age_frames,
             age_seconds=item.age_seconds,
             mask_png=np.zeros(0, np.uint8),
+            position=types['geometry_msgs/msg/Point'](*nowhere),
+            extent=types['geometry_msgs/msg/Vector3'](*nowhere),
+            position_covariance=np.full(9, np.nan),
+            position_points=0,
         )
 
 

@@ -44,6 +44,9 @@ def objects_message(
         entry.age_frames = int(item.age_frames)
         entry.age_seconds = float(item.age_seconds)
         entry.centroid.x, entry.centroid.y = map(float, item.centroid or (math.nan, math.nan))
+        for vector in (entry.position, entry.extent):
+            vector.x = vector.y = vector.z = math.nan
+        entry.position_covariance = [math.nan] * 9
         if item.box is not None:
             x0, y0, x1, y1 = (int(edge) for edge in item.box)
             entry.box.x_offset, entry.box.y_offset = x0, y0
