@@ -28,6 +28,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tam_ros.models import EfficientTAM, EfficientTAMConfig
+from tam_ros.models.config import CROSS_ATTENTION_KINDS
 from training import recipe as recipes
 from training.clips import ClipStore, sample
 from training.distil import Distillation
@@ -341,6 +342,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, default=Path('training/out/run'))
     parser.add_argument('--recipe', type=Path, default=Path(__file__).parent / 'recipe_cpu.yaml')
     parser.add_argument('--model', default='efficienttam_nano', help='name in the catalogue')
+    parser.add_argument('--cross-attention', choices=CROSS_ATTENTION_KINDS,
+                        help="train with another kind than the model's: it has no parameters")
     parser.add_argument('--initial', type=Path, help='start from these weights')
     parser.add_argument('--teacher', help='learn from this model of the catalogue as well')
     parser.add_argument('--teacher-weights', type=Path,
@@ -363,8 +366,11 @@ def main(argv: list[str] | None = None) -> None:
     teacher = None
     if args.teacher:
         teacher = args.teacher, find_weights(model(args.teacher), args.teacher_weights, 'torch')
+    config = dict(model(args.model).config)
+    if args.cross_attention:
+        config['cross_attention'] = args.cross_attention
     launch(Settings(
-        clips=args.clips, out=args.out, config=EfficientTAMConfig(**model(args.model).config),
+        clips=args.clips, out=args.out, config=EfficientTAMConfig(**config),
         phases=tuple(recipes.read(args.recipe)), seed=args.seed, processes=args.processes,
         device=args.device, initial=args.initial, teacher=teacher))
 
