@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -156,11 +158,33 @@ class Candidates(NamedTuple):
     pointers: Floats
 
 
+class DeviceMemory(NamedTuple):
+    """Memory of the device that a runtime computes on, bytes.
+
+    Attributes:
+        used: by this runtime: weights, engines, buffers, memories.
+        free: what anybody may still take.
+        total: of the device.
+    """
+
+    used: int
+    free: int
+    total: int
+
+
 class Runtime(ABC):
-    """One backend with one model loaded; used from one thread."""
+    """One backend with one model loaded; used from one thread.
+
+    Attributes:
+        name: of the backend.
+        spec: of the model.
+        facts: what else a person should know of what runs, by name: the device, the precision, the
+            engine. Shown in diagnostics.
+    """
 
     name: str
     spec: ModelSpec
+    facts: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def allocate(self, rows: int, memory_slots: int, pointer_slots: int) -> None:
@@ -239,6 +263,10 @@ class Runtime(ABC):
     @abstractmethod
     def write_row(self, row: int, memories: Floats, pointers: Floats) -> None:
         """Overwrite a row with what ``read_row`` returned."""
+
+    def memory(self) -> DeviceMemory | None:
+        """Return the device's memory; None where it is the host's, which needs no asking."""
+        return None
 
     def close(self) -> None:  # noqa: B027 - most backends have nothing to give back
         """Give back what the runtime holds on a device."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ class OnnxRuntime(Runtime):
     """Runs a folder of exported graphs."""
 
     name = 'onnxruntime'
+    facts = MappingProxyType({'device': 'cpu', 'precision': 'float32'})
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         """Load the graphs.

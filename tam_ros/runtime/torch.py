@@ -40,6 +40,7 @@ class TorchRuntime(Runtime):
             torch.set_num_threads(threads)
         self._device = torch.device(device)
         self._network = build_network(entry, weights).to(self._device)
+        self.facts = {'device': str(self._device), 'precision': 'float32'}
         self.spec = describe(entry, weights, self._network)
 
     def _tensor(self, x: NDArray) -> torch.Tensor:

@@ -6,7 +6,7 @@ that never grows. All objects share one encoder pass; the rest runs in batches o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros.runtime import Runtime, open_runtime
+from tam_ros.runtime.base import DeviceMemory
 from tam_ros.tracking import archive, masks
 from tam_ros.tracking.bank import BankShape
 from tam_ros.tracking.decoding import Decision
@@ -77,6 +78,20 @@ class Tracker:
     def objects(self) -> tuple[int, ...]:
         """Ids of the objects, ascending; one whose prompt came late counts from the start."""
         return tuple(sorted(self._table.live.keys() | self._recall.late.keys()))
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What else the backend says of itself: its device, its precision, its engine."""
+        return self._runtime.facts
+
+    @property
+    def late(self) -> tuple[int, ...]:
+        """Ids of the objects whose prompts came late and are being replayed."""
+        return tuple(sorted(self._recall.late))
+
+    def memory(self) -> DeviceMemory | None:
+        """Return the memory of the backend's device; None where it is the host's."""
+        return self._runtime.memory()
 
     def new_id(self) -> int:
         """Return an id that was never used since the start or the last reset."""
