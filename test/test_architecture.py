@@ -18,8 +18,9 @@ ALLOWED = {
     'runtime': {'runtime', 'models', 'export', 'catalogue'},
     'tracking': {'tracking', 'runtime'},
     'io': {'io'},
+    'spatial': {'spatial'},
     'evaluation': {'evaluation', 'io', 'tracking'},
-    'ros': {'ros', 'tracking', 'io', 'runtime', 'msg', 'srv'},
+    'ros': {'ros', 'tracking', 'io', 'spatial', 'runtime', 'msg', 'srv'},
     'demo': {'demo', 'io', 'evaluation', 'catalogue', 'msg', 'ros'},
     'recordings': {'recordings', 'io', 'tracking'},
     'commands': {'commands', 'recordings', 'io', 'tracking', 'runtime', 'export', 'evaluation',
@@ -29,6 +30,7 @@ ALLOWED = {
 FORBIDDEN = {
     'tracking': {'torch', 'onnx', 'rclpy', 'rosbags'},
     'io': {'torch', 'onnx', 'rclpy'},
+    'spatial': {'torch', 'onnx', 'rclpy', 'rosbags'},
     'evaluation': {'torch', 'rclpy'},
     'ros': {'torch', 'onnx', 'onnxruntime', 'tensorrt'},
     'demo': {'torch', 'onnx', 'onnxruntime'},

@@ -1,0 +1,169 @@
+"""Points to pixels and back, against the formulas of the distortion models."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tam_ros.spatial import Camera, CameraError
+
+MATRIX = np.array([[500.0, 0, 320], [0, 510, 240], [0, 0, 1]])
+PLUMB_BOB = (-0.28, 0.09, 0.001, -0.0005, -0.01)
+RATIONAL = (8.2, 5.4, 2e-4, -1e-4, 0.25, 8.5, 7.9, 1.3)  # of the kind that depth cameras report
+EQUIDISTANT = (-0.02, 0.004, -0.003, 0.0006)
+
+
+def camera(model='plumb_bob', distortion=(), **fields):
+    return Camera(640, 480, MATRIX, model, distortion, **fields)
+
+
+def by_hand(model, k, point):
+    """Project one point as docs.opencv.org and sensor_msgs/CameraInfo define the models."""
+    x, y = point[0] / point[2], point[1] / point[2]
+    r = math.hypot(x, y)
+    if model == 'equidistant':
+        theta = math.atan(r)
+        bent = theta * (1 + sum(c * theta ** (2 * i + 2) for i, c in enumerate(k)))
+        x, y = x * bent / r, y * bent / r
+    else:
+        k1, k2, p1, p2, k3, k4, k5, k6 = (*k, 0, 0, 0)[:8]
+        scale = 1 + k1 * r**2 + k2 * r**4 + k3 * r**6
+        scale /= 1 + k4 * r**2 + k5 * r**4 + k6 * r**6
+        x, y = (
+            x * scale + 2 * p1 * x * y + p2 * (r**2 + 2 * x * x),
+            y * scale + p1 * (r**2 + 2 * y * y) + 2 * p2 * x * y,
+        )
+    return 500 * x + 320, 510 * y + 240
+
+
+MODELS = [
+    pytest.param('plumb_bob', PLUMB_BOB, id='plumb_bob'),
+    pytest.param('plumb_bob', PLUMB_BOB[:4], id='four coefficients'),
+    pytest.param('rational_polynomial', RATIONAL, id='rational'),
+    pytest.param('equidistant', EQUIDISTANT, id='fisheye'),
+]
+
+
+@pytest.mark.parametrize(('model', 'distortion'), MODELS)
+def test_points_appear_where_the_model_says(model, distortion):
+    points = [(0.3, -0.2, 1.0), (-0.9, 0.5, 2.5), (0.01, 0.02, 0.4)]
+    expected = [by_hand(model, (*distortion, 0)[:8], point) for point in points]
+    assert camera(model, distortion).project(points) == pytest.approx(np.array(expected))
+
+
+@pytest.mark.parametrize(('model', 'distortion'), [pytest.param('', (), id='none'), *MODELS])
+def test_a_ray_leads_back_to_its_pixel(model, distortion):
+    """Over the whole image, its corners included."""
+    lens = camera(model, distortion)
+    grid = np.stack(np.meshgrid(np.linspace(0, 639, 9), np.linspace(0, 479, 7)), -1).reshape(-1, 2)
+    rays = lens.rays(grid)
+    assert (rays[:, 2] == 1).all()
+    assert lens.project(rays * 3.0) == pytest.approx(grid, abs=1e-6)
+
+
+def test_what_is_not_in_front_is_not_seen():
+    points = [(0, 0, -1), (0, 0, 0), (0.1, 0, -2), (math.nan, 0, 1), (math.inf, 0, 1)]
+    assert np.isnan(camera(distortion=PLUMB_BOB).project(points)).all()
+
+
+def test_a_point_far_to_the_side_is_not_folded_back_into_the_image():
+    """Beyond 1.09 this lens's polynomial falls again, and at 1.89 it is back at the centre."""
+    barrel = (-0.28, 0.0, 0.0, 0.0, 0.0)
+    x = 1.85
+    assert camera().contains([by_hand('plumb_bob', barrel, (x, 0, 1))]), 'the formula says so'
+    assert np.isnan(camera(distortion=barrel).project([(x, 0, 1)])).all()
+    edge = math.sqrt(1 / (3 * 0.28))
+    assert np.isfinite(camera(distortion=barrel).project([(edge - 0.01, 0, 1)])).all()
+    assert np.isnan(camera(distortion=barrel).project([(edge + 0.01, 0, 1)])).all()
+
+
+def test_a_pixel_that_the_lens_does_not_reach_has_no_ray():
+    barrel = camera(distortion=(-0.9, 0.0, 0.0, 0.0))
+    rays = barrel.rays([(320, 240), (639, 479)])
+    assert rays[0].tolist() == [0, 0, 1]
+    assert np.isnan(rays[1, :2]).all()
+
+
+def test_a_fisheye_sees_far_to_the_side():
+    lens = Camera(640, 480, np.array([[180.0, 0, 320], [0, 180, 240], [0, 0, 1]]), 'equidistant',
+                  EQUIDISTANT)
+    far = math.tan(math.radians(80))
+    (pixel,) = lens.project([(far, 0, 1)])
+    assert lens.contains([pixel])
+    assert lens.rays([pixel]) == pytest.approx(np.array([[far, 0, 1]]), rel=1e-5)
+
+
+def test_the_image_ends_at_the_centres_of_its_outer_pixels():
+    pixels = [(0, 0), (639, 479), (-0.1, 5), (639.1, 5), (5, 479.5), (math.nan, 5)]
+    assert camera().contains(pixels).tolist() == [True, True, False, False, False, False]
+
+
+def info(**fields):
+    """What a driver sends for a raw 640x480 image."""
+    projection = [400.0, 0, 310, -40, 0, 400, 230, 0, 0, 0, 1, 0]
+    made = {
+        'width': 640, 'height': 480, 'distortion_model': 'plumb_bob', 'd': list(PLUMB_BOB),
+        'k': MATRIX.ravel(), 'r': np.eye(3).ravel(), 'p': projection, 'binning_x': 0,
+        'binning_y': 0, 'roi': SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0),
+    }
+    return SimpleNamespace(**{**made, **fields})
+
+
+def test_a_raw_image_is_described_by_k_and_d():
+    read = Camera.from_info(info(), rectified=False)
+    assert (read.width, read.height, read.model) == (640, 480, 'plumb_bob')
+    assert (read.matrix == MATRIX).all()
+    assert read.distortion == PLUMB_BOB
+
+
+def test_a_rectified_image_is_described_by_p_and_r():
+    turn = np.array([[0.6, 0, 0.8], [0, 1, 0], [-0.8, 0, 0.6]])
+    read = Camera.from_info(info(r=turn.ravel()), rectified=True)
+    assert read.matrix.tolist() == [[400, 0, 310], [0, 400, 230], [0, 0, 1]]
+    assert read.distortion == ()
+    ahead = turn.T @ (0, 0, 2)  # straight ahead in the frame of the image
+    assert read.project([ahead]) == pytest.approx(np.array([[310, 230]]))
+    (ray,) = read.rays([(310, 230)])
+    assert turn @ ray == pytest.approx([0, 0, 1])
+
+
+def test_a_part_of_the_sensor_and_binned_pixels():
+    """The matrices are those of the full sensor (sensor_msgs/CameraInfo)."""
+    region = SimpleNamespace(x_offset=100, y_offset=40, width=400, height=320)
+    read = Camera.from_info(info(roi=region, binning_x=2, binning_y=2), rectified=False)
+    full = Camera.from_info(info(), rectified=False)
+    assert (read.width, read.height) == (200, 160)
+    points = [(0.1, -0.1, 1.0)]
+    assert read.project(points) == pytest.approx((full.project(points) - (100, 40)) / 2)
+
+
+def test_a_model_without_a_name_is_fine_as_long_as_nothing_is_distorted():
+    assert Camera.from_info(info(distortion_model='', d=[]), False).distortion == ()
+    assert Camera.from_info(info(distortion_model='none', d=[0.0] * 5), False).distortion == ()
+
+
+# Each row: what a driver may get wrong, and what the error must say.
+@pytest.mark.parametrize(
+    ('fields', 'rectified', 'words'),
+    [
+        pytest.param({'k': [0.0] * 9}, False, 'K of the camera info is zero', id='no K'),
+        pytest.param({'p': [0.0] * 12}, True, 'P of the camera info is zero', id='no P'),
+        pytest.param({'distortion_model': 'mystery'}, False, "'mystery'", id='unknown model'),
+        pytest.param({'d': [0.1]}, False, '5 coefficients, not 1', id='too few'),
+        pytest.param({'k': [math.nan] * 9}, False, 'not finite', id='not numbers'),
+        pytest.param({'k': [-1.0, *[0.0] * 8]}, False, 'focal length', id='negative focus'),
+        pytest.param({'width': 0}, False, '0x480', id='no size'),
+    ],
+)
+def test_unusable_calibrations_say_why(fields, rectified, words):
+    with pytest.raises(CameraError, match=words):
+        Camera.from_info(info(**fields), rectified)
+
+
+def test_nothing_is_nothing():
+    lens = camera(distortion=PLUMB_BOB)
+    assert lens.rays(np.zeros((0, 2))).shape == (0, 3)
+    assert lens.project(np.zeros((0, 3))).shape == (0, 2)
