@@ -8,10 +8,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from numpy.typing import NDArray
 from rclpy.exceptions import (
     InvalidParameterTypeException,
     InvalidParameterValueException,
@@ -24,19 +22,17 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from tam_ros.io.encodings import ImageFormatError
-from tam_ros.io.overlay import draw_overlay
-from tam_ros.msg import Prompt, TrackedObjectArray
-from tam_ros.ros.conversions import array_to_image, image_to_rgb, stamp_ns
+from tam_ros.msg import Prompt
+from tam_ros.ros.conversions import image_to_rgb, stamp_ns
 from tam_ros.ros.diagnostics import tracking_status
 from tam_ros.ros.inference import BusyError, InferenceThread
-from tam_ros.ros.messages import labels_message, objects_message
+from tam_ros.ros.outputs import Outputs
 from tam_ros.ros.parameters import check_changes, declare
 from tam_ros.ros.prompts import read_prompt
 from tam_ros.ros.session import Answer, Limits, Session, StaleFrameError
 from tam_ros.ros.statistics import Statistics
 from tam_ros.srv import AddPrompt, RemoveObject, Reset
 from tam_ros.tracking import (
-    Frame,
     FrameError,
     PromptError,
     TrackedObject,
@@ -48,9 +44,8 @@ ImageMessage = Image | CompressedImage
 OpenTracker = Callable[..., Tracker]
 
 DIAGNOSTICS_PERIOD_S = 1.0
-# Clicks are rare and none may be lost; results go to both kinds of subscribers.
+# Clicks are rare and none may be lost.
 PROMPT_QOS = QoSProfile(depth=20)
-RESULT_QOS = QoSProfile(depth=5)
 
 
 class TrackNode(LifecycleNode):
@@ -80,11 +75,7 @@ class TrackNode(LifecycleNode):
         self._device: dict[str, str] = {}
         self._objects: Sequence[TrackedObject] = ()
 
-        self._objects_pub = self.create_lifecycle_publisher(
-            TrackedObjectArray, '~/objects', RESULT_QOS
-        )
-        self._labels_pub = self.create_lifecycle_publisher(Image, '~/labels', RESULT_QOS)
-        self._overlay_pub = self.create_lifecycle_publisher(Image, '~/overlay', RESULT_QOS)
+        self._outputs = Outputs(self)
         self._diagnostics_pub = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
 
         self.create_subscription(Prompt, '~/prompt', self._on_prompt, PROMPT_QOS)
@@ -196,7 +187,9 @@ class TrackNode(LifecycleNode):
             with self._statistics.stage('track'):
                 frame = session.step(image, stamp_ns(message.header))
             with self._statistics.stage('publish'):
-                self._publish(session, frame, message, image)
+                if not self.context.ok():
+                    return
+                self._outputs.publish(frame, session.names, message.header, image)
         except StaleFrameError as error:
             self._statistics.count('stale_images', str(error))
             self.get_logger().warning(f'image dropped: {error}', throttle_duration_sec=5.0)
@@ -213,19 +206,6 @@ class TrackNode(LifecycleNode):
             self._statistics.stages(frame.stage_seconds)
             age_ns = self.get_clock().now().nanoseconds - stamp_ns(message.header)
             self._statistics.tracked(age_ns / 1e9)
-
-    def _publish(
-        self, session: Session, frame: Frame, message: ImageMessage, image: NDArray[np.uint8]
-    ) -> None:
-        if not self.context.ok():
-            return
-        header = message.header
-        with_masks = self._value('publish_masks')
-        self._objects_pub.publish(objects_message(frame, header, session.names, with_masks))
-        self._labels_pub.publish(labels_message(frame.labels, header))
-        if self._overlay_pub.get_subscription_count():
-            drawn = draw_overlay(image, frame.labels, frame.objects)
-            self._overlay_pub.publish(array_to_image(drawn, 'rgb8', header))
 
     # --- requests ---
 
