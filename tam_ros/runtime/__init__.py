@@ -1,6 +1,6 @@
 """Backends that run the four graphs; each imports its own library only when it is opened."""
 
-from tam_ros.runtime.base import ModelSpec, Runtime, WeightsError
+from tam_ros.runtime.base import EngineError, ModelSpec, Runtime, WeightsError
 from tam_ros.runtime.factory import RUNTIMES, open_runtime
 
-__all__ = ['RUNTIMES', 'ModelSpec', 'Runtime', 'WeightsError', 'open_runtime']
+__all__ = ['RUNTIMES', 'EngineError', 'ModelSpec', 'Runtime', 'WeightsError', 'open_runtime']

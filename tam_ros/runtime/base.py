@@ -28,6 +28,10 @@ class WeightsError(RuntimeError):
     """Weights or graphs that cannot be used; the message says why and what to do."""
 
 
+class EngineError(RuntimeError):
+    """A device or its engines cannot be used; the message says why and what to do."""
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """What the tracker must know of a model; travels with the exported graphs as JSON.
@@ -187,10 +191,12 @@ class Runtime(ABC):
     facts: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
-    def allocate(self, rows: int, memory_slots: int, pointer_slots: int) -> None:
+    def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
         """Allocate the storage, once: so many memories and pointers for each of ``rows`` objects.
 
         It may hold more slots than S and P; ``BankRows`` says which of them are looked at.
+        ``images`` is how many encoded images will be referred to at once; a backend whose memory
+        is its own reserves room for them.
         """
 
     @abstractmethod

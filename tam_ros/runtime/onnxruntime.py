@@ -67,7 +67,7 @@ class OnnxRuntime(Runtime):
     def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
         return self._sessions[graph].run(None, inputs)
 
-    def allocate(self, rows: int, memory_slots: int, pointer_slots: int) -> None:
+    def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
         spec = self.spec
         self._memories = np.zeros(
             (rows, memory_slots, spec.memory_tokens, spec.memory_dim), np.float32)

@@ -46,7 +46,7 @@ class TorchRuntime(Runtime):
     def _tensor(self, x: NDArray) -> torch.Tensor:
         return torch.from_numpy(np.array(x)).to(self._device)
 
-    def allocate(self, rows: int, memory_slots: int, pointer_slots: int) -> None:
+    def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
         spec = self.spec
         self._memories = torch.zeros(
             rows, memory_slots, spec.memory_tokens, spec.memory_dim, device=self._device)

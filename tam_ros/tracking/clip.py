@@ -49,7 +49,7 @@ class ClipTracker:
         self._stages = Stages(
             runtime, self._options, self._options.max_objects,
             BankShape(spec.slots, spec.pointer_slots, self._options.max_conditioning,
-                      self._options.recall_frames))
+                      self._options.recall_frames), images=2)
         self._table = ObjectTable(self._options.max_objects)
         self._prompts: dict[tuple[int, int], list[Prompt]] = {}      # by frame and object
         self._prompted: dict[tuple[int, int], Decision] = {}

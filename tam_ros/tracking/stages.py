@@ -88,7 +88,7 @@ class Stages:
     """Runs the functions of a model in the order a frame needs them."""
 
     def __init__(self, runtime: Runtime, options: TrackerOptions, rows: int,
-                 shape: BankShape) -> None:
+                 shape: BankShape, images: int) -> None:
         """Allocate the storage.
 
         Args:
@@ -96,13 +96,14 @@ class Stages:
             options: of the tracker.
             rows: objects whose memories are kept at once.
             shape: of the bank of each.
+            images: encoded images that are kept at once, the present one among them.
         """
         self.shape = shape
         self.clock = StageClock()
         self._runtime = runtime
         self._options = options
         self._decoder = Decoder(runtime)
-        runtime.allocate(rows, shape.memory_slots, shape.pointer_slots)
+        runtime.allocate(rows, shape.memory_slots, shape.pointer_slots, images)
 
     def shrink(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Bring an image uint8 [H, W, 3] to the network input [R, R, 3]."""

@@ -37,7 +37,9 @@ class Tracker:
         self._rows = self._options.max_objects + (SPARE_ROWS if self._options.history else 0)
         shape = BankShape(runtime.spec.slots, runtime.spec.pointer_slots,
                           self._options.max_conditioning, self._options.history)
-        self._stages = Stages(runtime, self._options, self._rows, shape)
+        # The past ones, the present one, and one that is encoded before an old one is let go.
+        self._stages = Stages(runtime, self._options, self._rows, shape,
+                              images=self._options.history + 2)
         self.reset()
 
     @classmethod

@@ -32,7 +32,7 @@ class FakeRuntime(Runtime):
         self.stored: list = []
         self.stores = 0
 
-    def allocate(self, rows, memory_slots, pointer_slots):
+    def allocate(self, rows, memory_slots, pointer_slots, images=1):
         self.memories = np.zeros((rows, memory_slots, 16, 4), np.float32)
         self.pointers = np.zeros((rows, pointer_slots, 8), np.float32)
 
