@@ -24,7 +24,8 @@ from tqdm import tqdm
 from benchmark.document import publish
 from tam_ros.evaluation.prompts import prompt_from_truth
 from tam_ros.evaluation.synthetic import MovingDiscs
-from tam_ros.evaluation.timing import RATE_HZ, machine, resident_bytes
+from tam_ros.evaluation.timing import RATE_HZ, machine
+from tam_ros.io.process import resident_bytes
 from tam_ros.tracking import Prompt, Tracker, TrackerOptions
 
 OBJECTS = 4

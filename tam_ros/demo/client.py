@@ -34,7 +34,7 @@ class DemoClient(Node):
         arrivals: (stamp of the image, when its result arrived), nanoseconds of the wall clock, one
             pair a tracked image since recording began.
         last_ids: objects in the newest result.
-        status: the node's own words in /diagnostics, newest first known.
+        status: the node's own words in /diagnostics, the newest of each key.
     """
 
     def __init__(self, prompts: Iterable[PromptSpec]) -> None:
@@ -148,7 +148,7 @@ class DemoClient(Node):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             if 'track_node' in status.name:
-                self.status = {item.key: item.value for item in status.values}
+                self.status.update({item.key: item.value for item in status.values})
 
     def _send(self, prompts: Iterable[Prompt]) -> None:
         for prompt in prompts:

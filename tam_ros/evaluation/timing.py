@@ -113,11 +113,6 @@ def machine() -> str:
     return f'{name}, {cores} core{"" if cores == 1 else "s"}'
 
 
-def resident_bytes() -> int:
-    """Return the resident set size (RSS) of this process; Linux only."""
-    return int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
-
-
 def _lines(path: str) -> Iterator[str]:
     try:
         yield from Path(path).read_text(encoding='utf-8').splitlines()

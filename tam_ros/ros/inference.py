@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -12,6 +13,10 @@ from tam_ros.ros.mailbox import ClosedError, Mailbox
 from tam_ros.ros.session import Session
 
 T = TypeVar('T')
+
+PATIENCE_S = 10.0
+"""Seconds that the thread is waited for when it is to end. What hangs in a driver is left behind,
+for the end of the process to take with it."""
 
 
 class BusyError(RuntimeError):
@@ -40,6 +45,7 @@ class InferenceThread(Generic[T]):
         self._mailbox: Mailbox[T] = Mailbox()
         self._open_session = open_session
         self._work = work
+        self._busy_since: float | None = None
         opened: Future[None] = Future()
         self._thread = threading.Thread(
             target=self._run, args=(opened,), name='inference', daemon=True
@@ -53,13 +59,30 @@ class InferenceThread(Generic[T]):
             raise
 
     @property
-    def dropped(self) -> int:
-        """How many items were replaced by a newer one before they were worked on."""
-        return self._mailbox.dropped
+    def busy_s(self) -> float:
+        """For how many seconds the present item has been worked on; 0: there is none."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
 
-    def submit(self, item: T) -> None:
-        """Leave the newest item; never waits."""
-        self._mailbox.put(item)
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for the present item to be done."""
+        return self._mailbox.waiting
+
+    def submit(self, item: T) -> bool:
+        """Leave the newest item, without waiting; return whether another was dropped for it."""
+        return self._mailbox.put(item)
+
+    def request(self, question: Callable[[Session], Any]) -> Future:
+        """Have `question` called between two items; the future holds what it returns or raises.
+
+        Raises:
+            BusyError: the thread has ended.
+        """
+        try:
+            return self._mailbox.call(lambda: question(self._session))
+        except ClosedError:
+            raise BusyError('the node is shutting down') from None
 
     def ask(self, question: Callable[[Session], Any], timeout_s: float = 10.0) -> Any:
         """Call `question` between two items; return its result, or raise what it raised.
@@ -68,21 +91,29 @@ class InferenceThread(Generic[T]):
             BusyError: it was not called within `timeout_s` seconds, or the thread ended; nothing
                 was changed.
         """
+        future = self.request(question)
         try:
-            future = self._mailbox.call(lambda: question(self._session))
             try:
                 return future.result(timeout_s)
             except FutureTimeoutError:
                 if future.cancel():
                     raise BusyError(f'the tracker was busy for over {timeout_s:g} s') from None
                 return future.result()  # has begun: the answer must not be lost
-        except (CancelledError, ClosedError):
+        except CancelledError:
             raise BusyError('the node is shutting down') from None
 
-    def stop(self) -> None:
-        """Finish the item being worked on and free the tracker."""
+    def stop(self, patience_s: float = PATIENCE_S) -> bool:
+        """Finish the item being worked on and free the tracker.
+
+        Args:
+            patience_s: how long to wait for that.
+
+        Returns:
+            Whether it has ended.
+        """
         self._mailbox.close()
-        self._thread.join()
+        self._thread.join(patience_s)
+        return not self._thread.is_alive()
 
     def _run(self, opened: Future[None]) -> None:
         try:
@@ -93,6 +124,8 @@ class InferenceThread(Generic[T]):
         opened.set_result(None)
         try:
             while (item := self._mailbox.take()) is not None:
+                self._busy_since = time.monotonic()
                 self._work(self._session, item)
+                self._busy_since = None
         finally:
             self._session.tracker.close()

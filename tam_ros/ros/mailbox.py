@@ -19,30 +19,29 @@ class Mailbox(Generic[T]):
     """Room for the newest item, and a queue of calls that go before it.
 
     A tracker that is slower than its camera must see the newest image, not the oldest of a queue.
-    An item that is replaced before it was taken counts as dropped. Calls are never dropped.
+    An item that is replaced before it was taken is dropped. Calls are never dropped.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._item: T | None = None
         self._calls: deque[tuple[Callable[[], Any], Future]] = deque()
-        self._dropped = 0
         self._closed = False
 
     @property
-    def dropped(self) -> int:
-        """How many items were replaced before they were taken."""
-        with self._changed:
-            return self._dropped
+    def waiting(self) -> int:
+        """How many calls wait."""
+        return len(self._calls)
 
-    def put(self, item: T) -> None:
-        """Leave the newest item; one that still lies there is dropped."""
+    def put(self, item: T) -> bool:
+        """Leave the newest item; return whether one still lay there, which is dropped."""
         with self._changed:
             if self._closed:
-                return
-            self._dropped += self._item is not None
+                return False
+            replaced = self._item is not None
             self._item = item
             self._changed.notify()
+            return replaced
 
     def call(self, function: Callable[[], Any]) -> Future:
         """Have `function` called by the taking thread before it takes the next item.

@@ -5,11 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.exceptions import (
     InvalidParameterTypeException,
     InvalidParameterValueException,
@@ -24,18 +23,16 @@ from sensor_msgs.msg import CompressedImage, Image
 from tam_ros.io.encodings import ImageFormatError
 from tam_ros.msg import Prompt
 from tam_ros.ros.conversions import image_to_rgb, stamp_ns
-from tam_ros.ros.diagnostics import tracking_status
+from tam_ros.ros.health import Health
 from tam_ros.ros.inference import BusyError, InferenceThread
 from tam_ros.ros.outputs import Outputs
 from tam_ros.ros.parameters import check_changes, declare
 from tam_ros.ros.prompts import read_prompt
 from tam_ros.ros.session import Answer, Limits, Session, StaleFrameError
-from tam_ros.ros.statistics import Statistics
 from tam_ros.srv import AddPrompt, RemoveObject, Reset
 from tam_ros.tracking import (
     FrameError,
     PromptError,
-    TrackedObject,
     Tracker,
     TrackerOptions,
 )
@@ -43,7 +40,6 @@ from tam_ros.tracking import (
 ImageMessage = Image | CompressedImage
 OpenTracker = Callable[..., Tracker]
 
-DIAGNOSTICS_PERIOD_S = 1.0
 # Clicks are rare and none may be lost.
 PROMPT_QOS = QoSProfile(depth=20)
 
@@ -71,38 +67,35 @@ class TrackNode(LifecycleNode):
         self._inference: InferenceThread[ImageMessage] | None = None
         self._images: Subscription | None = None
         self._received_ns: int | None = None
-        self._statistics = Statistics()
-        self._device: dict[str, str] = {}
-        self._objects: Sequence[TrackedObject] = ()
-
         self._outputs = Outputs(self)
-        self._diagnostics_pub = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._health = Health(self)
+        self._statistics = self._health.statistics
 
         self.create_subscription(Prompt, '~/prompt', self._on_prompt, PROMPT_QOS)
         self.create_service(AddPrompt, '~/add_prompt', self._on_add_prompt)
         self.create_service(RemoveObject, '~/remove_object', self._on_remove_object)
         self.create_service(Reset, '~/reset', self._on_reset)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
 
     # --- lifecycle ---
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the model; FAILURE, and a sentence in the log, where that cannot be done."""
-        self.get_logger().info(f'opening {self._value("model")} with {self._value("runtime")}')
+        self._health.state = 'configuring'
         try:
+            self._health.activity(
+                f'opening {self._value("model")} with {self._value("runtime")}'
+            )
             self._inference = InferenceThread(self._open_session, self._track)
         except Exception as error:
+            self._health.closed()
             self.get_logger().debug(traceback.format_exc())
             self.get_logger().error(f'cannot open {self._value("model")}: {error}')
             return TransitionCallbackReturn.FAILURE
-        self._device = self._inference.ask(
-            lambda session: {
-                name: getattr(session.tracker, name) for name in ('model', 'runtime', 'weights')
-            }
-        )
-        self.get_logger().info(f'opened {", ".join(self._device.values())}')
-        if self._device['weights'].startswith('untrained'):
+        facts = self._health.opened(self._inference)
+        self.get_logger().info(f'opened {", ".join(facts.values())}')
+        if facts['weights'].startswith('untrained'):
             self.get_logger().warning('the weights are untrained: the masks mean nothing')
+        self._health.state = 'inactive'
         return super().on_configure(state)
 
     def _open_session(self) -> Session:
@@ -141,11 +134,14 @@ class TrackNode(LifecycleNode):
             qos,
         )
         self.get_logger().info(f'waiting for images on {self.resolve_topic_name("image")}')
+        self._health.state = 'active'
+        self._statistics.listening()
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening; objects are kept."""
         self._stop_listening()
+        self._health.state = 'inactive'
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -156,15 +152,17 @@ class TrackNode(LifecycleNode):
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model. Not called on SIGINT, hence `release` in main()."""
         self.release()
+        self._health.state = 'finalized'
         return super().on_shutdown(state)
 
     def release(self) -> None:
         """Stop the inference thread and free the model; may be called twice."""
         self._stop_listening()
         if self._inference is not None:
-            self._inference.stop()
+            if not self._inference.stop():
+                self.get_logger().error('the tracker hangs and could not be freed')
             self._inference = None
-            self._objects = ()
+            self._health.closed()
             self._received_ns = None
 
     def _stop_listening(self) -> None:
@@ -177,7 +175,8 @@ class TrackNode(LifecycleNode):
     def _on_image(self, message: ImageMessage) -> None:
         self._received_ns = stamp_ns(message.header)
         if self._inference is not None:
-            self._inference.submit(message)
+            dropped = self._inference.submit(message)
+            self._statistics.received(self._age_s(self._received_ns), dropped)
 
     def _track(self, session: Session, message: ImageMessage) -> None:
         """Track one image and publish its results; runs in the inference thread."""
@@ -202,10 +201,9 @@ class TrackNode(LifecycleNode):
             self._statistics.failed(f'{type(error).__name__}: {error}')
             self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
         else:
-            self._objects = frame.objects
+            self._health.objects = frame.objects
             self._statistics.stages(frame.stage_seconds)
-            age_ns = self.get_clock().now().nanoseconds - stamp_ns(message.header)
-            self._statistics.tracked(age_ns / 1e9)
+            self._statistics.tracked(self._age_s(stamp_ns(message.header)))
 
     # --- requests ---
 
@@ -265,20 +263,8 @@ class TrackNode(LifecycleNode):
 
     # --- the rest ---
 
-    def _publish_diagnostics(self) -> None:
-        if not self.context.ok():
-            return
-        status = tracking_status(
-            self.get_fully_qualified_name(),
-            self._device,
-            self._statistics.summary(),
-            self._inference.dropped if self._inference is not None else 0,
-            self._objects,
-            self._value('image_timeout'),
-        )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics_pub.publish(message)
+    def _age_s(self, stamp_ns: int) -> float:
+        return (self.get_clock().now().nanoseconds - stamp_ns) / 1e9
 
     def _limits(self) -> Limits:
         names = ('max_objects', 'recall_seconds', 'time_jump')

@@ -174,9 +174,34 @@ PARAMETERS = (
     Parameter(
         'image_timeout',
         2.0,
-        'Seconds without an image after which /diagnostics warns.',
+        'Seconds without an image, or of work on a single one, after which /diagnostics warns; '
+        'after five times as long it reports an error.',
         live=True,
         limits=(0.1, 3600.0),
+    ),
+    Parameter(
+        'max_age_warn',
+        1.0,
+        'Seconds from the stamp of an image to its results, 95th percentile of ten seconds, above '
+        'which /diagnostics warns; above five times as many it reports an error. 0: never.',
+        live=True,
+        limits=(0.0, 3600.0),
+    ),
+    Parameter(
+        'min_rate_warn',
+        1.0,
+        'Tracked images a second below which /diagnostics warns; below a fifth of it, it reports '
+        'an error. 0: never.',
+        live=True,
+        limits=(0.0, 1000.0),
+    ),
+    Parameter(
+        'max_dropped_warn',
+        0.9,
+        'Share of the images that a newer one may replace before they are tracked; above it '
+        '/diagnostics warns. A tracker at 10 Hz behind a camera of 30 Hz drops 0.67. 0: never.',
+        live=True,
+        limits=(0.0, 1.0),
     ),
 )
 

@@ -85,6 +85,11 @@ class Session:
         self._newest_ns: int | None = None
         self._size: tuple[int, int] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many prompts wait for the image they are due on."""
+        return len(self._waiting)
+
     def step(self, image: NDArray[np.uint8], stamp_ns: int) -> Frame:
         """Track one image, applying the prompts that are due.
 

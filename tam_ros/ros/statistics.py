@@ -5,53 +5,119 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-WINDOW = 100
-"""Values over which percentiles are taken."""
+WINDOW_S = 10.0
+"""Seconds over which rates, shares and percentiles are taken."""
+
+_MOST = 2000  # values kept of each kind: ten seconds of a fast camera
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Percentiles of some values; NaN where there were none."""
+
+    p50: float
+    p95: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Take the percentiles of some values."""
+        if not len(values):
+            return cls(np.nan, np.nan, np.nan)
+        return cls(*(float(value) for value in np.percentile(values, (50, 95, 100))))
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The state of the stream at one moment.
+    """The state of the stream at one moment. "Recent" is within the last ``WINDOW_S`` seconds.
 
     Attributes:
-        frames: images tracked since the start.
-        rate_hz: tracked images a second, over those of the last ten seconds.
-        age_ms: p50 and p95 of the time from an image's stamp to its results, milliseconds.
-        stages_ms: p50 of each stage, milliseconds.
+        received: images that reached the node since the start.
+        tracked: images tracked since the start.
+        dropped: images since the start that a newer one replaced before they were tracked.
+        received_hz: recent images a second.
+        tracked_hz: recent tracked images a second.
+        dropped_share: dropped recent images of all recent ones, 0 to 1.
+        arrival_ms: from an image's stamp to its arrival, milliseconds, recent.
+        age_ms: from an image's stamp to its published results, milliseconds, recent.
+        stages_ms: each stage, milliseconds, recent.
         counts: how often something happened that should not, by name.
+        recent: how often recently.
         last: the newest sentence about each of them.
         failure: what failed, if no image has been tracked since.
-        silent_s: seconds since the last tracked image; None: there was none.
+        silent_s: seconds since the last image arrived, or, if that is later, since the node
+            listens.
     """
 
-    frames: int
-    rate_hz: float
-    age_ms: tuple[float, float]
-    stages_ms: dict[str, float]
+    received: int
+    tracked: int
+    dropped: int
+    received_hz: float
+    tracked_hz: float
+    dropped_share: float
+    arrival_ms: Spread
+    age_ms: Spread
+    stages_ms: dict[str, Spread]
     counts: dict[str, int]
+    recent: dict[str, int]
     last: dict[str, str]
     failure: str
-    silent_s: float | None
+    silent_s: float
 
 
 class Statistics:
     """Collects from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start empty.
+
+        Args:
+            clock: seconds that only go forward.
+        """
+        self._clock = clock
         self._lock = threading.Lock()
-        self._frames = 0
-        self._times: deque[float] = deque(maxlen=WINDOW)
-        self._ages: deque[float] = deque(maxlen=WINDOW)
-        self._stages: dict[str, deque[float]] = {}
-        self._counts: Counter[str] = Counter()
+        self._begin = clock()
+        self._totals: Counter[str] = Counter()
+        self._arrivals = _Recent()
+        self._drops = _Recent()
+        self._ages = _Recent()
+        self._stages: defaultdict[str, _Recent] = defaultdict(_Recent)
+        self._events: defaultdict[str, _Recent] = defaultdict(_Recent)
         self._last: dict[str, str] = {}
         self._failure = ''
+
+    def listening(self) -> None:
+        """Start to expect images."""
+        with self._lock:
+            self._begin = self._clock()
+
+    def received(self, age_s: float, dropped: bool) -> None:
+        """Count an image that arrived ``age_s`` seconds after its stamp.
+
+        Args:
+            age_s: may be negative: the clocks of two machines differ.
+            dropped: whether the one before it was still waiting, and now never is tracked.
+        """
+        with self._lock:
+            now = self._clock()
+            self._totals['received'] += 1
+            self._arrivals.add(now, age_s * 1e3)
+            if dropped:
+                self._totals['dropped'] += 1
+                self._drops.add(now)
+
+    def tracked(self, age_s: float) -> None:
+        """Count a tracked image whose results are ``age_s`` seconds behind its stamp."""
+        with self._lock:
+            self._totals['tracked'] += 1
+            self._ages.add(self._clock(), age_s * 1e3)
+            self._failure = ''
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -63,21 +129,15 @@ class Statistics:
     def stages(self, seconds: Mapping[str, float]) -> None:
         """Take over times of stages that were measured elsewhere."""
         with self._lock:
+            now = self._clock()
             for name, took in seconds.items():
-                self._stages.setdefault(name, deque(maxlen=WINDOW)).append(took * 1e3)
-
-    def tracked(self, age_s: float) -> None:
-        """Count a tracked image whose results are `age_s` seconds behind its stamp."""
-        with self._lock:
-            self._frames += 1
-            self._times.append(time.monotonic())
-            self._ages.append(age_s * 1e3)
-            self._failure = ''
+                self._stages[name].add(now, took * 1e3)
 
     def count(self, what: str, text: str) -> None:
         """Count something that should not happen, and keep the sentence about it."""
         with self._lock:
-            self._counts[what] += 1
+            self._totals[what] += 1
+            self._events[what].add(self._clock())
             self._last[what] = text
 
     def failed(self, text: str) -> None:
@@ -89,17 +149,48 @@ class Statistics:
     def summary(self) -> Summary:
         """Return the state of the moment."""
         with self._lock:
-            now = time.monotonic()
-            recent = [moment for moment in self._times if now - moment < 10.0]
-            span = recent[-1] - recent[0] if len(recent) > 1 else 0.0
-            p50, p95 = np.percentile(self._ages, (50, 95)) if self._ages else (0.0, 0.0)
+            now = self._clock()
+            arrivals, ages, drops = (
+                kept.since(now) for kept in (self._arrivals, self._ages, self._drops)
+            )
             return Summary(
-                frames=self._frames,
-                rate_hz=(len(recent) - 1) / span if span else 0.0,
-                age_ms=(float(p50), float(p95)),
-                stages_ms={name: float(np.median(took)) for name, took in self._stages.items()},
-                counts=dict(self._counts),
+                received=self._totals['received'],
+                tracked=self._totals['tracked'],
+                dropped=self._totals['dropped'],
+                received_hz=_rate(arrivals),
+                tracked_hz=_rate(ages),
+                dropped_share=len(drops) / len(arrivals) if arrivals else 0.0,
+                arrival_ms=Spread.of([age for _, age in arrivals]),
+                age_ms=Spread.of([age for _, age in ages]),
+                stages_ms={
+                    name: Spread.of([took for _, took in kept.since(now)])
+                    for name, kept in self._stages.items()
+                },
+                counts={name: self._totals[name] for name in self._events},
+                recent={name: len(kept.since(now)) for name, kept in self._events.items()},
                 last=dict(self._last),
                 failure=self._failure,
-                silent_s=now - self._times[-1] if self._times else None,
+                silent_s=now - max(self._begin, self._arrivals.newest),
             )
+
+
+class _Recent:
+    """Values of the last seconds, each with its moment."""
+
+    def __init__(self) -> None:
+        self._entries: deque[tuple[float, float]] = deque(maxlen=_MOST)
+        self.newest = -np.inf
+
+    def add(self, now: float, value: float = 0.0) -> None:
+        self._entries.append((now, value))
+        self.newest = now
+
+    def since(self, now: float) -> list[tuple[float, float]]:
+        while self._entries and now - self._entries[0][0] > WINDOW_S:
+            self._entries.popleft()
+        return list(self._entries)
+
+
+def _rate(entries: Sequence[tuple[float, float]]) -> float:
+    span = entries[-1][0] - entries[0][0] if len(entries) > 1 else 0.0
+    return (len(entries) - 1) / span if span else 0.0

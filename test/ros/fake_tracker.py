@@ -22,6 +22,8 @@ class ColourTracker:
     model = 'colour'
     runtime = 'none'
     weights = 'untrained'
+    facts = {'device': 'cpu', 'precision': 'exact'}
+    late = ()
     recall_seconds = 1.0  # a prompt on a past image is applied to the present one here
 
     def __init__(self, delay_s: float = 0.0) -> None:
@@ -64,6 +66,9 @@ class ColourTracker:
             objects.append(self._describe(object_id, mask, stamp))
         self._frame += 1
         return Frame(stamp, self._frame - 1, labels, objects, {'colours': self.delay_s})
+
+    def memory(self):
+        return None
 
     def close(self):
         self.closed = True

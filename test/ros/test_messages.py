@@ -1,4 +1,4 @@
-"""Results to messages, and statistics to diagnostics."""
+"""Results to messages."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ import pytest
 pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
 pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
 
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from fake_tracker import ColourTracker  # noqa: E402
 from ros_graph import SIZE, picture  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from tam_ros.msg import TrackedObject  # noqa: E402
-from tam_ros.ros.diagnostics import tracking_status  # noqa: E402
 from tam_ros.ros.messages import decode_mask, labels_message, objects_message  # noqa: E402
-from tam_ros.ros.statistics import WINDOW, Statistics  # noqa: E402
 from tam_ros.tracking import Prompt  # noqa: E402
 
 
@@ -69,52 +66,3 @@ def test_label_images(largest, encoding, dtype):
     assert (message.encoding, message.header.frame_id) == (encoding, 'camera')
     assert message.step == 5 * np.dtype(dtype).itemsize
     assert (np.frombuffer(message.data, dtype).reshape(3, 5) == labels).all()
-
-
-def status(statistics, objects=(), image_timeout=2.0):
-    device = {'model': 'm', 'runtime': 'r', 'weights': 'w'}
-    summary = statistics.summary()
-    made = tracking_status('/cam/track_node', device, summary, 3, objects, image_timeout)
-    return made, {item.key: item.value for item in made.values}
-
-
-def test_statistics():
-    statistics = Statistics()
-    for age in range(200):
-        statistics.tracked(age / 1000)
-    summary = statistics.summary()
-    assert summary.frames == 200
-    assert summary.age_ms[0] == pytest.approx(149.5), f'of the last {WINDOW}'
-    assert summary.age_ms[1] == pytest.approx(194.05)
-    assert summary.rate_hz > 100
-
-
-def test_a_stage_that_fails_is_not_timed():
-    statistics = Statistics()
-    with pytest.raises(ZeroDivisionError), statistics.stage('track'):
-        _ = 1 / 0
-    assert statistics.summary().stages_ms == {}
-
-
-def test_levels():
-    statistics = Statistics()
-    made, values = status(statistics)
-    assert (made.level, made.message) == (DiagnosticStatus.WARN, 'no image has arrived yet')
-    assert (made.name, made.hardware_id) == ('cam/track_node: tracking', 'r')
-    assert (values['weights'], values['dropped']) == ('w', '3')
-
-    statistics.count('refused_images', 'step is too short')
-    assert status(statistics)[0].message == 'step is too short'
-
-    statistics.tracked(0.01)
-    made, values = status(statistics, follow((4, (12, 12))).objects)
-    assert made.level == DiagnosticStatus.OK
-    assert values['object_4'] == 'visible, 0.90'
-    assert (values['refused_images'], values['last_refused_images']) == ('1', 'step is too short')
-
-    assert status(statistics, image_timeout=0.0)[0].level == DiagnosticStatus.WARN
-
-    statistics.failed('device lost')
-    assert status(statistics)[0].level == DiagnosticStatus.ERROR
-    statistics.tracked(0.01)
-    assert status(statistics)[0].level == DiagnosticStatus.OK, 'it goes on'

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
 pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
 
+from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from ros_graph import SIZE, add, click, picture  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
@@ -343,13 +344,20 @@ def test_diagnostics_tell_what_runs(graph):
     peer.track(picture(red=(10, 10)))
     status, values = peer.diagnostics(lambda _, values: 'object_1' in values)
     assert status.name == 'track_node: tracking'
+    assert (values['object_1'], values['lifecycle']) == ('visible, 0.90', 'active')
+    assert float(values['track_ms_p50']) > 0
+    assert {'rate_hz', 'age_ms_p50', 'age_ms_p95', 'age_ms_max', 'frames'} <= set(values)
+    status, values = peer.diagnostics(lambda _, values: 'model' in values)
+    assert (status.name, status.hardware_id) == ('track_node: model', 'cpu')
     assert (values['model'], values['runtime'], values['weights']) == (
         'colour',
         'none',
         'untrained',
     )
-    assert values['object_1'] == 'visible, 0.90'
-    assert float(values['track_ms_p50']) > 0
-    assert {'rate_hz', 'age_ms_p50', 'age_ms_p95', 'dropped', 'frames'} <= set(values)
-    # Nothing comes any more: the age of the silence is said.
-    peer.diagnostics(lambda status, _: 'no image tracked for' in status.message)
+    assert values['precision'] == 'exact'
+    assert float(values['process_mb']) > 10
+    peer.diagnostics(lambda status, _: status.name == 'track_node: prompts')
+    # Nothing comes any more: the length of the silence is said, and when it is too long.
+    status, _ = peer.diagnostics(lambda status, _: 'no image for' in status.message)
+    assert (status.name, status.level) == ('track_node: input', DiagnosticStatus.WARN)
+    assert 'image_timeout 2' in status.message
