@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     frames, megabytes = {}, {}
     for name in args.models:
         folder = graphs_of(catalogue.model(name), UNTRAINED)
-        megabytes[name] = sum(path.stat().st_size for path in folder.glob('*.onnx')) / 1e6
+        megabytes[name] = sum(path.stat().st_size for path in folder.glob('*_fp32.onnx')) / 1e6
         frames[name] = TrackedFrame(
             open_runtime(name, UNTRAINED, threads=args.threads), args.objects)
         frames[name].seconds()

@@ -1,8 +1,8 @@
-"""The four functions of a network as ONNX graphs.
+"""The four functions of a network as ONNX graphs, in single and in half precision.
 
-Opset 17, float32, static shapes but for the number of objects; the object dimension is written
-so that no shape is computed at run time. Attention is MatMul-Softmax-MatMul and the rotary
-tables are held once.
+Opset 17, static shapes but for the number of objects; the object dimension is written so that no
+shape is computed at run time. Attention is MatMul-Softmax-MatMul and the rotary tables are held
+once.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from tam_ros import catalogue
+from tam_ros.export.precision import DOMAIN, mark
+from tam_ros.export.types import in_half_precision, without_marks
 from tam_ros.models.build import build_network, describe
 from tam_ros.models.network import TrackAnything
 from tam_ros.models.repvit import fuse
 from tam_ros.runtime.base import ModelSpec
-from tam_ros.runtime.graphs import DESCRIPTION, HIGH_RESOLUTION, SINGLE_MEMORY
+from tam_ros.runtime.graphs import DESCRIPTION, HIGH_RESOLUTION, SINGLE_MEMORY, file_name
 
 OPSET = 17
 HALVED_FROM = 128  # elements; a cast takes as much space as it saves on fewer
@@ -42,6 +44,8 @@ class GraphDefinition(NamedTuple):
         inputs: example inputs by name, in order.
         outputs: names of the outputs.
         per_object: which inputs and outputs carry the objects in their first dimension.
+        resident: which of them never leave the device: float16 where the graph is. The others are
+            made or read by the host and always float32.
         fold: compute constants from constants when exporting. Off where that would write out
             large tables that follow from small ones; runtimes fold them when they load.
     """
@@ -51,6 +55,7 @@ class GraphDefinition(NamedTuple):
     inputs: dict[str, Tensor]
     outputs: tuple[str, ...]
     per_object: tuple[str, ...]
+    resident: tuple[str, ...]
     fold: bool = True
 
 
@@ -72,6 +77,17 @@ class Function(nn.Module):
         return getattr(self.network, self.function)(*inputs, **self.fixed)
 
 
+class StoredMemory(Function):
+    """Encodes memories and rounds them to bfloat16, as the official predictor keeps them.
+
+    In the graph, so that memories need not leave the device to be stored.
+    """
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Call the function."""
+        return super().forward(*inputs).bfloat16().float()
+
+
 def definitions(network: TrackAnything, spec: ModelSpec) -> Iterator[GraphDefinition]:
     """Describe the graphs of a network, with inputs for two objects."""
     size, mask, grid, objects = spec.image_size, spec.mask_size, spec.image_size // 16, 2
@@ -82,7 +98,8 @@ def definitions(network: TrackAnything, spec: ModelSpec) -> Iterator[GraphDefini
     yield GraphDefinition(
         'image_encoder', Function(network, 'encode_image'),
         {'image': torch.zeros(1, size, size, 3, dtype=torch.uint8)},
-        ('features', 'features_without_memory', *finer), ())
+        ('features', 'features_without_memory', *finer), (),
+        ('features', 'features_without_memory', *finer))
 
     def memory_attention(name: str, slots: int, pooled: bool) -> GraphDefinition:
         return GraphDefinition(
@@ -95,7 +112,7 @@ def definitions(network: TrackAnything, spec: ModelSpec) -> Iterator[GraphDefini
              'pointer_valid': torch.ones(objects, spec.pointer_slots)},
             ('conditioned',),
             ('memories', 'temporal_index', 'memory_valid', 'pointers', 'pointer_valid',
-             'conditioned'), fold=False)
+             'conditioned'), ('features', 'memories', 'conditioned'), fold=False)
 
     yield memory_attention('memory_attention', spec.slots, spec.pooled)
     if spec.pooled:
@@ -109,29 +126,45 @@ def definitions(network: TrackAnything, spec: ModelSpec) -> Iterator[GraphDefini
          'has_mask': torch.zeros(objects), **finer},
         ('masks', 'ious', 'scores', 'object_pointers'),
         ('features', 'points', 'labels', 'mask', 'has_mask', 'masks', 'ious', 'scores',
-         'object_pointers'))
+         'object_pointers'), ('features', *finer))
     yield GraphDefinition(
-        'memory_encoder', Function(network, 'encode_memory'),
+        'memory_encoder', StoredMemory(network, 'encode_memory'),
         {'features': features, 'masks': torch.zeros(objects, 1, mask, mask),
          'prompted': torch.zeros(objects)},
-        ('memory',), ('masks', 'prompted', 'memory'))
+        ('memory',), ('masks', 'prompted', 'memory'), ('features', 'memory'))
 
 
-def export_graph(graph: GraphDefinition, path: Path) -> None:
-    """Write one graph and check it."""
+def export_graph(graph: GraphDefinition, folder: Path) -> None:
+    """Write one graph in every precision and check it.
+
+    Args:
+        graph: of a network whose precision is marked.
+        folder: for the files.
+    """
+    marked = trace(graph)
+    share_constants(marked)
+    for precision, model in (
+            ('fp32', without_marks(marked)),
+            ('fp16', in_half_precision(marked, graph.resident))):
+        halve_constants(model)
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, folder / file_name(graph.name, precision))
+
+
+def trace(graph: GraphDefinition) -> onnx.ModelProto:
+    """Trace a graph in single precision, with the marks of ``tam_ros.export.precision``."""
+    file = io.BytesIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), \
             torch.inference_mode():
         # The exporter warns of its own deprecation and of every constant that it traces.
         warnings.simplefilter('ignore')
         torch.onnx.export(
-            graph.module, tuple(graph.inputs.values()), str(path), opset_version=OPSET,
+            graph.module, tuple(graph.inputs.values()), file, opset_version=OPSET,
             input_names=list(graph.inputs), output_names=list(graph.outputs),
             dynamic_axes={name: {0: OBJECTS} for name in graph.per_object}, dynamo=False,
-            do_constant_folding=graph.fold)
+            do_constant_folding=graph.fold, custom_opsets={DOMAIN: 1})
         results = graph.module(*graph.inputs.values())
-    model = onnx.load(path)
-    share_constants(model)
-    halve_constants(model)
+    model = onnx.load_from_string(file.getvalue())
     results = results if isinstance(results, tuple) else (results,)
     for value, result in zip(model.graph.output, results, strict=True):
         shape = list(result.shape)
@@ -139,8 +172,7 @@ def export_graph(graph: GraphDefinition, path: Path) -> None:
             shape[0] = OBJECTS
         value.CopyFrom(onnx.helper.make_tensor_value_info(
             value.name, value.type.tensor_type.elem_type, shape))
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
+    return model
 
 
 def share_constants(model: onnx.ModelProto) -> None:
@@ -201,13 +233,14 @@ def export_model(entry: catalogue.Model, weights: Path | str, folder: Path) -> P
     """
     network = build_network(entry, weights)
     fuse(network)
+    mark(network)
     spec = describe(entry, weights, network)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.export-', dir=folder.parent) as scratch:
         draft = Path(scratch) / 'graphs'
         draft.mkdir()
         for graph in definitions(network, spec):
-            export_graph(graph, draft / f'{graph.name}.onnx')
+            export_graph(graph, draft)
         (draft / DESCRIPTION).write_text(spec.to_json() + '\n', encoding='utf-8')
         if folder.exists():
             shutil.rmtree(folder)

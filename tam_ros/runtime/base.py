@@ -248,6 +248,8 @@ class Runtime(ABC):
     def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
         """Encode the memories of a frame; handle of [B, N, memory_dim].
 
+        They are rounded to bfloat16, as the official predictor keeps them.
+
         Args:
             features: of the frame.
             masks: chosen mask logits [B, M, M].
@@ -257,10 +259,7 @@ class Runtime(ABC):
     @abstractmethod
     def store(self, rows: list[int], memory_slots: list[int], pointer_slots: list[int],
               memories: Handle, pointers: Floats) -> None:
-        """Write the memories and pointers [B, C] of a frame into their slots.
-
-        Memories are rounded to bfloat16, as the official predictor keeps them.
-        """
+        """Write the memories and pointers [B, C] of a frame into their slots."""
 
     @abstractmethod
     def read_row(self, row: int) -> tuple[Floats, Floats]:

@@ -1,4 +1,7 @@
-"""A folder of exported graphs: four ONNX files and ``model.json``, which describes them."""
+"""A folder of exported graphs: ONNX files and ``model.json``, which describes them.
+
+Each graph is there in single precision and, unless the folder is the bundled one, in half.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,45 @@ import json
 from pathlib import Path
 
 from tam_ros import catalogue
-from tam_ros.runtime.base import WeightsError
+from tam_ros.runtime.base import ModelSpec, WeightsError
 
 DESCRIPTION = 'model.json'
-FORMAT = 2  # of the folder and of the graphs' inputs and outputs; part of the cache key
+FORMAT = 3  # of the folder and of the graphs' inputs and outputs; part of the cache key
 GRAPHS = ('image_encoder', 'memory_attention', 'mask_decoder', 'memory_encoder')
 # Further outputs of the image encoder and inputs of the mask decoder, where a model has them.
 HIGH_RESOLUTION = ('stride_8', 'stride_4')
 # Pooled models attend exactly to a single memory: a graph of one slot, beside the four.
 SINGLE_MEMORY = 'memory_attention_single'
+# Of a graph's inner values and of what stays on the device; hosts give and get float32.
+PRECISIONS = ('fp32', 'fp16')
+
+
+def graph_names(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the names of all graphs of a model."""
+    return GRAPHS + ((SINGLE_MEMORY,) if spec.pooled else ())
+
+
+def file_name(graph: str, precision: str) -> str:
+    """Return the name of the file of a graph."""
+    return f'{graph}_{precision}.onnx'
+
+
+def graph_file(folder: Path, graph: str, precision: str) -> Path:
+    """Return the file of a graph in a folder.
+
+    Raises:
+        ValueError: no such precision.
+        WeightsError: it is not there.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f'no precision {precision!r}; one of {", ".join(PRECISIONS)}')
+    path = folder / file_name(graph, precision)
+    if not path.is_file():
+        raise WeightsError(
+            f'{folder} holds no {path.name}; export the graphs into a new folder with '
+            '`tam export MODEL --weights CHECKPOINT --out FOLDER` (needs torch), and give that as '
+            'weights')
+    return path
 
 
 def sha256(path: Path) -> str:

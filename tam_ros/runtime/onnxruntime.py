@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,31 +20,33 @@ from tam_ros.runtime.base import (
     Runtime,
     WeightsError,
 )
-from tam_ros.runtime.graphs import DESCRIPTION, GRAPHS, HIGH_RESOLUTION, SINGLE_MEMORY
-
-
-def round_to_bfloat16(x: Floats) -> Floats:
-    """Round float32 to the nearest bfloat16, ties to even, kept as float32."""
-    bits = x.view(np.uint32)
-    rounding = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-    return ((bits + rounding) & np.uint32(0xFFFF0000)).view(np.float32)
+from tam_ros.runtime.graphs import (
+    DESCRIPTION,
+    HIGH_RESOLUTION,
+    SINGLE_MEMORY,
+    graph_file,
+    graph_names,
+)
 
 
 class OnnxRuntime(Runtime):
     """Runs a folder of exported graphs."""
 
     name = 'onnxruntime'
-    facts = MappingProxyType({'device': 'cpu', 'precision': 'float32'})
 
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, threads: int | None = None,
+                 precision: str = 'fp32') -> None:
         """Load the graphs.
 
         Args:
             folder: see ``tam_ros.runtime.graphs``.
             threads: CPU threads; None for one per core.
+            precision: ``fp16`` runs the graphs that are made for GPUs: slower here, and right, to
+                see what half precision does to masks.
 
         Raises:
             WeightsError: a graph is missing or damaged.
+            ValueError: no such precision.
         """
         self.spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding='utf-8'))
         options = ort.SessionOptions()
@@ -53,8 +54,10 @@ class OnnxRuntime(Runtime):
         options.log_severity_level = 3
         # Idle threads sleep: a robot's other processes want the cores between frames.
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-        names = GRAPHS + ((SINGLE_MEMORY,) if self.spec.pooled else ())
-        self._sessions = {name: self._load(folder / f'{name}.onnx', options) for name in names}
+        self._sessions = {name: self._load(graph_file(folder, name, precision), options)
+                          for name in graph_names(self.spec)}
+        self._dtype = np.float16 if precision == 'fp16' else np.float32
+        self.facts = {'device': 'cpu', 'precision': np.dtype(self._dtype).name}
 
     @staticmethod
     def _load(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
@@ -70,7 +73,7 @@ class OnnxRuntime(Runtime):
     def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
         spec = self.spec
         self._memories = np.zeros(
-            (rows, memory_slots, spec.memory_tokens, spec.memory_dim), np.float32)
+            (rows, memory_slots, spec.memory_tokens, spec.memory_dim), self._dtype)
         self._pointers = np.zeros((rows, pointer_slots, spec.dim), np.float32)
 
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
@@ -91,7 +94,7 @@ class OnnxRuntime(Runtime):
             pointer_valid=bank.pointer_valid)[0]
 
     def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
-        merged = np.empty((sum(map(len, groups)), *parts[0].shape[1:]), np.float32)
+        merged = np.empty((sum(map(len, groups)), *parts[0].shape[1:]), self._dtype)
         for index, part in zip(groups, parts, strict=True):
             merged[index] = part
         return merged
@@ -112,11 +115,11 @@ class OnnxRuntime(Runtime):
 
     def store(self, rows: list[int], memory_slots: list[int],
               pointer_slots: list[int], memories: Handle, pointers: Floats) -> None:
-        self._memories[rows, memory_slots] = round_to_bfloat16(memories)
+        self._memories[rows, memory_slots] = memories
         self._pointers[rows, pointer_slots] = pointers
 
     def read_row(self, row: int) -> tuple[Floats, Floats]:
-        return self._memories[row].copy(), self._pointers[row].copy()
+        return self._memories[row].astype(np.float32), self._pointers[row].copy()
 
     def write_row(self, row: int, memories: Floats, pointers: Floats) -> None:
         self._memories[row] = memories

@@ -86,13 +86,14 @@ class TorchRuntime(Runtime):
     @torch.inference_mode()
     def memory_encoder(self, features: Features, masks: Floats,
                        prompted: Floats) -> Handle:
-        return self._network.encode_memory(
+        memory = self._network.encode_memory(
             features.raw, self._tensor(masks)[:, None], self._tensor(prompted))
+        return memory.bfloat16().float()
 
     @torch.inference_mode()
     def store(self, rows: list[int], memory_slots: list[int],
               pointer_slots: list[int], memories: Handle, pointers: Floats) -> None:
-        self._memories[rows, memory_slots] = memories.bfloat16().float()
+        self._memories[rows, memory_slots] = memories
         self._pointers[rows, pointer_slots] = self._tensor(pointers)
 
     def read_row(self, row: int) -> tuple[Floats, Floats]:

@@ -10,8 +10,8 @@ onnx = pytest.importorskip('onnx')
 from tam_ros import catalogue  # noqa: E402
 from tam_ros.export import export_model  # noqa: E402
 from tam_ros.models.build import build_network  # noqa: E402
-from tam_ros.runtime.graphs import GRAPHS, SINGLE_MEMORY  # noqa: E402
-from tam_ros.runtime.onnxruntime import OnnxRuntime, round_to_bfloat16  # noqa: E402
+from tam_ros.runtime.graphs import GRAPHS, PRECISIONS, SINGLE_MEMORY, file_name  # noqa: E402
+from tam_ros.runtime.onnxruntime import OnnxRuntime  # noqa: E402
 
 # At 512 every distinct architecture, and one of each family at 1024; the pooled ones exist at
 # 1024 only.
@@ -32,8 +32,9 @@ def exported(request, tmp_path_factory):
 def test_what_the_graphs_are_made_of(exported):
     entry, folder = exported
     pooled = 'cross_attention' in entry.config
-    names = {path.stem for path in folder.glob('*.onnx')}
-    assert names == {*GRAPHS, *([SINGLE_MEMORY] if pooled else [])}
+    names = {path.name for path in folder.glob('*.onnx')}
+    assert names == {file_name(name, precision) for precision in PRECISIONS
+                     for name in (*GRAPHS, *([SINGLE_MEMORY] if pooled else []))}
     for path in folder.glob('*.onnx'):
         model = onnx.load(path)
         assert [(o.domain, o.version) for o in model.opset_import] == [('', 17)]
@@ -48,12 +49,13 @@ def test_what_the_graphs_are_made_of(exported):
 def test_memory_attention_holds_its_tables_once(exported):
     entry, folder = exported
     network = build_network(entry, 'untrained')
-    weights = 4 * sum(p.numel() for p in network.memory_attention.parameters())
+    weights = sum(p.numel() for p in network.memory_attention.parameters())
     for name in ('memory_attention', SINGLE_MEMORY):
-        path = folder / f'{name}.onnx'
-        if path.exists():
-            size = path.stat().st_size
-            assert size <= 1.2 * weights, (name, size / weights)
+        for precision, width in (('fp32', 4), ('fp16', 2)):
+            path = folder / file_name(name, precision)
+            if path.exists():
+                size = path.stat().st_size / width
+                assert size <= 1.2 * weights, (path.name, size / weights)
 
 
 def test_graphs_compute_the_network_for_one_object_and_for_three(exported):
@@ -70,10 +72,16 @@ def test_graphs_compute_the_network_for_one_object_and_for_three(exported):
         ours = runtime._run(graph, **inputs)
         with torch.inference_mode():
             theirs = function(*(torch.from_numpy(x) for x in inputs.values()), **fixed)
+        if graph == 'memory_encoder':
+            theirs = theirs.bfloat16().float()
         for a, b in zip(ours, theirs if isinstance(theirs, tuple) else (theirs,), strict=True):
             b = b.numpy()
             assert a.shape == b.shape
-            assert np.abs(a - b).max() <= 1e-3 * max(b.std(), 1e-3), graph
+            difference = np.abs(a - b)
+            if graph == 'memory_encoder':  # what fell on the other side of a rounding, by one step
+                assert np.count_nonzero(difference) <= 0.01 * difference.size
+                difference = np.maximum(difference - 2.0 ** -7 * np.abs(b), 0)
+            assert difference.max() <= 1e-3 * max(b.std(), 1e-3), graph
 
     grid, mask = spec.image_size // 16, spec.mask_size
     finer = {'stride_8': normal(1, spec.dim // 4, 2 * grid, 2 * grid),
@@ -119,7 +127,8 @@ def test_half_precision_weights_take_half_the_space_and_change_nothing(tmp_path)
               tmp_path / 'not_halves.safetensors')
     small, large = (export_model(entry, tmp_path / f'{name}.safetensors', tmp_path / name)
                     for name in ('weights', 'not_halves'))
-    size = {folder: (folder / 'image_encoder.onnx').stat().st_size for folder in (small, large)}
+    size = {folder: (folder / file_name('image_encoder', 'fp32')).stat().st_size
+            for folder in (small, large)}
     assert size[small] < 0.6 * size[large]
     image = np.random.default_rng(0).integers(0, 256, (384, 384, 3), np.uint8)
     with torch.inference_mode():
@@ -127,13 +136,6 @@ def test_half_precision_weights_take_half_the_space_and_change_nothing(tmp_path)
             torch.from_numpy(image)[None])[0].numpy()
     got = OnnxRuntime(small).image_encoder(image).raw
     assert np.abs(got - expected).max() < 1e-4 * expected.std()
-
-
-def test_bfloat16_rounding_is_that_of_torch():
-    x = np.random.default_rng(0).normal(size=10000).astype(np.float32)
-    x[:3] = 0.0, 1.00390625, 1.01171875  # zero, and ties to either side
-    np.testing.assert_array_equal(
-        round_to_bfloat16(x), torch.from_numpy(x).bfloat16().float().numpy())
 
 
 def test_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
@@ -148,6 +150,6 @@ def test_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_batch_norm_and_parallel_branches_are_melted(tmp_path):
     folder = export_model(catalogue.model('edgetam_512'), 'untrained', tmp_path / 'graphs')
-    kinds = [node.op_type for node in onnx.load(folder / 'image_encoder.onnx').graph.node]
+    kinds = [node.op_type for node in onnx.load(folder / file_name('image_encoder', 'fp32')).graph.node]
     assert 'BatchNormalization' not in kinds
     assert kinds.count('Conv') == 103 + 4 + 2  # trunk, neck, finer features

@@ -105,8 +105,8 @@ def test_checkpoint_is_exported_once(state, tmp_path, cache, monkeypatch):
     monkeypatch.setattr('tam_ros.export.export_model', fail)
     open_runtime(NAME, path, 'onnxruntime')
     # A graph that was damaged since is named.
-    (folder / 'mask_decoder.onnx').write_bytes(b'not a graph')
-    with pytest.raises(WeightsError, match='mask_decoder.onnx cannot be loaded'):
+    (folder / 'mask_decoder_fp32.onnx').write_bytes(b'not a graph')
+    with pytest.raises(WeightsError, match='mask_decoder_fp32.onnx cannot be loaded'):
         open_runtime(NAME, path, 'onnxruntime')
     (folder / 'model.json').write_text('{}')
     with pytest.raises(WeightsError, match='export them again'):

@@ -1,0 +1,237 @@
+"""Explicit types for every number of a graph, as strongly typed TensorRT networks want them.
+
+A graph is traced once, in single precision, with marks where the precision changes (see
+``tam_ros.export.precision``). Here the marks become casts, and what lies between follows by the
+rules of type promotion that torch and numpy have: constants, and what is computed of constants
+alone, take the type of the values they meet; of two values the more precise one decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto
+
+from tam_ros.export.precision import DOMAIN, FLOAT16, FLOAT32, MARK
+
+TYPES = {FLOAT32: TensorProto.FLOAT, FLOAT16: TensorProto.FLOAT16}
+LARGEST = float(np.finfo(np.float16).max)
+# They move numbers about; rounding before is rounding after.
+LAYOUT = {'Identity', 'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Gather', 'Slice', 'Expand'}
+
+
+def without_marks(model: ModelProto) -> ModelProto:
+    """Return a copy in single precision, as if nothing had been marked."""
+    plain = ModelProto()
+    plain.CopyFrom(model)
+    _drop_domain(plain)
+    graph = plain.graph
+    renamed: dict[str, str] = {}
+    results = {value.name for value in graph.output}
+    for node in list(graph.node):
+        for index, name in enumerate(node.input):
+            node.input[index] = renamed.get(name, name)
+        if node.op_type != MARK:
+            continue
+        if node.output[0] in results:  # keeps its name: what is marked takes it
+            _rename(plain, node.input[0], node.output[0])
+        else:
+            renamed[node.output[0]] = node.input[0]
+        graph.node.remove(node)
+    return plain
+
+
+def _rename(model: ModelProto, old: str, new: str) -> None:
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
+
+
+def _drop_domain(model: ModelProto) -> None:
+    kept = [opset for opset in model.opset_import if opset.domain != DOMAIN]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+
+
+def in_half_precision(model: ModelProto, resident: Collection[str]) -> ModelProto:
+    """Return a copy that computes in half precision where the marks say so.
+
+    Args:
+        model: traced with marks.
+        resident: inputs and outputs that are to be float16; the others keep their type.
+
+    Raises:
+        ValueError: a constant is too large for half precision.
+    """
+    half = ModelProto()
+    half.CopyFrom(model)
+    _Typing(half, resident).run()
+    _drop_domain(half)
+    return half
+
+
+def _elements(model: ModelProto) -> dict[str, int]:
+    """Return the element type of every value, as traced."""
+    traced = ModelProto()
+    traced.CopyFrom(model)
+    _drop_domain(traced)
+    for node in traced.graph.node:
+        if node.op_type == MARK:
+            node.CopyFrom(onnx.helper.make_node('Identity', node.input, node.output))
+    graph = onnx.shape_inference.infer_shapes(traced, strict_mode=True).graph
+    return {tensor.name: tensor.data_type for tensor in graph.initializer} | {
+        value.name: value.type.tensor_type.elem_type
+        for value in (*graph.input, *graph.value_info, *graph.output)}
+
+
+def _copy(node: NodeProto, inputs: list[str], outputs: list[str]) -> NodeProto:
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    del copy.input[:], copy.output[:]
+    copy.input.extend(inputs)
+    copy.output.extend(outputs)
+    return copy
+
+
+class _Typing:
+    """One pass over the nodes of a graph, in their order."""
+
+    def __init__(self, model: ModelProto, resident: Collection[str]) -> None:
+        self.graph = model.graph
+        self.opset = next(o.version for o in model.opset_import if not o.domain)
+        self.resident = resident
+        self.single = _elements(model)
+        self.constants = {tensor.name: tensor for tensor in self.graph.initializer}
+        self.producers = {name: node for node in self.graph.node for name in node.output}
+        self.nodes: list[NodeProto] = []
+        self.types: dict[str, int] = {}  # of floating-point values that are not constant
+        self.fixed = set(self.constants)  # computed of constants alone
+        self.renamed: dict[str, str] = {}
+        self.casts: dict[tuple[str, int], str] = {}
+
+    def run(self) -> None:
+        """Replace the nodes, and the types of inputs and outputs."""
+        for value in self.graph.input:
+            if value.name in self.resident:
+                value.type.tensor_type.elem_type = TensorProto.FLOAT16
+            self.types[value.name] = value.type.tensor_type.elem_type
+        for node in self.graph.node:
+            names = [self.renamed.get(name, name) for name in node.input]
+            if node.op_type == MARK:
+                to = TYPES[next(a.s.decode() for a in node.attribute if a.name == 'to')]
+                self._mark(names[0], node.output[0], to)
+            else:
+                self._node(node, names)
+        results = [self._result(value) for value in self.graph.output]
+        self._keep_used(results)
+
+    def _mark(self, name: str, output: str, to: int) -> None:
+        if name in self.fixed:  # a constant takes any type as it is used
+            self.fixed.add(output)
+            self.renamed[output] = name
+            return
+        self.renamed[output] = self._as(name, to)
+
+    def _node(self, node: NodeProto, names: list[str]) -> None:
+        schema = onnx.defs.get_schema(node.op_type, self.opset)
+        variables = {constraint.type_param_str for constraint in schema.type_constraints}
+        kinds = [schema.inputs[min(index, len(schema.inputs) - 1)].type_str
+                 for index in range(len(names))]
+        decided: dict[str, int | None] = {}  # type variables of floats; None: constants alone
+        for kind in variables if node.op_type != 'Cast' else ():
+            floats = [name for name, k in zip(names, kinds, strict=True)
+                      if k == kind and self._is_float(name)]
+            if floats:
+                types = {self.types[name] for name in floats if name not in self.fixed}
+                decided[kind] = (None if not types else TensorProto.FLOAT
+                                 if TensorProto.FLOAT in types else types.pop())
+        names = [self._as(name, decided[kind])
+                 if decided.get(kind) and self._is_float(name) else name
+                 for name, kind in zip(names, kinds, strict=True)]
+        node = _copy(node, names, list(node.output))
+        self.nodes.append(node)
+        for index, output in enumerate(node.output):
+            kind = schema.outputs[min(index, len(schema.outputs) - 1)].type_str
+            constant = all(name in self.fixed for name in names if name)
+            if kind in decided:
+                constant = decided[kind] is None
+            if constant:
+                self.fixed.add(output)
+            elif decided.get(kind) or self.single[output] in TYPES.values():
+                self.types[output] = decided.get(kind) or self.single[output]
+
+    def _is_float(self, name: str) -> bool:
+        return self.types.get(name) in TYPES.values() or (
+            name in self.fixed and self.single[name] == TensorProto.FLOAT)
+
+    def _as(self, name: str, to: int) -> str:
+        """Return the name of a value in a type, adding what converts it."""
+        if name in self.fixed:
+            return name if to == TensorProto.FLOAT else self._halved(name)
+        return name if self.types[name] == to else self._cast(name, to)
+
+    def _cast(self, name: str, to: int) -> str:
+        if (name, to) not in self.casts:
+            output = f'{name}.{"half" if to == TensorProto.FLOAT16 else "single"}'
+            self.nodes.append(onnx.helper.make_node('Cast', [name], [output], to=to))
+            self.types[output] = to
+            self.casts[name, to] = output
+        return self.casts[name, to]
+
+    def _halved(self, name: str) -> str:
+        """Return a constant in half precision: stored so, unless it is computed."""
+        if (name, TensorProto.FLOAT16) in self.casts:
+            return self.casts[name, TensorProto.FLOAT16]
+        output = f'{name}.half'
+        node = self.producers.get(name)
+        if name in self.constants:
+            array = onnx.numpy_helper.to_array(self.constants[name])
+            if np.abs(array).max(initial=0) > LARGEST:
+                raise ValueError(f'constant {name} is too large for half precision')
+            self.graph.initializer.append(
+                onnx.numpy_helper.from_array(array.astype(np.float16), output))
+        elif node is not None and node.op_type in LAYOUT:
+            inputs = [self.renamed.get(x, x) for x in node.input]
+            self.nodes.append(_copy(node, [self._halved(inputs[0]), *inputs[1:]], [output]))
+        else:
+            return self._cast(name, TensorProto.FLOAT16)
+        self.types[output] = TensorProto.FLOAT16
+        self.casts[name, TensorProto.FLOAT16] = output
+        return output
+
+    def _result(self, value: onnx.ValueInfoProto) -> str:
+        """Give an output of the graph its type; return its name."""
+        name = value.name
+        source = self.renamed.get(name, name)
+        to = TensorProto.FLOAT16 if name in self.resident else value.type.tensor_type.elem_type
+        value.type.tensor_type.elem_type = to
+        if source == name and self.types.get(name, to) != to:
+            source = f'{name}.computed'
+            for node in self.nodes:
+                for names in (node.input, node.output):
+                    for index, old in enumerate(names):
+                        if old == name:
+                            names[index] = source
+            self.types[source] = self.types[name]
+        if source != name:
+            kind = 'Identity' if self.types[source] == to else 'Cast'
+            self.nodes.append(onnx.helper.make_node(
+                kind, [source], [name], **({} if kind == 'Identity' else {'to': to})))
+        return name
+
+    def _keep_used(self, used_names: list[str]) -> None:
+        used, kept = set(used_names), []
+        for node in reversed(self.nodes):
+            if used.intersection(node.output):
+                kept.append(node)
+                used.update(node.input)
+        del self.graph.node[:]
+        self.graph.node.extend(reversed(kept))
+        tensors = [tensor for tensor in self.graph.initializer if tensor.name in used]
+        del self.graph.initializer[:]
+        self.graph.initializer.extend(tensors)
+        del self.graph.value_info[:]
