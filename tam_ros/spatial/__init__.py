@@ -1,5 +1,7 @@
 """Cameras and the places of objects in space; numpy and OpenCV only."""
 
 from tam_ros.spatial.camera import Camera, CameraError
+from tam_ros.spatial.depth import CLOUD_TYPE, DepthOptions, DepthView, Place, image_rays
 
-__all__ = ['Camera', 'CameraError']
+__all__ = ['CLOUD_TYPE', 'Camera', 'CameraError', 'DepthOptions', 'DepthView', 'Place',
+           'image_rays']

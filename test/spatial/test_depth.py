@@ -1,0 +1,236 @@
+"""Places and clouds from depth images: drawn scenes with known truth, and real ones."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from tam_ros.spatial import CLOUD_TYPE, Camera, DepthOptions, DepthView, image_rays
+
+SIZE = HEIGHT, WIDTH = 120, 160
+MATRIX = np.array([[150.0, 0, 79.5], [0, 150, 59.5], [0, 0, 1]])
+CAMERA = Camera(WIDTH, HEIGHT, MATRIX)
+RAYS = image_rays(CAMERA)
+BOX = (40, 30, 80, 90)
+
+
+def scene(near=1.0, far=3.0, box=BOX, dtype=np.float32):
+    """Draw a plate that faces the camera before a wall; return its depth and mask."""
+    x0, y0, x1, y1 = box
+    mask = np.zeros(SIZE, bool)
+    mask[y0:y1, x0:x1] = True
+    depth = np.where(mask, near, far)
+    return (depth * 1000 if dtype == np.uint16 else depth).astype(dtype), mask
+
+
+def box_of(mask):
+    rows, columns = np.nonzero(mask)
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+@pytest.mark.parametrize('dtype', [np.uint16, np.float32])
+def test_a_plate_before_a_wall(dtype):
+    depth, mask = scene(dtype=dtype)
+    place = DepthView(depth, RAYS, DepthOptions(erosion=0)).place(mask, BOX)
+    middle = [(59.5 - 79.5) / 150, (59.5 - 59.5) / 150, 1.0]
+    assert place.position == pytest.approx(middle, abs=1e-6)
+    assert place.centre == pytest.approx(middle, abs=1e-6)
+    assert place.extent == pytest.approx([39 / 150, 59 / 150, 0], rel=0.03, abs=1e-6)
+    assert place.points == mask.sum()
+    # Of a uniform distribution: the square of its length by twelve.
+    assert np.diag(place.covariance) == pytest.approx(
+        [(40 / 150) ** 2 / 12, (60 / 150) ** 2 / 12, 0], rel=1e-2, abs=1e-9
+    )
+    assert (place.covariance == place.covariance.T).all()
+
+
+@pytest.mark.parametrize(
+    'hole',
+    [0.0, np.nan, np.inf, -np.inf, 0.05, 11.0],
+    ids=['0', 'nan', 'inf', '-inf', 'too near', 'too far'],
+)
+def test_what_was_not_measured_does_not_count(hole):
+    depth, mask = scene()
+    depth[30:50] = hole
+    place = DepthView(depth, RAYS, DepthOptions(erosion=0)).place(mask, BOX)
+    assert place.points == 40 * 40
+    assert place.position[2] == 1.0
+    assert place.position[1] == pytest.approx((69.5 - 59.5) / 150, abs=1e-6)
+    depth[:] = hole
+    assert DepthView(depth, RAYS).place(mask, BOX) is None
+
+
+def test_a_mask_that_reaches_over_the_edge():
+    """A fifth of it lies on the wall: the median bears it, box and covariance are the plate's."""
+    depth, plate = scene()
+    mask = plate.copy()
+    mask[30:90, 80:90] = True
+    truth = DepthView(depth, RAYS, DepthOptions(erosion=0)).place(plate, BOX)
+    place = DepthView(depth, RAYS, DepthOptions(erosion=0)).place(mask, box_of(mask))
+    assert place.position[2] == 1.0
+    assert place.points == mask.sum()
+    assert place.extent == pytest.approx(truth.extent, rel=1e-3)
+    assert place.covariance == pytest.approx(truth.covariance, rel=1e-3)
+
+
+def test_erosion_takes_the_edge_off():
+    """Depth mixes at edges: two pixels of it lie between plate and wall."""
+    depth, mask = scene()
+    depth[mask & ~cv2.erode(mask.astype(np.uint8), np.ones((5, 5))).astype(bool)] = 1.02
+    whole = DepthView(depth, RAYS, DepthOptions(erosion=0)).place(mask, BOX)
+    inner = DepthView(depth, RAYS, DepthOptions(erosion=3)).place(mask, BOX)
+    assert whole.extent[2] == pytest.approx(0.02, abs=1e-6)
+    assert inner.extent[2] == pytest.approx(0, abs=1e-6)
+    assert inner.points == pytest.approx(34 * 54, abs=20), 'less the corners of the disc'
+
+
+def test_the_edge_of_the_image_is_not_an_edge_of_the_object():
+    depth, mask = scene(box=(0, 0, 20, 20))
+    place = DepthView(depth, RAYS, DepthOptions(erosion=5)).place(mask, (0, 0, 20, 20))
+    assert place.points == pytest.approx(15 * 15, abs=15)
+    assert place.lower[0] == pytest.approx(-79.5 / 150, abs=0.01)
+
+
+def test_a_thin_object_is_taken_whole():
+    depth, mask = scene(box=(40, 60, 100, 62))
+    place = DepthView(depth, RAYS, DepthOptions(erosion=3)).place(mask, (40, 60, 100, 62))
+    assert place.points == 120
+    assert place.position[2] == 1.0
+
+
+def test_many_points_are_thinned_out():
+    rays = image_rays(Camera(400, 300, MATRIX))
+    mask = np.ones((300, 400), bool)
+    place = DepthView(np.ones((300, 400), np.float32), rays).place(mask, (0, 0, 400, 300))
+    assert 10_000 <= place.points <= 20_000
+    assert place.position[:2] == pytest.approx(
+        [(199.5 - 79.5) / 150, (149.5 - 59.5) / 150], abs=0.01
+    )
+
+
+def test_one_measured_pixel_is_a_place():
+    depth, mask = scene()
+    depth[:] = 0
+    depth[60, 60] = 2.0
+    place = DepthView(depth, RAYS).place(mask, BOX)
+    assert place.points == 1
+    assert place.position == pytest.approx(RAYS[60, 60] * 2)
+    assert not place.extent.any()
+    assert not place.covariance.any()
+
+
+@pytest.mark.parametrize(
+    ('depth', 'rays'),
+    [
+        pytest.param(np.zeros(SIZE, np.float64), RAYS, id='64-bit depth'),
+        pytest.param(np.zeros((HEIGHT, WIDTH - 1), np.float32), RAYS, id='another size'),
+    ],
+)
+def test_what_does_not_fit_is_refused(depth, rays):
+    with pytest.raises(ValueError, match='do not fit'):
+        DepthView(depth, rays)
+
+
+# Each row: the most that an interpolated ray may be off, in pixels, and a lens.
+@pytest.mark.parametrize(
+    ('model', 'distortion', 'pixels'),
+    [
+        pytest.param('plumb_bob', (), 1e-3, id='none'),
+        pytest.param('plumb_bob', (-0.28, 0.09, 0.001, -0.0005, -0.01), 0.05, id='plumb bob'),
+        pytest.param('equidistant', (-0.02, 0.004, -0.003, 0.0006), 0.1, id='equidistant'),
+    ],
+)
+def test_rays_of_all_pixels(model, distortion, pixels):
+    matrix = np.array([[500.0, 0, 320], [0, 510, 240], [0, 0, 1]])
+    camera = Camera(643, 481, matrix, model, distortion)
+    rays = image_rays(camera)
+    assert rays.shape == (481, 643, 3)
+    places = np.stack(np.meshgrid(np.arange(0, 643, 13), np.arange(0, 481, 11)), -1).reshape(-1, 2)
+    exact = camera.rays(places)
+    assert np.isfinite(exact).all()
+    found = rays[places[:, 1], places[:, 0]]
+    assert np.abs(found - exact).max() * 500 < pixels
+
+
+def test_a_cloud_has_place_colour_and_label():
+    depth, mask = scene(dtype=np.uint16)
+    depth[30:40] = 0
+    labels = np.where(mask, 300, 0).astype(np.uint16)
+    labels[50, 100] = 7
+    rgb = np.zeros((*SIZE, 3), np.uint8)
+    rgb[mask] = (1, 2, 255)
+    cloud = DepthView(depth, RAYS).cloud(labels, rgb)
+    assert cloud.dtype == CLOUD_TYPE
+    assert len(cloud) == 50 * 40 + 1
+    assert set(cloud['label']) == {7, 300}
+    point = cloud[(cloud['label'] == 300)][0]
+    assert [point['x'], point['y'], point['z']] == pytest.approx(RAYS[40, 40] * 1.0)
+    assert point['rgb'].view(np.uint32) == 0x0102FF
+    assert cloud[cloud['label'] == 7]['z'] == pytest.approx(3.0)
+    assert not len(DepthView(depth, RAYS).cloud(np.zeros(SIZE, np.uint16), rgb))
+
+
+def test_no_place_where_a_pixel_has_no_direction():
+    depth, mask = scene()
+    rays = RAYS.copy()
+    rays[:60] = np.nan
+    view = DepthView(depth, rays, DepthOptions(erosion=0))
+    assert view.place(mask, BOX).points == 30 * 40
+    assert np.isfinite(
+        view.cloud(mask.astype(np.uint8), np.zeros((*SIZE, 3), np.uint8))['x']
+    ).all()
+
+
+# --- real ---
+
+
+@pytest.fixture(scope='module')
+def shelf(shared_data):
+    """Eight views of a shelf: camera, reference, and depth and labels of each frame."""
+    folder = shared_data / 'rgbd' / 'apc_scene0000'
+    about = json.loads((folder / 'camera.json').read_text())
+    camera = Camera(about['width'], about['height'], np.array(about['K_color']))
+    frames = {
+        number: [
+            cv2.imread(str(folder / name / f'{number:05d}.png'), cv2.IMREAD_UNCHANGED)
+            for name in ('depth_mm', 'fcn_labels')
+        ]
+        for number in about['frames']
+    }
+    reference = json.loads((folder / 'reference_3d.json').read_text())['labels']
+    return image_rays(camera), frames, reference
+
+
+def deviations(shelf, options):
+    """Return how far each position is from its reference, in metres, and the number of points."""
+    rays, frames, reference = shelf
+    found = []
+    for label, entry in reference.items():
+        for truth in entry['frames']:
+            depth, labels = frames[truth['frame']]
+            mask = labels == int(label)
+            place = DepthView(depth, rays, options).place(mask, box_of(mask))
+            away = np.abs(place.position - truth['median_camera_m']).max()
+            found.append((away, place.points, truth['points']))
+    return np.array(found).T
+
+
+def test_real_positions_are_those_of_the_reference(shelf):
+    """Same pixels, same depths: to the rounding of the reference, a tenth of a millimetre."""
+    away, points, truth = deviations(shelf, DepthOptions(0.2, 1.5, 0))
+    assert len(away) == 31
+    assert away.max() < 1e-4
+    assert (points == truth).all()
+
+
+def test_erosion_moves_real_positions_little(shelf):
+    """With the defaults. The reference is of whole masks, and the inner part of a mask that slants
+    lies elsewhere; one mask lies on two things, with its median between them.
+    """
+    away, _, _ = deviations(shelf, DepthOptions())
+    assert np.median(away) < 0.002
+    assert (away < 0.005).sum() >= 29
+    assert (away < 0.0065).sum() >= 30
