@@ -127,9 +127,14 @@ def bounding_box(mask: Bools) -> tuple[int, int, int, int] | None:
 
 def centroid(mask: Bools) -> tuple[float, float] | None:
     """Return the mean (x, y) of a mask [H, W] in pixels; None if it is empty."""
-    moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
+    box = bounding_box(mask)
+    if box is None:
+        return None
+    x0, y0, x1, y1 = box
+    # Of its box alone: those of a whole 1280x720 image take most of a millisecond.
+    moments = cv2.moments(mask.view(np.uint8)[y0:y1, x0:x1], binaryImage=True)
     area = moments['m00']
-    return (moments['m10'] / area, moments['m01'] / area) if area else None
+    return x0 + moments['m10'] / area, y0 + moments['m01'] / area
 
 
 def label_image(ids: list[int], logits: list[Floats], height: int, width: int
