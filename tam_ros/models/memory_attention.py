@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from tam_ros.models.config import ModelConfig
 from tam_ros.models.layers import attend, sizes
-from tam_ros.models.rope import AxialRotation, rotate
+from tam_ros.models.rope import AxialRotation, apart, rotate
 
 Rotation = tuple[Tensor, Tensor]
 """Cosine and sine tables [tokens, C / 2]."""
@@ -65,8 +65,8 @@ class RotarySelfAttention(Projections):
 
     def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
         """[B, N, C] to [B, N, C]."""
-        q = rotate(self.q_proj(x), *rotation)[:, None]
-        k = rotate(self.k_proj(x), *rotation)[:, None]
+        q = rotate(functional.linear(x, *apart(self.q_proj)), *rotation)[:, None]
+        k = rotate(functional.linear(x, *apart(self.k_proj)), *rotation)[:, None]
         return self.out_proj(attend(q, k, self.v_proj(x)[:, None])[:, 0])
 
 
@@ -92,14 +92,18 @@ class MemoryCrossAttention(Projections):
             memory_rotation: of the keys of each memory.
             pooled: average the rotated keys and the values over 2x2 windows.
         """
-        q = rotate(self.q_proj(x), *rotation)
+        q = rotate(functional.linear(x, *apart(self.q_proj)), *rotation)
         slots, tokens, memory_dim = sizes(memory.spatial_keys)[1:]
         channels = sizes(x)[-1]
         frames = (-1, tokens, memory_dim)
-        k = rotate(self.k_proj(memory.spatial_keys.reshape(frames)), *memory_rotation)
-        v = self.v_proj(memory.spatial_values.reshape(frames))
+        to_key = apart(self.k_proj)
+        k = functional.linear(memory.spatial_keys.reshape(frames), *to_key)
+        k = rotate(k, *memory_rotation)
+        v = memory.spatial_values.reshape(frames)
         bias = memory.spatial_bias  # [B, S]
         if pooled:
+            # A projection of means is the mean of projections, so values are averaged before.
+            # Keys are not: they turn in between.
             k, v = self._pool(k), self._pool(v)
             tokens //= 4
             if self.key_offset:
@@ -110,9 +114,9 @@ class MemoryCrossAttention(Projections):
                 bias = bias + POOL_OFFSET
         bias = (bias[:, :, None] + bias.new_zeros(tokens)).reshape(-1, slots * tokens)
         k = torch.cat((k.reshape(-1, slots * tokens, channels),
-                       self.k_proj(memory.pointer_keys)), dim=1)
-        v = torch.cat((v.reshape(-1, slots * tokens, channels),
-                       self.v_proj(memory.pointer_values)), dim=1)
+                       functional.linear(memory.pointer_keys, *to_key)), dim=1)
+        v = self.v_proj(torch.cat((v.reshape(-1, slots * tokens, memory_dim),
+                                   memory.pointer_values), dim=1))
         bias = torch.cat((bias, memory.pointer_bias), dim=1)[:, None, None]
         return self.out_proj(attend(q[:, None], k[:, None], v[:, None], bias)[:, 0])
 
@@ -120,7 +124,10 @@ class MemoryCrossAttention(Projections):
         """Average maps [L, N, C] over 2x2 windows: [L, N / 4, C]."""
         tokens, channels = sizes(x)[1:]
         half = self.grid // 2
-        x = x.reshape(-1, half, 2, half, 2, channels).mean((2, 4))
+        # Sums of contiguous parts: a mean over two inner axes is slow in some backends.
+        x = x.reshape(-1, half, 2, half, 2 * channels)
+        x = x[:, :, 0] + x[:, :, 1]
+        x = 0.25 * (x[..., :channels] + x[..., channels:])
         return x.reshape(-1, tokens // 4, channels)
 
 

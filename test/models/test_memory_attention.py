@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip('torch')
 from tam_ros.models import EfficientTAM, EfficientTAMConfig  # noqa: E402
 from tam_ros.models.memory_attention import POOL_OFFSET, MemoryCrossAttention  # noqa: E402
-from tam_ros.models.rope import AxialRotation, rotate  # noqa: E402
+from tam_ros.models.rope import AxialRotation, apart, rotate  # noqa: E402
 
 SMALL = EfficientTAMConfig(
     image_size=128, trunk_dim=64, trunk_heads=1, trunk_depth=2, window_size=4, global_blocks=(1,),
@@ -120,6 +120,22 @@ def test_rotation_turns_pairs_by_position():
     cosine, sine = AxialRotation(16, 4)()
     x = torch.randn(2, 16, 16)
     turned = rotate(x, cosine, sine)
-    as_complex = torch.view_as_complex(x.reshape(2, 16, 8, 2)) * torch.complex(cosine, sine)
-    torch.testing.assert_close(turned, torch.view_as_real(as_complex).flatten(-2))
+    as_complex = torch.complex(x[..., :8], x[..., 8:]) * torch.complex(cosine, sine)
+    torch.testing.assert_close(turned, torch.cat((as_complex.real, as_complex.imag), -1))
     torch.testing.assert_close(turned[:, 0], x[:, 0])  # the origin does not turn
+
+
+def test_queries_meet_keys_as_if_neighbouring_channels_had_turned():
+    """The official way: the pairs (2i, 2i + 1) of the projections as they are."""
+    cosine, sine = AxialRotation(16, 4)()
+    layers = [torch.nn.Linear(12, 16) for _ in range(2)]
+    x = torch.randn(3, 16, 12)
+
+    def official(layer):
+        pairs = torch.view_as_complex(layer(x).reshape(3, 16, 8, 2))
+        return torch.view_as_real(pairs * torch.complex(cosine, sine)).flatten(-2)
+
+    q, k = (rotate(torch.nn.functional.linear(x, *apart(layer)), cosine, sine)
+            for layer in layers)
+    q_official, k_official = map(official, layers)
+    torch.testing.assert_close(q @ k.mT, q_official @ k_official.mT, rtol=1e-5, atol=1e-5)
