@@ -37,6 +37,11 @@ class ChildProcess:
         )
         atexit.register(self.stop)
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def exit_status(self) -> int | None:
         """Return its exit status, or None while it runs."""
         return self._process.poll()

@@ -1,0 +1,66 @@
+"""A camera of drawn pictures: `python -m benchmark.camera --size 1280x720 --rate 30`.
+
+Publishes `image`, rgb8, best effort as camera drivers do, stamped when it is sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from tam_ros.evaluation.synthetic import MovingDiscs
+from tam_ros.ros.conversions import array_to_image
+
+OBJECTS = 4
+FRAME_ID = 'camera_optical_frame'
+_PICTURES = 60  # drawn beforehand, shown to and fro
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Publish until interrupted."""
+    parser = argparse.ArgumentParser(prog='python -m benchmark.camera', description=__doc__)
+    parser.add_argument('--size', default='640x480', help='WIDTHxHEIGHT, pixels')
+    parser.add_argument('--rate', type=float, default=30.0, help='images a second')
+    parser.add_argument('--reach', type=float, default=0.8, help='see MovingDiscs')
+    options = parser.parse_args(rclpy.utilities.remove_ros_args(arguments or sys.argv)[1:])
+    width, height = map(int, options.size.split('x'))
+    scene = MovingDiscs(OBJECTS, (height, width), options.reach)
+    header = Header(frame_id=FRAME_ID)
+    drawn = [array_to_image(scene.frame(3 * n)[0], 'rgb8', header) for n in range(_PICTURES)]
+    shown = drawn + drawn[-2:0:-1]
+
+    rclpy.init(args=arguments)
+    node = rclpy.create_node('camera')
+    qos = QoSProfile(
+        history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
+    )
+    publisher = node.create_publisher(Image, 'image', qos)
+    begin, count = time.monotonic(), 0
+    try:
+        while rclpy.ok():
+            message = shown[count % len(shown)]
+            message.header.stamp = node.get_clock().now().to_msg()
+            publisher.publish(message)
+            count += 1
+            # From the beginning, so that it does not drift; not faster to make up for a pause.
+            due = begin + count / options.rate
+            if (late := time.monotonic() - due) > 0.5:
+                begin += late
+            time.sleep(max(0.0, begin + count / options.rate - time.monotonic()))
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""The node with a model of known cost: `python -m benchmark.stand_in --ros-args ...`.
+
+Everything is the robot's, but the network: it sleeps for a time, as a CPU does that waits for a
+GPU, and answers with a disc where it was clicked. What an image takes beyond that time is the
+node's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tam_ros.runtime.base import (
+    BankRows,
+    Candidates,
+    Features,
+    Floats,
+    Handle,
+    ModelSpec,
+    PromptTokens,
+    Runtime,
+)
+from tam_ros.tracking import Tracker, TrackerOptions
+
+SIDE = 512
+COST_MS = 'TAM_STAND_IN_MS'
+"""Environment variable: how long the model takes for an image, milliseconds."""
+
+_CENTRE = slice(0, 2)  # where a pointer carries the centre of its disc, in low-resolution pixels
+
+
+class StandIn(Runtime):
+    """Answers by rule, after a time.
+
+    Memories are a few numbers; a pointer carries the centre of its disc.
+    """
+
+    name = 'stand-in'
+    spec = ModelSpec(
+        name='stand-in',
+        weights='none',
+        fingerprint='stand-in',
+        image_size=SIDE,
+        dim=8,
+        memory_tokens=4,
+        memory_dim=4,
+        slots=7,
+        pointer_slots=16,
+        point_tokens=16,
+        pooled=False,
+        dense_prompt_prior=False,
+        mask_downsample_weight=(1 / 16,) * 16,
+        mask_downsample_bias=0.0,
+    )
+
+    def __init__(self, cost_s: float) -> None:
+        """Keep how long an image takes."""
+        self._cost_s = cost_s
+        size = self.spec.mask_size
+        self._y, self._x = np.mgrid[:size, :size].astype(np.float32)
+
+    def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
+        """Allocate next to nothing."""
+        spec = self.spec
+        self._memories = np.zeros((rows, memory_slots, spec.memory_tokens, spec.memory_dim), 'f4')
+        self._pointers = np.zeros((rows, pointer_slots, spec.dim), 'f4')
+
+    def image_encoder(self, image: NDArray[np.uint8]) -> Features:
+        """Sleep."""
+        time.sleep(self._cost_s)
+        return Features('raw', 'without memory')
+
+    def _attend(self, features: Features, bank: BankRows, pooled: bool) -> Handle:
+        return self._pointers[bank.rows, bank.pointer_slots[:, 0]]
+
+    def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
+        raise AssertionError('it is not pooled')
+
+    def take(self, conditioned: Handle, index: int) -> Handle:
+        """Return what is known of one object."""
+        return conditioned[index : index + 1]
+
+    def mask_decoder(
+        self, features: Features, source: Handle, prompts: PromptTokens
+    ) -> Candidates:
+        """Draw a disc for each object: where it was prompted, or where it was before."""
+        objects, size = len(prompts.labels), self.spec.mask_size
+        centres = np.full((objects, 2), size / 2, np.float32)
+        if not isinstance(source, str):
+            centres = source[:, _CENTRE].copy()
+        for number, (points, labels) in enumerate(
+            zip(prompts.points, prompts.labels, strict=True)
+        ):
+            if (labels > 0).any():
+                centres[number] = points[labels > 0].mean(0) / 4
+        away = np.hypot(self._x - centres[:, 0, None, None], self._y - centres[:, 1, None, None])
+        masks = np.repeat((size / 10 - away)[:, None], 4, 1)
+        pointers = np.zeros((objects, 4, self.spec.dim), np.float32)
+        pointers[..., _CENTRE] = centres[:, None]
+        scores = np.full((objects, 1), 3, np.float32)
+        return Candidates(masks, np.ones((objects, 4), np.float32), scores, pointers)
+
+    def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
+        """Remember nothing of it."""
+        return np.zeros((len(masks), self.spec.memory_tokens, self.spec.memory_dim), np.float32)
+
+    def store(
+        self,
+        rows: list[int],
+        memory_slots: list[int],
+        pointer_slots: list[int],
+        memories: Handle,
+        pointers: Floats,
+    ) -> None:
+        """Write a frame."""
+        self._memories[rows, memory_slots] = memories
+        self._pointers[rows, pointer_slots] = pointers
+
+    def read_row(self, row: int) -> tuple[Floats, Floats]:
+        """Copy a row."""
+        return self._memories[row].copy(), self._pointers[row].copy()
+
+    def write_row(self, row: int, memories: Floats, pointers: Floats) -> None:
+        """Overwrite a row."""
+        self._memories[row], self._pointers[row] = memories, pointers
+
+
+def cost_s() -> float:
+    """Return how long the model takes for an image, as the environment has it."""
+    return float(os.environ.get(COST_MS, 20)) / 1e3
+
+
+def open_stand_in(
+    model: str,
+    weights: str | Path | None = None,
+    runtime: str = 'stand-in',
+    *,
+    options: TrackerOptions | None = None,
+    **_: Any,
+) -> Tracker:
+    """Open a tracker as `Tracker.open` does, whatever the model; it has the stand-in's cost."""
+    return Tracker(StandIn(cost_s()), options)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until it is interrupted."""
+    from tam_ros.ros.node import main as run_node
+
+    return run_node(arguments, open_tracker=open_stand_in)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
