@@ -46,6 +46,9 @@ def generate_launch_description() -> LaunchDescription:
                 PythonLaunchDescriptionSource(track),
                 launch_arguments={
                     'image': '/image',
+                    # As `make demo` has them, for the same reasons.
+                    'skip_occluded_memories': 'true',
+                    'qos_reliability': 'reliable',
                     **{name: LaunchConfiguration(name) for name in ARGUMENTS},
                 }.items(),
             ),

@@ -1,67 +1,148 @@
 """Start the tracking node on one camera.
 
 ros2 launch tam_ros track.launch.py image:=/camera/color/image_raw
+ros2 launch tam_ros track.launch.py --show-args
+
+Every parameter of the node is an argument, too. Those that are not given keep the value of the
+parameter file.
 """
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+import time
+from posixpath import dirname, join
+
+from ament_index_python import PackageNotFoundError, get_package_share_directory
+from launch import LaunchContext, LaunchDescription
+from launch.action import Action
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+)
+from launch.substitutions import (
+    EnvironmentVariable,
+    LaunchConfiguration,
+    PathJoinSubstitution,
+)
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from tam_ros.ros.parameters import PARAMETERS
+
+PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE'
+CONFIG = PathJoinSubstitution([FindPackageShare('tam_ros'), 'config'])
+
 ARGUMENTS = {
     'image': ('image', 'Topic of the camera images.'),
-    'image_transport': ('raw', '"raw" (sensor_msgs/Image) or "compressed" (CompressedImage).'),
-    'model': ('efficienttam_nano', 'Model, a name of the catalogue (engines/models.yaml).'),
-    'weights': ('', 'Checkpoint file; empty: the one the catalogue names.'),
-    'runtime': ('onnxruntime', 'What runs the model.'),
+    'camera_info': ('', 'Topic of their calibration. Empty: camera_info beside the images.'),
+    'depth': ('depth', 'Topic of depth images aligned to them, for positions in space.'),
+    'click': ('', 'Topic of clicks in pixels. Empty: that of rqt_image_view on the images.'),
+    'clicked_point': ('/clicked_point', 'Topic of clicks in space, from RViz.'),
     'namespace': ('', 'Namespace of the node; one for each camera.'),
     'name': ('track_node', 'Name of the node.'),
-    'use_sim_time': ('false', 'Take the time from /clock, as for a bag played with --clock.'),
+    'config': (PathJoinSubstitution([CONFIG, 'track.yaml']), 'Parameter file.'),
+    'use_sim_time': ('', 'true: take the time from /clock, as for a bag played with --clock.'),
     'log_level': ('info', 'debug, info, warn or error.'),
+    'respawn': ('false', 'true: start the node again whenever it ends.'),
+    'fastdds_profile': (
+        EnvironmentVariable(
+            PROFILES, default_value=PathJoinSubstitution([CONFIG, 'fastdds_images.xml'])
+        ),
+        'Profile without which Fast DDS loses most best-effort images. none: its own defaults.',
+    ),
+    'record': ('false', 'true: record images, masks and objects with ros2 bag.'),
+    'record_to': ('', 'Folder of the recording, new; within it, the namespace. Empty: the time.'),
 }
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Declare the arguments and start the node with config/track.yaml under them."""
-    share = FindPackageShare('tam_ros')
-    value = {name: LaunchConfiguration(name) for name in ARGUMENTS}
+    """Declare the arguments; what they lead to is decided when their values are known."""
+    arguments = {**ARGUMENTS, **{row.name: ('', row.description) for row in PARAMETERS}}
     return LaunchDescription(
         [
             *(
                 DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in ARGUMENTS.items()
+                for name, (default, description) in arguments.items()
             ),
-            DeclareLaunchArgument(
-                'config',
-                default_value=PathJoinSubstitution([share, 'config', 'track.yaml']),
-                description='Parameter file.',
-            ),
-            # Without it Fast DDS loses most best-effort images; other middlewares do not read it.
-            SetEnvironmentVariable(
-                'FASTRTPS_DEFAULT_PROFILES_FILE',
-                PathJoinSubstitution([share, 'config', 'fastdds_images.xml']),
-            ),
-            Node(
-                package='tam_ros',
-                executable='track_node',
-                name=value['name'],
-                namespace=value['namespace'],
-                output='screen',
-                parameters=[
-                    LaunchConfiguration('config'),
-                    {
-                        # Text like "0" or "" must stay text.
-                        **{
-                            name: ParameterValue(value[name], value_type=str)
-                            for name in ('image_transport', 'model', 'weights', 'runtime')
-                        },
-                        'use_sim_time': ParameterValue(value['use_sim_time'], value_type=bool),
-                    },
-                ],
-                remappings=[('image', value['image'])],
-                arguments=['--ros-args', '--log-level', value['log_level']],
-            ),
+            OpaqueFunction(function=start),
         ]
     )
+
+
+def start(context: LaunchContext) -> list[Action]:
+    """Return the actions that the values of the arguments ask for."""
+    value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    # image_transport and rqt_image_view name their topics after the raw one.
+    camera = value['image'].removesuffix('/compressed')
+    topics = {
+        'image': value['image'],
+        'camera_info': value['camera_info'] or join(dirname(camera), 'camera_info'),
+        'depth': value['depth'],
+        '~/click': value['click'] or f'{camera}_mouse_left',
+        'clicked_point': value['clicked_point'],
+    }
+    actions: list[Action] = []
+    if value['fastdds_profile'] != 'none':
+        # Other middlewares do not read it.
+        actions.append(SetEnvironmentVariable(PROFILES, value['fastdds_profile']))
+    actions.append(
+        Node(
+            package='tam_ros',
+            executable='track_node',
+            name=value['name'],
+            namespace=value['namespace'],
+            output='screen',
+            parameters=[value['config'], given_parameters(context)],
+            remappings=list(topics.items()),
+            arguments=['--ros-args', '--log-level', value['log_level']],
+            respawn=is_true(value['respawn']),
+            respawn_delay=2.0,
+        )
+    )
+    if is_true(value['record']):
+        actions.append(recorder(value, topics))
+    return actions
+
+
+def given_parameters(context: LaunchContext) -> dict[str, ParameterValue]:
+    """Return the parameters that were given as arguments, each of its declared type."""
+    types = {row.name: type(row.default) for row in PARAMETERS} | {'use_sim_time': bool}
+    return {
+        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
+        for name, kind in types.items()
+        if LaunchConfiguration(name).perform(context)
+    }
+
+
+def recorder(value: dict[str, str], topics: dict[str, str]) -> ExecuteProcess:
+    """Return the process that records what went into the node and what came out."""
+    for package in ('ros2bag', 'rosbag2_storage_mcap'):
+        try:
+            get_package_share_directory(package)
+        except PackageNotFoundError as error:
+            raise RuntimeError(
+                f'record:=true needs the package {package}: '
+                f'sudo apt-get install ros-$ROS_DISTRO-{package.replace("_", "-")}'
+            ) from error
+    space = join('/', value['namespace'])
+    node = join(space, value['name'])
+    folder = value['record_to'] or time.strftime('tam_ros_%Y%m%d_%H%M%S')
+    return ExecuteProcess(
+        name='recorder',
+        cmd=[
+            *('ros2', 'bag', 'record', '--storage', 'mcap'),
+            *('--storage-preset-profile', 'zstd_fast'),
+            *(('--use-sim-time',) if is_true(value['use_sim_time']) else ()),
+            *('--output', join(folder, value['namespace'].strip('/'))),
+            *(join(space, topics[name]) for name in ('image', 'camera_info')),
+            *(join(node, name) for name in ('labels/compressed', 'objects')),
+            *('/tf', '/tf_static', '/diagnostics'),
+        ],
+        output='screen',
+    )
+
+
+def is_true(text: str) -> bool:
+    """Read a switch as launch itself does."""
+    return text.lower() in ('true', '1')

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -140,8 +141,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f'camera: {error}', file=sys.stderr)
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):
-        return 130
+        pass  # how a node is ended
     finally:
+        # `ros2 launch` adds its own to the Ctrl-C of the terminal.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         camera.destroy_node()
         rclpy.try_shutdown()
     return 0

@@ -10,6 +10,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+NODE_ARGUMENTS = ('--ros-args', '-r', 'image:=/camera/image', '-p', 'qos_reliability:=reliable')
 COLOUR_NODE = (sys.executable, str(HERE / 'fake_track_node.py'))
 
 from ros_graph import NodeProcess, Peer, picture  # noqa: E402
@@ -43,8 +44,7 @@ def start(ros, tmp_path):
     """Start nodes; they are gone when the test ends."""
     started = []
 
-    def start(*ros_args, command=COLOUR_NODE, **environment):
-        arguments = ['--ros-args', '-r', 'image:=/camera/image', '-p', 'qos_reliability:=reliable']
+    def start(*ros_args, command=COLOUR_NODE, arguments=NODE_ARGUMENTS, **environment):
         log = tmp_path / f'node{len(started)}.log'
         node = NodeProcess([*command, *arguments, *ros_args], log, environment)
         started.append(node)
