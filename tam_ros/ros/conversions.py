@@ -25,7 +25,14 @@ except ImportError:  # not on every machine; the common encodings do not need it
 
 NANOSECONDS = 1_000_000_000
 
-_MASK_TYPES = {'mono8': np.uint8, '8UC1': np.uint8, 'mono16': np.uint16, '16UC1': np.uint16}
+_LABEL_TYPES = {
+    'mono8': np.uint8,
+    '8UC1': np.uint8,
+    'mono16': np.uint16,
+    '16UC1': np.uint16,
+    '32SC1': np.int32,
+}
+_DEPTH_TYPES = {'16UC1': np.uint16, 'mono16': np.uint16, '32FC1': np.float32}
 _IMAGE_TYPES = {
     'rgb8': (np.uint8, 3),
     'mono8': (np.uint8, 1),
@@ -57,26 +64,44 @@ def image_to_rgb(message: Image | CompressedImage) -> NDArray[np.uint8]:
     return decode_message(message)
 
 
+def image_to_labels(message: Image) -> NDArray[Any]:
+    """Return a one-channel image message as whole numbers [H, W].
+
+    Raises:
+        ImageFormatError: another kind of image, or fields that contradict each other.
+    """
+    dtype = _LABEL_TYPES.get(message.encoding)
+    if dtype is None:
+        raise ImageFormatError(
+            f'a mask cannot be {message.encoding!r}; send {", ".join(_LABEL_TYPES)}'
+        )
+    return _plane(message, dtype, 'mask')
+
+
 def image_to_mask(message: Image) -> NDArray[np.bool_]:
     """Return a mask message as bool [H, W], true where a pixel is not 0.
 
     Raises:
         ImageFormatError: not a one-channel image, or fields that contradict each other.
     """
-    dtype = _MASK_TYPES.get(message.encoding)
+    return image_to_labels(message) != 0
+
+
+def image_to_depth(message: Image) -> NDArray[np.uint16] | NDArray[np.float32]:
+    """Return a depth image of REP 118 as it is, [H, W]: uint16 millimetres or float32 metres.
+
+    Without row padding this is a view of the message's own data.
+
+    Raises:
+        ImageFormatError: not a depth image, or fields that contradict each other.
+    """
+    dtype = _DEPTH_TYPES.get(message.encoding)
     if dtype is None:
         raise ImageFormatError(
-            f'a mask cannot be {message.encoding!r}; send {", ".join(_MASK_TYPES)}'
+            f'depth cannot be {message.encoding!r}; send 16UC1 (millimetres) or 32FC1 (metres)'
         )
-    row = message.width * np.dtype(dtype).itemsize
-    if message.step < row or message.step * message.height != len(message.data):
-        raise ImageFormatError(
-            f'mask of {message.width}x{message.height} {message.encoding} pixels with step '
-            f'{message.step} and {len(message.data)} bytes contradicts itself'
-        )
-    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-    # A pixel is 0 whatever its byte order, so that is_bigendian does not matter here.
-    return np.ascontiguousarray(rows[:, :row]).view(dtype) != 0
+    depth = _plane(message, dtype, 'depth')
+    return depth.astype(dtype, copy=False)
 
 
 def array_to_image(pixels: NDArray[Any], encoding: str, header: Header) -> Image:
@@ -104,3 +129,16 @@ def array_to_image(pixels: NDArray[Any], encoding: str, header: Header) -> Image
     data.frombytes(memoryview(pixels).cast('B'))
     message.data = data
     return message
+
+
+def _plane(message: Image, dtype: type, what: str) -> NDArray[Any]:
+    """Return the only channel [H, W] of an image message, in the message's byte order."""
+    dtype = np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
+    row = message.width * dtype.itemsize
+    if message.step < row or message.step * message.height != len(message.data):
+        raise ImageFormatError(
+            f'{what} of {message.width}x{message.height} {message.encoding} pixels with step '
+            f'{message.step} and {len(message.data)} bytes contradicts itself'
+        )
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+    return np.ascontiguousarray(rows[:, :row]).view(dtype)

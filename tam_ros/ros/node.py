@@ -21,27 +21,25 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from tam_ros.io.encodings import ImageFormatError
-from tam_ros.msg import Prompt
+from tam_ros.ros.calibration import Calibration
 from tam_ros.ros.conversions import image_to_rgb, stamp_ns
 from tam_ros.ros.health import Health
 from tam_ros.ros.inference import BusyError, InferenceThread
+from tam_ros.ros.inputs import Inputs
 from tam_ros.ros.outputs import Outputs
-from tam_ros.ros.parameters import check_changes, declare
-from tam_ros.ros.prompts import read_prompt
+from tam_ros.ros.parameters import PARAMETERS, check_changes, declare, unknown, values
 from tam_ros.ros.session import Answer, Limits, Session, StaleFrameError
-from tam_ros.srv import AddPrompt, RemoveObject, Reset
-from tam_ros.tracking import (
-    FrameError,
-    PromptError,
-    Tracker,
-    TrackerOptions,
-)
+from tam_ros.tracking import FrameError, Tracker, TrackerOptions
 
 ImageMessage = Image | CompressedImage
 OpenTracker = Callable[..., Tracker]
 
-# Clicks are rare and none may be lost.
-PROMPT_QOS = QoSProfile(depth=20)
+LIVE_OPTIONS = tuple(
+    parameter.name
+    for parameter in PARAMETERS
+    if parameter.live and parameter.name in TrackerOptions.__dataclass_fields__
+)
+"""Options of the tracker that change while it runs."""
 
 
 class TrackNode(LifecycleNode):
@@ -53,28 +51,29 @@ class TrackNode(LifecycleNode):
     """
 
     def __init__(self, open_tracker: OpenTracker = Tracker.open) -> None:
-        """Declare parameters, publishers and services.
+        """Declare parameters, publishers, subscriptions and services.
 
         Args:
             open_tracker: makes the tracker, with the arguments of `Tracker.open`.
         """
         super().__init__('track_node')
         declare(self)
+        for warning in unknown(self):
+            self.get_logger().warning(warning)
         self.add_on_set_parameters_callback(
-            lambda changes: check_changes(changes, configured=self._inference is not None)
+            lambda changes: check_changes(
+                changes, values(self), configured=self._inference is not None
+            )
         )
         self._open_tracker = open_tracker
         self._inference: InferenceThread[ImageMessage] | None = None
         self._images: Subscription | None = None
-        self._received_ns: int | None = None
-        self._outputs = Outputs(self)
+        self.received_ns: int | None = None
+        self._calibration = Calibration(self)
+        self._inputs = Inputs(self, self._calibration)
         self._health = Health(self)
         self._statistics = self._health.statistics
-
-        self.create_subscription(Prompt, '~/prompt', self._on_prompt, PROMPT_QOS)
-        self.create_service(AddPrompt, '~/add_prompt', self._on_add_prompt)
-        self.create_service(RemoveObject, '~/remove_object', self._on_remove_object)
-        self.create_service(Reset, '~/reset', self._on_reset)
+        self._outputs = Outputs(self, self._calibration, self._statistics)
 
     # --- lifecycle ---
 
@@ -107,15 +106,15 @@ class TrackNode(LifecycleNode):
             options=TrackerOptions(
                 max_objects=self._value('max_objects'),
                 resize=self._value('resize'),
-                lost_after=self._value('lost_after'),
-                refined_frames_condition=self._value('refined_frames_condition'),
-                skip_occluded_memories=self._value('skip_occluded_memories'),
-                remove_after=self._value('remove_after') or None,
                 recall_seconds=self._value('recall_seconds'),
-                catch_up=self._value('catch_up'),
+                **self._live_options(),
             ),
         )
-        return Session(tracker, self._limits, self._refuse)
+        return Session(tracker, self._limits, lambda text: self.refused(text, log=True))
+
+    def _live_options(self) -> dict[str, Any]:
+        options = {name: self._value(name) for name in LIVE_OPTIONS}
+        return {**options, 'remove_after': options['remove_after'] or None}
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to the images."""
@@ -139,8 +138,10 @@ class TrackNode(LifecycleNode):
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop listening; objects are kept."""
+        """Stop listening; objects are kept, or forgotten if `keep_objects` is false."""
         self._stop_listening()
+        if not self._value('keep_objects'):
+            self.ask(self._inputs.reset)
         self._health.state = 'inactive'
         return super().on_deactivate(state)
 
@@ -155,6 +156,13 @@ class TrackNode(LifecycleNode):
         self._health.state = 'finalized'
         return super().on_shutdown(state)
 
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free what a transition that failed half way has left: the node may configure again."""
+        self.get_logger().error('a transition failed, see above; the node is unconfigured')
+        self.release()
+        self._health.state = 'unconfigured'
+        return TransitionCallbackReturn.SUCCESS
+
     def release(self) -> None:
         """Stop the inference thread and free the model; may be called twice."""
         self._stop_listening()
@@ -163,7 +171,8 @@ class TrackNode(LifecycleNode):
                 self.get_logger().error('the tracker hangs and could not be freed')
             self._inference = None
             self._health.closed()
-            self._received_ns = None
+            self._inputs.forget()
+            self.received_ns = None
 
     def _stop_listening(self) -> None:
         if self._images is not None:
@@ -173,10 +182,10 @@ class TrackNode(LifecycleNode):
     # --- images ---
 
     def _on_image(self, message: ImageMessage) -> None:
-        self._received_ns = stamp_ns(message.header)
+        self.received_ns = stamp_ns(message.header)
         if self._inference is not None:
             dropped = self._inference.submit(message)
-            self._statistics.received(self._age_s(self._received_ns), dropped)
+            self._statistics.received(self._age_s(self.received_ns), dropped)
 
     def _track(self, session: Session, message: ImageMessage) -> None:
         """Track one image and publish its results; runs in the inference thread."""
@@ -184,11 +193,13 @@ class TrackNode(LifecycleNode):
             with self._statistics.stage('decode'):
                 image = image_to_rgb(message)
             with self._statistics.stage('track'):
+                session.tracker.change(**self._live_options())
                 frame = session.step(image, stamp_ns(message.header))
             with self._statistics.stage('publish'):
                 if not self.context.ok():
                     return
                 self._outputs.publish(frame, session.names, message.header, image)
+                self._inputs.published(frame, message.header)
         except StaleFrameError as error:
             self._statistics.count('stale_images', str(error))
             self.get_logger().warning(f'image dropped: {error}', throttle_duration_sec=5.0)
@@ -207,38 +218,8 @@ class TrackNode(LifecycleNode):
 
     # --- requests ---
 
-    def _on_prompt(self, message: Prompt) -> None:
-        answer = self._add(message)
-        if not answer.accepted:
-            self._refuse(f'prompt for object {message.object_id} refused: {answer.reason}')
-
-    def _on_add_prompt(
-        self, request: AddPrompt.Request, response: AddPrompt.Response
-    ) -> AddPrompt.Response:
-        response.accepted, response.object_id, response.reason = self._add(request.prompt)
-        return self._answered(response)
-
-    def _on_remove_object(
-        self, request: RemoveObject.Request, response: RemoveObject.Response
-    ) -> RemoveObject.Response:
-        answer = self._ask(lambda session: session.remove(request.object_id))
-        response.accepted, response.reason = answer.accepted, answer.reason
-        return self._answered(response)
-
-    def _on_reset(self, request: Reset.Request, response: Reset.Response) -> Reset.Response:
-        answer = self._ask(lambda session: session.reset())
-        response.accepted, response.reason = answer.accepted, answer.reason
-        return self._answered(response)
-
-    def _add(self, message: Prompt) -> Answer:
-        # Read here, not in the inference thread: a prompt may be large.
-        try:
-            request = read_prompt(message)
-        except PromptError as error:
-            return Answer(False, message.object_id, str(error))
-        return self._ask(lambda session: session.ask(request, self._received_ns))
-
-    def _ask(self, question: Callable[[Session], Answer]) -> Answer:
+    def ask(self, question: Callable[[Session], Answer]) -> Answer:
+        """Have a question answered between two images; an answer comes whatever happens."""
         if self._inference is None:
             return Answer(False, 0, 'the node is not configured yet: activate it first')
         try:
@@ -251,15 +232,11 @@ class TrackNode(LifecycleNode):
             self.get_logger().error(traceback.format_exc())
             return Answer(False, 0, f'internal error: {error}; see the log of the node')
 
-    def _answered(self, response: Any) -> Any:
-        if not response.accepted:
-            self._statistics.count('refused_requests', response.reason)
-        return response
-
-    def _refuse(self, text: str) -> None:
-        """Say in the log and in diagnostics what nobody waits for the answer of."""
-        self._statistics.count('refused_requests', text)
-        self.get_logger().warning(text, throttle_duration_sec=1.0)
+    def refused(self, reason: str, log: bool) -> None:
+        """Count a refused request; log it where nobody waits for the answer."""
+        self._statistics.count('refused_requests', reason)
+        if log:
+            self.get_logger().warning(reason, throttle_duration_sec=1.0)
 
     # --- the rest ---
 

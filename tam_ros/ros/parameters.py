@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib.util
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,8 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
+from tam_ros.prompting import MODES
+from tam_ros.ros.calibration import RECTIFIED
 from tam_ros.runtime import RUNTIMES
 from tam_ros.tracking.options import RESIZE_FILTERS
 
@@ -60,6 +64,12 @@ def _not_blank(text: str) -> str | None:
     return None if text.strip() else 'must not be empty'
 
 
+def _needs_tf2_msgs(value: bool) -> str | None:
+    if value and importlib.util.find_spec('tf2_msgs') is None:
+        return 'needs tf2_msgs, which is not installed here (ros-$ROS_DISTRO-tf2-msgs)'
+    return None
+
+
 PARAMETERS = (
     Parameter(
         'model',
@@ -94,6 +104,7 @@ PARAMETERS = (
         'lost_after',
         2.0,
         'Seconds out of sight after which an object is called lost instead of occluded.',
+        live=True,
         limits=(0.0, 3600.0),
     ),
     Parameter(
@@ -108,6 +119,7 @@ PARAMETERS = (
         True,
         'Remember corrections of a followed object for good. Off, they fade after six images, as '
         'in the official predictor.',
+        live=True,
     ),
     Parameter(
         'skip_occluded_memories',
@@ -115,18 +127,27 @@ PARAMETERS = (
         'Images on which an object is not seen leave no memory of it, so that what it looked like '
         'survives a long absence. Off, they are remembered as empty, as in the official '
         'predictor.',
+        live=True,
     ),
     Parameter(
         'remove_after',
         0.0,
         'Seconds out of sight after which an object is removed. 0: never; else at least '
         'lost_after.',
+        live=True,
         limits=(0.0, 86400.0),
     ),
     Parameter(
         'autostart',
         True,
         'Configure and activate at start. False: wait for a lifecycle manager.',
+    ),
+    Parameter(
+        'keep_objects',
+        True,
+        'Keep the objects when the node is deactivated, to follow them on afterwards. Off, they '
+        'are forgotten as by ~/reset.',
+        live=True,
     ),
     Parameter(
         'image_transport',
@@ -137,7 +158,8 @@ PARAMETERS = (
     Parameter(
         'qos_reliability',
         'best_effort',
-        'Quality of service asked of the `image` topic. reliable only meets reliable publishers.',
+        'Quality of service asked of `image` and `depth`. reliable only meets reliable '
+        'publishers.',
         choices=('best_effort', 'reliable'),
     ),
     Parameter(
@@ -145,6 +167,52 @@ PARAMETERS = (
         False,
         'Fill TrackedObject.mask_png, which shows what overlaps hide in the label image.',
         live=True,
+    ),
+    Parameter(
+        'publish_tf',
+        False,
+        'Publish a TF frame for every object whose position is known, a child of the frame of the '
+        'images. Needs tf2_msgs.',
+        live=True,
+        check=_needs_tf2_msgs,
+    ),
+    Parameter(
+        'depth_tolerance',
+        0.02,
+        'Seconds that the stamps of an image and its depth image may differ. Higher serves '
+        'cameras that do not take them together, and gets moving objects wrong.',
+        live=True,
+        limits=(0.0, 10.0),
+    ),
+    Parameter(
+        'depth_wait',
+        0.03,
+        'Seconds that the results of a tracked image wait at most for its depth image to come. '
+        'Higher serves depth that is computed slowly, and costs rate. 0: not at all.',
+        live=True,
+        limits=(0.0, 1.0),
+    ),
+    Parameter(
+        'depth_min',
+        0.1,
+        'Metres; depth that is not beyond that is taken for a fault of the sensor.',
+        live=True,
+        limits=(0.0, 1000.0),
+    ),
+    Parameter(
+        'depth_max',
+        10.0,
+        'Metres; depth that is not nearer than that is taken for one, too.',
+        live=True,
+        limits=(0.0, 1000.0),
+    ),
+    Parameter(
+        'depth_erosion',
+        1,
+        'Pixels that are taken off the edge of a mask before its depth is looked at. Higher keeps '
+        'out what is behind the object where masks are too large, and loses thin parts.',
+        live=True,
+        limits=(0, 50),
     ),
     Parameter(
         'recall_seconds',
@@ -160,7 +228,84 @@ PARAMETERS = (
         4,
         'Images replayed at most, between two new ones, to bring a late prompt to the present. '
         'Higher shows its object sooner, lower keeps the rate steadier.',
+        live=True,
         limits=(2, 60),
+    ),
+    Parameter(
+        'click_mode',
+        'auto',
+        'What a click on ~/click or clicked_point means; see "Clicks" above. ~/set_click_mode '
+        'changes it, too.',
+        live=True,
+        choices=MODES,
+    ),
+    Parameter(
+        'click_window',
+        3.0,
+        'Seconds after a click within which the next one corrects the same object, in the mode '
+        'auto. Higher leaves more time for corrections, lower lets objects be added faster.',
+        live=True,
+        limits=(0.0, 60.0),
+    ),
+    Parameter(
+        'rectified',
+        'auto',
+        'Whether the images are undistorted already, so that P of camera_info describes them, or '
+        'not, so that K and D do. auto: they are if their topic has the word rect in its name, as '
+        'image_rect.',
+        live=True,
+        choices=RECTIFIED,
+    ),
+    Parameter(
+        'detection_classes',
+        '',
+        'Classes of ~/detections that become objects, with commas between: "person, cup". '
+        'Empty: all.',
+        live=True,
+    ),
+    Parameter(
+        'detection_min_score',
+        0.5,
+        'Score from which on a detection becomes an object. Higher adds fewer wrong ones.',
+        live=True,
+        limits=(0.0, 1.0),
+    ),
+    Parameter(
+        'detection_box_iou',
+        0.4,
+        'A detection is an object that is followed already if the intersection over union of '
+        'their boxes reaches this. Higher adds more objects, close ones twice.',
+        live=True,
+        limits=(0.05, 1.0),
+    ),
+    Parameter(
+        'detection_mask_iou',
+        0.4,
+        'The same for the box of a detection and the mask of an object; either will do.',
+        live=True,
+        limits=(0.05, 1.0),
+    ),
+    Parameter(
+        'detection_confirm',
+        2,
+        'Messages in a row that must show a new object before it is added. Higher keeps '
+        'flickering detections out and adds objects later.',
+        live=True,
+        limits=(1, 100),
+    ),
+    Parameter(
+        'detection_cooldown',
+        1.0,
+        'Seconds after a prompt from a detection during which none is made at the same place.',
+        live=True,
+        limits=(0.0, 60.0),
+    ),
+    Parameter(
+        'detection_reprompt',
+        True,
+        'A detection where a lost object of the same name was seen last begins that one anew, '
+        'under its id. Off, it is a new object.',
+        live=True,
     ),
     Parameter(
         'time_jump',
@@ -233,13 +378,37 @@ def declare(node: Node) -> None:
         refusal = parameter.refusal(value)
         if refusal:
             raise ValueError(refusal)
+    if conflict := _conflict(values(node)):
+        raise ValueError(conflict)
 
 
-def check_changes(changes: list[RosParameter], configured: bool) -> SetParametersResult:
+def unknown(node: Node) -> list[str]:
+    """Return a sentence about each parameter that a file or the command line gives in vain."""
+    # rclpy has no public way to ask for what was given and not declared.
+    given = getattr(node, '_parameter_overrides', {})
+    sentences = []
+    for name in sorted(given):
+        if node.has_parameter(name) or name.startswith('qos_overrides.'):
+            continue
+        near = difflib.get_close_matches(name, _BY_NAME, n=1)
+        hint = f'; did you mean {near[0]}?' if near else ''
+        sentences.append(f'there is no parameter {name}: it is ignored{hint}')
+    return sentences
+
+
+def values(node: Node) -> dict[str, Any]:
+    """Return the values of the moment by name, once they are declared."""
+    return {name: node.get_parameter(name).value for name in _BY_NAME}
+
+
+def check_changes(
+    changes: Sequence[RosParameter], present: Mapping[str, Any], configured: bool
+) -> SetParametersResult:
     """Answer a request to change parameters.
 
     Args:
         changes: the new values; names that are not ours are left to others.
+        present: the values of the moment, of all parameters.
         configured: whether the node has taken its parameters, so that only live ones may change.
     """
     for change in changes:
@@ -254,7 +423,22 @@ def check_changes(changes: list[RosParameter], configured: bool) -> SetParameter
             )
         if reason:
             return SetParametersResult(successful=False, reason=reason)
-    return SetParametersResult(successful=True)
+    conflict = _conflict({**present, **{change.name: change.value for change in changes}})
+    return SetParametersResult(successful=conflict is None, reason=conflict or '')
+
+
+def _conflict(together: Mapping[str, Any]) -> str | None:
+    """Say which values do not go together, or return None."""
+    removed, lost = together['remove_after'], together['lost_after']
+    if 0 < removed < lost:
+        return (
+            f'remove_after is {removed:g} s, but an object must be lost before it is removed: '
+            f'lost_after is {lost:g} s. 0 never removes'
+        )
+    near, far = together['depth_min'], together['depth_max']
+    if near >= far:
+        return f'depth_min is {near:g} m and depth_max {far:g} m: no depth lies between them'
+    return None
 
 
 def markdown_table() -> str:

@@ -1,72 +1,17 @@
-"""tam_ros/Prompt messages to what the tracker takes."""
+"""tam_ros/Prompt messages to requests."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros import msg
 from tam_ros.io.encodings import ImageFormatError
-from tam_ros.ros.conversions import NANOSECONDS, image_to_mask, stamp_ns
-from tam_ros.tracking import Prompt, PromptError
-
-
-class Action(IntEnum):
-    """What a prompt asks for."""
-
-    ADD = msg.Prompt.ADD
-    REFINE = msg.Prompt.REFINE
-    REPLACE = msg.Prompt.REPLACE
-    REMOVE = msg.Prompt.REMOVE
-
-
-@dataclass(frozen=True)
-class PromptRequest:
-    """A prompt message whose fields agree with each other, not yet with the tracker.
-
-    Attributes:
-        action: what it asks for.
-        object_id: the object meant; 0: a new one.
-        stamp_ns: stamp of the image that was clicked, nanoseconds; 0: the next image.
-        label: name for the object, or empty.
-        points: (x, y) in pixels.
-        labels: 1 on the object, 0 off it; as many as points.
-        box: (x0, y0, x1, y1) in pixels, or None.
-        mask: bool [H, W], or None.
-    """
-
-    action: Action
-    object_id: int = 0
-    stamp_ns: int = 0
-    label: str = ''
-    points: tuple[tuple[float, float], ...] = ()
-    labels: tuple[int, ...] = ()
-    box: tuple[float, float, float, float] | None = None
-    mask: NDArray[np.bool_] | None = field(default=None, compare=False)
-
-    def prompt(self, object_id: int, stamped: bool = True) -> Prompt:
-        """Return it as the tracker's own prompt for the object `object_id`.
-
-        Args:
-            object_id: chosen for it.
-            stamped: whether it says on which image it was made.
-
-        Raises:
-            PromptError: not finite, swapped or empty; what the tracker's prompts refuse.
-        """
-        how = {
-            'replace': self.action is Action.REPLACE,
-            'stamp': self.stamp_ns / NANOSECONDS if stamped and self.stamp_ns else None,
-        }
-        if self.mask is not None:
-            return Prompt.mask(object_id, self.mask, **how)
-        if self.box is not None:
-            return Prompt.box(object_id, self.box, self.points, self.labels, **how)
-        return Prompt.points(object_id, self.points, self.labels, **how)
+from tam_ros.prompting import Action, PromptRequest
+from tam_ros.ros.conversions import image_to_mask, stamp_ns
+from tam_ros.tracking import PromptError
 
 
 def read_prompt(message: msg.Prompt) -> PromptRequest:

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tam_ros.prompting import Action, PromptRequest
 from tam_ros.ros.conversions import NANOSECONDS
-from tam_ros.ros.prompts import Action, PromptRequest
 from tam_ros.tracking import Frame, FrameError, Prompt, PromptError, Tracker
 
 MAX_WAITING = 64
@@ -90,6 +90,11 @@ class Session:
         """How many prompts wait for the image they are due on."""
         return len(self._waiting)
 
+    @property
+    def followed(self) -> set[int]:
+        """Ids of the objects that are tracked or wait for their first image."""
+        return {*self.tracker.objects, *(item.object_id for item in self._waiting)}
+
     def step(self, image: NDArray[np.uint8], stamp_ns: int) -> Frame:
         """Track one image, applying the prompts that are due.
 
@@ -126,7 +131,7 @@ class Session:
                 raise
         self._newest_ns = stamp_ns
         self._size = image.shape[:2]
-        followed = self._followed()
+        followed = self.followed
         self.names = {number: name for number, name in self.names.items() if number in followed}
         return frame
 
@@ -179,7 +184,7 @@ class Session:
         object_id = request.object_id
         if request.action is Action.ADD:
             object_id = self._check_new(object_id)
-        elif object_id not in self._followed():
+        elif object_id not in self.followed:
             raise PromptError(f'no object {object_id} to {request.action.name}; {self._known()}')
         prompt = request.prompt(object_id, stamped=self._limits().recall_seconds > 0)
         if self._size is not None:
@@ -190,7 +195,7 @@ class Session:
 
     def _check_new(self, object_id: int) -> int:
         """Return the id for a new object: `object_id` if it is free, or for 0 the lowest free."""
-        followed = self._followed()
+        followed = self.followed
         if object_id in followed:
             raise PromptError(f'object {object_id} is followed already: send REFINE or REPLACE')
         if object_id in self._given:
@@ -245,11 +250,8 @@ class Session:
     def _drop(self, item: _Waiting, reason: str) -> None:
         self._warn(f'prompt for object {item.object_id} refused: {reason}')
 
-    def _followed(self) -> set[int]:
-        return {*self.tracker.objects, *(item.object_id for item in self._waiting)}
-
     def _known(self) -> str:
-        known = ', '.join(map(str, sorted(self._followed())))
+        known = ', '.join(map(str, sorted(self.followed)))
         return f'followed are: {known}' if known else 'no object is followed'
 
     # --- time ---

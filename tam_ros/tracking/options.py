@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 MAX_CONDITIONING = 6  # one memory less than the graphs take
 RESIZE_FILTERS = ('pil', 'opencv')
+FIXED = ('max_objects', 'resize', 'max_conditioning', 'recall_seconds', 'recall_frames')
+"""Options that the storage of a tracker, or what it has stored, depends on."""
 
 
 @dataclass(frozen=True)

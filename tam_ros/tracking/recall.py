@@ -64,7 +64,7 @@ class Recall:
     def __init__(self, stages: Stages, options: TrackerOptions, table: ObjectTable) -> None:
         self.late: dict[int, LateObject] = {}
         self._stages = stages
-        self._options = options
+        self.options = options
         self._table = table
         self._frames: deque[PastFrame] = deque()
 
@@ -90,7 +90,7 @@ class Recall:
         kept = [frame for frame in (*self._frames, here) if frame.stamp is not None]
         if stamp < kept[0].stamp - SAME_STAMP:
             if len(kept) == 1:
-                hint = '' if self._options.recall_seconds else '; set recall_seconds to keep some'
+                hint = '' if self.options.recall_seconds else '; set recall_seconds to keep some'
                 raise PromptError(
                     f'the prompt was made on an earlier image, and none is kept{hint}')
             newest, oldest = kept[-2].stamp, kept[0].stamp
@@ -154,7 +154,7 @@ class Recall:
         Returns:
             The objects that have reached it.
         """
-        for _ in range(self._options.catch_up):
+        for _ in range(self.options.catch_up):
             if not self.late:
                 break
             index = min(one.next_index for one in self.late.values())
@@ -167,14 +167,14 @@ class Recall:
 
     def push(self, frame: PastFrame) -> None:
         """Keep an image, and let go those that are too old."""
-        if not self._options.recall_seconds:
+        if not self.options.recall_seconds:
             return
         self._frames.append(frame)
         front = min((one.next_index for one in self.late.values()), default=frame.moment.index)
         now = frame.moment.seconds
         while self._frames[0].moment.index < front and (
-                len(self._frames) > self._options.recall_frames
-                or now - self._frames[0].moment.seconds > self._options.recall_seconds):
+                len(self._frames) > self.options.recall_frames
+                or now - self._frames[0].moment.seconds > self.options.recall_seconds):
             self._frames.popleft()
 
     def forget(self, number: int) -> None:

@@ -101,14 +101,14 @@ class Stages:
         self.shape = shape
         self.clock = StageClock()
         self._runtime = runtime
-        self._options = options
+        self.options = options
         self._decoder = Decoder(runtime)
         runtime.allocate(rows, shape.memory_slots, shape.pointer_slots, images)
 
     def shrink(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Bring an image uint8 [H, W, 3] to the network input [R, R, 3]."""
         with self.clock.stage('resize'):
-            return to_network(image, self._runtime.spec.image_size, self._options.resize)
+            return to_network(image, self._runtime.spec.image_size, self.options.resize)
 
     def encode(self, small: NDArray[np.uint8]) -> Features:
         """Encode a network input."""
@@ -169,7 +169,7 @@ class Stages:
         what ``TrackerOptions.refined_frames_condition`` says.
         """
         if conditioning is None:
-            conditioning = self._options.refined_frames_condition
+            conditioning = self.options.refined_frames_condition
         known = {memory.id: memory for memory in objects}
         sightings = [self._sighting(number, known.get(number), plan, conditioning)
                      for number in decisions
@@ -197,7 +197,7 @@ class Stages:
                         *(np.stack(column) for column in zip(*views, strict=True)))
 
     def _leaves_memory(self, decision: Decision) -> bool:
-        return decision.present or not self._options.skip_occluded_memories
+        return decision.present or not self.options.skip_occluded_memories
 
     def _sighting(self, number: int, memory: ObjectMemory | None, plan: Plan,
                   conditioning: bool) -> _Sighting:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from tam_ros.tracking.bank import BankShape
 from tam_ros.tracking.decoding import Decision
 from tam_ros.tracking.images import FrameError, check_image
 from tam_ros.tracking.objects import ObjectTable
-from tam_ros.tracking.options import TrackerOptions
+from tam_ros.tracking.options import FIXED, TrackerOptions
 from tam_ros.tracking.prompts import NEW_OBJECT, Prompt, PromptError
 from tam_ros.tracking.recall import SPARE_ROWS, PastFrame, Recall
 from tam_ros.tracking.report import Frame, describe
@@ -94,6 +95,20 @@ class Tracker:
     def memory(self) -> DeviceMemory | None:
         """Return the memory of the backend's device; None where it is the host's."""
         return self._runtime.memory()
+
+    def change(self, **options: Any) -> None:
+        """Change options from the next step on, those of ``options.FIXED`` excepted.
+
+        Raises:
+            ValueError: a fixed one, or a value that ``TrackerOptions`` refuses. Nothing has
+                changed then.
+        """
+        if all(getattr(self._options, name) == value for name, value in options.items()):
+            return
+        if fixed := [name for name in FIXED if name in options]:
+            raise ValueError(f'{", ".join(fixed)} cannot change while a tracker lives')
+        self._options = replace(self._options, **options)
+        self._stages.options = self._recall.options = self._options
 
     def new_id(self) -> int:
         """Return an id that was never used since the start or the last reset."""

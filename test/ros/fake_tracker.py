@@ -28,6 +28,7 @@ class ColourTracker:
 
     def __init__(self, delay_s: float = 0.0) -> None:
         self.delay_s = delay_s
+        self.options = {}
         self.reset()
         self.clock_restarts = 0
         self.closed = False
@@ -56,7 +57,11 @@ class ColourTracker:
         time.sleep(self.delay_s)
         self._stamp, self._shape = stamp, image.shape
         for prompt in prompts:
-            self._colours[prompt.object_id] = image[_anchor(prompt)]
+            # Where the test can read it. A click beside the object does not change its colour.
+            points = prompt.points_xy.tolist(), prompt.labels.tolist()
+            print(f'prompt of {prompt.object_id} at {prompt.stamp}: {points}', flush=True)
+            if prompt.labels.any() or prompt.mask_image is not None:
+                self._colours[prompt.object_id] = image[_anchor(prompt)]
             self._born.setdefault(prompt.object_id, (self._frame, stamp))
         labels = np.zeros(image.shape[:2], np.uint16)
         objects = []
@@ -72,6 +77,11 @@ class ColourTracker:
 
     def close(self):
         self.closed = True
+
+    def change(self, **options):
+        if options != self.options:
+            self.options = options
+            print(f'options: {options}', flush=True)
 
     def remove(self, object_id):
         if object_id not in self._colours:

@@ -11,9 +11,21 @@ pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh'
 
 from rclpy.parameter import Parameter as RosParameter  # noqa: E402
 
-from tam_ros.ros.parameters import PARAMETERS, check_changes, markdown_table  # noqa: E402
+from tam_ros.ros.parameters import (  # noqa: E402
+    PARAMETERS,
+    check_changes,
+    markdown_table,
+    unknown,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
+DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
+
+
+def ask(configured=True, **changes):
+    """Ask for changes of a node whose parameters have their defaults."""
+    wanted = [RosParameter(name, value=value) for name, value in changes.items()]
+    return check_changes(wanted, DEFAULTS, configured)
 
 
 def test_defaults_are_accepted():
@@ -36,7 +48,7 @@ def test_defaults_are_accepted():
     ],
 )
 def test_values_that_mean_nothing_are_refused(name, value, words):
-    result = check_changes([RosParameter(name, value=value)], configured=False)
+    result = ask(configured=False, **{name: value})
     assert not result.successful
     assert name in result.reason
     assert words in result.reason
@@ -44,18 +56,53 @@ def test_values_that_mean_nothing_are_refused(name, value, words):
 
 def test_only_live_parameters_change_while_it_runs():
     for parameter in PARAMETERS:
-        changes = [RosParameter(parameter.name, value=parameter.default)]
-        assert check_changes(changes, configured=False).successful
-        assert check_changes(changes, configured=True).successful == parameter.live
+        change = {parameter.name: parameter.default}
+        assert ask(configured=False, **change).successful
+        assert ask(configured=True, **change).successful == parameter.live
 
 
 def test_one_bad_value_refuses_the_whole_request():
-    changes = [RosParameter('time_jump', value=2.0), RosParameter('time_jump', value=-1.0)]
-    assert not check_changes(changes, configured=True).successful
+    assert not ask(time_jump=2.0, image_timeout=-1.0).successful
+
+
+def test_values_that_do_not_go_together_are_refused():
+    """An object is lost before it is removed; 0 never removes."""
+    refused = ask(remove_after=1.0)
+    assert not refused.successful
+    assert 'lost_after is 2 s' in refused.reason
+    assert ask(remove_after=1.0, lost_after=0.5).successful, 'both at once are fine'
+    assert ask(remove_after=0.0, lost_after=9.0).successful
+
+
+class Given:
+    """As much of a node as has parameters that nobody declared."""
+
+    def __init__(self, *names):
+        self._parameter_overrides = dict.fromkeys(names)
+
+    def has_parameter(self, name):
+        return name in DEFAULTS or name == 'use_sim_time'
+
+
+# Each row: a name in a parameter file, and what is said of it.
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        pytest.param('lost_after', None, id='known'),
+        pytest.param('use_sim_time', None, id='of every node'),
+        pytest.param('qos_overrides./tf.subscription.depth', None, id='of another kind'),
+        pytest.param('lostafter', 'did you mean lost_after?', id='mistyped'),
+        pytest.param('confidence', 'no parameter confidence: it is ignored', id='of another tool'),
+    ],
+)
+def test_parameters_that_do_not_exist_are_reported(name, words):
+    sentences = unknown(Given(name))
+    assert len(sentences) == (words is not None)
+    assert all(words in sentence for sentence in sentences)
 
 
 def test_foreign_parameters_are_left_alone():
-    assert check_changes([RosParameter('use_sim_time', value=True)], configured=True).successful
+    assert ask(use_sim_time=True).successful
 
 
 def test_the_documentation_shows_this_table():

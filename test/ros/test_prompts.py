@@ -13,13 +13,19 @@ from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from tam_ros.msg import Prompt  # noqa: E402
+from tam_ros.prompting import Action  # noqa: E402
 from tam_ros.ros.conversions import array_to_image  # noqa: E402
-from tam_ros.ros.prompts import Action, read_prompt  # noqa: E402
+from tam_ros.ros.prompts import read_prompt  # noqa: E402
 from tam_ros.tracking import PromptError  # noqa: E402
 
 NAN = float('nan')
 POINTS = [Point(x=1.0, y=2.0), Point(x=3.5, y=4.5)]
 MASK = array_to_image(np.eye(4, dtype=np.uint8), 'mono8', Header())
+
+
+def test_the_actions_are_those_of_the_message():
+    for action in Action:
+        assert getattr(Prompt, action.name) == action
 
 
 def test_points():

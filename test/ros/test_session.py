@@ -11,7 +11,7 @@ pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make s
 from fake_tracker import MAX_OBJECTS, ColourTracker  # noqa: E402
 from ros_graph import picture  # noqa: E402
 
-from tam_ros.ros.prompts import Action, PromptRequest  # noqa: E402
+from tam_ros.prompting import Action, PromptRequest  # noqa: E402
 from tam_ros.ros.session import MAX_WAITING, Limits, Session, StaleFrameError  # noqa: E402
 from tam_ros.tracking import FrameError  # noqa: E402
 

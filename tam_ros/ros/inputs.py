@@ -1,0 +1,289 @@
+"""Every way to tell the node what to follow: topics of the tools people have open, services."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from geometry_msgs.msg import Point, PointStamped
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from tam_ros.io.encodings import ImageFormatError
+from tam_ros.msg import Prompt
+from tam_ros.prompting import (
+    MODES,
+    Action,
+    Clicks,
+    Detection,
+    DetectionRules,
+    Detections,
+    PromptRequest,
+    Scenes,
+)
+from tam_ros.ros.calibration import Calibration
+from tam_ros.ros.conversions import image_to_labels, stamp_ns
+from tam_ros.ros.detections import Detection2DArray, read_detections
+from tam_ros.ros.points import pixel_of
+from tam_ros.ros.prompts import read_prompt
+from tam_ros.ros.session import Answer, Session
+from tam_ros.ros.transforms import Transforms
+from tam_ros.srv import AddPrompt, RemoveObject, Reset, SetClickMode
+from tam_ros.tracking import Frame, PromptError
+
+if TYPE_CHECKING:
+    from tam_ros.ros.node import TrackNode
+
+# Clicks are rare and none may be lost.
+PROMPT_QOS = QoSProfile(depth=20)
+# Detectors publish either way, and another message comes soon.
+DETECTION_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+class Inputs:
+    """The node's prompt topics and services.
+
+    What is shown, what is selected and what was detected belong to the inference thread, in which
+    all questions are answered; messages are read in the executor's.
+    """
+
+    def __init__(self, node: TrackNode, calibration: Calibration) -> None:
+        """Create the subscriptions and services.
+
+        Args:
+            node: its parameters are declared.
+            calibration: of the camera.
+        """
+        self._node = node
+        self._calibration = calibration
+        self._transforms = Transforms(node, 'clicked_point')
+        self._scenes = Scenes()
+        self._clicks = Clicks()
+        self._detections = Detections()
+
+        node.create_subscription(Prompt, '~/prompt', self._on_prompt, PROMPT_QOS)
+        node.create_subscription(Image, '~/mask_prompt', self._on_mask_prompt, PROMPT_QOS)
+        node.create_subscription(Point, '~/click', self._on_click, PROMPT_QOS)
+        node.create_subscription(
+            PointStamped, 'clicked_point', self._on_clicked_point, PROMPT_QOS
+        )
+        if Detection2DArray is None:
+            node.get_logger().info('vision_msgs is not installed: ~/detections is not heard')
+        else:
+            node.create_subscription(
+                Detection2DArray, '~/detections', self._on_detections, DETECTION_QOS
+            )
+        node.create_service(AddPrompt, '~/add_prompt', self._on_add_prompt)
+        node.create_service(RemoveObject, '~/remove_object', self._on_remove_object)
+        node.create_service(Reset, '~/reset', self._on_reset)
+        node.create_service(SetClickMode, '~/set_click_mode', self._on_set_click_mode)
+
+    def published(self, frame: Frame, header: Header) -> None:
+        """Take note of what was shown of an image; in the inference thread."""
+        keep_s = self._value('recall_seconds')
+        self._scenes.add(frame, stamp_ns(header), header.frame_id, keep_s)
+
+    def forget(self) -> None:
+        """Forget what was shown, selected and detected: no object is followed any more."""
+        self._scenes.clear()
+        self._clicks.clear()
+        self._detections.clear()
+
+    # --- prompts with a header ---
+
+    def _on_prompt(self, message: Prompt) -> None:
+        answer = self._add(message)
+        if not answer.accepted:
+            self._say(f'prompt for object {message.object_id} refused: {answer.reason}')
+
+    def _on_add_prompt(
+        self, request: AddPrompt.Request, response: AddPrompt.Response
+    ) -> AddPrompt.Response:
+        response.accepted, response.object_id, response.reason = self._add(request.prompt)
+        return self._answered(response)
+
+    def _add(self, message: Prompt) -> Answer:
+        # Read here, not in the inference thread: a prompt may be large.
+        try:
+            request = read_prompt(message)
+        except PromptError as error:
+            return Answer(False, message.object_id, str(error))
+        return self._node.ask(lambda session: session.ask(request, self._node.received_ns))
+
+    def _on_mask_prompt(self, message: Image) -> None:
+        """Add an object for each value of a label image but 0."""
+        try:
+            labels = image_to_labels(message)
+        except ImageFormatError as error:
+            self._say(f'mask prompt refused: {error}')
+            return
+        values = np.unique(labels[labels != 0])
+        limit = self._value('max_objects')
+        if not len(values) or len(values) > limit:
+            wrong = (
+                f'it has {len(values)} values, more than max_objects, {limit}: each is an object'
+                if len(values)
+                else 'it is 0 everywhere: mark the objects with other values'
+            )
+            self._say(f'mask prompt refused: {wrong}')
+            return
+        stamp = stamp_ns(message.header)
+        for value in values:
+            request = PromptRequest(Action.ADD, stamp_ns=stamp, mask=labels == value)
+            answer = self._node.ask(
+                lambda session, request=request: session.ask(request, self._node.received_ns)
+            )
+            if answer.accepted:
+                self._log(f'mask prompt: value {value} is object {answer.object_id}')
+            else:
+                self._say(f'mask prompt, value {value} refused: {answer.reason}')
+
+    # --- clicks ---
+
+    def _on_click(self, message: Point) -> None:
+        self._click(lambda: (message.x, message.y), 'click')
+
+    def _on_clicked_point(self, message: PointStamped) -> None:
+        self._click(
+            lambda: pixel_of(message, self._scenes.newest, self._calibration, self._transforms),
+            'clicked point',
+        )
+
+    def _click(self, place: Callable[[], tuple[float, float]], what: str) -> None:
+        now = time.monotonic()
+        answer = self._node.ask(lambda session: self._answer_click(session, place, now))
+        if answer.accepted:
+            self._log(f'{what}: {answer.reason}')
+        else:
+            self._say(f'{what} refused: {answer.reason}')
+
+    def _answer_click(
+        self, session: Session, place: Callable[[], tuple[float, float]], now: float
+    ) -> Answer:
+        """Do what a click asks for; the reason of an accepted answer says what that was."""
+        mode, window = self._value('click_mode'), self._value('click_window')
+        try:
+            xy = place()
+            request = self._clicks.request(
+                xy, self._scenes, session.followed, mode, window, now
+            )
+        except PromptError as error:
+            return Answer(False, 0, str(error))
+        if isinstance(request, int):
+            self._clicks.select(request, now)
+            return Answer(True, request, f'object {request} is selected')
+        answer = session.ask(request, self._node.received_ns)
+        if not answer.accepted:
+            return answer
+        self._clicks.select(answer.object_id, now)
+        done = 'is added' if request.action is Action.ADD else (
+            'has this point' if request.labels[0] else 'does not have this point'
+        )
+        return answer._replace(reason=f'object {answer.object_id} {done}')
+
+    def _on_set_click_mode(
+        self, request: SetClickMode.Request, response: SetClickMode.Response
+    ) -> SetClickMode.Response:
+        if request.mode and request.mode not in MODES:
+            answer = Answer(False, 0, f'no mode {request.mode!r}; one of {", ".join(MODES)}')
+        else:
+            answer = self._node.ask(lambda session: self._select(session, request.object_id))
+        if answer.accepted and request.mode:
+            self._node.set_parameters([Parameter('click_mode', value=request.mode)])
+        response.accepted, response.object_id, response.reason = answer
+        response.mode = self._value('click_mode')
+        return self._answered(response)
+
+    def _select(self, session: Session, object_id: int) -> Answer:
+        followed = session.followed
+        if object_id and object_id not in followed:
+            known = ', '.join(map(str, sorted(followed))) or 'none'
+            selected = self._clicks.selected(followed)
+            return Answer(False, selected, f'no object {object_id}; followed are: {known}')
+        if object_id:
+            self._clicks.select(object_id)
+        return Answer(True, self._clicks.selected(followed), '')
+
+    # --- detections ---
+
+    def _on_detections(self, message: Any) -> None:
+        if not self._scenes:
+            return  # a detector that runs already is no mistake
+        found = read_detections(message)
+        usable = [one for one in found if one.usable]
+        if len(usable) < len(found):
+            self._say(
+                f'{len(found) - len(usable)} of {len(found)} detections refused: the box is empty '
+                f'or not finite'
+            )
+        stamp = stamp_ns(message.header)
+        answer = self._node.ask(lambda session: self._match(session, usable, stamp))
+        if not answer.accepted:
+            self._say(f'detection refused: {answer.reason}')
+
+    def _match(self, session: Session, found: list[Detection], stamp: int) -> Answer:
+        try:
+            scene = self._scenes.at(stamp)
+        except PromptError as error:
+            return Answer(False, 0, str(error))
+        reason = ''
+        for request in self._detections.requests(
+            found, stamp, scene, session.followed, session.names, self._rules()
+        ):
+            answer = session.ask(request, self._node.received_ns)
+            self._detections.prompted(request, answer.object_id if answer.accepted else 0)
+            if answer.accepted:
+                verb = 'begins anew' if request.action is Action.REPLACE else 'is added'
+                self._log(f'detection: object {answer.object_id} ({request.label}) {verb}')
+            else:
+                reason = answer.reason
+        return Answer(not reason, 0, reason)
+
+    def _rules(self) -> DetectionRules:
+        classes = (name.strip() for name in self._value('detection_classes').split(','))
+        return DetectionRules(
+            classes=frozenset(name for name in classes if name),
+            min_score=self._value('detection_min_score'),
+            box_iou=self._value('detection_box_iou'),
+            mask_iou=self._value('detection_mask_iou'),
+            confirm=self._value('detection_confirm'),
+            cooldown=self._value('detection_cooldown'),
+            reprompt=self._value('detection_reprompt'),
+        )
+
+    # --- the rest ---
+
+    def _on_remove_object(
+        self, request: RemoveObject.Request, response: RemoveObject.Response
+    ) -> RemoveObject.Response:
+        answer = self._node.ask(lambda session: session.remove(request.object_id))
+        response.accepted, response.reason = answer.accepted, answer.reason
+        return self._answered(response)
+
+    def _on_reset(self, request: Reset.Request, response: Reset.Response) -> Reset.Response:
+        answer = self._node.ask(self.reset)
+        response.accepted, response.reason = answer.accepted, answer.reason
+        return self._answered(response)
+
+    def reset(self, session: Session) -> Answer:
+        """Forget every object and what was prompted; in the inference thread."""
+        self.forget()
+        return session.reset()
+
+    def _answered(self, response: Any) -> Any:
+        if not response.accepted:
+            self._node.refused(response.reason, log=False)
+        return response
+
+    def _say(self, text: str) -> None:
+        self._node.refused(text, log=True)
+
+    def _log(self, text: str) -> None:
+        self._node.get_logger().info(text)
+
+    def _value(self, name: str) -> Any:
+        return self._node.get_parameter(name).value
