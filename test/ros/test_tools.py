@@ -1,0 +1,111 @@
+"""config/track.rviz and config/foxglove_layout.json show what the node really publishes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
+pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
+
+CONFIG = Path(__file__).resolve().parents[2] / 'config'
+# What RViz shows them with; rviz_default_plugins/plugins_description.xml of RViz.
+DISPLAYS = {
+    'rviz_default_plugins/Image': 'sensor_msgs/msg/Image',
+    'rviz_default_plugins/PointCloud2': 'sensor_msgs/msg/PointCloud2',
+    'rviz_default_plugins/MarkerArray': 'visualization_msgs/msg/MarkerArray',
+}
+
+
+@pytest.fixture
+def names(graph):
+    """Names and types of the node: published, heard, served."""
+    node, peer = graph
+    ask = peer.node
+    return {
+        'published': dict(ask.get_publisher_names_and_types_by_node('track_node', '/')),
+        'heard': dict(ask.get_subscriber_names_and_types_by_node('track_node', '/')),
+        'served': dict(ask.get_service_names_and_types_by_node('track_node', '/')),
+    }
+
+
+def test_rviz(names):
+    from tam_ros.demo.camera import FRAME_ID
+
+    manager = yaml.safe_load((CONFIG / 'track.rviz').read_text())['Visualization Manager']
+    shown = {}
+    for display in manager['Displays']:
+        if 'Topic' in display:
+            topic = display['Topic']['Value']
+            assert names['published'][topic] == [DISPLAYS[display['Class']]]
+            shown[topic.rpartition('/')[2]] = display['Enabled']
+    assert shown == {'overlay': True, 'labels': False, 'cloud': True, 'markers': True}
+    tools = {tool['Class'].rpartition('/')[2]: tool for tool in manager['Tools']}
+    clicked = tools['PublishPoint']['Topic']['Value']
+    assert names['heard'][clicked] == ['geometry_msgs/msg/PointStamped']
+    # So that the demo needs no options.
+    assert manager['Global Options']['Fixed Frame'] == FRAME_ID
+
+
+def test_every_panel_of_foxglove_has_a_place():
+    layout = json.loads((CONFIG / 'foxglove_layout.json').read_text())
+    placed = []
+
+    def place(node):
+        if isinstance(node, str):
+            placed.append(node)
+            for tab in layout['configById'][node].get('tabs', ()):
+                place(tab['layout'])
+        else:
+            assert node['direction'] in ('row', 'column')
+            place(node['first'])
+            place(node['second'])
+
+    place(layout['layout'])
+    assert sorted(placed) == sorted(layout['configById'])
+
+
+def test_foxglove_shows_and_asks_for_what_there_is(names):
+    panels = json.loads((CONFIG / 'foxglove_layout.json').read_text())['configById']
+    for name, panel in panels.items():
+        kind = name.partition('!')[0]
+        if kind == 'Image':
+            assert panel['imageMode']['imageTopic'] in names['published']
+        elif kind == '3D':
+            assert panel['topics'].keys() <= names['published'].keys()
+            assert panel['publish']['pointTopic'] in names['heard']
+        elif kind == 'RawMessages':
+            assert panel['topicPath'].partition('.')[0] in names['published']
+        elif kind == 'DiagnosticSummary':
+            assert panel['topicToRender'] in names['published']
+        elif kind == 'CallService':
+            (service,) = names['served'][panel['serviceName']]
+            check_fields(load(service).Request, json.loads(panel['requestPayload']))
+        elif kind == 'Publish':
+            assert names['heard'][panel['topicName']] == [panel['datatype']]
+            check_fields(load(panel['datatype']), json.loads(panel['value']))
+        else:
+            assert kind == 'Tab'
+
+
+def load(name):
+    """Return the class of a type such as `tam_ros/msg/Prompt`."""
+    package, folder, kind = name.split('/')
+    return getattr(importlib.import_module(f'{package}.{folder}'), kind)
+
+
+def check_fields(kind, values):
+    """Check that a message has the fields that are given values for."""
+    types = kind.get_fields_and_field_types()
+    assert values.keys() <= types.keys()
+    for name, value in values.items():
+        nested = re.search(r'(\w+)/(\w+)', types[name])
+        for part in value if isinstance(value, list) else [value]:
+            assert isinstance(part, dict) == bool(nested), f'{name}: {part!r} for {types[name]}'
+            if nested:
+                check_fields(load(f'{nested[1]}/msg/{nested[2]}'), part)
