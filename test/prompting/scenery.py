@@ -1,0 +1,31 @@
+"""Frames as the tracker gives them, with rectangles for objects."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tam_ros.tracking import Frame, ObjectState, TrackedObject
+
+SIZE = (60, 80)  # rows, columns
+SECOND = 10**9
+
+
+def tracked(number, box=None, state=None):
+    """An object whose mask is the box (x0, y0, x1, y1); without one it is not seen."""
+    mask = np.zeros(SIZE, bool)
+    if box is not None:
+        x0, y0, x1, y1 = box
+        mask[y0:y1, x0:x1] = True
+    state = state or (ObjectState.VISIBLE if box else ObjectState.OCCLUDED)
+    return TrackedObject(
+        id=number, state=state, score=0.9, score_logit=2.2, mask=mask, logits=mask.astype('f4'),
+        box=box, centroid=None, area=int(mask.sum()), age_frames=0, age_seconds=0.0,
+    )
+
+
+def shown(*objects):
+    """A frame of these objects; where they overlap, the later one is on top."""
+    labels = np.zeros(SIZE, np.uint16)
+    for item in objects:
+        labels[item.mask] = item.id
+    return Frame(0.0, 0, labels, list(objects), {})

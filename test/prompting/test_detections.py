@@ -1,0 +1,261 @@
+"""Which detections become objects."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from prompting.scenery import SECOND, SIZE, shown, tracked
+
+from tam_ros.prompting import Action, Detection, DetectionRules, Detections, Scenes
+from tam_ros.tracking import ObjectState
+
+RULES = DetectionRules(
+    classes=(), min_score=0.5, box_iou=0.4, mask_iou=0.4, confirm=1, cooldown=1.0, reprompt=True
+)
+MUG = (10.0, 10.0, 30.0, 30.0)
+FAR = (50.0, 30.0, 70.0, 50.0)
+
+
+class Detector:
+    """A detector at five messages a second, and a tracker that follows what it is told."""
+
+    def __init__(self, **rules):
+        self.rules = replace(RULES, **rules)
+        self.detections = Detections()
+        self.scenes = Scenes()
+        self.followed, self.names = set(), {}
+        self.stamp = 100 * SECOND
+
+    def show(self, *objects):
+        """Publish an image of these objects."""
+        self.stamp += SECOND // 5
+        self.scenes.add(shown(*objects), self.stamp, 'camera', keep_s=2.0)
+        self.followed |= {item.id for item in objects}
+
+    def detect(self, *found, show=(), follow=True, stamp_ns=None):
+        """Show objects, detect boxes on that image; return the requests."""
+        self.show(*show)
+        stamp_ns = self.stamp if stamp_ns is None else stamp_ns
+        requests = self.detections.requests(
+            found, stamp_ns, self.scenes.at(stamp_ns), self.followed, self.names, self.rules
+        )
+        for request in requests:
+            number = request.object_id or max(self.followed, default=0) + 1
+            self.detections.prompted(request, number if follow else 0)
+            if follow:
+                self.followed.add(number)
+                self.names[number] = request.label
+        return requests
+
+
+def box_of(box):
+    return tuple(int(edge) for edge in box)
+
+
+def test_a_detection_becomes_an_object_once():
+    """Ten messages of the same mug, which the tracker shows from the third on: one prompt."""
+    detector = Detector()
+    mug = Detection(MUG, 'mug', 0.9)
+    (request,) = detector.detect(mug)
+    assert (request.action, request.object_id, request.label) == (Action.ADD, 0, 'mug')
+    assert (request.box, request.stamp_ns) == (MUG, detector.stamp)
+    assert not detector.detect(mug)
+    for _ in range(8):
+        assert not detector.detect(mug, show=[tracked(1, box_of(MUG))])
+
+
+def test_an_object_that_is_long_on_its_way_is_not_added_again():
+    """Its prompt waits for two seconds, and it moves; the cooldown is over by then."""
+    detector = Detector()
+    assert detector.detect(Detection(MUG))
+    for step in range(1, 11):
+        moved = (10.0 + 2 * step, 10.0, 30.0 + 2 * step, 30.0)
+        assert not detector.detect(Detection(moved))
+
+
+def test_an_object_that_was_refused_or_removed_is_tried_again_after_the_cooldown():
+    detector = Detector()
+    assert detector.detect(Detection(MUG), follow=False)
+    assert [len(detector.detect(Detection(MUG), follow=False)) for _ in range(5)] == [
+        0, 0, 0, 0, 1,
+    ]
+    # Removed by the operator: the same.
+    detector = Detector()
+    assert detector.detect(Detection(MUG))
+    detector.followed.clear()
+    assert [len(detector.detect(Detection(MUG), follow=False)) for _ in range(5)] == [
+        0, 0, 0, 0, 1,
+    ]
+
+
+def test_a_detection_is_confirmed_by_those_after_it():
+    detector = Detector(confirm=3)
+    counts = [len(detector.detect(Detection(MUG))) for _ in range(3)]
+    assert counts == [0, 0, 1]
+
+
+def test_a_detection_that_flickers_is_never_confirmed():
+    detector = Detector(confirm=2)
+    for _ in range(5):
+        assert not detector.detect(Detection(MUG))
+        assert not detector.detect()
+
+
+# Each row: the object that is followed, a detection, whether they are the same thing.
+SAME = [
+    pytest.param((10, 10, 30, 30), (10, 10, 30, 30), True, id='equal'),
+    pytest.param((10, 10, 30, 30), (16, 10, 36, 30), True, id='overlap 0.54'),
+    pytest.param((10, 10, 30, 30), (19, 10, 39, 30), False, id='overlap 0.38'),
+    pytest.param((10, 10, 30, 30), (0, 0, 60, 50), False, id='a person who holds the mug'),
+    pytest.param((0, 0, 60, 50), (10, 10, 30, 30), False, id='the mug that a person holds'),
+    pytest.param((10, 10, 30, 30), (10, 10, 30, 45), True, id='half of it is hidden'),
+    pytest.param((10, 10, 30, 30), (50, 30, 70, 50), False, id='elsewhere'),
+]
+
+
+@pytest.mark.parametrize(('followed', 'found', 'same'), SAME)
+def test_matching_by_boxes(followed, found, same):
+    detector = Detector(mask_iou=1.0)
+    requests = detector.detect(Detection(found), show=[tracked(1, followed)])
+    assert bool(requests) != same
+
+
+def test_stray_pixels_do_not_hide_a_match():
+    """They stretch the box of the mask over half of the image."""
+    stray = tracked(1, (0, 0, 70, 55))
+    stray.mask[:] = False
+    stray.mask[10:30, 10:30] = True
+    stray.mask[54, 69] = True
+    assert not Detector().detect(Detection(MUG), show=[stray])
+    assert Detector(mask_iou=1.0).detect(Detection(MUG), show=[stray])
+
+
+def test_a_mask_and_a_box_off_its_corner():
+    """The part of the box that is left of and above the mask counts as not covered."""
+    detector = Detector(box_iou=1.0, mask_iou=0.25)
+    mask = tracked(1, (20, 20, 40, 40))
+    assert not detector.detect(Detection((10, 10, 40, 40)), show=[mask]), '400 of 900'
+    assert detector.detect(Detection((10, 10, 30, 30)), show=[mask]), '100 of 700'
+
+
+def test_matching_is_done_on_the_image_of_the_detection():
+    """The detector takes 0.4 s; by then the object, followed all the time, is elsewhere."""
+    detector = Detector()
+    detector.show(tracked(1, box_of(MUG)))
+    then = detector.stamp
+    detector.show(tracked(1, (30, 20, 50, 40)))
+    assert not detector.detect(Detection(MUG), show=[tracked(1, box_of(FAR))], stamp_ns=then)
+    assert detector.detect(Detection(FAR), show=[tracked(1, box_of(FAR))], stamp_ns=then)
+
+
+def test_a_detection_of_an_image_still_to_come_waits_for_it():
+    detector = Detector()
+    ahead = detector.stamp + SECOND
+    (request,) = detector.detect(Detection(MUG), stamp_ns=ahead)
+    assert request.stamp_ns == ahead
+
+
+def test_without_a_stamp_the_newest_image_is_meant():
+    detector = Detector()
+    (request,) = detector.detect(Detection(MUG), stamp_ns=0)
+    assert request.stamp_ns == detector.stamp
+
+
+def test_two_boxes_for_one_thing_are_one_object():
+    """The better one counts, whatever the classes say."""
+    found = [Detection(MUG, 'cup', 0.6), Detection((11, 10, 31, 30), 'mug', 0.8)]
+    (request,) = Detector().detect(*found)
+    assert request.label == 'mug'
+
+
+def test_the_best_come_first():
+    found = [Detection(MUG, 'a', 0.6), Detection(FAR, 'b', 0.9)]
+    assert [request.label for request in Detector().detect(*found)] == ['b', 'a']
+
+
+# Each row: rules, a detection, whether it may become an object.
+MAY = [
+    pytest.param({}, Detection(MUG, 'mug', 0.5), True, id='score reached'),
+    pytest.param({}, Detection(MUG, 'mug', 0.49), False, id='score too low'),
+    pytest.param({'classes': {'mug'}}, Detection(MUG, 'mug'), True, id='class wanted'),
+    pytest.param({'classes': {'mug'}}, Detection(MUG, 'cup'), False, id='class not wanted'),
+    pytest.param({'classes': {'mug'}}, Detection(MUG), False, id='no class'),
+    pytest.param({}, Detection((-50, -50, -1, -1)), False, id='outside the image'),
+    pytest.param({}, Detection((79.5, 10, 99, 30)), False, id='less than a pixel inside'),
+]
+
+
+@pytest.mark.parametrize(('rules', 'found', 'may'), MAY)
+def test_selection(rules, found, may):
+    assert bool(Detector(**rules).detect(found)) == may
+
+
+def test_boxes_are_cut_to_the_image():
+    (request,) = Detector().detect(Detection((-5, 40, 20, 99)))
+    assert request.box == (0, 40, 20, SIZE[0])
+
+
+LOST = ObjectState.LOST
+OUT_OF_SIGHT = ObjectState.OCCLUDED
+# Each row: an object that is not seen, its name, rules, what a mug at its last place asks for.
+UNSEEN = [
+    pytest.param(OUT_OF_SIGHT, 'mug', {}, None, id='hidden for a moment'),
+    pytest.param(OUT_OF_SIGHT, '', {}, None, id='hidden, without a name'),
+    pytest.param(OUT_OF_SIGHT, 'box', {}, (Action.ADD, 0), id='hidden by it'),
+    pytest.param(LOST, 'mug', {}, (Action.REPLACE, 1), id='lost: begins anew'),
+    pytest.param(LOST, 'mug', {'reprompt': False}, (Action.ADD, 0), id='lost, a new object'),
+    pytest.param(LOST, 'box', {}, (Action.ADD, 0), id='something else was lost here'),
+    pytest.param(LOST, '', {}, (Action.ADD, 0), id='lost, without a name'),
+]
+
+
+@pytest.mark.parametrize(('state', 'name', 'rules', 'expected'), UNSEEN)
+def test_objects_that_are_not_seen(state, name, rules, expected):
+    detector = Detector(**rules)
+    detector.show(tracked(1, box_of(MUG)))
+    detector.names[1] = name
+    requests = detector.detect(Detection(MUG, 'mug'), show=[tracked(1, state=state)])
+    assert [(one.action, one.object_id) for one in requests] == ([expected] if expected else [])
+
+
+def test_a_lost_object_begins_anew_once_in_a_cooldown():
+    detector = Detector()
+    detector.show(tracked(1, box_of(MUG)))
+    detector.names[1] = 'mug'
+    lost = tracked(1, state=LOST)
+    counts = [len(detector.detect(Detection(MUG, 'mug'), show=[lost])) for _ in range(7)]
+    assert counts == [1, 0, 0, 0, 0, 1, 0]
+
+
+def test_a_bag_that_loops_starts_anew():
+    detector = Detector(confirm=2)
+    detector.detect(Detection(MUG))
+    detector.stamp = SECOND
+    assert not detector.detect(Detection(MUG)), 'that of the last round does not count'
+    assert detector.detect(Detection(MUG))
+
+
+def test_a_flood_is_looked_at_up_to_a_limit():
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 50, (5000, 2))
+    found = [Detection((x, y, x + 8, y + 8), score=0.9) for x, y in corners]
+    assert 1 < len(Detector().detect(*found)) <= 100
+
+
+# Each row: numbers that are no box.
+@pytest.mark.parametrize(
+    'found',
+    [
+        pytest.param(Detection((math.nan, 0, 5, 5)), id='not a number'),
+        pytest.param(Detection((0, 0, math.inf, 5)), id='infinite'),
+        pytest.param(Detection((5, 5, 1, 9)), id='swapped'),
+        pytest.param(Detection((5, 5, 5, 9)), id='empty'),
+        pytest.param(Detection(MUG, score=math.nan), id='score not a number'),
+    ],
+)
+def test_unusable_detections(found):
+    assert not found.usable
+    assert Detection(MUG).usable
