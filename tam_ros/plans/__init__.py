@@ -1,0 +1,4 @@
+"""TensorRT engines: from ONNX graphs to checked plans in a cache.
+
+A *plan* is an engine in a file: native code for one GPU and one TensorRT.
+"""

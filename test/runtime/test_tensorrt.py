@@ -1,0 +1,229 @@
+"""The TensorRT runtime on a device that is not there; ONNX Runtime computes what engines would."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+from fakes import trt as fake_trt
+from fakes.device import FakeDevice, MisuseError
+
+from tam_ros import catalogue
+from tam_ros.demo.scene import DemoScene
+from tam_ros.plans.builder import BuildSettings, build_plan
+from tam_ros.runtime.base import EngineError, ModelSpec
+from tam_ros.runtime.engine import Engine
+from tam_ros.runtime.graphs import graph_file, graph_names
+from tam_ros.runtime.onnxruntime import OnnxRuntime
+from tam_ros.runtime.options import EngineOptions
+from tam_ros.runtime.tensorrt import TensorrtRuntime
+from tam_ros.tracking import Prompt, Tracker, TrackerOptions
+
+FOLDER = catalogue.engines_dir() / 'efficienttam_nano'
+SPEC = ModelSpec.from_json((FOLDER / 'model.json').read_text())
+
+
+@pytest.fixture(scope='module')
+def plans():
+    """Return plans for at most two objects at a go."""
+    trt = fake_trt.make()
+    return {name: build_plan(trt, name, graph_file(FOLDER, name, 'fp32').read_bytes(),
+                             BuildSettings(objects=2)).plan for name in graph_names(SPEC)}
+
+
+def opened(plans, device=None, **options):
+    trt = fake_trt.make()
+    device = device or FakeDevice()
+    engines = {name: Engine(trt, name, plan) for name, plan in plans.items()}
+    return TensorrtRuntime(SPEC, engines, device, EngineOptions(**options), {}), device
+
+
+def clip(scene, tracker, frames, prompts):
+    """Return the masks of each frame by object."""
+    return [{item.id: item.mask for item in tracker.step(
+        scene.frame(index)[0], index / 15, prompts.get(index, ())).objects}
+        for index in range(frames)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('options', [
+    {}, {'zero_copy': True}, {'cuda_graphs': True}, {'zero_copy': True, 'cuda_graphs': True}])
+def test_masks_are_those_of_onnx_runtime(plans, options):
+    """Three objects, more than go at once; one begins later, is refined, and one is late."""
+    scene = DemoScene()
+    box = next(p.box for p in scene.prompts if p.object_id == 1)
+    y, x = np.argwhere(scene.frame(4)[1] == 2).mean(0)
+    prompts = {0: [Prompt.box(1, box)],
+               3: [Prompt.mask(2, scene.frame(3)[1] == 2)],
+               4: [Prompt.points(2, [(x, y)], [1])],
+               6: [Prompt.box(3, (20, 20, 120, 90), stamp=2 / 15)]}
+    limits = TrackerOptions(max_objects=4, recall_seconds=1.0, recall_frames=6)
+    runtime, device = opened(plans, **options)
+    ours = clip(scene, Tracker(runtime, limits), 10, prompts)
+    theirs = clip(scene, Tracker(OnnxRuntime(FOLDER), limits), 10, prompts)
+    assert [set(frame) for frame in ours] == [set(frame) for frame in theirs]
+    assert set(ours[-1]) == {1, 2, 3}
+    for frame, (mine, reference) in enumerate(zip(ours, theirs, strict=True)):
+        for number, mask in mine.items():
+            assert np.array_equal(mask, reference[number]), (frame, number)
+    assert any(mask.any() for mask in ours[-1].values())
+    # Everything was allocated when the tracker was made.
+    kinds = [kind for kind, *_ in device.journal]
+    first_run = kinds.index('run')
+    assert not {'allocate', 'pinned'} & set(kinds[first_run:])
+    assert (device.launches > 0) == options.get('cuda_graphs', False)
+    copies = {'upload', 'download'} & set(kinds)
+    assert copies == (set() if options.get('zero_copy') else {'upload', 'download'})
+    runtime.close()
+    assert device.closed and device.allocated == 0
+
+
+@pytest.fixture
+def ready(plans):
+    runtime, device = opened(plans)
+    runtime.allocate(4, 9, 17, images=2)
+    return runtime, device
+
+
+def image(seed):
+    return np.random.default_rng(seed).integers(
+        0, 256, (SPEC.image_size, SPEC.image_size, 3), np.uint8)
+
+
+def values(device, handle, stride):
+    device.wait()
+    return np.concatenate([device.find(address, stride)[1] for address in handle.addresses])
+
+
+def test_encoded_images_keep_their_values_as_long_as_they_are_referred_to(ready):
+    runtime, device = ready
+    one = runtime.image_encoder(image(1))
+    stride = runtime._stride
+    first = values(device, one.raw, stride).copy()
+    raw = one.raw
+    del one  # a part of it is kept, and that keeps it whole
+    two, three = runtime.image_encoder(image(2)), runtime.image_encoder(image(3))
+    assert np.array_equal(values(device, raw, stride), first)
+    assert not np.array_equal(values(device, two.raw, stride), first)
+    places = {handle.addresses for handle in (raw, two.raw, three.raw)}
+    assert len(places) == 3
+    del raw, two
+    gc.collect()
+    assert runtime.image_encoder(image(4)).raw.addresses in places, 'memory is used again'
+
+
+def test_images_beyond_what_was_asked_for_are_given_room(ready, caplog):
+    caplog.set_level('INFO')
+    runtime, _ = ready
+    kept = [runtime.image_encoder(image(seed)) for seed in range(4)]
+    assert len({features.raw.addresses for features in kept}) == 4
+    assert 'one more piece' in caplog.text
+
+
+def test_features_and_memories_never_visit_the_host(ready):
+    runtime, device = ready
+    features = runtime.image_encoder(image(0))
+    device.journal.clear()
+    masks = np.zeros((3, SPEC.mask_size, SPEC.mask_size), np.float32)
+    memories = runtime.memory_encoder(features, masks, np.zeros(3, np.float32))
+    runtime.store([0, 1, 2], [0, 0, 0], [0, 0, 0], memories, np.zeros((3, SPEC.dim), np.float32))
+    moved = [entry for entry in device.journal if entry[0] in ('upload', 'download')]
+    assert max(nbytes for _, nbytes in moved) == 2 * masks[0].nbytes
+    assert [objects for kind, *_, objects in device.journal if kind == 'run'] == [2, 1]
+    assert sum(kind == 'copy' for kind, *_ in device.journal) == 3
+    assert not [entry for entry in device.journal if entry[0] == 'download']
+
+
+def test_rows_are_read_and_written(ready):
+    runtime, device = ready
+    rng = np.random.default_rng(0)
+    memories = rng.standard_normal((9, SPEC.memory_tokens, SPEC.memory_dim)).astype(np.float32)
+    pointers = rng.standard_normal((17, SPEC.dim)).astype(np.float32)
+    runtime.write_row(2, memories, pointers)
+    for read, written in zip(runtime.read_row(2), (memories, pointers), strict=True):
+        assert np.array_equal(read, written)
+    for row in (1, 3):
+        assert not runtime.read_row(row)[0].any(), 'what nobody wrote is zero'
+
+
+def test_engines_that_do_not_belong_together_are_refused(plans):
+    trt = fake_trt.make()
+    other = dict(plans, memory_encoder=plans['image_encoder'])
+    engines = {name: Engine(trt, name, plan) for name, plan in other.items()}
+    with pytest.raises(EngineError, match='do not belong together'):
+        TensorrtRuntime(SPEC, engines, FakeDevice(), EngineOptions(), {})
+
+
+def test_plan_of_something_else_is_refused():
+    with pytest.raises(EngineError, match='mask_decoder cannot be loaded: magicTag mismatch'):
+        Engine(fake_trt.make(), 'mask_decoder', b'something else')
+
+
+def test_device_without_room_says_so(plans):
+    runtime, _ = opened(plans, FakeDevice(total=30_000_000))
+    with pytest.raises(EngineError, match='no .* MB left'):
+        runtime.allocate(16, 40, 50, images=30)
+
+
+def test_a_driver_that_records_nothing_is_lived_with(plans, caplog):
+    runtime, device = opened(plans, FakeDevice(records=False), cuda_graphs=True)
+    runtime.allocate(1, 9, 17)
+    for _ in range(4):
+        runtime.image_encoder(image(0))
+    assert 'image_encoder is run without CUDA graphs: this driver records nothing' in caplog.text
+    assert caplog.text.count('records nothing') == 1
+    assert device.launches == 0
+
+
+def test_memory_is_accounted_for(ready):
+    runtime, device = ready
+    memory = runtime.memory()
+    assert memory.used == device.allocated and memory.free + memory.used == memory.total
+
+
+def test_a_steady_stream_is_launched_from_recordings(plans):
+    runtime, device = opened(plans, cuda_graphs=True)
+    tracker = Tracker(runtime, TrackerOptions(max_objects=2))
+    scene = DemoScene()
+    tracker.step(scene.frame(0)[0], 0.0, [Prompt.mask(1, scene.frame(0)[1] == 1)])
+    for index in range(1, 5):
+        tracker.step(scene.frame(index)[0], index / 15)
+    device.journal.clear()
+    launches = device.launches
+    tracker.step(scene.frame(5)[0], 5 / 15)
+    assert device.launches == launches + 4
+    assert not [entry for entry in device.journal if entry[0] == 'run']
+
+
+# --- the device that checks: these faults would be seen ---
+
+
+def test_reading_results_too_early_is_seen(ready):
+    runtime, device = ready
+    features = runtime.image_encoder(image(0))
+    block, data = device.find(features.raw.addresses[0], runtime._stride)
+    assert not data.any(), 'nothing is there before somebody waits'
+    device.wait()
+    assert data.any()
+
+
+def test_overwriting_what_is_still_to_be_copied_is_seen(ready):
+    runtime, device = ready
+    runtime.image_encoder(image(0))
+    runtime._calls['image_encoder']._done = None  # forgets to wait
+    runtime.image_encoder(image(1))
+    with pytest.raises(MisuseError, match='changed before its copy'):
+        device.wait()
+
+
+def test_use_after_it_was_given_back_is_seen(ready):
+    runtime, device = ready
+    features = runtime.image_encoder(image(0))
+    with pytest.raises(MisuseError, match='while it is in use'):
+        device.find(features.raw.addresses[0], 1)[0].free()
+    device.wait()
+    device.find(features.raw.addresses[0], 1)[0].free()
+    masks = np.zeros((1, SPEC.mask_size, SPEC.mask_size), np.float32)
+    with pytest.raises(MisuseError, match='after it was given back'):
+        runtime.memory_encoder(features, masks, np.zeros(1, np.float32))
