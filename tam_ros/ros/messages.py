@@ -9,11 +9,12 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from tam_ros.msg import TrackedObject, TrackedObjectArray
 from tam_ros.ros.conversions import array_to_image
+from tam_ros.spatial import Place
 from tam_ros.tracking import Frame, ObjectState
 
 _STATES = {
@@ -21,11 +22,17 @@ _STATES = {
     ObjectState.OCCLUDED: TrackedObject.OCCLUDED,
     ObjectState.LOST: TrackedObject.LOST,
 }
-_LARGEST_MONO8 = 255
+_ENCODINGS = {np.dtype(np.uint8): 'mono8', np.dtype(np.uint16): '16UC1'}
+
+NO_PLACES: Mapping[int, Place] = {}
 
 
 def objects_message(
-    frame: Frame, header: Header, names: Mapping[int, str], with_masks: bool
+    frame: Frame,
+    header: Header,
+    names: Mapping[int, str],
+    with_masks: bool,
+    places: Mapping[int, Place] = NO_PLACES,
 ) -> TrackedObjectArray:
     """Return the objects of one frame.
 
@@ -34,6 +41,7 @@ def objects_message(
         header: of the image; taken over as it is.
         names: of the objects, by id.
         with_masks: whether to fill `mask_png`.
+        places: of the objects, by id, as far as their depth is known.
     """
     message = TrackedObjectArray(header=header)
     message.height, message.width = frame.labels.shape
@@ -44,24 +52,29 @@ def objects_message(
         entry.age_frames = int(item.age_frames)
         entry.age_seconds = float(item.age_seconds)
         entry.centroid.x, entry.centroid.y = map(float, item.centroid or (math.nan, math.nan))
-        for vector in (entry.position, entry.extent):
-            vector.x = vector.y = vector.z = math.nan
-        entry.position_covariance = [math.nan] * 9
+        _fill_place(entry, places.get(item.id))
         if item.box is not None:
             x0, y0, x1, y1 = (int(edge) for edge in item.box)
             entry.box.x_offset, entry.box.y_offset = x0, y0
             entry.box.width, entry.box.height = x1 - x0, y1 - y0
             if with_masks:
-                entry.mask_png = array.array('B', _png(item.mask[y0:y1, x0:x1]))
+                entry.mask_png = png(item.mask[y0:y1, x0:x1].astype(np.uint8) * np.uint8(255))
         message.objects.append(entry)
     return message
 
 
-def labels_message(labels: NDArray[np.uint16], header: Header) -> Image:
-    """Return a label image [H, W] as `mono8`, or as `16UC1` once an id is above 255."""
-    if labels.size and labels.max() > _LARGEST_MONO8:
-        return array_to_image(labels, '16UC1', header)
-    return array_to_image(labels.astype(np.uint8), 'mono8', header)
+def labels_message(pixels: NDArray[np.uint8] | NDArray[np.uint16], header: Header) -> Image:
+    """Return a label image [H, W], of `Result.pixels`, as `mono8` or `16UC1`."""
+    return array_to_image(pixels, _ENCODINGS[pixels.dtype], header)
+
+
+def compressed_labels_message(
+    pixels: NDArray[np.uint8] | NDArray[np.uint16], header: Header
+) -> CompressedImage:
+    """Return the same as PNG, as compressed_image_transport publishes and reads it."""
+    # The blank at the end is its own: a colour order would follow.
+    form = f'{_ENCODINGS[pixels.dtype]}; png compressed '
+    return CompressedImage(header=header, format=form, data=png(pixels))
 
 
 def decode_mask(entry: TrackedObject, height: int, width: int) -> NDArray[np.bool_]:
@@ -81,6 +94,19 @@ def decode_mask(entry: TrackedObject, height: int, width: int) -> NDArray[np.boo
     return mask
 
 
-def _png(mask: NDArray[np.bool_]) -> bytes:
-    _, data = cv2.imencode('.png', mask.astype(np.uint8) * np.uint8(255))
-    return data.tobytes()
+def png(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> array.array:
+    """Return one-channel pixels [H, W] as a lossless PNG file, ready for a message."""
+    _, data = cv2.imencode('.png', pixels)
+    return array.array('B', data.tobytes())
+
+
+def _fill_place(entry: TrackedObject, place: Place | None) -> None:
+    nowhere = (math.nan,) * 3
+    entry.position.x, entry.position.y, entry.position.z = map(
+        float, nowhere if place is None else place.position
+    )
+    entry.extent.x, entry.extent.y, entry.extent.z = map(
+        float, nowhere if place is None else place.extent
+    )
+    entry.position_covariance = [math.nan] * 9 if place is None else place.covariance.ravel()
+    entry.position_points = 0 if place is None else place.points

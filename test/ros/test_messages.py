@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,8 +14,15 @@ from ros_graph import SIZE, picture  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from tam_ros.msg import TrackedObject  # noqa: E402
-from tam_ros.ros.messages import decode_mask, labels_message, objects_message  # noqa: E402
-from tam_ros.tracking import Prompt  # noqa: E402
+from tam_ros.ros.messages import (  # noqa: E402
+    compressed_labels_message,
+    decode_mask,
+    labels_message,
+    objects_message,
+)
+from tam_ros.ros.result import Result  # noqa: E402
+from tam_ros.spatial import Place  # noqa: E402
+from tam_ros.tracking import Frame, Prompt  # noqa: E402
 
 
 def follow(*places):
@@ -28,6 +36,21 @@ def test_objects_come_in_the_order_of_their_ids():
     message = objects_message(follow((9, (12, 12)), (2, (50, 40))), Header(), {9: 'mug'}, False)
     assert [(item.id, item.label) for item in message.objects] == [(2, ''), (9, 'mug')]
     assert (message.height, message.width) == SIZE
+
+
+def test_places_of_objects():
+    covariance = np.arange(9.0).reshape(3, 3)
+    place = Place(np.array([1, 2, 3]), np.zeros(3), np.array([4, 5, 6]), covariance, 70_000)
+    frame = follow((1, (12, 12)), (2, (50, 40)))
+    there, nowhere = objects_message(frame, Header(), {}, False, {1: place}).objects
+    assert (there.position.x, there.position.y, there.position.z) == (1, 2, 3)
+    assert (there.extent.x, there.extent.y, there.extent.z) == (4, 5, 6)
+    assert list(there.position_covariance) == list(range(9))
+    assert there.position_points == 70_000
+    assert nowhere.position_points == 0
+    unknown = nowhere.position, nowhere.extent
+    assert np.isnan([[item.x, item.y, item.z] for item in unknown]).all()
+    assert np.isnan(nowhere.position_covariance).all()
 
 
 def test_masks_survive_packing_at_the_edge_of_the_image():
@@ -62,7 +85,14 @@ def test_a_mask_that_was_not_sent_cannot_be_read():
 def test_label_images(largest, encoding, dtype):
     labels = np.zeros((3, 5), np.uint16)
     labels[1, 2] = largest
-    message = labels_message(labels, Header(frame_id='camera'))
+    pixels = Result(Frame(0.0, 0, labels, [], {}), {}, Header(), None).pixels
+    message = labels_message(pixels, Header(frame_id='camera'))
     assert (message.encoding, message.header.frame_id) == (encoding, 'camera')
     assert message.step == 5 * np.dtype(dtype).itemsize
     assert (np.frombuffer(message.data, dtype).reshape(3, 5) == labels).all()
+
+    packed = compressed_labels_message(pixels, Header(frame_id='camera'))
+    assert (packed.format, packed.header.frame_id) == (f'{encoding}; png compressed ', 'camera')
+    data = np.frombuffer(packed.data, np.uint8)
+    assert (cv2.imdecode(data, cv2.IMREAD_UNCHANGED) == pixels).all()
+    assert data.size and cv2.imdecode(data, cv2.IMREAD_UNCHANGED).dtype == dtype
