@@ -1,0 +1,365 @@
+"""The tools people have open, played by the test: clicks, points in space, masks, detections."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
+pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
+
+from geometry_msgs.msg import Point, PointStamped, TransformStamped  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from ros_graph import NODE, SIZE, picture  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+
+from tam_ros.ros.conversions import array_to_image  # noqa: E402
+from tam_ros.srv import RemoveObject, Reset, SetClickMode  # noqa: E402
+
+IMAGE = picture(red=(10, 10), green=(30, 10), blue=(50, 10))
+RED, GREEN, BLUE, GROUND = (15, 15), (35, 15), (55, 15), (70, 50)
+# A camera whose optical axis goes through the middle of the red square.
+CAMERA = {
+    'height': SIZE[0],
+    'width': SIZE[1],
+    'distortion_model': 'plumb_bob',
+    'd': [0.0] * 5,
+    'k': [100.0, 0.0, 15.0, 0.0, 100.0, 15.0, 0.0, 0.0, 1.0],
+    'p': [100.0, 0.0, 15.0, 0.0, 0.0, 100.0, 15.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+}
+
+
+class Operator:
+    """Sends what tools send, once somebody listens, and looks at what becomes of it."""
+
+    def __init__(self, node, peer):
+        self.node, self.peer = node, peer
+        self._talkers = {}
+
+    def send(self, topic, message):
+        publisher = self._talkers.get(topic)
+        if publisher is None:
+            publisher = self.peer.node.create_publisher(type(message), topic, 5)
+            self._talkers[topic] = publisher
+            self.peer.wait(f'a listener on {topic}', publisher.get_subscription_count)
+        publisher.publish(message)
+
+    def click(self, x, y):
+        self.send(f'{NODE}/click', Point(x=float(x), y=float(y)))
+
+    def calibrate(self, **changed):
+        """Send camera infos as a driver does: one with every image, best effort."""
+        for _ in range(10):
+            self.send('/camera_info', CameraInfo(**{**CAMERA, **changed}))
+            time.sleep(0.1)
+
+    def point(self, x, y, z, frame_id='camera_optical'):
+        header = self.peer.header(time.time_ns(), frame_id)  # RViz takes the time of the click
+        point = Point(x=float(x), y=float(y), z=float(z))
+        self.send('/clicked_point', PointStamped(header=header, point=point))
+
+    def says(self, *words, times=1):
+        """Wait until the node has said this in one line, so many times."""
+
+        def said():
+            lines = self.node.log.splitlines()
+            return sum(all(word in line for word in words) for line in lines) >= times
+
+        self.peer.wait(f'the log to say {words}:\n{self.node.log}', said)
+
+    def objects(self, image=IMAGE):
+        return [item.id for item in self.peer.track(image)[0].objects]
+
+    def mode(self, mode='', object_id=0):
+        request = SetClickMode.Request(mode=mode, object_id=object_id)
+        return self.peer.call(SetClickMode, 'set_click_mode', request)
+
+
+@pytest.fixture
+def operator(graph):
+    made = Operator(*graph)
+    made.peer.track(IMAGE)
+    return made
+
+
+def test_clicks_add_select_and_correct(operator):
+    """As in rqt_image_view, in the mode auto; every click belongs to the newest shown image."""
+    peer = operator.peer
+    shown = peer.stamp_ns / 1e9
+    operator.click(*RED)
+    operator.says('click: object 1 is added')
+    assert operator.objects() == [1]
+    operator.says(f'prompt of 1 at {shown}', '[[15.0, 15.0]], [1]')
+
+    shown = peer.stamp_ns / 1e9
+    operator.click(12, 12)
+    operator.says('object 1 does not have this point')
+    operator.click(22, 12)
+    operator.says('object 1 has this point')
+    peer.track(IMAGE)
+    operator.says(f'prompt of 1 at {shown}', '[[12.0, 12.0]], [0]')
+    operator.says(f'prompt of 1 at {shown}', '[[22.0, 12.0]], [1]')
+
+
+def test_clicks_after_a_pause(start, make_peer):
+    node, peer = start('-p', 'click_window:=0.0'), make_peer()
+    peer.meet(node, IMAGE)
+    operator = Operator(node, peer)
+    operator.click(*RED)
+    operator.says('object 1 is added')
+    assert operator.objects() == [1]
+    operator.click(*GREEN)
+    operator.says('object 2 is added')
+    assert operator.objects() == [1, 2]
+    operator.click(*RED)
+    operator.says('object 1 is selected')
+    assert operator.objects() == [1, 2]
+
+
+def test_click_modes(operator):
+    """By the service and by the parameter, which show the same."""
+    answer = operator.mode('new')
+    assert (answer.accepted, answer.mode, answer.object_id) == (True, 'new', 0)
+    operator.click(*RED)
+    operator.click(*GREEN)
+    operator.says('object 2 is added')
+    assert operator.objects() == [1, 2]
+
+    answer = operator.mode('exclude', object_id=1)
+    assert (answer.accepted, answer.mode, answer.object_id) == (True, 'exclude', 1)
+    operator.click(*BLUE)
+    operator.says('object 1 does not have this point')
+    peer = operator.peer
+    message = Parameter('click_mode', value='include').to_parameter_msg()
+    request = SetParameters.Request(parameters=[message])
+    assert peer.call(SetParameters, 'set_parameters', request).results[0].successful
+    assert operator.mode().mode == 'include'
+    operator.click(*GROUND)
+    operator.says('object 1 has this point')
+    assert operator.objects() == [1, 2]
+
+    # What cannot be is refused and changes nothing.
+    answer = operator.mode('paint')
+    assert (answer.accepted, answer.mode) == (False, 'include')
+    assert 'one of auto, new, include, exclude' in answer.reason
+    answer = operator.mode('new', object_id=9)
+    assert (answer.accepted, answer.mode, answer.object_id) == (False, 'include', 1)
+    assert 'no object 9; followed are: 1, 2' in answer.reason
+
+
+@pytest.mark.parametrize('how', ['remove', 'reset'])
+def test_a_selection_ends_with_its_object(operator, how):
+    peer = operator.peer
+    operator.click(*RED)
+    operator.says('object 1 is added')
+    operator.objects()
+    if how == 'remove':
+        assert peer.call(
+            RemoveObject, 'remove_object', RemoveObject.Request(object_id=1)
+        ).accepted
+    else:
+        assert peer.call(Reset, 'reset', Reset.Request()).accepted
+        peer.track(IMAGE)
+    operator.mode('include')
+    operator.click(*RED)
+    operator.says('none is selected')
+    assert operator.objects() == []
+
+
+def test_clicks_that_cannot_be_used(operator):
+    """The reason is in the log and in diagnostics, and nothing is added."""
+    for x, y, words in (
+        (500, 10, 'point (500, 10) lies outside the image 80x60'),
+        (float('nan'), 10, 'not finite'),
+    ):
+        operator.click(x, y)
+        _, values = operator.peer.diagnostics(
+            lambda _, values, words=words: words in values.get('last_refused_requests', '')
+        )
+        operator.says('click refused', words)
+        assert operator.objects() == []
+        time.sleep(1.1)  # the log says one refusal a second
+
+
+def test_a_click_before_the_first_image(start, make_peer):
+    node, peer = start(), make_peer()
+    operator = Operator(node, peer)
+    operator.click(*RED)
+    operator.says('click refused', 'no image has been tracked yet')
+    peer.meet(node, IMAGE)
+    assert operator.objects() == []
+
+
+def test_points_in_space(start, make_peer):
+    """In the camera's own frame; CameraInfo says where they are in the image."""
+    node, peer = start('-r', 'clicked_point:=/clicked_point', '-p', 'click_mode:=new'), make_peer()
+    peer.meet(node, IMAGE)
+    operator = Operator(node, peer)
+    operator.point(35, 15, 0)
+    operator.says('clicked point: object 1 is added')
+    operator.point(0, 0, 2)
+    operator.says('clicked point refused', 'no camera info has arrived on /camera_info')
+
+    operator.calibrate(width=640)
+    operator.point(0, 0, 2)
+    operator.says('clicked point refused', 'describes images of 640x60', 'have 80x60')
+
+    operator.calibrate()
+    shown = peer.stamp_ns / 1e9
+    operator.point(0, 0, 2)
+    operator.says('object 2 is added')
+    operator.point(0.8, 0, 2)
+    operator.says('object 3 is added')
+    assert operator.objects() == [1, 2, 3]
+    operator.says(f'prompt of 2 at {shown}', '[[15.0, 15.0]]')
+    operator.says(f'prompt of 3 at {shown}', '[[55.0, 15.0]]')
+
+    for point, words in (
+        ((0, 0, -2), 'not in front of the camera'),
+        ((5, 0, 2), 'seen at pixel (265, 15), outside the image of 80x60'),
+        ((float('nan'), 0, 2), 'not finite'),
+        ((0, 0, 2, ''), 'no frame_id'),
+    ):
+        operator.point(*point)
+        operator.says('clicked point refused', words)
+        time.sleep(1.1)
+    assert operator.objects() == [1, 2, 3]
+
+
+def test_points_of_another_frame_need_tf(start, make_peer):
+    """The camera looks along the robot's x axis, from 1 m up, and drives on after the image."""
+    node, peer = start('-r', 'clicked_point:=/clicked_point', '-p', 'click_mode:=new'), make_peer()
+    peer.meet(node, IMAGE)
+    operator = Operator(node, peer)
+    operator.calibrate()
+    peer.track(IMAGE)
+    operator.point(2, 0, 1, 'map')
+    try:
+        import tf2_ros  # noqa: F401
+        from tf2_msgs.msg import TFMessage
+    except ImportError:
+        operator.says('tf2_ros is not installed: points on /clicked_point must be')
+        operator.says('clicked point refused', "'map' needs tf2_ros, which is not installed")
+        return
+    operator.says('clicked point refused', 'no transform from', 'map')
+
+    def drive(x, stamp_ns):
+        moved = TransformStamped(header=peer.header(stamp_ns, 'map'))
+        moved.child_frame_id = 'camera_optical'
+        moved.transform.translation.x, moved.transform.translation.z = x, 1.0
+        turn = moved.transform.rotation
+        turn.x, turn.y, turn.z, turn.w = -0.5, 0.5, -0.5, 0.5
+        operator.send('/tf', TFMessage(transforms=[moved]))
+
+    shown = peer.stamp_ns
+    drive(0.0, shown - 10**8)
+    drive(0.0, shown)
+    drive(1.5, shown + 10**9)
+    time.sleep(1.1)
+    # To the left of the robot is to the left in the image.
+    operator.point(2, -0.4, 1, 'map')
+    operator.says('object 1 is added')
+    peer.track(IMAGE)
+    operator.says(f'prompt of 1 at {shown / 1e9}', '35.0')
+    operator.point(2, 0, 1, 'moon')
+    operator.says('clicked point refused', 'moon')
+
+
+def label_image(peer, encoding='mono8', size=SIZE, **places):
+    """An image with a 10x10 square of each value, names being v1, v2..."""
+    dtype = {'mono8': np.uint8, '16UC1': np.uint16}[encoding]
+    pixels = np.zeros(size, dtype)
+    for value, (x, y) in places.items():
+        pixels[y : y + 10, x : x + 10] = int(value[1:])
+    return array_to_image(pixels, encoding, peer.header(peer.stamp_ns))
+
+
+@pytest.mark.parametrize('encoding', ['mono8', '16UC1'])
+def test_a_mask_image_adds_an_object_for_each_value(operator, encoding):
+    peer = operator.peer
+    message = label_image(peer, encoding, v200=(30, 10), v7=(10, 10))
+    shown = peer.stamp_ns / 1e9
+    operator.send(f'{NODE}/mask_prompt', message)
+    operator.says('value 7 is object 1')
+    operator.says('value 200 is object 2')
+    objects, _ = peer.track(IMAGE)
+    assert [(item.id, item.box.x_offset) for item in objects.objects] == [(1, 10), (2, 30)]
+    operator.says(f'prompt of 2 at {shown}')
+
+
+def test_mask_images_that_cannot_be_used(operator):
+    peer = operator.peer
+    noise = array_to_image(
+        np.arange(SIZE[0] * SIZE[1], dtype=np.uint16).reshape(SIZE), '16UC1', peer.header(0)
+    )
+    short = label_image(peer, v1=RED)
+    short.height -= 1
+    for message, words in (
+        (label_image(peer), 'it is 0 everywhere'),
+        (noise, 'it has 4799 values, more than max_objects, 16'),
+        (array_to_image(IMAGE, 'rgb8', peer.header(0)), "cannot be 'rgb8'"),
+        (label_image(peer, size=(30, 30), v1=(5, 5)), 'the mask is 30x30 but the image 80x60'),
+        (short, 'contradicts itself'),
+        (Image(encoding='mono8'), 'it is 0 everywhere'),
+    ):
+        operator.send(f'{NODE}/mask_prompt', message)
+        peer.diagnostics(
+            lambda _, values, words=words: words in values.get('last_refused_requests', '')
+        )
+    assert operator.objects() == []
+
+
+def test_detections(operator):
+    vision = pytest.importorskip('vision_msgs.msg', reason='vision_msgs is not installed here')
+    peer = operator.peer
+
+    def send(*boxes, stamp_ns=None, label='mug', score=0.9):
+        message = vision.Detection2DArray(header=peer.header(stamp_ns or peer.stamp_ns))
+        for x0, y0, x1, y1 in boxes:
+            found = vision.Detection2D(header=message.header)
+            found.bbox.center.position.x = (x0 + x1) / 2
+            found.bbox.center.position.y = (y0 + y1) / 2
+            found.bbox.size_x, found.bbox.size_y = float(x1 - x0), float(y1 - y0)
+            best = vision.ObjectHypothesisWithPose()
+            best.hypothesis.class_id, best.hypothesis.score = label, score
+            found.results.append(best)
+            message.detections.append(found)
+        operator.send(f'{NODE}/detections', message)
+
+    def keep_sending(*boxes, until):
+        """As a detector does; a message that nobody is asked to keep may be lost."""
+
+        def said():
+            send(*boxes)
+            peer.track(IMAGE)
+            return until in operator.node.log
+
+        peer.wait(until, said)
+
+    red, blue = (10, 10, 20, 20), (50, 10, 60, 20)
+    keep_sending(red, until='detection: object 1 (mug) is added')
+    objects, _ = peer.track(IMAGE)
+    assert [(item.id, item.label) for item in objects.objects] == [(1, 'mug')]
+    for _ in range(5):
+        send(red)
+        send(blue, score=0.1)
+        assert operator.objects() == [1]
+    keep_sending(red, blue, until='object 2 (mug) is added')
+    assert operator.objects() == [1, 2]
+    keep_sending((5, 5, 5, 9), until='1 of 1 detections refused: the box is empty')
+    for _ in range(2):
+        send((30, 10, 40, 20), stamp_ns=peer.stamp_ns - 20 * 10**9)
+    operator.says('detection refused', 's before the last image')
+    assert operator.objects() == [1, 2]
+
+
+def test_without_vision_msgs_the_node_says_so(graph):
+    try:
+        import vision_msgs.msg  # noqa: F401
+    except ImportError:
+        assert 'vision_msgs is not installed: ~/detections' in graph[0].log
+    else:
+        pytest.skip('vision_msgs is installed here')
