@@ -15,7 +15,8 @@ HEAVY = {'torch', 'onnx', 'onnxruntime', 'rclpy', 'cv2', 'rosbags', 'numpy', 'hu
 ALLOWED = {
     'models': {'models', 'catalogue', 'runtime'},
     'export': {'export', 'models', 'catalogue', 'runtime'},
-    'runtime': {'runtime', 'models', 'export', 'catalogue'},
+    'runtime': {'runtime', 'models', 'export', 'plans', 'catalogue'},
+    'plans': {'plans', 'runtime', 'catalogue'},
     'tracking': {'tracking', 'runtime'},
     'io': {'io'},
     'spatial': {'spatial'},
@@ -24,17 +25,18 @@ ALLOWED = {
     'ros': {'ros', 'prompting', 'tracking', 'io', 'spatial', 'runtime', 'msg', 'srv'},
     'demo': {'demo', 'io', 'evaluation', 'catalogue', 'msg', 'ros'},
     'recordings': {'recordings', 'io', 'tracking'},
-    'commands': {'commands', 'recordings', 'io', 'tracking', 'runtime', 'export', 'evaluation',
-                 'catalogue'},
+    'commands': {'commands', 'recordings', 'io', 'tracking', 'runtime', 'export', 'plans',
+                 'evaluation', 'catalogue'},
 }
 # Libraries that a part must never import.
 FORBIDDEN = {
+    'plans': {'torch', 'onnx', 'rclpy'},
     'tracking': {'torch', 'onnx', 'rclpy', 'rosbags'},
     'io': {'torch', 'onnx', 'rclpy'},
     'spatial': {'torch', 'onnx', 'rclpy', 'rosbags'},
     'prompting': {'torch', 'onnx', 'rclpy', 'rosbags', 'cv2'},
     'evaluation': {'torch', 'rclpy'},
-    'ros': {'torch', 'onnx', 'onnxruntime', 'tensorrt'},
+    'ros': {'torch', 'onnx', 'onnxruntime', 'tensorrt', 'pycuda'},
     'demo': {'torch', 'onnx', 'onnxruntime'},
     'recordings': {'torch', 'onnx', 'onnxruntime', 'rclpy'},
     'commands': {'torch', 'onnx', 'onnxruntime', 'rclpy'},

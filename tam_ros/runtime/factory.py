@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from tam_ros import catalogue
 from tam_ros.runtime.base import Runtime, WeightsError
+from tam_ros.runtime.options import EngineOptions
 
-RUNTIMES = ('onnxruntime', 'torch')
+# What each backend can compute in; the first is what `auto` stands for.
+PRECISIONS = {
+    'onnxruntime': ('fp32', 'fp16'),
+    'tensorrt': ('fp16', 'fp32'),
+    'torch': ('fp32',),
+}
+RUNTIMES = tuple(PRECISIONS)
+AUTO = 'auto'
 UNTRAINED = 'untrained'
 
 
 def open_runtime(model: str, weights: str | Path | None = None, runtime: str = 'onnxruntime',
-                 threads: int | None = None) -> Runtime:
+                 threads: int | None = None, *, precision: str = AUTO,
+                 engines: EngineOptions | None = None) -> Runtime:
     """Load a model into a backend.
 
     Args:
@@ -22,29 +32,42 @@ def open_runtime(model: str, weights: str | Path | None = None, runtime: str = '
             bundled or was downloaded with ``tam weights get``.
         runtime: one of ``RUNTIMES``.
         threads: CPU threads to use; None leaves it to the library.
+        precision: one of ``PRECISIONS``, or ``auto``. What is not there is refused, never
+            replaced; what runs is in the ``facts`` of the runtime.
+        engines: what a backend with engines of its own is asked for.
 
     Raises:
         tam_ros.catalogue.UnknownModelError: the name is not in the catalogue.
         WeightsError: the weights are missing, damaged or of another model.
-        ValueError: no such runtime.
+        EngineError: a device or its engines cannot be used.
+        ValueError: no such runtime, or it knows no such precision.
     """
     entry = catalogue.model(model)
-    source = find_weights(entry, weights, runtime)
+    if runtime not in PRECISIONS:
+        raise ValueError(f'no runtime {runtime!r}; one of {", ".join(RUNTIMES)}')
+    if precision not in (AUTO, *PRECISIONS[runtime]):
+        raise ValueError(f'{runtime} knows no precision {precision!r}; {AUTO} or one of '
+                         f'{", ".join(PRECISIONS[runtime])}')
+    source = find_weights(entry, weights, runtime, precision)
+    chosen = PRECISIONS[runtime][0] if precision == AUTO else precision
     if runtime == 'onnxruntime':
         from tam_ros.runtime.graphs import graphs_of
         from tam_ros.runtime.onnxruntime import OnnxRuntime
-        return OnnxRuntime(graphs_of(entry, source), threads)
-    if runtime == 'torch':
-        from tam_ros.runtime.torch import TorchRuntime
-        return TorchRuntime(entry, source, threads)
-    raise ValueError(f'no runtime {runtime!r}; one of {", ".join(RUNTIMES)}')
+        return OnnxRuntime(graphs_of(entry, source), threads, chosen)
+    if runtime == 'tensorrt':
+        from tam_ros.plans.opening import open_tensorrt
+        from tam_ros.runtime.graphs import graphs_of
+        return open_tensorrt(graphs_of(entry, source), precision, engines or EngineOptions())
+    from tam_ros.runtime.torch import TorchRuntime
+    return TorchRuntime(entry, source, threads)
 
 
-def find_weights(entry: catalogue.Model, weights: str | Path | None, runtime: str) -> Path | str:
+def find_weights(entry: catalogue.Model, weights: str | Path | None, runtime: str,
+                 precision: str = AUTO) -> Path | str:
     """Find the weights of a catalogue entry, see ``open_runtime``.
 
     Returns:
-        A checkpoint, a folder of graphs (onnxruntime only), or ``'untrained'``.
+        A checkpoint, a folder of graphs (not for torch), or ``'untrained'``.
     """
     if weights is not None and str(weights) == UNTRAINED:
         return UNTRAINED
@@ -56,8 +79,11 @@ def find_weights(entry: catalogue.Model, weights: str | Path | None, runtime: st
     bundled = entry.weights.get('bundled')
     if bundled:
         folder = catalogue.engines_dir() / bundled
-        # The graphs there are those of one input size; another size is exported from the weights.
-        graphs = runtime == 'onnxruntime' and bundled == entry.name
+        # The graphs there are those of one input size and of single precision; others are exported
+        # from the weights, where there is PyTorch to do so.
+        chosen = PRECISIONS[runtime][0] if precision == AUTO else precision
+        halved = chosen == 'fp16' and find_spec('torch') is not None
+        graphs = runtime != 'torch' and bundled == entry.name and not halved
         path = folder if graphs else folder / f'{bundled}.safetensors'
         if path.exists():
             return path

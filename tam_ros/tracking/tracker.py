@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tam_ros.runtime import Runtime, open_runtime
 from tam_ros.runtime.base import DeviceMemory
+from tam_ros.runtime.options import EngineOptions
 from tam_ros.tracking import archive, masks
 from tam_ros.tracking.bank import BankShape
 from tam_ros.tracking.decoding import Decision
@@ -45,22 +46,27 @@ class Tracker:
 
     @classmethod
     def open(cls, model: str, weights: str | Path | None = None, runtime: str = 'onnxruntime',
-             *, threads: int | None = None, options: TrackerOptions | None = None) -> Tracker:
+             *, threads: int | None = None, options: TrackerOptions | None = None,
+             precision: str = 'auto', engines: EngineOptions | None = None) -> Tracker:
         """Load a model and make a tracker of it.
 
         Args:
             model: catalogue name, for instance ``efficienttam_ti_512x512``.
             weights: a checkpoint, a folder of exported graphs, ``'untrained'``, or None for
                 what is bundled or downloaded.
-            runtime: ``onnxruntime`` or ``torch``.
+            runtime: one of ``tam_ros.runtime.RUNTIMES``.
             threads: CPU threads; None leaves it to the library.
             options: see ``TrackerOptions``.
+            precision: see ``tam_ros.runtime.open_runtime``.
+            engines: see ``tam_ros.runtime.options``.
 
         Raises:
             tam_ros.catalogue.UnknownModelError: no such model.
             tam_ros.runtime.WeightsError: weights missing, damaged or of another model.
+            tam_ros.runtime.EngineError: a device or its engines cannot be used.
         """
-        return cls(open_runtime(model, weights, runtime, threads), options)
+        return cls(open_runtime(model, weights, runtime, threads, precision=precision,
+                                engines=engines), options)
 
     @property
     def model(self) -> str:
