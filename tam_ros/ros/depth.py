@@ -17,6 +17,7 @@ from std_msgs.msg import Header
 from tam_ros.io.encodings import ImageFormatError
 from tam_ros.ros.calibration import Calibration
 from tam_ros.ros.conversions import NANOSECONDS, image_to_depth, stamp_ns
+from tam_ros.ros.diagnostics import DEPTH_OFFSET
 from tam_ros.ros.statistics import Statistics
 from tam_ros.spatial import Camera, CameraError, DepthOptions, DepthView, image_rays
 
@@ -180,7 +181,7 @@ class DepthViews:
         if self._rays is None or self._rays[0] is not camera:
             self._rays = camera, image_rays(camera)
         apart = abs(stamp_ns(message.header) - image_ns) / NANOSECONDS
-        self._statistics.stages({'depth_offset': apart})
+        self._statistics.stages({DEPTH_OFFSET: apart})
         options = DepthOptions(
             self._value('depth_min'), self._value('depth_max'), self._value('depth_erosion')
         )

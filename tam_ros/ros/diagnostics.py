@@ -1,4 +1,4 @@
-"""The node's entries on /diagnostics (REP 107): input, tracking, prompts, model.
+"""The node's entries on /diagnostics (REP 107): input, tracking, depth, prompts, model.
 
 Each is OK unless a limit is exceeded; the message names the value, the limit and the parameter
 that sets it. Beyond a limit is a warning, beyond `ERROR_FACTOR` times it an error.
@@ -17,6 +17,8 @@ from tam_ros.runtime.base import DeviceMemory
 from tam_ros.tracking import TrackedObject
 
 ERROR_FACTOR = 5
+DEPTH_OFFSET = 'depth_offset'
+"""Under this name the statistics have how far images and the depth used for them are apart."""
 LOW_MEMORY = 0.05
 """Share of a device's memory that should stay free."""
 
@@ -86,6 +88,7 @@ def statuses(report: Report, limits: Thresholds) -> list[DiagnosticStatus]:
     entries = (
         _input(report, limits),
         _tracking(report, limits),
+        _depth(report),
         _prompts(report),
         _model(report),
     )
@@ -125,6 +128,12 @@ class _Entry:
             times = f'{ERROR_FACTOR} x ' if far else ''
             self.say(level, f'{text} (limit: {times}{parameter} {limit:g})')
 
+    def recent(self, summary: Summary, what: str, words: str) -> None:
+        """Warn of something that has happened recently, with the newest sentence about it."""
+        if count := summary.recent.get(what):
+            text = f'{count} {words} in {WINDOW_S:.0f} s: {summary.last[what]}'
+            self.say(DiagnosticStatus.WARN, text)
+
     def message(self) -> str:
         worst_first = sorted(self.said, key=lambda item: item[0], reverse=True)
         return '; '.join(text for _, text in worst_first) or self.good
@@ -160,10 +169,8 @@ def _input(report: Report, limits: Thresholds) -> _Entry:
         f'or set use_sim_time for a recording',
         'max_age_warn',
     )
-    for what in ('refused_images', 'stale_images'):
-        if count := summary.recent.get(what):
-            text = f'{count} {what.replace("_", " ")} in {WINDOW_S:.0f} s: {summary.last[what]}'
-            entry.say(DiagnosticStatus.WARN, text)
+    entry.recent(summary, 'refused_images', 'refused images')
+    entry.recent(summary, 'stale_images', 'stale images')
     return entry
 
 
@@ -185,6 +192,7 @@ def _tracking(report: Report, limits: Thresholds) -> _Entry:
             **{
                 f'{name}_ms_{key}': f'{getattr(spread, key):.1f}'
                 for name, spread in summary.stages_ms.items()
+                if name != DEPTH_OFFSET
                 for key in ('p50', 'p95')
             },
             'busy_s': f'{report.busy_s:.1f}',
@@ -228,6 +236,23 @@ def _tracking(report: Report, limits: Thresholds) -> _Entry:
     return entry
 
 
+def _depth(report: Report) -> _Entry:
+    summary = report.summary
+    offset = summary.stages_ms.get(DEPTH_OFFSET, Spread.of(()))
+    used = offset.max == offset.max  # not NaN
+    entry = _Entry(
+        'depth',
+        '',
+        'positions are known' if used else 'no depth is used',
+        {
+            **(_spread('offset_ms', offset) if used else {}),
+            **_counts(summary, 'images_without_depth'),
+        },
+    )
+    entry.recent(summary, 'images_without_depth', 'images without positions')
+    return entry
+
+
 def _prompts(report: Report) -> _Entry:
     summary = report.summary
     entry = _Entry(
@@ -241,9 +266,7 @@ def _prompts(report: Report) -> _Entry:
             **_counts(summary, 'refused_requests'),
         },
     )
-    if count := summary.recent.get('refused_requests'):
-        text = f'{count} refused in {WINDOW_S:.0f} s: {summary.last["refused_requests"]}'
-        entry.say(DiagnosticStatus.WARN, text)
+    entry.recent(summary, 'refused_requests', 'refused')
     return entry
 
 

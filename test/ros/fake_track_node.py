@@ -1,10 +1,12 @@
-"""The node, as it is, with the colour tracker in place of a model."""
+"""The node, as it is, with a stand-in for the tracker: STAND_IN names its class."""
 
+import os
 import sys
 
-from fake_tracker import ColourTracker
+import fake_tracker
 
 from tam_ros.ros.node import main
 
 if __name__ == '__main__':
-    sys.exit(main(open_tracker=ColourTracker.open))
+    stand_in = getattr(fake_tracker, os.environ.get('STAND_IN', 'ColourTracker'))
+    sys.exit(main(open_tracker=stand_in.open))

@@ -10,6 +10,7 @@ import numpy as np
 from tam_ros.tracking import Frame, FrameError, ObjectState, Prompt, PromptError, TrackedObject
 
 MAX_OBJECTS = 4
+DEVICE_LOST = (255, 0, 255)  # an image whose first pixel has this colour ends in a failure
 
 
 class ColourTracker:
@@ -37,6 +38,8 @@ class ColourTracker:
     def open(cls, model, weights, runtime, *, threads, options):
         if model == 'missing':
             raise ValueError(f'no model {model!r} in the catalogue')
+        time.sleep(float(os.environ.get('COLOUR_TRACKER_OPENING', 0)))
+        print('tracker opened', flush=True)
         return cls(delay_s=float(os.environ.get('COLOUR_TRACKER_DELAY', 0)))
 
     @property
@@ -55,6 +58,8 @@ class ColourTracker:
         for prompt in prompts:
             self._check(prompt, image.shape[:2], len(self._colours) + len(new) - 1)
         time.sleep(self.delay_s)
+        if (image[0, 0] == DEVICE_LOST).all():
+            raise RuntimeError('device lost')
         self._stamp, self._shape = stamp, image.shape
         for prompt in prompts:
             # Where the test can read it. A click beside the object does not change its colour.
@@ -65,8 +70,8 @@ class ColourTracker:
             self._born.setdefault(prompt.object_id, (self._frame, stamp))
         labels = np.zeros(image.shape[:2], np.uint16)
         objects = []
-        for object_id, colour in self._colours.items():
-            mask = (image == colour).all(-1)
+        for object_id in self._colours:
+            mask = self._mask(object_id, image)
             labels[mask] = object_id
             objects.append(self._describe(object_id, mask, stamp))
         self._frame += 1
@@ -77,6 +82,7 @@ class ColourTracker:
 
     def close(self):
         self.closed = True
+        print('tracker closed', flush=True)
 
     def change(self, **options):
         if options != self.options:
@@ -125,6 +131,26 @@ class ColourTracker:
             age_frames=self._frame - first_frame,
             age_seconds=stamp - first_stamp,
         )
+
+    def _mask(self, object_id, image):
+        return (image == self._colours[object_id]).all(-1)
+
+
+class MaskTracker(ColourTracker):
+    """Takes every object to be where the last mask prompt said."""
+
+    model = 'masks'
+
+    def step(self, image, stamp, prompts=()):
+        self._given.update({item.object_id: item.mask_image for item in prompts})
+        return super().step(image, stamp, prompts)
+
+    def reset(self):
+        super().reset()
+        self._given = {}
+
+    def _mask(self, object_id, image):
+        return np.asarray(self._given[object_id], bool)
 
 
 def _anchor(prompt: Prompt) -> tuple[int, int]:

@@ -10,7 +10,7 @@ pytest.importorskip('diagnostic_msgs', reason='no ROS 2 here: make setup, then .
 
 from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 
-from tam_ros.ros.diagnostics import Report, Thresholds, statuses  # noqa: E402
+from tam_ros.ros.diagnostics import DEPTH_OFFSET, Report, Thresholds, statuses  # noqa: E402
 from tam_ros.ros.statistics import Statistics  # noqa: E402
 from tam_ros.runtime.base import DeviceMemory  # noqa: E402
 
@@ -58,6 +58,7 @@ def test_all_is_well():
     assert found.message == '0 objects at 10.0 Hz'
     assert (values['age_ms_p50'], values['age_ms_p95'], values['age_ms_max']) == ('100.0',) * 3
     assert (values['track_ms_p50'], values['track_ms_p95']) == ('40.0', '40.0')
+    assert entry('depth', report())[0].message == 'no depth is used'
     found, values = entry('model', report(resident_bytes=300_000_000))
     assert (found.message, found.hardware_id) == ('m, r, float16', 'gpu')
     assert (values['precision'], values['process_mb']) == ('float16', '300')
@@ -180,6 +181,13 @@ def test_all_is_well():
             id='untrained weights',
         ),
         pytest.param(
+            'depth',
+            report(stream(events=[('images_without_depth', 'no camera info')])),
+            WARN,
+            '1 images without positions in 10 s: no camera info',
+            id='no positions',
+        ),
+        pytest.param(
             'model',
             report(device_memory=DeviceMemory(10**9, 10**8, 8 * 10**9)),
             WARN,
@@ -199,7 +207,7 @@ def test_limits(part, made, level, words):
 def test_a_limit_of_zero_is_none():
     off = Thresholds(2.0, 0.0, 0.0, 0.0)
     made = report(stream(rate_hz=0.8, age_s=60, arrival_s=-3, drop_every=9))
-    assert [status.level for status in statuses(made, off)] == [OK] * 4
+    assert [status.level for status in statuses(made, off)] == [OK] * 5
 
 
 def test_the_worst_comes_first():
@@ -211,7 +219,7 @@ def test_the_worst_comes_first():
 
 def test_a_node_that_is_not_active_has_no_limits():
     made = report(stream(age_s=60, silence_s=60), state='inactive')
-    assert [status.level for status in statuses(made, LIMITS)] == [OK] * 4
+    assert [status.level for status in statuses(made, LIMITS)] == [OK] * 5
     found, values = entry('tracking', made)
     assert (found.message, values['lifecycle']) == ('inactive', 'inactive')
 
@@ -222,6 +230,17 @@ def test_what_it_does_while_it_configures():
     assert found.message == values['activity'] == 'building memory_attention 43 %'
     found, _ = entry('model', replace(made, activity=''))
     assert found.message == 'no model is open'
+
+
+def test_which_depth_is_used():
+    statistics = Statistics()
+    statistics.stages({DEPTH_OFFSET: 0.007, 'objects': 0.002})
+    found, values = entry('depth', report(statistics.summary()))
+    assert found.message == 'positions are known'
+    assert (values['offset_ms_p50'], values['offset_ms_max']) == ('7.0', '7.0')
+    _, values = entry('tracking', report(statistics.summary()))
+    assert 'objects_ms_p50' in values
+    assert 'depth_offset_ms_p50' not in values, 'which is not the time of a stage'
 
 
 def test_queues_and_memory():
