@@ -9,9 +9,11 @@ from tam_ros import catalogue
 from tam_ros.runtime.base import Runtime, WeightsError
 from tam_ros.runtime.options import EngineOptions
 
-# What each backend can compute in; the first is what `auto` stands for.
+# What each backend can compute in; the first is what `auto` stands for, where the backend does not
+# ask the device (OpenVINO).
 PRECISIONS = {
     'onnxruntime': ('fp32', 'fp16'),
+    'openvino': ('fp32', 'bf16'),
     'tensorrt': ('fp16', 'fp32'),
     'torch': ('fp32',),
 }
@@ -54,6 +56,10 @@ def open_runtime(model: str, weights: str | Path | None = None, runtime: str = '
         from tam_ros.runtime.graphs import graphs_of
         from tam_ros.runtime.onnxruntime import OnnxRuntime
         return OnnxRuntime(graphs_of(entry, source), threads, chosen)
+    if runtime == 'openvino':
+        from tam_ros.runtime.graphs import graphs_of
+        from tam_ros.runtime.openvino import OpenVinoRuntime
+        return OpenVinoRuntime(graphs_of(entry, source), threads, precision)
     if runtime == 'tensorrt':
         from tam_ros.plans.opening import open_tensorrt
         from tam_ros.runtime.graphs import graphs_of

@@ -1,0 +1,132 @@
+"""OpenVINO on the processor: for robots with an Intel computer and no GPU."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tam_ros import catalogue
+from tam_ros.runtime.base import EngineError, ModelSpec, WeightsError
+from tam_ros.runtime.graphs import DESCRIPTION, SINGLE_MEMORY, graph_file, graph_names
+from tam_ros.runtime.host import HostRuntime
+
+# Importing openvino reports that to its makers over the network, unless this package is missing.
+# A robot tells nobody that it was started.
+_ABSENT = 'openvino_telemetry' not in sys.modules
+if _ABSENT:
+    sys.modules['openvino_telemetry'] = None  # type: ignore[assignment]
+try:
+    import openvino as ov
+    from openvino import properties
+    from openvino.properties import hint
+except ImportError as error:
+    raise EngineError(f'the runtime openvino needs a library that is not here ({error}); '
+                      "`pip install 'openvino>=2025,<2027'`") from error
+finally:
+    if _ABSENT:
+        del sys.modules['openvino_telemetry']
+
+DEVICE = 'CPU'
+# What bf16 is for: nearly all of the work. In the decoder and the memory encoder it saves next to
+# no time, and there it shows: in one DAVIS sequence the masks fell to an IoU of 0.89.
+HALVED = ('image_encoder', 'memory_attention', SINGLE_MEMORY)
+
+
+class OpenVinoRuntime(HostRuntime):
+    """Runs a folder of exported graphs.
+
+    Every graph is compiled for one object, and objects are run one after another. With the number
+    of objects left open, OpenVINO 2026.4 gave memories that were wrong from the second frame on
+    and took twice the time for them; and a graph for each number would have to be compiled when
+    the first of so many objects is seen. One object alone has a thousand queries and more, so that
+    batching gains next to nothing.
+    """
+
+    name = 'openvino'
+
+    def __init__(self, folder: Path, threads: int | None = None, precision: str = 'auto') -> None:
+        """Load and compile the graphs, which takes seconds the first time on a machine.
+
+        Args:
+            folder: see ``tam_ros.runtime.graphs``.
+            threads: CPU threads; None for one per core.
+            precision: ``fp32``; ``bf16`` for the image encoder and the memory attention;
+                ``auto``: bf16 where the processor has instructions for it (AMX, AVX512_BF16).
+
+        Raises:
+            WeightsError: a graph is missing or damaged.
+            EngineError: the processor cannot compute in that precision.
+        """
+        self.spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding='utf-8'))
+        core = ov.Core()
+        precision = choose_precision(core, precision)
+        settings = {
+            hint.performance_mode: hint.PerformanceMode.LATENCY,
+            properties.inference_num_threads: threads or 0,
+            # Two nodes on one robot would be pinned to the same cores.
+            hint.enable_cpu_pinning: False,
+            properties.cache_dir: str(_cache()),
+        }
+        self._requests = {}
+        for name in graph_names(self.spec):
+            halved = precision == 'bf16' and name in HALVED
+            settings[hint.inference_precision] = ov.Type.bf16 if halved else ov.Type.f32
+            self._requests[name] = _compile(core, graph_file(folder, name, 'fp32'), settings)
+        self.facts = {'device': core.get_property(DEVICE, properties.device.full_name),
+                      'precision': {'fp32': 'float32', 'bf16': 'bfloat16'}[precision]}
+
+    def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        request = self._requests[graph]
+        outputs: list[NDArray[Any]] = []
+        count = max(map(len, inputs.values()))
+        for index in range(count):
+            request.infer({name: x[index:index + 1] if len(x) > 1 else x
+                           for name, x in inputs.items()}, share_inputs=True, share_outputs=True)
+            # What the request shares is overwritten by the next run.
+            results = [tensor.data for tensor in request.output_tensors]
+            if not outputs:
+                outputs = [np.empty((count, *x.shape[1:]), x.dtype) for x in results]
+            for output, result in zip(outputs, results, strict=True):
+                output[index] = result[0]
+        return outputs
+
+
+def choose_precision(core: ov.Core, precision: str) -> str:
+    """Return ``fp32`` or ``bf16``, whatever was asked for.
+
+    Raises:
+        EngineError: this processor has no such precision.
+    """
+    if precision == 'auto':
+        # Its own choice where nothing is said: bf16 only on processors that compute in it.
+        native = core.get_property(DEVICE, hint.inference_precision) == ov.Type.bf16
+        return 'bf16' if native else 'fp32'
+    able = core.get_property(DEVICE, properties.device.capabilities)
+    if precision == 'bf16' and 'BF16' not in able:
+        name = core.get_property(DEVICE, properties.device.full_name)
+        raise EngineError(f'{name} cannot compute in bf16; use the precision fp32, or auto')
+    return precision
+
+
+def _compile(core: ov.Core, path: Path, settings: dict[Any, Any]) -> ov.InferRequest:
+    try:
+        model = core.read_model(path)
+        model.reshape({port.any_name: [1 if size.is_dynamic else size.get_length()
+                                       for size in port.partial_shape] for port in model.inputs})
+        return core.compile_model(model, DEVICE, settings).create_infer_request()
+    except RuntimeError as error:
+        raise WeightsError(f'the graph {path} cannot be loaded: {error}') from error
+
+
+def _cache() -> Path:
+    """Return the folder in which OpenVINO keeps what it compiled; it may be emptied at any time.
+
+    It looks at the graph, the processor and its own version before it takes a file from there.
+    """
+    folder = catalogue.cache_dir() / 'openvino'
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
