@@ -57,7 +57,7 @@ def workspace(tmp_path_factory):
     (workspace / 'src').mkdir()
     (workspace / 'src' / 'tam_ros').symlink_to(ROOT)
     colcon(
-        workspace, 'build', '--symlink-install', '--packages-select', 'tam_ros', '--cmake-args',
+        workspace, 'build', '--symlink-install', '--cmake-args',
         '-G', 'Ninja', f'-DPython3_EXECUTABLE={sys.executable}',
         f'-DCMAKE_PROJECT_INCLUDE={FIXUPS}', '-DTAM_ROS_PYTEST=-k one_version',
     )
@@ -106,5 +106,5 @@ def test_with_symlink_install_an_edit_is_live(workspace):
 
 def test_colcon_test(workspace):
     """One test of the suite; which are run otherwise is said in CMakeLists.txt."""
-    colcon(workspace, 'test', '--packages-select', 'tam_ros', '--return-code-on-test-failure')
+    colcon(workspace, 'test', '--return-code-on-test-failure')
     assert '1 test, 0 errors, 0 failures' in colcon(workspace, 'test-result', '--all')
