@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import copy
+import re
 import time
 
 import cv2
@@ -16,8 +17,10 @@ from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from tam_ros.io.encodings import ImageFormatError  # noqa: E402
+from tam_ros.ros import conversions  # noqa: E402
 from tam_ros.ros.conversions import (  # noqa: E402
     array_to_image,
+    image_to_depth,
     image_to_mask,
     image_to_rgb,
     stamp_ns,
@@ -66,6 +69,29 @@ def test_pictures_are_read_exactly(message):
 def test_rgb8_is_not_copied():
     message = image(RGB, 'rgb8')
     assert np.shares_memory(image_to_rgb(message), np.frombuffer(message.data, np.uint8))
+
+
+class Bridge:
+    """As much of cv_bridge as is used: it knows one more encoding."""
+
+    def imgmsg_to_cv2(self, message, encoding):
+        assert encoding == 'rgb8'
+        if message.encoding != 'nv21':
+            raise BridgeError(message.encoding)
+        return RGB
+
+
+class BridgeError(TypeError):
+    """What it raises."""
+
+
+def test_other_encodings_go_through_cv_bridge(monkeypatch):
+    monkeypatch.setattr(conversions, 'CvBridge', Bridge)
+    monkeypatch.setattr(conversions, 'CvBridgeError', BridgeError, raising=False)
+    assert image_to_rgb(image(RGB, 'nv21')) is RGB
+    assert (image_to_rgb(image(RGB, 'rgb8')) == RGB).all(), 'those that need no help get none'
+    with pytest.raises(ImageFormatError, match='unknown image encoding'):
+        image_to_rgb(image(RGB, 'nonsense'))
 
 
 def test_a_lossless_compressed_picture_is_read_exactly():
@@ -141,6 +167,48 @@ def test_masks_are_what_is_not_zero(message):
 def test_what_is_no_mask_is_refused(message, words):
     with pytest.raises(ImageFormatError, match=words):
         image_to_mask(message)
+
+
+DEPTH_MM = np.arange(48, dtype=np.uint16).reshape(6, 8) * 300
+DEPTH_M = np.where(DEPTH_MM % 900 == 0, np.nan, DEPTH_MM / 1000).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    'message',
+    [
+        pytest.param(image(DEPTH_MM, '16UC1'), id='millimetres'),
+        pytest.param(image(DEPTH_MM, 'mono16'), id='millimetres, another name'),
+        pytest.param(image(DEPTH_MM, '16UC1', step=20), id='padded rows'),
+        pytest.param(image(DEPTH_MM.astype('>u2'), '16UC1', is_bigendian=1), id='big endian'),
+        pytest.param(image(DEPTH_M, '32FC1'), id='metres'),
+        pytest.param(
+            image(DEPTH_M.astype('>f4'), '32FC1', is_bigendian=1), id='metres, other end'
+        ),
+    ],
+)
+def test_depth_is_read_as_it_is(message):
+    expected = DEPTH_M if message.encoding == '32FC1' else DEPTH_MM
+    depth = image_to_depth(message)
+    assert depth.dtype == expected.dtype
+    assert np.array_equal(depth, expected, equal_nan=message.encoding == '32FC1')
+
+
+def test_depth_is_not_copied():
+    message = image(DEPTH_MM, '16UC1')
+    assert np.shares_memory(image_to_depth(message), np.frombuffer(message.data, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ('message', 'words'),
+    [
+        pytest.param(image(RGB, 'rgb8'), '16UC1 (millimetres) or 32FC1', id='a picture'),
+        pytest.param(image(MASK, 'mono8'), '16UC1 (millimetres) or 32FC1', id='eight bits'),
+        pytest.param(image(DEPTH_MM, '32FC1'), 'contradicts itself', id='half the data'),
+    ],
+)
+def test_what_is_no_depth_is_refused(message, words):
+    with pytest.raises(ImageFormatError, match=re.escape(words)):
+        image_to_depth(message)
 
 
 @pytest.mark.parametrize(
