@@ -206,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--recall', type=float, default=0.5,
                         help='seconds of images to keep for late prompts (default 0.5)')
     parser.add_argument('--plot', type=Path, help='picture to write')
-    parser.add_argument('--json', type=Path, help='file for every step\'s figures')
+    parser.add_argument('--json', type=Path, help="file for every step's figures")
     parser.add_argument('--doc', type=Path, help='markdown file whose section to replace')
     args = parser.parse_args(argv)
     if args.steps < 2 * SETTLED:

@@ -74,10 +74,10 @@ def test_parts_import_only_what_they_may(part):
     ('import tam_ros.catalogue', HEAVY),
     # a robot that only runs exported graphs
     ('from tam_ros.tracking import Tracker', {'torch', 'onnx', 'onnxruntime', 'rclpy', 'rosbags'}),
-    ("from tam_ros.runtime.onnxruntime import OnnxRuntime", {'torch', 'onnx', 'rclpy'}),
+    ('from tam_ros.runtime.onnxruntime import OnnxRuntime', {'torch', 'onnx', 'rclpy'}),
     ('import tam_ros.cli', HEAVY),
     # `tam --help` at once: describing the commands imports nothing that takes time
-    ("from tam_ros import cli; cli._parser()", HEAVY),
+    ('from tam_ros import cli; cli._parser()', HEAVY),
 ])
 def test_what_an_import_brings_in(statement, absent):
     assert not absent & imported_by(statement)

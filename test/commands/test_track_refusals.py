@@ -64,7 +64,7 @@ def place(tmp_path, monkeypatch, video, pictures) -> Path:
         (['empty', *POINT, *OUT], 'holds no image file'),
         (['words.mcap', *POINT, *OUT], 'has no image topic'),
         (['bad_images.mcap', *POINT, *OUT], 'no usable image on /image: data is too short'),
-        (['two.mcap', *POINT, *OUT], '/right (Image \'rgb8\', 8 messages); name it with --topic'),
+        (['two.mcap', *POINT, *OUT], "/right (Image 'rgb8', 8 messages); name it with --topic"),
         (['two.mcap', *POINT, *OUT, '--topic', '/up'], "no image topic '/up'; it has /left"),
         (['two.mcap', *POINT, *OUT, '--topic', '/left', '--rate', '5'], 'stamps give the rate'),
         (['VIDEO', *POINT, *OUT, '--topic', 'x'], 'no topic'),

@@ -145,7 +145,7 @@ def test_annotated_video_is_cut_where_frames_have_no_annotation(tmp_path, monkey
 
 
 def test_footage_moves_its_objects_with_its_pictures(sources, tmp_path, monkeypatch):
-    data = annotated_video(tmp_path, range(12), {n: 1 for n in range(12)})
+    data = annotated_video(tmp_path, range(12), dict.fromkeys(range(12), 1))
     use_annotations(monkeypatch, tmp_path)
     footage = replace(sources, footage=sources_module.read_footage(data, 'train'))
     backs = render._footage(np.random.default_rng(3), footage, 12, 96)
@@ -160,7 +160,7 @@ def test_footage_moves_its_objects_with_its_pictures(sources, tmp_path, monkeypa
 
 
 def test_clips_without_footage_do_not_change_by_its_presence(sources, tmp_path, monkeypatch):
-    data = annotated_video(tmp_path, range(4), {n: 1 for n in range(4)})
+    data = annotated_video(tmp_path, range(4), dict.fromkeys(range(4), 1))
     use_annotations(monkeypatch, tmp_path)
     footage = replace(sources, footage=sources_module.read_footage(data, 'train'))
     for seed in range(4):
