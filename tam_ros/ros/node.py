@@ -15,7 +15,7 @@ from rclpy.exceptions import (
     ParameterUninitializedException,
 )
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
@@ -26,6 +26,7 @@ from tam_ros.ros.conversions import image_to_rgb, stamp_ns
 from tam_ros.ros.health import Health
 from tam_ros.ros.inference import BusyError, InferenceThread
 from tam_ros.ros.inputs import Inputs
+from tam_ros.ros.lifecycle import ManagedNode, transition
 from tam_ros.ros.outputs import Outputs
 from tam_ros.ros.parameters import PARAMETERS, check_changes, declare, unknown, values
 from tam_ros.ros.session import Answer, Limits, Session, StaleFrameError
@@ -42,7 +43,7 @@ LIVE_OPTIONS = tuple(
 """Options of the tracker that change while it runs."""
 
 
-class TrackNode(LifecycleNode):
+class TrackNode(ManagedNode):
     """Managed node around one tracker.
 
     configure opens the model, activate subscribes to the images, deactivate stops listening and
@@ -77,6 +78,7 @@ class TrackNode(LifecycleNode):
 
     # --- lifecycle ---
 
+    @transition
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the model; FAILURE, and a sentence in the log, where that cannot be done."""
         self._health.state = 'configuring'
@@ -87,6 +89,7 @@ class TrackNode(LifecycleNode):
             self._inference = InferenceThread(self._open_session, self._track)
         except Exception as error:
             self._health.closed()
+            self._health.state = 'unconfigured'
             self.get_logger().debug(traceback.format_exc())
             self.get_logger().error(f'cannot open {self._value("model")}: {error}')
             return TransitionCallbackReturn.FAILURE
@@ -116,6 +119,7 @@ class TrackNode(LifecycleNode):
         options = {name: self._value(name) for name in LIVE_OPTIONS}
         return {**options, 'remove_after': options['remove_after'] or None}
 
+    @transition
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to the images."""
         compressed = self._value('image_transport') == 'compressed'
@@ -137,6 +141,7 @@ class TrackNode(LifecycleNode):
         self._statistics.listening()
         return super().on_activate(state)
 
+    @transition
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening; objects are kept, or forgotten if `keep_objects` is false."""
         self._stop_listening()
@@ -145,27 +150,30 @@ class TrackNode(LifecycleNode):
         self._health.state = 'inactive'
         return super().on_deactivate(state)
 
+    @transition
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model."""
         self.release()
         return super().on_cleanup(state)
 
+    @transition
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model. Not called on SIGINT, hence `release` in main()."""
         self.release()
         self._health.state = 'finalized'
         return super().on_shutdown(state)
 
+    @transition
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free what a transition that failed half way has left: the node may configure again."""
-        self.get_logger().error('a transition failed, see above; the node is unconfigured')
         self.release()
-        self._health.state = 'unconfigured'
+        super().on_deactivate(state)
         return TransitionCallbackReturn.SUCCESS
 
     def release(self) -> None:
         """Stop the inference thread and free the model; may be called twice."""
         self._stop_listening()
+        self._health.state = 'unconfigured'
         if self._inference is not None:
             if not self._inference.stop():
                 self.get_logger().error('the tracker hangs and could not be freed')

@@ -1,4 +1,4 @@
-"""The node as a process: start, stop, parameters, lifecycle."""
+"""The node as a process: start, stop, parameters."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import pytest
 pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
 pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
 
-from lifecycle_msgs.msg import Transition  # noqa: E402
-from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from ros_graph import add, click, picture  # noqa: E402
@@ -55,9 +53,10 @@ def test_ctrl_c_twice_ends_it_as_cleanly(graph, pause):
     ('argument', 'words'),
     [
         pytest.param('model:=missing', "no model 'missing' in the catalogue", id='unknown model'),
-        pytest.param('runtime:=abacus', 'one of onnxruntime, torch', id='unknown runtime'),
+        pytest.param('runtime:=abacus', 'one of onnxruntime', id='unknown runtime'),
         pytest.param('recall_seconds:=-1.0', 'recall_seconds', id='number out of range'),
         pytest.param('publish_masks:=3', 'publish_masks', id='wrong type'),
+        pytest.param('remove_after:=1.0', 'must be lost before it is removed', id='conflict'),
     ],
 )
 def test_it_does_not_start_with_what_cannot_work(start, argument, words):
@@ -67,9 +66,18 @@ def test_it_does_not_start_with_what_cannot_work(start, argument, words):
     assert 'Traceback' not in node.log
 
 
+def test_parameters_that_do_not_exist_are_reported(start, make_peer):
+    """From the command line and from a file; the node runs without them."""
+    node, peer = start('-p', 'lost_afer:=5.0', '-p', 'confidence:=0.5'), make_peer()
+    peer.meet(node, picture())
+    assert 'no parameter lost_afer: it is ignored; did you mean lost_after?' in node.log
+    assert 'no parameter confidence: it is ignored' in node.log
+    assert node.log.count('there is no parameter') == 2
+
+
 def test_live_parameters(graph):
     """Some change while it runs, the others say when they are read."""
-    _, peer = graph
+    node, peer = graph
 
     def change(name, value):
         message = Parameter(name, value=value).to_parameter_msg()
@@ -84,34 +92,11 @@ def test_live_parameters(graph):
     assert 'read when the node configures' in refused.reason
     assert not change('time_jump', -5.0).successful
 
-
-def test_lifecycle(start, make_peer):
-    """Without autostart a manager brings it up, and down again."""
-    node, peer = start('-p', 'autostart:=false'), make_peer()
-
-    def go(transition):
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return peer.call(ChangeState, 'change_state', request).success
-
-    assert 'not configured' in add(peer, click(15, 15)).reason
-    assert go(Transition.TRANSITION_CONFIGURE)
-    assert go(Transition.TRANSITION_ACTIVATE)
-    peer.meet(node, picture(red=(10, 10)))
-    assert add(peer, click(15, 15)).accepted
-    assert peer.track(picture(red=(10, 10)))[0].objects
-    assert go(Transition.TRANSITION_DEACTIVATE)
-    count = len(peer.received['objects'])
-    peer.send(picture(red=(10, 10)))
-    time.sleep(0.5)
-    assert len(peer.received['objects']) == count
-
-    assert go(Transition.TRANSITION_ACTIVATE)
-    peer.received.clear()
-    peer.meet(node, picture(red=(10, 10)))
-    objects, _ = peer.track(picture(red=(20, 20)))
-    assert [item.id for item in objects.objects] == [1], 'the object was kept'
-
-    assert go(Transition.TRANSITION_DEACTIVATE)
-    assert go(Transition.TRANSITION_CLEANUP)
-    assert 'not configured' in add(peer, click(15, 15)).reason
-    assert node.interrupt() == 0, node.log
+    # Those of the tracker reach it with the next image.
+    assert "'lost_after': 2.0" in node.log
+    assert change('lost_after', 0.5).successful
+    assert 'must be lost before' in change('remove_after', 0.25).reason
+    assert change('remove_after', 9.0).successful
+    peer.track(picture(red=(10, 10)))
+    assert "'lost_after': 0.5" in node.log.splitlines()[-1]
+    assert "'remove_after': 9.0" in node.log.splitlines()[-1]

@@ -1,0 +1,225 @@
+"""The managed node: every transition, those that fail, and Ctrl-C in every state."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
+pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
+
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from ros_graph import add, click, picture  # noqa: E402
+
+FAILING_NODE = (sys.executable, str(Path(__file__).resolve().parent / 'failing_track_node.py'))
+IMAGE = picture(red=(10, 10))
+
+
+class Manager:
+    """Brings one node up and down through its lifecycle services."""
+
+    def __init__(self, node, peer):
+        self.node, self.peer = node, peer
+
+    def go(self, name):
+        """Ask for a transition such as `configure`; return whether it succeeded."""
+        transition = getattr(Transition, f'TRANSITION_{name.upper()}')
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return self.peer.call(ChangeState, 'change_state', request).success
+
+    @property
+    def state(self):
+        return self.peer.call(GetState, 'get_state', GetState.Request()).current_state.label
+
+    def opened(self):
+        """Return how many trackers are open."""
+        return self.node.log.count('tracker opened') - self.node.log.count('tracker closed')
+
+
+@pytest.fixture
+def manage(start, make_peer):
+    """Start a node that waits for its manager."""
+
+    def manage(*arguments, **options):
+        return Manager(start('-p', 'autostart:=false', *arguments, **options), make_peer())
+
+    return manage
+
+
+def test_up_and_down_and_up_again(manage):
+    manager = manage()
+    peer = manager.peer
+    assert manager.state == 'unconfigured'
+    assert 'not configured' in add(peer, click(15, 15)).reason
+    assert manager.go('configure')
+    assert (manager.state, manager.opened()) == ('inactive', 1)
+    assert manager.go('activate')
+    assert manager.state == 'active'
+    peer.meet(manager.node, IMAGE)
+    assert add(peer, click(15, 15)).accepted
+    assert peer.track(IMAGE)[0].objects
+    assert manager.go('deactivate')
+    count = len(peer.received['objects'])
+    peer.send(IMAGE)
+    time.sleep(0.5)
+    assert len(peer.received['objects']) == count, 'nothing is heard'
+
+    assert manager.go('activate')
+    peer.received.clear()
+    peer.meet(manager.node, IMAGE)
+    objects, _ = peer.track(picture(red=(20, 20)))
+    assert [item.id for item in objects.objects] == [1], 'the object was kept'
+
+    assert manager.go('deactivate')
+    assert manager.go('cleanup')
+    assert (manager.state, manager.opened()) == ('unconfigured', 0)
+    assert 'not configured' in add(peer, click(15, 15)).reason
+
+    assert manager.go('configure')
+    assert manager.go('activate')
+    peer.received.clear()
+    peer.meet(manager.node, IMAGE)
+    assert not peer.track(IMAGE)[0].objects, 'cleanup forgets the objects'
+    assert add(peer, click(15, 15)).object_id == 1
+
+
+def test_objects_are_forgotten_on_demand(manage):
+    manager = manage('-p', 'keep_objects:=false')
+    peer = manager.peer
+    assert manager.go('configure')
+    assert manager.go('activate')
+    peer.meet(manager.node, IMAGE)
+    assert add(peer, click(15, 15)).accepted
+    assert peer.track(IMAGE)[0].objects
+    assert manager.go('deactivate')
+    assert manager.go('activate')
+    peer.received.clear()
+    peer.meet(manager.node, IMAGE)
+    assert not peer.track(IMAGE)[0].objects
+    assert manager.opened() == 1, 'the model stays'
+
+
+@pytest.mark.parametrize('path', [(), ('configure',), ('configure', 'activate')])
+def test_shutdown_frees_the_model(manage, path):
+    manager = manage()
+    for transition in path:
+        assert manager.go(transition)
+    state = manager.state
+    assert manager.go(f'{state}_shutdown')
+    assert (manager.state, manager.opened()) == ('finalized', 0)
+    assert manager.node.interrupt() == 0, manager.node.log
+
+
+# Each row: what was done, and a transition that is not possible then.
+@pytest.mark.parametrize(
+    ('path', 'wrong'),
+    [
+        pytest.param((), 'activate', id='activate before configure'),
+        pytest.param((), 'cleanup', id='nothing to clean up'),
+        pytest.param(('configure',), 'configure', id='configure twice'),
+        pytest.param(('configure', 'activate'), 'cleanup', id='cleanup while active'),
+    ],
+)
+def test_impossible_transitions_are_refused(manage, path, wrong):
+    manager = manage()
+    for transition in path:
+        assert manager.go(transition)
+    state = manager.state
+    assert not manager.go(wrong)
+    assert manager.state == state
+    assert manager.node.interrupt() == 0, manager.node.log
+
+
+def test_a_failed_configure_can_be_tried_again(manage):
+    """The model is missing; then it is there."""
+    from rcl_interfaces.srv import SetParameters
+    from rclpy.parameter import Parameter
+
+    manager = manage('-p', 'model:=missing')
+    for _ in range(2):
+        assert not manager.go('configure')
+        assert (manager.state, manager.opened()) == ('unconfigured', 0)
+    manager.peer.wait('the reason', lambda: "no model 'missing' in the cat" in manager.node.log)
+    message = Parameter('model', value='efficienttam_nano').to_parameter_msg()
+    request = SetParameters.Request(parameters=[message])
+    assert manager.peer.call(SetParameters, 'set_parameters', request).results[0].successful
+    assert manager.go('configure')
+    assert (manager.state, manager.opened()) == ('inactive', 1)
+
+
+# Each row: where the node fails once, and what leads there.
+@pytest.mark.parametrize(
+    ('where', 'path'),
+    [
+        pytest.param('opened', ('configure',), id='after the model was opened'),
+        pytest.param('activate', ('configure', 'activate'), id='before it listens'),
+        pytest.param('listening', ('configure', 'activate'), id='while it begins to listen'),
+        pytest.param('deactivate', ('configure', 'activate', 'deactivate'), id='at the end'),
+    ],
+)
+def test_a_transition_that_fails_half_way_leaves_nothing(manage, where, path):
+    """The error is in the log, nothing is on the device, and the node can be configured again."""
+    manager = manage(command=FAILING_NODE, FAIL_AT=where)
+    *before, last = path
+    for transition in before:
+        assert manager.go(transition)
+    assert not manager.go(last)
+    manager.peer.wait('the reason', lambda: f'broken on purpose: {where}' in manager.node.log)
+    assert (manager.state, manager.opened()) == ('unconfigured', 0)
+    assert 'not configured' in add(manager.peer, click(15, 15)).reason
+
+    assert manager.go('configure')
+    assert manager.go('activate')
+    manager.peer.meet(manager.node, IMAGE)
+    assert add(manager.peer, click(15, 15)).accepted
+    assert manager.peer.track(IMAGE)[0].objects
+    assert manager.node.interrupt() == 0, manager.node.log
+    assert manager.opened() == 0
+
+
+def test_with_autostart_a_failure_ends_the_process(start):
+    node = start(command=FAILING_NODE, FAIL_AT='activate')
+    assert node.process.wait(20) == 1
+    assert 'broken on purpose' in node.log
+    assert node.log.count('tracker opened') == node.log.count('tracker closed') == 1
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        pytest.param((), id='unconfigured'),
+        pytest.param(('configure',), id='inactive'),
+        pytest.param(('configure', 'activate'), id='active'),
+        pytest.param(('configure', 'activate', 'deactivate'), id='inactive again'),
+        pytest.param(('configure', 'cleanup'), id='unconfigured again'),
+        pytest.param(('configure', 'activate', 'active_shutdown'), id='finalized'),
+    ],
+)
+def test_ctrl_c_frees_the_model_in_every_state(manage, path):
+    manager = manage()
+    assert manager.state == 'unconfigured'
+    for transition in path:
+        assert manager.go(transition)
+    assert manager.node.interrupt() == 0, manager.node.log
+    assert manager.opened() == 0
+    assert 'Traceback' not in manager.node.log
+
+
+@pytest.mark.parametrize('autostart', ['true', 'false'])
+def test_ctrl_c_while_the_model_is_opened(start, make_peer, autostart):
+    node = start('-p', f'autostart:={autostart}', COLOUR_TRACKER_OPENING='2.0')
+    peer = make_peer()
+    if autostart == 'false':
+        client = peer.node.create_client(ChangeState, '/track_node/change_state')
+        assert client.wait_for_service(20)
+        transition = Transition(id=Transition.TRANSITION_CONFIGURE)
+        client.call_async(ChangeState.Request(transition=transition))
+    peer.wait('the model to be opened', lambda: 'opening efficienttam_nano' in node.log)
+    time.sleep(0.3)
+    assert node.interrupt() == 0, node.log
+    assert node.log.count('tracker opened') == node.log.count('tracker closed')
+    assert 'Traceback' not in node.log
