@@ -35,6 +35,9 @@ ROS_BUILD = BUILD / 'ros' / 'work'
 ROS_INSTALL = BUILD / 'ros' / 'install'
 
 TORCH = 'torch==2.13.0'
+# Builds TensorRT engines without a GPU, for tests. The two wheels are whole without the package
+# that names them as its dependencies, which has to be compiled.
+TENSORRT_RTX = ('tensorrt-rtx-cu13-libs==1.7.1.116', 'tensorrt-rtx-cu13-bindings==1.7.1.116')
 MINIMUM_CMAKE = (3, 20)
 
 
@@ -153,12 +156,14 @@ def install_project(runner: Runner) -> None:
 
 def install_test_packages(runner: Runner) -> None:
     """Install torch and what else only the tests need."""
-    stamp = Stamp(VENV / '.tam_ros' / 'test', [TORCH, ROOT / 'requirements-test.txt'])
+    requirements = ROOT / 'requirements-test.txt'
+    stamp = Stamp(VENV / '.tam_ros' / 'test', [TORCH, *TENSORRT_RTX, requirements])
     if stamp.is_current():
         return
     remove_half_installed()
     runner.pip(TORCH, TORCH)
-    runner.pip('test packages', '-r', ROOT / 'requirements-test.txt')
+    runner.pip('test packages', '-r', requirements)
+    runner.pip('TensorRT for RTX', '--no-deps', *TENSORRT_RTX)
     stamp.write()
 
 
