@@ -67,7 +67,9 @@ class Inputs:
 
         node.create_subscription(Prompt, '~/prompt', self._on_prompt, PROMPT_QOS)
         node.create_subscription(Image, '~/mask_prompt', self._on_mask_prompt, PROMPT_QOS)
-        node.create_subscription(Point, '~/click', self._on_click, PROMPT_QOS)
+        # rqt_image_view adds _mouse_left to the topic it shows; the overlay is shown, too.
+        for topic in ('~/click', '~/overlay_mouse_left'):
+            node.create_subscription(Point, topic, self._on_click, PROMPT_QOS)
         node.create_subscription(
             PointStamped, 'clicked_point', self._on_clicked_point, PROMPT_QOS
         )

@@ -109,12 +109,13 @@ class Tracker:
             ValueError: a fixed one, or a value that ``TrackerOptions`` refuses. Nothing has
                 changed then.
         """
-        if all(getattr(self._options, name) == value for name, value in options.items()):
-            return
-        if fixed := [name for name in FIXED if name in options]:
+        changed = {name: value for name, value in options.items()
+                   if getattr(self._options, name) != value}
+        if fixed := [name for name in FIXED if name in changed]:
             raise ValueError(f'{", ".join(fixed)} cannot change while a tracker lives')
-        self._options = replace(self._options, **options)
-        self._stages.options = self._recall.options = self._options
+        if changed:
+            self._options = replace(self._options, **changed)
+            self._stages.options = self._recall.options = self._options
 
     def new_id(self) -> int:
         """Return an id that was never used since the start or the last reset."""

@@ -47,8 +47,8 @@ class Operator:
             self.peer.wait(f'a listener on {topic}', publisher.get_subscription_count)
         publisher.publish(message)
 
-    def click(self, x, y):
-        self.send(f'{NODE}/click', Point(x=float(x), y=float(y)))
+    def click(self, x, y, topic='click'):
+        self.send(f'{NODE}/{topic}', Point(x=float(x), y=float(y)))
 
     def calibrate(self, **changed):
         """Send camera infos as a driver does: one with every image, best effort."""
@@ -111,7 +111,7 @@ def test_clicks_after_a_pause(start, make_peer):
     operator.click(*RED)
     operator.says('object 1 is added')
     assert operator.objects() == [1]
-    operator.click(*GREEN)
+    operator.click(*GREEN, topic='overlay_mouse_left')
     operator.says('object 2 is added')
     assert operator.objects() == [1, 2]
     operator.click(*RED)

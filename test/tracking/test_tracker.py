@@ -209,6 +209,25 @@ def test_objects_lost_for_long_are_shown_a_last_time_and_removed(runtime):
         tracker.step(IMAGE, 2.3, [click(1)])
 
 
+def test_options_change_while_it_tracks(tracker, runtime):
+    tracker.step(IMAGE, 0.0, [click(1)])
+    runtime.present = False
+    assert tracker.step(IMAGE, 0.5).objects[0].state == 'occluded'
+    tracker.change(lost_after=0.25)
+    assert tracker.step(IMAGE, 0.6).objects[0].state == 'lost'
+    tracker.change(skip_occluded_memories=True)
+    runtime.calls.clear()
+    tracker.step(IMAGE, 0.7)
+    assert 'memory_encoder' not in dict(runtime.calls)
+    tracker.reset()
+    tracker.step(IMAGE, 0.0)
+    tracker.change(catch_up=9, max_objects=3)
+    with pytest.raises(ValueError, match='max_objects cannot change'):
+        tracker.change(max_objects=4)
+    with pytest.raises(ValueError, match='remove_after'):
+        tracker.change(remove_after=0.1)
+
+
 def test_objects_are_kept_for_ever_unless_asked(tracker, runtime):
     tracker.step(IMAGE, 0.0, [click(1)])
     runtime.present = False
