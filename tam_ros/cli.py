@@ -7,9 +7,20 @@ import logging
 import sys
 
 from tam_ros import __version__, catalogue
-from tam_ros.commands import UsageError, bench, evaluate, export, models, track, weights
+from tam_ros.commands import (
+    UsageError,
+    bench,
+    build,
+    check,
+    engines,
+    evaluate,
+    export,
+    models,
+    track,
+    weights,
+)
 
-_COMMANDS = (track, evaluate, bench, models, weights, export)
+_COMMANDS = (track, evaluate, bench, models, weights, export, build, engines, check)
 
 _warnings = logging.StreamHandler()
 _warnings.setFormatter(logging.Formatter('tam: %(message)s'))
@@ -43,12 +54,12 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     from tam_ros.io.masks import MaskFileError
     from tam_ros.io.prompt_spec import PromptSpecError
     from tam_ros.io.sources import SourceError
-    from tam_ros.runtime import WeightsError
+    from tam_ros.runtime import EngineError, WeightsError
     from tam_ros.tracking import ArchiveError, FrameError, PromptError
 
     return (
         *(UsageError, SourceError, PromptSpecError, MaskFileError, PromptError, FrameError),
-        *(ArchiveError, WeightsError, catalogue.UnknownModelError, OSError),
+        *(ArchiveError, WeightsError, EngineError, catalogue.UnknownModelError, OSError),
     )
 
 

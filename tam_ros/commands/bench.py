@@ -10,15 +10,14 @@ from itertools import islice
 from pathlib import Path
 
 from tam_ros.commands import UsageError
-
-_RUNTIMES = ('onnxruntime', 'torch')
+from tam_ros.commands.backend import add_backend_options, backend, count
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Describe the command."""
     parser = commands.add_parser('bench', help='measure the time of a step on this machine')
-    parser.add_argument('--objects', type=_count, default=1, help='tracked at once (default 1)')
-    parser.add_argument('--frames', type=_count, default=100,
+    parser.add_argument('--objects', type=count, default=1, help='tracked at once (default 1)')
+    parser.add_argument('--frames', type=count, default=100,
                         help='frames to measure, after some that are not counted (default 100)')
     parser.add_argument('--size', type=_size, default=(480, 640), metavar='WxH',
                         help='of the drawn pictures (default 640x480)')
@@ -26,11 +25,8 @@ def add(commands: argparse._SubParsersAction) -> None:
                         'measure on, instead of drawn pictures')
     parser.add_argument('--topic', help='image topic of a bag that has several')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
-    parser.add_argument('--model', default='efficienttam_nano', help='see `tam models`')
-    parser.add_argument('--weights', help="checkpoint, or folder of graphs, not the model's own; "
+    add_backend_options(parser, "checkpoint, or folder of graphs, not the model's own; "
                         "'untrained' will do for time")
-    parser.add_argument('--runtime', default=_RUNTIMES[0], choices=_RUNTIMES)
-    parser.add_argument('--threads', type=_count, help="CPU threads; else the library's choice")
     parser.set_defaults(run=run)
 
 
@@ -49,8 +45,7 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError(f'{options.json} cannot be written: there is no such folder')
     limits = TrackerOptions(max_objects=_room_for(options.objects))
     images, source = _images(options, timing.WARM_UP + options.frames)
-    tracker = Tracker.open(options.model, options.weights, options.runtime,
-                           threads=options.threads, options=limits)
+    tracker = Tracker.open(**backend(options), options=limits)
     timed = timing.time_steps(tracker, images, options.objects)
     about = {
         'machine': timing.machine(),
@@ -101,13 +96,6 @@ def _print(about: dict, stages: dict[str, dict[str, float]]) -> None:
     for stage, row in stages.items():
         print(f'{stage:{width}}  {row["median_ms"]:9.2f}  {row["p95_ms"]:7.2f}')
     print(f'{1e3 / stages["step"]["median_ms"]:.1f} steps a second at the median')
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'{number} is less than 1')
-    return number
 
 
 def _size(text: str) -> tuple[int, int]:

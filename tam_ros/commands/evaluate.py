@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 
 from tam_ros.commands import UsageError
-
-_RUNTIMES = ('onnxruntime', 'torch')
+from tam_ros.commands.backend import add_backend_options, backend
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -22,10 +21,7 @@ def add(commands: argparse._SubParsersAction) -> None:
                         help='only these; a file NAME.txt holds names, one a line')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures here')
     parser.add_argument('--plot', type=Path, metavar='FILE.png', help='draw J over time here')
-    parser.add_argument('--model', default='efficienttam_nano', help='see `tam models`')
-    parser.add_argument('--weights', help="checkpoint, or folder of graphs, not the model's own")
-    parser.add_argument('--runtime', default=_RUNTIMES[0], choices=_RUNTIMES)
-    parser.add_argument('--threads', type=int, help="CPU threads; else the library's choice")
+    add_backend_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -45,8 +41,7 @@ def run(options: argparse.Namespace) -> None:
 
     _check_outputs(options)
     sequences = open_dataset(options.dataset, options.sequences)
-    tracker = Tracker.open(options.model, options.weights, options.runtime,
-                           threads=options.threads)
+    tracker = Tracker.open(**backend(options))
     print(f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}; '
           f'prompt: {options.prompt}')
     results = []

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tam_ros.commands import UsageError
+from tam_ros.commands.backend import add_backend_options, backend
 from tam_ros.io.prompt_spec import SYNTAX
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from tam_ros.recordings.results import Sink
     from tam_ros.tracking import Tracker
 
-_RUNTIMES = ('onnxruntime', 'torch')
 _ALL = 'all'
 # What --out makes of a name; any other name is a folder of PNG files.
 _KINDS = {'.mcap': 'bag', '.json': 'coco'}
@@ -85,9 +85,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
 
     model = parser.add_argument_group('model')
-    model.add_argument('--model', default='efficienttam_nano', help='see `tam models`')
-    model.add_argument('--weights', help="checkpoint, or folder of graphs, not the model's own")
-    model.add_argument('--runtime', default=_RUNTIMES[0], choices=_RUNTIMES)
+    add_backend_options(model)
     parser.set_defaults(run=run)
 
 
@@ -140,8 +138,8 @@ def _track(
 
     objects = {item.prompt.object_id for item in prompts}
     settings = TrackerOptions(max_objects=max(TrackerOptions().max_objects, len(objects)))
-    model = options.model, options.weights, options.runtime
-    tracker = Tracker.open(*model, options=settings)
+    model = backend(options)
+    tracker = Tracker.open(**model, options=settings)
     print(f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}', flush=True)
     if options.load_tracks:
         tracker.load(options.load_tracks)
@@ -152,7 +150,7 @@ def _track(
     if any(item.frame for item in prompts):
         print('looking at the frames up to the last prompt first', flush=True)
     settings = replace(settings, max_conditioning=both_ways.conditioning_frames(prompts))
-    results = both_ways.track(ClipTracker(open_runtime(*model), settings), source, prompts)
+    results = both_ways.track(ClipTracker(open_runtime(**model), settings), source, prompts)
     return tracker, results
 
 

@@ -8,7 +8,9 @@ driver module needs libcuda, which machines without an NVIDIA GPU lack.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -63,6 +65,15 @@ def _facts(cuda: ModuleType, device: Any) -> DeviceFacts:
         integrated=bool(device.get_attribute(attribute.INTEGRATED)),
         driver=f'{version // 1000}.{version % 1000 // 10}',
     )
+
+
+def available_bytes(file: Path = Path('/proc/meminfo')) -> int:
+    """Return the memory of the host that is to be had, page cache included; 0 if nobody says."""
+    try:
+        found = re.search(r'^MemAvailable:\s+(\d+) kB', file.read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
 
 
 class PycudaBlock:
@@ -130,7 +141,9 @@ class PycudaDevice:
 
     def memory(self) -> FreeMemory:
         """Return how much there is."""
-        return FreeMemory(*self._cuda.mem_get_info())
+        free, total = self._cuda.mem_get_info()
+        # Where the memory is the host's the driver leaves out what the kernel would give back.
+        return FreeMemory(available_bytes() or free if self.facts.integrated else free, total)
 
     def allocate(self, nbytes: int) -> PycudaBlock:
         """Allocate device memory; EngineError where there is not enough."""

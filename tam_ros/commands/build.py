@@ -1,0 +1,104 @@
+"""`tam build`: the TensorRT engines of a model, built once on the machine that runs them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from tam_ros import catalogue
+from tam_ros.commands.backend import count
+
+if TYPE_CHECKING:
+    from tam_ros.runtime.options import BuildProgress
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        'build', help='build the TensorRT engines of a model on this machine; takes minutes')
+    parser.add_argument('model', help='name of the model, see `tam models`')
+    parser.add_argument('--weights', help="checkpoint, or folder of graphs, not the model's own")
+    parser.add_argument('--precision', default='auto', choices=('auto', 'fp16', 'fp32'),
+                        help='auto: half precision where the graphs are there')
+    parser.add_argument('--workspace', type=count, metavar='MB', help='most memory the builder '
+                        'may work in; else what is free, less 512 MB')
+    parser.add_argument('--max-objects', type=count, metavar='N', help='objects an engine takes '
+                        'at a go; more are run in several goes (default 4)')
+    parser.add_argument('--force', action='store_true', help='build what is there already, too')
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Fetch, export, build, check and keep.
+
+    Raises:
+        EngineError: TensorRT, pycuda or a GPU is missing, or a build fails; says what to do.
+        UnknownModelError, WeightsError, OSError: of the model and its weights.
+    """
+    from tam_ros.plans.opening import available_precision, load_tensorrt, this_machine
+    from tam_ros.plans.preparing import Preparation
+    from tam_ros.runtime.base import ModelSpec
+    from tam_ros.runtime.graphs import DESCRIPTION, graphs_of
+    from tam_ros.runtime.options import EngineOptions
+
+    entry = catalogue.model(options.model)
+    # Before anything is fetched: most who are told that TensorRT is missing are told here.
+    trt = load_tensorrt()
+    machine = this_machine(trt)
+    if options.weights is None and 'repo' in entry.weights:
+        from tam_ros.commands import weights
+        weights.run(options)
+    from tam_ros.runtime.factory import find_weights
+    folder = graphs_of(entry, find_weights(
+        entry, options.weights, 'tensorrt', options.precision))
+    spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding='utf-8'))
+    precision = available_precision(folder, spec, options.precision)
+    print(f'{spec.name}, {spec.weights}, {precision}: TensorRT {machine.tensorrt} on '
+          f'{machine.gpu}')
+    bar = Bar()
+    preparation = Preparation(folder, spec, precision, machine, EngineOptions(
+        build='if_missing', objects=options.max_objects, workspace_mb=options.workspace,
+        progress=bar))
+    if options.force:
+        for graph in preparation.graphs:
+            preparation.discard(graph)
+    try:
+        plans = preparation.plans()
+    finally:
+        bar.close()
+    width = max(map(len, plans))
+    for graph, plan in plans.items():
+        record = plan.record
+        took = f'built in {record.seconds:.0f} s' if plan.fresh else 'was there'
+        print(f'{graph:{width}}  {record.nbytes / 1e6:6.1f} MB  {took}; {record.check}')
+        if record.note:
+            print(f'{"":{width}}  in single precision: {record.note}')
+    print(f'start the node with  runtime:=tensorrt model:={spec.name}')
+
+
+class Bar:
+    """A progress bar for each graph."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._graph = ''
+
+    def __call__(self, progress: BuildProgress) -> None:
+        """Show how far a build is."""
+        from tqdm import tqdm
+
+        if progress.graph != self._graph:
+            self.close()
+            self._graph = progress.graph
+            self._bar = tqdm(
+                total=100, desc=f'{progress.graph} ({progress.index + 1}/{progress.graphs})',
+                bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed} {postfix}')
+        self._bar.n = round(100 * progress.fraction)
+        self._bar.set_postfix_str(progress.phase[:40], refresh=False)
+        self._bar.refresh()
+
+    def close(self) -> None:
+        """End the line."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

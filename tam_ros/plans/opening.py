@@ -1,0 +1,133 @@
+"""From a folder of graphs to a TensorRT runtime that is ready."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import ModuleType
+
+from tam_ros.plans.identity import Machine, l4t_release
+from tam_ros.plans.preparing import FULL, Plan, Preparation
+from tam_ros.runtime.base import EngineError, ModelSpec
+from tam_ros.runtime.device import Device
+from tam_ros.runtime.engine import Engine
+from tam_ros.runtime.graphs import DESCRIPTION, file_name, graph_names
+from tam_ros.runtime.options import EngineOptions
+from tam_ros.runtime.tensorrt import TensorrtRuntime
+
+_log = logging.getLogger(__name__)
+
+HALF = 'fp16'
+
+
+def load_tensorrt() -> ModuleType:
+    """Import TensorRT.
+
+    Raises:
+        EngineError: it is not there, or not complete; says what to do.
+    """
+    try:
+        import tensorrt
+    except ModuleNotFoundError as error:
+        raise EngineError(
+            'TensorRT is not installed for this Python. JetPack brings it (`sudo apt install '
+            'python3-libnvinfer`; a virtual environment needs --system-site-packages), see '
+            'docs/jetson.md; elsewhere `pip install tensorrt`') from error
+    except ImportError as error:
+        raise EngineError(f'TensorRT is installed but does not load: {error}') from error
+    if not hasattr(tensorrt, 'Builder'):
+        raise EngineError(f'the TensorRT that is installed ({tensorrt.__file__}) has no builder: '
+                          'it is the lean runtime or a leftover; install all of it')
+    return tensorrt
+
+
+def this_machine(trt: ModuleType) -> Machine:
+    """Say what plans of now and here belong to; takes no memory of the device.
+
+    Raises:
+        EngineError: there is no GPU, or its driver or pycuda is missing.
+    """
+    from tam_ros.runtime.pycuda_device import probe
+
+    return Machine.of(trt.__version__, probe(), l4t_release())
+
+
+def available_precision(folder: Path, spec: ModelSpec, precision: str) -> str:
+    """Return ``fp16`` or ``fp32``: what is asked for, or for ``auto`` the first that is there."""
+    if precision in (HALF, FULL):
+        return precision
+    if all((folder / file_name(graph, HALF)).is_file() for graph in graph_names(spec)):
+        return HALF
+    _log.info('%s holds no graphs in half precision: %s is run in single precision', folder,
+              spec.name)
+    return FULL
+
+
+def open_tensorrt(folder: Path, precision: str, options: EngineOptions) -> TensorrtRuntime:
+    """Find or build the engines of a folder of graphs, and load them.
+
+    Args:
+        folder: of graphs.
+        precision: ``fp16``, ``fp32`` or ``auto``.
+        options: how to build and run.
+
+    Raises:
+        EngineError: something is missing; says what to do.
+        WeightsError: a graph is missing.
+    """
+    from tam_ros.runtime.pycuda_device import PycudaDevice
+
+    trt = load_tensorrt()
+    spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding='utf-8'))
+    chosen = available_precision(folder, spec, precision)
+    preparation = Preparation(folder, spec, chosen, this_machine(trt), options)
+    # Before the device is taken: what builds needs the memory.
+    plans = preparation.plans()
+    device = PycudaDevice()
+    return load(trt, device, spec, chosen, preparation, plans, options)
+
+
+def load(trt: ModuleType, device: Device, spec: ModelSpec, precision: str,
+         preparation: Preparation, plans: dict[str, Plan],
+         options: EngineOptions) -> TensorrtRuntime:
+    """Load plans into a runtime, which takes the device; closes it where that fails.
+
+    A plan that TensorRT refuses is deleted and, if building is wanted, built anew, once.
+    """
+    free = device.memory().free
+    engines: dict[str, Engine] = {}
+    try:
+        for graph in preparation.graphs:
+            try:
+                engines[graph] = Engine(trt, graph, plans[graph].data)
+            except EngineError as error:
+                if plans[graph].fresh:
+                    raise
+                preparation.discard(graph)
+                if options.build == 'never':
+                    raise EngineError(f'{error}. It was deleted; build it anew with `tam build '
+                                      f'{spec.name}`') from error
+                _log.warning('%s; it is built anew', error)
+                plans[graph] = preparation.rebuilt(graph)
+                engines[graph] = Engine(trt, graph, plans[graph].data)
+        return TensorrtRuntime(
+            spec, engines, device, options, _facts(trt, device, precision, plans), free)
+    except BaseException:
+        for engine in engines.values():
+            engine.close()
+        device.close()
+        raise
+
+
+def _facts(trt: ModuleType, device: Device, precision: str, plans: dict[str, Plan]
+           ) -> dict[str, str]:
+    facts = {
+        'device': device.facts.name,
+        'precision': precision,
+        'engine': f'TensorRT {trt.__version__}, built '
+                  f'{max(plan.record.built_at for plan in plans.values())}',
+    }
+    replaced = [graph for graph, plan in plans.items() if plan.record.built_from != precision]
+    if replaced:
+        facts['precision'] = f'{precision}, but {FULL} in {", ".join(replaced)}'
+    return facts
