@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 import torch
+from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from tam_ros import catalogue
@@ -32,6 +33,7 @@ from tam_ros.runtime.graphs import DESCRIPTION, HIGH_RESOLUTION, SINGLE_MEMORY, 
 
 OPSET = 17
 HALVED_FROM = 128  # elements; a cast takes as much space as it saves on fewer
+REARRANGING = ('Identity', 'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze')
 OBJECTS = 'objects'  # the dynamic dimension
 
 
@@ -44,8 +46,6 @@ class GraphDefinition(NamedTuple):
         inputs: example inputs by name, in order.
         outputs: names of the outputs.
         per_object: which inputs and outputs carry the objects in their first dimension.
-        resident: which of them never leave the device: float16 where the graph is. The others are
-            made or read by the host and always float32.
         fold: compute constants from constants when exporting. Off where that would write out
             large tables that follow from small ones; runtimes fold them when they load.
     """
@@ -55,7 +55,6 @@ class GraphDefinition(NamedTuple):
     inputs: dict[str, Tensor]
     outputs: tuple[str, ...]
     per_object: tuple[str, ...]
-    resident: tuple[str, ...]
     fold: bool = True
 
 
@@ -98,8 +97,7 @@ def definitions(network: TrackAnything, spec: ModelSpec) -> Iterator[GraphDefini
     yield GraphDefinition(
         'image_encoder', Function(network, 'encode_image'),
         {'image': torch.zeros(1, size, size, 3, dtype=torch.uint8)},
-        ('features', 'features_without_memory', *finer), (),
-        ('features', 'features_without_memory', *finer))
+        ('features', 'features_without_memory', *finer), ())
 
     def memory_attention(name: str, slots: int, pooled: bool) -> GraphDefinition:
         return GraphDefinition(
@@ -112,7 +110,7 @@ def definitions(network: TrackAnything, spec: ModelSpec) -> Iterator[GraphDefini
              'pointer_valid': torch.ones(objects, spec.pointer_slots)},
             ('conditioned',),
             ('memories', 'temporal_index', 'memory_valid', 'pointers', 'pointer_valid',
-             'conditioned'), ('features', 'memories', 'conditioned'), fold=False)
+             'conditioned'), fold=False)
 
     yield memory_attention('memory_attention', spec.slots, spec.pooled)
     if spec.pooled:
@@ -126,12 +124,12 @@ def definitions(network: TrackAnything, spec: ModelSpec) -> Iterator[GraphDefini
          'has_mask': torch.zeros(objects), **finer},
         ('masks', 'ious', 'scores', 'object_pointers'),
         ('features', 'points', 'labels', 'mask', 'has_mask', 'masks', 'ious', 'scores',
-         'object_pointers'), ('features', *finer))
+         'object_pointers'))
     yield GraphDefinition(
         'memory_encoder', StoredMemory(network, 'encode_memory'),
         {'features': features, 'masks': torch.zeros(objects, 1, mask, mask),
          'prompted': torch.zeros(objects)},
-        ('memory',), ('masks', 'prompted', 'memory'), ('features', 'memory'))
+        ('memory',), ('masks', 'prompted', 'memory'))
 
 
 def export_graph(graph: GraphDefinition, folder: Path) -> None:
@@ -142,11 +140,13 @@ def export_graph(graph: GraphDefinition, folder: Path) -> None:
         folder: for the files.
     """
     marked = trace(graph)
+    collect_constants(marked)
+    rearrange_constants(marked)
     share_constants(marked)
     for precision, model in (
-            ('fp32', without_marks(marked)),
-            ('fp16', in_half_precision(marked, graph.resident))):
+            ('fp32', without_marks(marked)), ('fp16', in_half_precision(marked))):
         halve_constants(model)
+        del model.graph.value_info[:]  # follows from the rest
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, folder / file_name(graph.name, precision))
 
@@ -175,14 +175,42 @@ def trace(graph: GraphDefinition) -> onnx.ModelProto:
     return model
 
 
-def share_constants(model: onnx.ModelProto) -> None:
-    """Hold equal constants once: the exporter writes the rotary tables anew at every use."""
+def collect_constants(model: onnx.ModelProto) -> None:
+    """Make initializers of the nodes that give constants."""
     graph = model.graph
     for node in [node for node in graph.node if node.op_type == 'Constant']:
         value = next(a.t for a in node.attribute if a.name == 'value')
         value.name = node.output[0]
         graph.initializer.append(value)
         graph.node.remove(node)
+
+
+def rearrange_constants(model: onnx.ModelProto) -> None:
+    """Do once what every run would do to weights: transpose and reshape them, and no more.
+
+    The exporter does that itself, but only together with writing out tables (``fold``).
+    """
+    graph = model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in list(graph.node):
+        if node.op_type not in REARRANGING or any(name not in constants for name in node.input):
+            continue
+        one = onnx.helper.make_graph([node], 'one', [], [
+            onnx.helper.make_empty_tensor_value_info(node.output[0])],
+            [constants[name] for name in node.input])
+        result, = ReferenceEvaluator(onnx.helper.make_model(
+            one, opset_imports=[onnx.helper.make_opsetid('', OPSET)])).run(None, {})
+        constants[node.output[0]] = onnx.numpy_helper.from_array(
+            np.ascontiguousarray(result), node.output[0])
+        graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    del graph.initializer[:]
+    graph.initializer.extend(tensor for name, tensor in constants.items() if name in used)
+
+
+def share_constants(model: onnx.ModelProto) -> None:
+    """Hold equal constants once: the exporter writes the rotary tables anew at every use."""
+    graph = model.graph
     kept: dict[tuple[int, tuple[int, ...], bytes], str] = {}
     renamed: dict[str, str] = {}
     for tensor in list(graph.initializer):

@@ -8,8 +8,6 @@ alone, take the type of the values they meet; of two values the more precise one
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto
@@ -36,19 +34,19 @@ def without_marks(model: ModelProto) -> ModelProto:
         if node.op_type != MARK:
             continue
         if node.output[0] in results:  # keeps its name: what is marked takes it
-            _rename(plain, node.input[0], node.output[0])
+            for other in graph.node:
+                _rename(other, node.input[0], node.output[0])
         else:
             renamed[node.output[0]] = node.input[0]
         graph.node.remove(node)
     return plain
 
 
-def _rename(model: ModelProto, old: str, new: str) -> None:
-    for node in model.graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name == old:
-                    names[index] = new
+def _rename(node: NodeProto, old: str, new: str) -> None:
+    for names in (node.input, node.output):
+        for index, name in enumerate(names):
+            if name == old:
+                names[index] = new
 
 
 def _drop_domain(model: ModelProto) -> None:
@@ -57,19 +55,18 @@ def _drop_domain(model: ModelProto) -> None:
     model.opset_import.extend(kept)
 
 
-def in_half_precision(model: ModelProto, resident: Collection[str]) -> ModelProto:
+def in_half_precision(model: ModelProto) -> ModelProto:
     """Return a copy that computes in half precision where the marks say so.
 
-    Args:
-        model: traced with marks.
-        resident: inputs and outputs that are to be float16; the others keep their type.
+    Inputs and outputs stay in single precision, so that a graph of either kind fits between
+    graphs of either kind.
 
     Raises:
         ValueError: a constant is too large for half precision.
     """
     half = ModelProto()
     half.CopyFrom(model)
-    _Typing(half, resident).run()
+    _Typing(half).run()
     _drop_domain(half)
     return half
 
@@ -100,10 +97,9 @@ def _copy(node: NodeProto, inputs: list[str], outputs: list[str]) -> NodeProto:
 class _Typing:
     """One pass over the nodes of a graph, in their order."""
 
-    def __init__(self, model: ModelProto, resident: Collection[str]) -> None:
+    def __init__(self, model: ModelProto) -> None:
         self.graph = model.graph
         self.opset = next(o.version for o in model.opset_import if not o.domain)
-        self.resident = resident
         self.single = _elements(model)
         self.constants = {tensor.name: tensor for tensor in self.graph.initializer}
         self.producers = {name: node for node in self.graph.node for name in node.output}
@@ -114,10 +110,8 @@ class _Typing:
         self.casts: dict[tuple[str, int], str] = {}
 
     def run(self) -> None:
-        """Replace the nodes, and the types of inputs and outputs."""
+        """Replace the nodes."""
         for value in self.graph.input:
-            if value.name in self.resident:
-                value.type.tensor_type.elem_type = TensorProto.FLOAT16
             self.types[value.name] = value.type.tensor_type.elem_type
         for node in self.graph.node:
             names = [self.renamed.get(name, name) for name in node.input]
@@ -126,8 +120,9 @@ class _Typing:
                 self._mark(names[0], node.output[0], to)
             else:
                 self._node(node, names)
-        results = [self._result(value) for value in self.graph.output]
-        self._keep_used(results)
+        for value in self.graph.output:
+            self._result(value.name)
+        self._keep_used()
 
     def _mark(self, name: str, output: str, to: int) -> None:
         if name in self.fixed:  # a constant takes any type as it is used
@@ -203,28 +198,20 @@ class _Typing:
         self.casts[name, TensorProto.FLOAT16] = output
         return output
 
-    def _result(self, value: onnx.ValueInfoProto) -> str:
-        """Give an output of the graph its type; return its name."""
-        name = value.name
-        source = self.renamed.get(name, name)
-        to = TensorProto.FLOAT16 if name in self.resident else value.type.tensor_type.elem_type
-        value.type.tensor_type.elem_type = to
-        if source == name and self.types.get(name, to) != to:
+    def _result(self, name: str) -> None:
+        """Give an output of the graph the type it had."""
+        source, to = self.renamed.get(name, name), self.single[name]
+        if source == name and self.types[name] != to:
             source = f'{name}.computed'
-            for node in self.nodes:
-                for names in (node.input, node.output):
-                    for index, old in enumerate(names):
-                        if old == name:
-                            names[index] = source
             self.types[source] = self.types[name]
+            for node in self.nodes:
+                _rename(node, name, source)
         if source != name:
-            kind = 'Identity' if self.types[source] == to else 'Cast'
-            self.nodes.append(onnx.helper.make_node(
-                kind, [source], [name], **({} if kind == 'Identity' else {'to': to})))
-        return name
+            kind, more = ('Identity', {}) if self.types[source] == to else ('Cast', {'to': to})
+            self.nodes.append(onnx.helper.make_node(kind, [source], [name], **more))
 
-    def _keep_used(self, used_names: list[str]) -> None:
-        used, kept = set(used_names), []
+    def _keep_used(self) -> None:
+        used, kept = {value.name for value in self.graph.output}, []
         for node in reversed(self.nodes):
             if used.intersection(node.output):
                 kept.append(node)
@@ -234,4 +221,3 @@ class _Typing:
         tensors = [tensor for tensor in self.graph.initializer if tensor.name in used]
         del self.graph.initializer[:]
         self.graph.initializer.extend(tensors)
-        del self.graph.value_info[:]

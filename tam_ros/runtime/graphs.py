@@ -19,8 +19,8 @@ GRAPHS = ('image_encoder', 'memory_attention', 'mask_decoder', 'memory_encoder')
 HIGH_RESOLUTION = ('stride_8', 'stride_4')
 # Pooled models attend exactly to a single memory: a graph of one slot, beside the four.
 SINGLE_MEMORY = 'memory_attention_single'
-# Of a graph's inner values and of what stays on the device; hosts give and get float32.
-PRECISIONS = ('fp32', 'fp16')
+# Of what a graph computes inside. Inputs and outputs are float32 in both.
+PRECISIONS = {'fp32': 'float32', 'fp16': 'float16'}
 
 
 def graph_names(spec: ModelSpec) -> tuple[str, ...]:

@@ -150,6 +150,7 @@ def test_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_batch_norm_and_parallel_branches_are_melted(tmp_path):
     folder = export_model(catalogue.model('edgetam_512'), 'untrained', tmp_path / 'graphs')
-    kinds = [node.op_type for node in onnx.load(folder / file_name('image_encoder', 'fp32')).graph.node]
+    model = onnx.load(folder / file_name('image_encoder', 'fp32'))
+    kinds = [node.op_type for node in model.graph.node]
     assert 'BatchNormalization' not in kinds
     assert kinds.count('Conv') == 103 + 4 + 2  # trunk, neck, finer features
