@@ -125,10 +125,9 @@ class MemoryCrossAttention(Projections):
         tokens, channels = sizes(x)[1:]
         half = self.grid // 2
         # Sums of contiguous parts: a mean over two inner axes is slow in some backends.
-        x = x.reshape(-1, half, 2, half, 2 * channels)
-        x = x[:, :, 0] + x[:, :, 1]
-        x = 0.25 * (x[..., :channels] + x[..., channels:])
-        return x.reshape(-1, tokens // 4, channels)
+        upper, lower = x.reshape(-1, half, 2, half, 2 * channels).unbind(2)
+        left, right = (upper + lower).split(channels, dim=-1)
+        return (0.25 * (left + right)).reshape(-1, tokens // 4, channels)
 
 
 class MemoryAttentionLayer(nn.Module):

@@ -58,6 +58,5 @@ def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
     They are the pairs (2i, 2i + 1) of the official code, see ``apart``.
     """
-    half = sizes(x)[-1] // 2
-    even, odd = x[..., :half], x[..., half:]
+    even, odd = x.split(sizes(x)[-1] // 2, dim=-1)
     return torch.cat((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1)
