@@ -7,6 +7,7 @@ import pytest
 
 from tam_ros import catalogue
 from tam_ros.demo.scene import DemoScene
+from tam_ros.runtime import EngineError
 from tam_ros.tracking import Prompt, Tracker
 
 pytest.importorskip('torch')
@@ -15,16 +16,31 @@ pytestmark = pytest.mark.skipif(
     not (catalogue.engines_dir() / NAME).is_dir(), reason='no trained weights are bundled yet')
 
 
+# Runtimes beside torch, their precision, and how near their masks are.
+RUNTIMES = [
+    ('onnxruntime', 'fp32', 0.999), ('openvino', 'fp32', 0.999), ('openvino', 'bf16', 0.99)]
+
+
+def open_tracker(name, runtime, precision='auto'):
+    pytest.importorskip(runtime, reason=f'{runtime} is not installed')
+    try:
+        return Tracker.open(name, runtime=runtime, precision=precision)
+    except EngineError as error:
+        pytest.skip(str(error))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('second_from', [0, 5])
-def test_two_objects_over_20_frames(second_from):
+@pytest.mark.parametrize(('runtime', 'precision', 'near'), RUNTIMES)
+def test_two_objects_over_20_frames(second_from, runtime, precision, near):
     """The second object begins later: one with a full bank and one with a single memory meet."""
     scene = DemoScene()
     frames = [scene.frame(index) for index in range(20)]
     box = next(p.box for p in scene.prompts if p.object_id == 1)
     prompts = {0: [Prompt.box(1, box)]}
     prompts.setdefault(second_from, []).append(Prompt.mask(2, frames[second_from][1] == 2))
-    trackers = {name: Tracker.open(NAME, runtime=name) for name in ('torch', 'onnxruntime')}
+    trackers = {'torch': open_tracker(NAME, 'torch'),
+                runtime: open_tracker(NAME, runtime, precision)}
     seen = 0
     for index, (image, _) in enumerate(frames):
         results = {
@@ -34,7 +50,7 @@ def test_two_objects_over_20_frames(second_from):
         for number in results['torch']:
             ours, theirs = (results[name][number].mask for name in trackers)
             union = np.count_nonzero(ours | theirs)
-            assert np.count_nonzero(ours & theirs) >= 0.999 * union, (index, number)
+            assert np.count_nonzero(ours & theirs) >= near * union, (index, number)
             seen += union > 0
     assert seen == 40 - second_from, 'both objects are in sight on all of these frames'
 
