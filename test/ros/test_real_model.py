@@ -16,7 +16,7 @@ from tam_ros import catalogue  # noqa: E402
 from tam_ros.demo.scene import DemoScene  # noqa: E402
 from tam_ros.evaluation.jaccard import region_similarity  # noqa: E402
 from tam_ros.msg import Prompt  # noqa: E402
-from tam_ros.srv import AddPrompt  # noqa: E402
+from tam_ros.srv import AddPrompt, SetClickMode  # noqa: E402
 from tam_ros.tracking import Prompt as TrackerPrompt  # noqa: E402
 from tam_ros.tracking import Tracker  # noqa: E402
 
@@ -129,3 +129,35 @@ def test_a_prompt_made_on_a_past_image_is_applied_to_it(start, make_peer):
             ours = labels_of(labels)
             assert np.count_nonzero(ours) > 100
             assert region_similarity(frame.labels > 0, ours > 0) >= 0.99
+
+
+def test_a_click_belongs_to_the_image_that_was_shown(start, make_peer):
+    """The clip goes on between the click and its image; then a second click corrects it."""
+    if not (catalogue.engines_dir() / MODEL).exists():
+        pytest.skip(f'the weights of {MODEL} are not bundled yet')
+    node = start(*parameters(model=MODEL, click_mode='include'), command=NODE)
+    scene, peer = DemoScene(), make_peer()
+    peer.meet(node, scene.frame(0)[0])
+    clicks = peer.node.create_publisher(Point, '/track_node/click', 5)
+    peer.wait('the node to listen', clicks.get_subscription_count)
+    peer.call(SetClickMode, 'set_click_mode', SetClickMode.Request(mode='new'))
+
+    def click_on(index, said):
+        """Click on the middle of the object as it was in an image."""
+        rows, columns = np.nonzero(scene.frame(index)[1] == 1)
+        clicks.publish(Point(x=float(columns.mean()), y=float(rows.mean())))
+        peer.wait(said, lambda: said in node.log)
+
+    shown = 4
+    peer.track(scene.frame(shown)[0])
+    click_on(shown, 'object 1 is added')
+    for step, index in enumerate((8, 12, 16, 20), start=1):
+        image, truth = scene.frame(index)
+        objects, labels = peer.track(image)
+        (item,) = objects.objects
+        assert item.age_frames == step, 'it began on the image that was clicked'
+        assert region_similarity(truth == 1, labels_of(labels) == 1) > 0.5
+        if index == 12:
+            peer.call(SetClickMode, 'set_click_mode', SetClickMode.Request(mode='include'))
+            click_on(index, 'object 1 has this point')
+    assert 'refused' not in node.log
