@@ -21,6 +21,7 @@ from tam_ros.ros import conversions  # noqa: E402
 from tam_ros.ros.conversions import (  # noqa: E402
     array_to_image,
     image_to_depth,
+    image_to_labels,
     image_to_mask,
     image_to_rgb,
     stamp_ns,
@@ -153,6 +154,21 @@ BYTES = image(MASK.astype(np.uint8), 'mono8')
 )
 def test_masks_are_what_is_not_zero(message):
     assert (image_to_mask(message) == MASK).all()
+
+
+@pytest.mark.parametrize(
+    'message',
+    [
+        pytest.param(image(np.arange(48).reshape(6, 8).astype('u1'), 'mono8', step=9), id='mono8'),
+        pytest.param(image(np.arange(48).reshape(6, 8).astype('<u2'), '16UC1'), id='16UC1'),
+        pytest.param(
+            image(np.arange(48).reshape(6, 8).astype('>i4'), '32SC1', is_bigendian=1),
+            id='32SC1, big end first',
+        ),
+    ],
+)
+def test_label_images_keep_their_values(message):
+    assert image_to_labels(message).tolist() == np.arange(48).reshape(6, 8).tolist()
 
 
 # Each row: a message that is no mask, and what the error must name.
