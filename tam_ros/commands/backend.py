@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 # Those of tam_ros.runtime, which is not imported before a command runs.
-RUNTIMES = ('onnxruntime', 'tensorrt', 'torch')
-PRECISIONS = ('auto', 'fp16', 'fp32')
+RUNTIMES = ('onnxruntime', 'openvino', 'tensorrt', 'torch')
+PRECISIONS = ('auto', 'fp16', 'bf16', 'fp32')
 
 
 def add_backend_options(parser: argparse._ActionsContainer,

@@ -30,6 +30,7 @@ from tam_ros.ros.lifecycle import ManagedNode, transition
 from tam_ros.ros.outputs import Outputs
 from tam_ros.ros.parameters import PARAMETERS, check_changes, declare, unknown, values
 from tam_ros.ros.session import Answer, Limits, Session, StaleFrameError
+from tam_ros.runtime.options import EngineOptions
 from tam_ros.tracking import FrameError, Tracker, TrackerOptions
 
 ImageMessage = Image | CompressedImage
@@ -106,6 +107,14 @@ class TrackNode(ManagedNode):
             self._value('weights') or None,
             self._value('runtime'),
             threads=self._value('threads') or None,
+            precision=self._value('precision'),
+            engines=EngineOptions(
+                build=self._value('build_engines'),
+                zero_copy=self._value('zero_copy'),
+                cuda_graphs=self._value('cuda_graphs'),
+                progress=self._health.building,
+                cancelled=self._health.ending,
+            ),
             options=TrackerOptions(
                 max_objects=self._value('max_objects'),
                 resize=self._value('resize'),

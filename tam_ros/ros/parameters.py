@@ -21,6 +21,8 @@ from rclpy.parameter import Parameter as RosParameter
 from tam_ros.prompting import MODES
 from tam_ros.ros.calibration import RECTIFIED
 from tam_ros.runtime import RUNTIMES
+from tam_ros.runtime.factory import AUTO, PRECISIONS
+from tam_ros.runtime.options import BUILD
 from tam_ros.tracking.options import RESIZE_FILTERS
 
 
@@ -87,6 +89,32 @@ PARAMETERS = (
         'onnxruntime',
         'What runs the model.',
         choices=tuple(RUNTIMES),
+    ),
+    Parameter(
+        'precision',
+        'auto',
+        'What the runtime computes in. auto: its first choice, which is half precision with '
+        'tensorrt. What the runtime cannot do is refused, never replaced.',
+        choices=(AUTO, *sorted({one for row in PRECISIONS.values() for one in row})),
+    ),
+    Parameter(
+        'build_engines',
+        'never',
+        'Whether tensorrt engines that are missing are built when the node configures, which '
+        'takes minutes. never: `ros2 run tam_ros build_engines` has built them before.',
+        choices=BUILD,
+    ),
+    Parameter(
+        'zero_copy',
+        False,
+        'With tensorrt, images and masks stay in memory that host and GPU share. Saves copies on '
+        'a Jetson, costs time on a graphics card.',
+    ),
+    Parameter(
+        'cuda_graphs',
+        False,
+        'With tensorrt, launch the kernels of an engine all at once, which costs the processor '
+        'less. Off: not tried on every driver.',
     ),
     Parameter(
         'threads',

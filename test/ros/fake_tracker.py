@@ -35,7 +35,7 @@ class ColourTracker:
         self.closed = False
 
     @classmethod
-    def open(cls, model, weights, runtime, *, threads, options):
+    def open(cls, model, weights, runtime, *, threads, options, precision, engines):
         if model == 'missing':
             raise ValueError(f'no model {model!r} in the catalogue')
         time.sleep(float(os.environ.get('COLOUR_TRACKER_OPENING', 0)))
