@@ -1,6 +1,8 @@
 """A camera of drawn pictures: `python -m benchmark.camera --size 1280x720 --rate 30`.
 
-Publishes `image`, rgb8, best effort as camera drivers do, stamped when it is sent.
+Publishes `image`, rgb8, best effort as camera drivers do, stamped when it is sent. With `--tell`
+also the header of each image on `sent`, reliable and before the image, for whoever has to know
+what there was.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import time
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -20,6 +22,8 @@ from tam_ros.ros.conversions import array_to_image
 
 OBJECTS = 4
 FRAME_ID = 'camera_optical_frame'
+# Whoever meets the camera late is told of the images it may have missed.
+SENT_QOS = QoSProfile(depth=300, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _PICTURES = 60  # drawn beforehand, shown to and fro
 
 
@@ -28,10 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m benchmark.camera', description=__doc__)
     parser.add_argument('--size', default='640x480', help='WIDTHxHEIGHT, pixels')
     parser.add_argument('--rate', type=float, default=30.0, help='images a second')
-    parser.add_argument('--reach', type=float, default=0.8, help='see MovingDiscs')
+    parser.add_argument('--tell', action='store_true', help='publish the headers as well')
     options = parser.parse_args(rclpy.utilities.remove_ros_args(arguments or sys.argv)[1:])
     width, height = map(int, options.size.split('x'))
-    scene = MovingDiscs(OBJECTS, (height, width), options.reach)
+    scene = MovingDiscs(OBJECTS, (height, width))
     header = Header(frame_id=FRAME_ID)
     drawn = [array_to_image(scene.frame(3 * n)[0], 'rgb8', header) for n in range(_PICTURES)]
     shown = drawn + drawn[-2:0:-1]
@@ -41,18 +45,19 @@ def main(arguments: list[str] | None = None) -> int:
     qos = QoSProfile(
         history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
     )
-    publisher = node.create_publisher(Image, 'image', qos)
+    images = node.create_publisher(Image, 'image', qos)
+    sent = node.create_publisher(Header, 'sent', SENT_QOS) if options.tell else None
     begin, count = time.monotonic(), 0
     try:
         while rclpy.ok():
             message = shown[count % len(shown)]
             message.header.stamp = node.get_clock().now().to_msg()
-            publisher.publish(message)
+            if sent is not None:
+                sent.publish(message.header)
+            images.publish(message)
             count += 1
             # From the beginning, so that it does not drift; not faster to make up for a pause.
-            due = begin + count / options.rate
-            if (late := time.monotonic() - due) > 0.5:
-                begin += late
+            begin = max(begin, time.monotonic() - count / options.rate - 0.5)
             time.sleep(max(0.0, begin + count / options.rate - time.monotonic()))
     except (KeyboardInterrupt, ExternalShutdownException):
         pass

@@ -102,10 +102,14 @@ def processes(*commands: Sequence[str]) -> Iterator[list[ChildProcess]]:
                 child.stop()
 
 
-def camera_command(size: tuple[int, int], rate_hz: float = 30.0, topic: str = IMAGE) -> list[str]:
+def camera_command(
+    size: tuple[int, int], rate_hz: float = 30.0, topic: str = IMAGE, tell: bool = False
+) -> list[str]:
     """Return the command of a camera of images (height, width)."""
     arguments = ['--size', f'{size[1]}x{size[0]}', '--rate', str(rate_hz)]
-    return ['benchmark.camera', *arguments, '--ros-args', '-r', f'image:={topic}']
+    arguments += ['--tell'] * tell
+    remaps = ['-r', f'image:={topic}', '-r', f'sent:={topic.rpartition("/")[0]}/sent']
+    return ['benchmark.camera', *arguments, '--ros-args', *remaps]
 
 
 def node_arguments(topic: str = IMAGE, **parameters: Any) -> list[str]:

@@ -19,14 +19,11 @@ from tam_ros.ros.inference import BusyError, InferenceThread
 from tam_ros.ros.session import Session
 from tam_ros.ros.statistics import Statistics
 from tam_ros.runtime.base import DeviceMemory
+from tam_ros.runtime.options import BuildProgress
 from tam_ros.tracking import TrackedObject
 
 PERIOD_S = 1.0
 _ACTIVITY_PERIOD_S = 0.5
-
-
-class EndingError(RuntimeError):
-    """The node is ending; what takes long should stop here."""
 
 
 class _Look(NamedTuple):
@@ -72,17 +69,23 @@ class Health:
         """Say what takes long, such as `building memory_attention 43 %`; from any thread.
 
         Published at once: whoever configures holds the executor, so that no timer fires.
-
-        Raises:
-            EndingError: the node is ending; stop.
         """
-        if not self._node.context.ok():
-            raise EndingError('interrupted')
         self._activity = text
-        self._node.get_logger().info(text, throttle_duration_sec=5.0)
         if time.monotonic() - self._activity_at > _ACTIVITY_PERIOD_S:
             self._activity_at = time.monotonic()
+            self._node.get_logger().info(text, throttle_duration_sec=5.0)
             self.publish()
+
+    def building(self, progress: BuildProgress) -> None:
+        """Say how far the engines are; as `EngineOptions.progress`."""
+        self.activity(
+            f'building {progress.graph} {progress.fraction:.0%} '
+            f'({progress.index + 1} of {progress.graphs}, {progress.phase})'
+        )
+
+    def ending(self) -> bool:
+        """Whether the node is told to end, so that nothing long goes on; from any thread."""
+        return not self._node.context.ok()
 
     def opened(self, inference: InferenceThread[Any]) -> Mapping[str, str]:
         """Watch a tracker from now on.

@@ -18,6 +18,9 @@ PATIENCE_S = 10.0
 """Seconds that the thread is waited for when it is to end. What hangs in a driver is left behind,
 for the end of the process to take with it."""
 
+LOADING_PATIENCE_S = 2.0
+"""The same while it loads. A library that loads or compiles does not let itself be interrupted."""
+
 
 class BusyError(RuntimeError):
     """The inference thread did not come round to a request, which was taken back."""
@@ -54,8 +57,8 @@ class InferenceThread(Generic[T]):
         try:
             opened.result()
         except BaseException:
-            # Interrupted while it loads, too: the thread must not outlive this.
-            self.stop()
+            # Interrupted while it loads, too: the thread should not outlive this.
+            self.stop(LOADING_PATIENCE_S)
             raise
 
     @property

@@ -45,7 +45,7 @@ def test_a_short_measurement():
     """All processes run, and what comes out is what was tracked."""
     pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
     pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
-    arguments = '--only tam_ros --sizes 160x120 --model-ms 5 --seconds 2'.split()
+    arguments = ['--only', 'tam_ros', '--sizes', '160x120', '--model-ms', '5', '--seconds', '2']
     done = subprocess.run(
         [sys.executable, '-m', 'benchmark.node_overhead', *arguments],
         cwd=ROOT,

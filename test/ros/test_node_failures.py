@@ -1,0 +1,387 @@
+"""What may fail around the node, with the node in its own process.
+
+Bad images, bad prompts and time are in test_node_graph.py; here are weights, the device, a tracker
+that takes long, and what must not pile up.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
+pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
+
+from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
+from fake_tracker import DEVICE_LOST  # noqa: E402
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rcl_interfaces.srv import GetParameters  # noqa: E402
+from ros_graph import add, click, picture  # noqa: E402
+
+from tam_ros.catalogue import engines_dir  # noqa: E402
+from tam_ros.io.process import private_bytes  # noqa: E402
+from tam_ros.srv import AddPrompt  # noqa: E402
+
+REAL_NODE = (sys.executable, '-m', 'tam_ros.ros.node')
+BUNDLED = 'efficienttam_nano'
+bundled = pytest.mark.skipif(
+    not (engines_dir() / BUNDLED).is_dir(), reason='no trained weights are bundled'
+)
+
+
+# --- weights ---
+
+
+def bundled_copy(folder, broken):
+    """Copy the bundled graphs, and break one file: another text, or None to remove it."""
+    made = shutil.copytree(engines_dir() / BUNDLED, folder / 'graphs')
+    for name, content in broken.items():
+        path = next(made.glob(name))
+        path.unlink() if content is None else path.write_bytes(content(path.read_bytes()))
+    return made
+
+
+# Each row: what is wrong with the weights, and what the node must say before it ends.
+WEIGHTS = [
+    pytest.param(lambda tmp: tmp / 'nowhere.pt', 'do not exist', id='no such file'),
+    pytest.param(lambda tmp: tmp, 'holds no model.json', id='a folder without graphs'),
+    pytest.param(
+        lambda tmp: bundled_copy(tmp, {'image_encoder*.onnx': None}),
+        'image_encoder',
+        id='a graph is missing',
+    ),
+    pytest.param(
+        lambda tmp: bundled_copy(tmp, {'mask_decoder*.onnx': lambda data: data[:99_999]}),
+        'mask_decoder',
+        id='a graph is cut short',
+    ),
+    pytest.param(
+        lambda tmp: bundled_copy(tmp, {'model.json': lambda data: b'{}'}),
+        'description of the graphs cannot be read',
+        id='a description of something else',
+    ),
+]
+
+
+@bundled
+@pytest.mark.slow
+@pytest.mark.parametrize(('weights', 'words'), WEIGHTS)
+def test_graphs_that_cannot_be_used(start, tmp_path, weights, words):
+    node = start('-p', f'weights:={weights(tmp_path)}', command=REAL_NODE)
+    assert node.process.wait(60) == 1
+    assert f'cannot open {BUNDLED}' in node.log
+    assert words in node.log
+    assert 'Traceback' not in node.log
+
+
+def checkpoint(tmp_path, change):
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(engines_dir() / BUNDLED / f'{BUNDLED}.safetensors')
+    change(state)
+    save_file(state, tmp_path / 'weights.safetensors')
+    return tmp_path / 'weights.safetensors'
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:100_000])
+    return path
+
+
+# Each row: a checkpoint, the model it is said to be of, and what the node must say.
+CHECKPOINTS = [
+    pytest.param(
+        lambda tmp: checkpoint(tmp, lambda state: state.pop('no_mem_embed')),
+        BUNDLED,
+        'missing: no_mem_embed',
+        id='a key is missing',
+    ),
+    pytest.param(
+        lambda tmp: checkpoint(tmp, lambda state: state.update(surplus=state['no_mem_embed'] + 0)),
+        BUNDLED,
+        'unknown: surplus',
+        id='a key too many',
+    ),
+    pytest.param(
+        lambda tmp: checkpoint(tmp, dict),
+        'efficienttam_ti_512x512',
+        'do not belong to efficienttam_ti_512x512',
+        id='another architecture',
+    ),
+    pytest.param(
+        lambda tmp: cut(checkpoint(tmp, dict)),
+        BUNDLED,
+        'cannot be read',
+        id='cut short',
+    ),
+]
+
+
+@bundled
+@pytest.mark.slow
+@pytest.mark.parametrize(('weights', 'model', 'words'), CHECKPOINTS)
+def test_checkpoints_that_cannot_be_used(start, tmp_path, weights, model, words):
+    pytest.importorskip('torch')
+    pytest.importorskip('safetensors')
+    node = start(
+        '-p',
+        f'weights:={weights(tmp_path)}',
+        '-p',
+        f'model:={model}',
+        command=REAL_NODE,
+        TAM_ROS_CACHE=str(tmp_path / 'cache'),
+    )
+    assert node.process.wait(90) == 1
+    assert words in node.log
+    assert 'Traceback' not in node.log
+
+
+def go(peer, transition):
+    request = ChangeState.Request(transition=Transition(id=transition))
+    return peer.call(ChangeState, 'change_state', request, timeout=60).success
+
+
+def test_a_managed_node_whose_weights_are_wrong_can_be_configured_again(start, make_peer):
+    """The transition fails, the process stays, and right parameters help."""
+    node, peer = start('-p', 'autostart:=false', '-p', 'model:=missing'), make_peer()
+    assert not go(peer, Transition.TRANSITION_CONFIGURE)
+    assert "no model 'missing' in the catalogue" in node.log
+    assert 'not configured' in add(peer, click(15, 15)).reason
+    from rcl_interfaces.srv import SetParameters
+    from rclpy.parameter import Parameter
+
+    request = SetParameters.Request(
+        parameters=[Parameter('model', value='colour').to_parameter_msg()]
+    )
+    assert peer.call(SetParameters, 'set_parameters', request).results[0].successful
+    assert go(peer, Transition.TRANSITION_CONFIGURE)
+    assert go(peer, Transition.TRANSITION_ACTIVATE)
+    peer.meet(node, picture())
+
+
+def test_transitions_that_its_state_does_not_have_are_refused(graph):
+    """Activated twice, or told to clean up while it is active: it stays what it is."""
+    node, peer = graph
+    assert add(peer, click(15, 15)).accepted
+    for transition in (
+        Transition.TRANSITION_ACTIVATE,
+        Transition.TRANSITION_CONFIGURE,
+        Transition.TRANSITION_CLEANUP,
+        99,
+    ):
+        assert not go(peer, transition)
+    objects, _ = peer.track(picture(red=(10, 10)))
+    assert [item.area for item in objects.objects] == [100], 'it goes on as before'
+    assert 'Traceback' not in node.log
+
+
+# --- the device ---
+
+
+def test_a_device_that_fails_costs_an_image_and_no_object(graph):
+    """Nothing is published for that image; diagnostics say ERROR until the next one."""
+    node, peer = graph
+    assert add(peer, click(15, 15)).accepted
+    image = picture(red=(10, 10))
+    peer.track(image)
+    lost = picture(red=(10, 10))
+    lost[0, 0] = DEVICE_LOST
+    stamps = [peer.send(lost)]
+    deadline = time.monotonic() + 20
+    peer.received['diagnostics'].clear()
+
+    def failing():
+        stamps.append(peer.send(lost))
+        time.sleep(0.2)
+        assert time.monotonic() < deadline
+        return any(
+            status.level == DiagnosticStatus.ERROR and 'device lost' in status.message
+            for array in peer.received['diagnostics']
+            for status in array.status
+        )
+
+    while not failing():
+        pass
+    # Those who ask are answered meanwhile.
+    assert peer.call(GetState, 'get_state', GetState.Request()).current_state.label == 'active'
+    objects, _ = peer.track(image)
+    assert [(item.id, item.area) for item in objects.objects] == [(1, 100)], 'it is followed on'
+    seen = {(m.header.stamp.sec, m.header.stamp.nanosec) for m in peer.received['objects']}
+    for stamp in stamps:
+        assert divmod(stamp, 10**9) not in seen
+    peer.received['diagnostics'].clear()
+    _, values = peer.diagnostics(
+        lambda status, values: 'failures' in values and status.level != DiagnosticStatus.ERROR
+    )
+    assert 'device lost' in values['last_failures']
+    # A failure that repeats is not logged for each image.
+    assert node.log.count('RuntimeError: device lost') < len(stamps) or len(stamps) < 3
+
+
+# --- what takes long ---
+
+
+@pytest.mark.slow
+def test_everybody_is_answered_while_an_image_takes_long(start, make_peer):
+    node, peer = start(COLOUR_TRACKER_DELAY='1.5'), make_peer()
+    peer.meet(node, picture(red=(10, 10)))
+    answers = {}
+
+    def ask(name, kind, service, request):
+        begin = time.monotonic()
+        answers[name] = (peer.call(kind, service, request), time.monotonic() - begin)
+
+    peer.send(picture(red=(10, 10)))
+    time.sleep(0.3)
+    prompt = AddPrompt.Request(prompt=click(15, 15))
+    questions = [
+        ('parameters', GetParameters, 'get_parameters', GetParameters.Request(names=['model'])),
+        ('state', GetState, 'get_state', GetState.Request()),
+        ('prompt', AddPrompt, 'add_prompt', prompt),
+    ]
+    threads = [threading.Thread(target=ask, args=one) for one in questions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(15)
+    assert set(answers) == {'parameters', 'state', 'prompt'}
+    assert answers['prompt'][0].accepted
+    assert max(took for _, took in answers.values()) < 6, answers
+
+
+@pytest.mark.slow
+def test_an_image_that_never_ends_is_told(start, make_peer):
+    """Diagnostics go on, and a request is answered with what is wrong."""
+    node, peer = start(COLOUR_TRACKER_DELAY='25'), make_peer()
+    deadline = time.monotonic() + 20
+    while not any(
+        'worked on for' in status.message
+        for array in peer.received['diagnostics']
+        for status in array.status
+    ):
+        assert time.monotonic() < deadline, node.log
+        peer.send(picture())
+        time.sleep(0.1)
+    answer = peer.call(AddPrompt, 'add_prompt', AddPrompt.Request(prompt=click(15, 15)), 30)
+    assert not answer.accepted
+    assert 'the tracker was busy for over 10 s' in answer.reason
+    # What hangs is not waited for for ever.
+    begin = time.monotonic()
+    node.interrupt(timeout=20)
+    assert time.monotonic() - begin < 15
+    assert 'hangs' in node.log
+
+
+@pytest.mark.parametrize('managed', [False, True], ids=['at start', 'by a manager'])
+def test_ctrl_c_while_a_model_is_opened(start, make_peer, managed):
+    """As when an engine is built, which takes minutes: it ends at once, and cleanly."""
+    node, peer = (
+        start('-p', f'autostart:={str(not managed).lower()}', COLOUR_TRACKER_OPENING='60'),
+        make_peer(),
+    )
+    if managed:
+        client = peer.node.create_client(ChangeState, '/track_node/change_state')
+        assert client.wait_for_service(20)
+        configure = Transition(id=Transition.TRANSITION_CONFIGURE)
+        client.call_async(ChangeState.Request(transition=configure))
+    # What it does is published while the executor is held.
+    status, _ = peer.diagnostics(lambda status, values: 'opening' in values.get('activity', ''))
+    assert status.message.startswith('opening efficienttam_nano')
+    begin = time.monotonic()
+    status = node.interrupt(timeout=15)
+    assert time.monotonic() - begin < 8
+    assert status in (0, 1), node.log
+    assert 'Traceback' not in node.log
+    with pytest.raises(ProcessLookupError):
+        os.killpg(node.process.pid, 0)
+
+
+# --- what must not pile up ---
+
+
+def grown(values):
+    """Return the last third beside the second, less one; the first is for things to settle."""
+    third = len(values) // 3
+    return np.median(values[-third:]) / np.median(values[third:-third]) - 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('command', 'cycles'),
+    [
+        pytest.param(None, 50, id='the node'),
+        pytest.param(REAL_NODE, 30, id='with the bundled model', marks=bundled),
+    ],
+)
+def test_cycles_of_the_lifecycle_leave_nothing_behind(start, make_peer, command, cycles):
+    arguments = ('-p', 'autostart:=false', '-p', 'threads:=1')
+    # Freed memory goes back at once, so that what is not freed shows.
+    malloc = {'MALLOC_ARENA_MAX': '1', 'MALLOC_TRIM_THRESHOLD_': '0'}
+    node = start(*arguments, **({'command': command} if command else {}), **malloc)
+    peer = make_peer()
+    pid, memory, files, threads = node.process.pid, [], [], []
+    for cycle in range(cycles):
+        assert go(peer, Transition.TRANSITION_CONFIGURE), node.log
+        for _ in range(2):
+            assert go(peer, Transition.TRANSITION_ACTIVATE), node.log
+            if cycle % 10 == 0:
+                peer.received.clear()
+                peer.meet(node, picture(red=(10, 10)))
+                add(peer, click(15, 15))
+                peer.track(picture(red=(10, 10)))
+            assert go(peer, Transition.TRANSITION_DEACTIVATE), node.log
+        assert go(peer, Transition.TRANSITION_CLEANUP), node.log
+        memory.append(private_bytes(pid))
+        files.append(len(os.listdir(f'/proc/{pid}/fd')))
+        threads.append(len(os.listdir(f'/proc/{pid}/task')))
+    assert grown(memory) < 0.03, [value // 10**6 for value in memory]
+    assert files[-1] <= files[cycles // 3] + 2, files
+    assert threads[-1] <= threads[cycles // 3] + 2, threads
+    assert node.interrupt() == 0, node.log
+    assert 'Traceback' not in node.log
+
+
+@pytest.mark.slow
+def test_a_camera_that_is_killed_and_comes_back(start, make_peer, tmp_path):
+    """SIGKILL: its participant is not taken leave of; the objects are followed on."""
+    from ros_graph import NodeProcess
+
+    node, peer = start('-p', 'qos_reliability:=best_effort'), make_peer()
+    command = [
+        sys.executable,
+        '-m',
+        'benchmark.camera',
+        '--size',
+        '80x60',
+        '--rate',
+        '10',
+        '--ros-args',
+        '-r',
+        'image:=/camera/image',
+    ]
+    for life in range(2):
+        camera = NodeProcess(command, tmp_path / f'camera{life}.log', {})
+        try:
+            count = len(peer.received['objects'])
+            peer.wait('results', lambda count=count: len(peer.received['objects']) > count + 3)
+            if life == 0:
+                assert add(peer, click(40, 30)).accepted
+            peer.wait('the object', lambda: peer.received['objects'][-1].objects)
+            assert peer.received['objects'][-1].objects[0].id == 1
+        finally:
+            if life == 0:
+                os.killpg(camera.process.pid, signal.SIGKILL)
+                camera.process.wait()
+            else:
+                camera.end()
+        if life == 0:
+            peer.diagnostics(lambda status, _: 'no image for' in status.message)
+    assert 'Traceback' not in node.log
