@@ -23,11 +23,9 @@ CLOUD_TYPE = np.dtype([('x', 'f4'), ('y', 'f4'), ('z', 'f4'), ('rgb', 'f4'), ('l
 `rgb` is a float that holds the bits 0x00RRGGBB, as PCL and RViz have it.
 """
 
-MOST_POINTS = 20_000
-"""Of one object: more take time and make its median no better."""
-
 _FEW_POINTS = 10
 _GRID = 8  # pixels; a divisor of 32, see image_rays
+_GOLDEN = (5**0.5 - 1) / 2
 _DEVIATIONS = 3.0
 _DEVIATION_OF_MAD = 1.4826  # of a normal distribution
 _SMALLEST_GATE = 0.01  # metres
@@ -36,17 +34,20 @@ _BOX_PERCENTILES = (1, 99)
 
 @dataclass(frozen=True)
 class DepthOptions:
-    """Which depths count.
+    """Which depths count, and how many.
 
     Attributes:
         nearest: metres; what is not beyond that is a fault of the sensor. 0: all that it gives.
         farthest: metres; what is farther is one, too.
         erosion: pixels that are taken off the edge of a mask, where both are worst.
+        points: how many points of an object are looked at, at most. More take time and hardly
+            move a median.
     """
 
     nearest: float = 0.1
     farthest: float = 10.0
     erosion: int = 1
+    points: int = 5000
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class Place:
             outliers.
         upper: float64 [3], the opposite corner.
         covariance: float64 [3, 3] of the same points.
-        points: how many points there were, outliers included.
+        points: how many pixels of it have a depth, outliers included.
     """
 
     position: NDArray[np.float64]
@@ -121,6 +122,7 @@ class DepthView:
         self._depth = depth
         self._rays = rays
         self._options = options
+        self._unit = 0.001 if depth.dtype == np.uint16 else 1.0  # metres
 
     def place(self, mask: NDArray[np.bool_], box: tuple[int, int, int, int]) -> Place | None:
         """Return where an object is, or None where nothing was measured of it.
@@ -137,10 +139,13 @@ class DepthView:
         x0, y0 = max(x0 - 1, 0), max(y0 - 1, 0)
         window = (slice(y0, y1 + 1), slice(x0, x1 + 1))
         inside = mask[window]
-        points = self._points(window, _eroded(inside, self._options.erosion), MOST_POINTS)
-        if len(points) < _FEW_POINTS:
-            points = self._points(window, inside, MOST_POINTS)
-        return _summarised(points) if len(points) else None
+        measured = self._measured(window, _eroded(inside, self._options.erosion))
+        if len(measured) < _FEW_POINTS:
+            measured = self._measured(window, inside)
+        rows, columns = np.divmod(_sample(measured, self._options.points), inside.shape[1])
+        points = self._points((rows + y0) * mask.shape[1] + columns + x0).astype(np.float64)
+        points = points[np.isfinite(points[:, 0])]
+        return _summarised(points, len(measured)) if len(points) else None
 
     def cloud(self, labels: NDArray[np.integer], rgb: NDArray[np.uint8]) -> NDArray[np.void]:
         """Return every measured point of every object, as `CLOUD_TYPE` [N].
@@ -149,47 +154,43 @@ class DepthView:
             labels: [H, W], 0 background, else the object id.
             rgb: uint8 [H, W, 3].
         """
-        everything = (slice(None), slice(None))
-        where = self._measured(everything, labels > 0)
-        points = self._positions(everything, where)
+        where = self._measured((slice(None), slice(None)), labels > 0)
+        points = self._points(where)
         cloud = np.empty(len(where), CLOUD_TYPE)
         for axis, name in enumerate('xyz'):
             cloud[name] = points[:, axis]
-        red, green, blue = rgb.reshape(-1, 3)[where].T.astype(np.uint32)
+        red, green, blue = rgb.reshape(-1, 3).take(where, 0).T.astype(np.uint32)
         cloud['rgb'] = (red << 16 | green << 8 | blue).view(np.float32)
-        cloud['label'] = labels.reshape(-1)[where]
-        return cloud[np.isfinite(points[:, 0])]
-
-    def _points(
-        self, window: tuple[slice, slice], inside: NDArray[np.bool_], most: int
-    ) -> NDArray[np.float64]:
-        """Return the measured points [N, 3] of a part of a window, every n-th of too many."""
-        where = self._measured(window, inside)
-        where = where[:: -(-len(where) // most) or 1]
-        points = self._positions(window, where).astype(np.float64)
-        return points[np.isfinite(points[:, 0])]
+        cloud['label'] = labels.reshape(-1).take(where)
+        return cloud[np.isfinite(cloud['x'])]
 
     def _measured(
         self, window: tuple[slice, slice], inside: NDArray[np.bool_]
     ) -> NDArray[np.intp]:
-        """Return the flat indices of the pixels of a part of a window whose depth counts."""
+        """Return the pixels of a part of a window whose depth counts, as indices into it.
+
+        Args:
+            window: rows and columns.
+            inside: bool, of the size of the window.
+        """
         depth = self._depth[window]
-        limits = np.array((self._options.nearest, self._options.farthest)) / _unit(depth)
         # In 32 bits, twice as fast; with NaN both comparisons are false.
-        nearest, farthest = limits.astype(np.float32)
+        nearest = np.float32(self._options.nearest / self._unit)
+        farthest = np.float32(self._options.farthest / self._unit)
         return np.flatnonzero(inside & (depth > nearest) & (depth < farthest))
 
-    def _positions(
-        self, window: tuple[slice, slice], where: NDArray[np.intp]
-    ) -> NDArray[np.float32]:
-        """Return the points [N, 3] at flat indices of a window."""
-        rays = self._rays[window].reshape(-1, 3)[where]
-        depth = self._depth[window].reshape(-1)[where]
-        return rays * (depth.astype(np.float32) * np.float32(_unit(depth)))[:, None]
+    def _points(self, where: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the points [N, 3] at indices into the whole image."""
+        metres = self._depth.reshape(-1).take(where).astype(np.float32) * np.float32(self._unit)
+        return self._rays.reshape(-1, 3).take(where, 0) * metres[:, None]
 
 
-def _unit(depth: Depth) -> float:
-    return 0.001 if depth.dtype == np.uint16 else 1.0
+def _sample(where: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """Return `most` of many, spread evenly, without the steps that would fall in with columns."""
+    if len(where) <= most:
+        return where
+    steps = np.arange(most)
+    return where[((steps + steps * _GOLDEN % 1) * (len(where) / most)).astype(np.intp)]
 
 
 def _eroded(inside: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
@@ -199,7 +200,7 @@ def _eroded(inside: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     return cv2.erode(inside.astype(np.uint8), disc).view(np.bool_)
 
 
-def _summarised(points: NDArray[np.float64]) -> Place:
+def _summarised(points: NDArray[np.float64], count: int) -> Place:
     position = np.median(points, 0)
     # Where a mask reaches over the edge of its object, the points lie on what is behind it: far
     # from the others along the axis. The median bears with them, a box and a variance would not.
@@ -208,4 +209,4 @@ def _summarised(points: NDArray[np.float64]) -> Place:
     kept = points[away <= gate]
     lower, upper = np.percentile(kept, _BOX_PERCENTILES, axis=0)
     centred = kept - kept.mean(0)
-    return Place(position, lower, upper, centred.T @ centred / len(kept), len(points))
+    return Place(position, lower, upper, centred.T @ centred / len(kept), count)
