@@ -92,6 +92,18 @@ def test_a_removed_object_that_is_still_shown_is_background(scenes):
     assert Clicks().request(ONE, scenes, {2}, 'auto', 3.0, now=0.0).action is Action.ADD
 
 
+def test_a_click_is_on_the_mask_and_not_only_in_its_box():
+    """An L: column 10 and row 49."""
+    bent = tracked(1, (10, 10, 20, 50))
+    bent.mask[10:49, 11:20] = False
+    scenes = Scenes()
+    scenes.add(shown(bent), STAMP, '', 1.0)
+    clicks = Clicks()
+    clicks.select(1, now=0.0)
+    for xy, label in (((10, 30), 0), ((19, 49), 0), ((15, 30), 1), ((19, 48), 1), ((20, 49), 1)):
+        assert clicks.request(xy, scenes, {1}, 'auto', 3.0, now=0.0).labels == (label,), xy
+
+
 def test_before_the_first_image():
     with pytest.raises(PromptError, match='no image has been tracked yet'):
         Clicks().request(ONE, Scenes(), set(), 'auto', 3.0, now=0.0)

@@ -221,6 +221,13 @@ def test_objects_that_are_not_seen(state, name, rules, expected):
     assert [(one.action, one.object_id) for one in requests] == ([expected] if expected else [])
 
 
+def test_without_names_a_lost_object_is_not_known_again():
+    detector = Detector()
+    detector.show(tracked(1, box_of(MUG)))
+    (request,) = detector.detect(Detection(MUG), show=[tracked(1, state=LOST)])
+    assert request.action is Action.ADD
+
+
 def test_a_lost_object_begins_anew_once_in_a_cooldown():
     detector = Detector()
     detector.show(tracked(1, box_of(MUG)))

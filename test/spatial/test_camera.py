@@ -96,6 +96,14 @@ def test_a_fisheye_sees_far_to_the_side():
     assert lens.rays([pixel]) == pytest.approx(np.array([[far, 0, 1]]), rel=1e-5)
 
 
+def test_a_fisheye_does_not_fold_back_either():
+    """theta - 0.2 theta^3 rises to theta = 1.29, 74 degrees."""
+    lens = camera('equidistant', (-0.2, 0.0, 0.0, 0.0))
+    seen, beyond = (math.tan(math.radians(angle)) for angle in (73, 75))
+    assert np.isfinite(lens.project([(seen, 0, 1)])).all()
+    assert np.isnan(lens.project([(beyond, 0, 1)])).all()
+
+
 def test_the_image_ends_at_the_centres_of_its_outer_pixels():
     pixels = [(0, 0), (639, 479), (-0.1, 5), (639.1, 5), (5, 479.5), (math.nan, 5)]
     assert camera().contains(pixels).tolist() == [True, True, False, False, False, False]
