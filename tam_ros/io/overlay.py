@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import cv2
 import numpy as np
 
 from tam_ros.io.palette import colour
+
+NAMELESS: Mapping[int, str] = {}
 
 _OPACITY = 0.45
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -18,6 +20,7 @@ def draw_overlay(
     rgb: np.ndarray,
     labels: np.ndarray,
     objects: Iterable[Any] = (),
+    names: Mapping[int, str] = NAMELESS,
 ) -> np.ndarray:
     """Draw followed objects over a picture.
 
@@ -25,7 +28,8 @@ def draw_overlay(
         rgb: uint8 [H, W, 3].
         labels: [H, W] of any integer type, 0 background, else the object id.
         objects: what has `id`, `state` and `score` of each object (`TrackedObject`s). Where given,
-            a name tag is drawn for every one of them; those not seen are listed in the corner.
+            a tag is drawn for every one of them; those not seen are listed in the corner.
+        names: of objects, by id, for their tags.
 
     Returns:
         A new uint8 RGB [H, W, 3].
@@ -38,21 +42,20 @@ def draw_overlay(
     drawn = rgb.copy()
     scale = max(0.5, min(rgb.shape[:2]) / 650)
     places = {}
-    # Ids that occur, in order: counting is ten times faster than sorting.
-    for object_id in np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1:
-        object_id = int(object_id)
+    for object_id in np.unique(labels[labels > 0]).tolist():
         mask = (labels == object_id).view(np.uint8)
         places[object_id] = _draw_mask(drawn, mask, colour(object_id), scale)
     unseen = []
     for item in objects:
+        called = f'{item.id} {names.get(item.id, "")}'.rstrip()
         if item.id in places:
-            _draw_tag(drawn, f'{item.id}  {item.score:.2f}', places[item.id], item.id, scale)
+            _draw_tag(drawn, f'{called}  {item.score:.2f}', places[item.id], item.id, scale)
         else:
-            unseen.append(item)
+            unseen.append((item, called))
     line = round(34 * scale)
-    for row, item in enumerate(unseen):
+    for row, (item, called) in enumerate(unseen):
         state = str(getattr(item.state, 'value', item.state))
-        _draw_tag(drawn, f'{item.id}  {state}', (6, line + row * line), item.id, scale)
+        _draw_tag(drawn, f'{called}  {state}', (6, line + row * line), item.id, scale)
     return drawn
 
 

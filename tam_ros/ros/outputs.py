@@ -136,7 +136,8 @@ class Outputs:
         )
 
     def _overlay_message(self, result: Result) -> Image:
-        drawn = draw_overlay(result.image, result.frame.labels, result.frame.objects)
+        frame = result.frame
+        drawn = draw_overlay(result.image, frame.labels, frame.objects, result.names)
         return array_to_image(drawn, 'rgb8', result.header)
 
     def _markers_message(self, result: Result) -> MarkerArray | None:

@@ -41,6 +41,17 @@ def test_tags_are_drawn_for_seen_and_unseen_objects():
     assert (tagged == np.array(colour(2))).all(axis=2).any()
 
 
+def test_names_are_on_the_tags():
+    rgb = np.zeros((240, 320, 3), np.uint8)
+    item = SimpleNamespace(id=1, state='visible', score=0.9)
+
+    def width(names):
+        tagged = draw_overlay(rgb, labels(), [item], names)
+        return (tagged == np.array(colour(1))).all(axis=2)[45:55].any(axis=0).sum()
+
+    assert width({1: 'coffee mug'}) > width({2: 'coffee mug'}) + 50
+
+
 @pytest.mark.parametrize('shape', [(40, 30), (240, 320), (2160, 3840)])
 def test_any_size(shape):
     image = np.ones(shape, np.uint8)
