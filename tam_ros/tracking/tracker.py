@@ -65,8 +65,13 @@ class Tracker:
             tam_ros.runtime.WeightsError: weights missing, damaged or of another model.
             tam_ros.runtime.EngineError: a device or its engines cannot be used.
         """
-        return cls(open_runtime(model, weights, runtime, threads, precision=precision,
-                                engines=engines), options)
+        opened = open_runtime(model, weights, runtime, threads, precision=precision,
+                              engines=engines)
+        try:
+            return cls(opened, options)
+        except BaseException:
+            opened.close()                      # no room for the memories, for instance
+            raise
 
     @property
     def model(self) -> str:

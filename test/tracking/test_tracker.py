@@ -209,6 +209,22 @@ def test_objects_lost_for_long_are_shown_a_last_time_and_removed(runtime):
         tracker.step(IMAGE, 2.3, [click(1)])
 
 
+def test_a_device_without_room_is_given_back(runtime, monkeypatch):
+    closed = []
+    monkeypatch.setattr(runtime, 'close', lambda: closed.append(True), raising=False)
+    monkeypatch.setattr('tam_ros.tracking.tracker.open_runtime', lambda *_, **__: runtime)
+    Tracker.open('fake')
+    assert not closed
+
+    def allocate(*_, **__):
+        raise MemoryError('out of memory')
+
+    monkeypatch.setattr(runtime, 'allocate', allocate)
+    with pytest.raises(MemoryError):
+        Tracker.open('fake')
+    assert closed == [True]
+
+
 def test_options_change_while_it_tracks(tracker, runtime):
     tracker.step(IMAGE, 0.0, [click(1)])
     runtime.present = False
