@@ -72,10 +72,9 @@ class Outputs:
         self._views = DepthViews(node, calibration, statistics)
         self._markers = Markers()
         self._frames = node.get_fully_qualified_name().lstrip('/') + '/object_'
-        # Whoever acts on the results comes first, whoever looks at them last.
+        # In this order: whoever acts on the results comes first, whoever looks at them last.
         self._outputs = [
             self._output('labels', Image, lambda r: labels_message(r.pixels, r.header)),
-            self._output('objects', TrackedObjectArray, self._objects_message),
         ]
         if companions.vision is not None:
             kinds = companions.vision.Detection2DArray, companions.vision.LabelInfo
@@ -83,6 +82,8 @@ class Outputs:
                 self._output('detections_2d', kinds[0], companions.detections_message),
                 self._output('label_info', kinds[1], companions.LabelInfo().message, LATCHED_QOS),
             ]
+        # From here on the depth of the image is needed, which may be still to come.
+        self._outputs.append(self._output('objects', TrackedObjectArray, self._objects_message))
         if TFMessage is not None:
             self._outputs.append(self._output('/tf', TFMessage, self._tf_message, TF_QOS))
         self._outputs += [
