@@ -67,7 +67,7 @@ def workspace(tmp_path_factory):
 def test_everything_is_where_ros_looks_for_it(workspace):
     prefix = workspace / 'install' / 'tam_ros'
     cmake = (ROOT / 'CMakeLists.txt').read_text()
-    programs = re.search(r'install\(PROGRAMS (.*?) DESTINATION lib/', cmake)[1].split()
+    programs = re.search(r'install\(PROGRAMS ([^)]*?)\s+DESTINATION lib/', cmake)[1].split()
     assert {path.name for path in (prefix / 'lib' / 'tam_ros').iterdir()} == {
         Path(program).name for program in programs
     }
