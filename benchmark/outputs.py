@@ -49,8 +49,8 @@ class Bench:
         from sensor_msgs.msg import Image
 
         from tam_ros.ros.conversions import array_to_image
+        from tam_ros.ros.declaration import declare
         from tam_ros.ros.outputs import Outputs
-        from tam_ros.ros.parameters import declare
         from tam_ros.ros.statistics import Statistics
 
         height, width = size

@@ -23,12 +23,13 @@ from sensor_msgs.msg import CompressedImage, Image
 from tam_ros.io.encodings import ImageFormatError
 from tam_ros.ros.calibration import Calibration
 from tam_ros.ros.conversions import image_to_rgb, stamp_ns
+from tam_ros.ros.declaration import check_changes, declare, unknown, values
 from tam_ros.ros.health import Health
 from tam_ros.ros.inference import BusyError, InferenceThread
 from tam_ros.ros.inputs import Inputs
 from tam_ros.ros.lifecycle import ManagedNode, transition
 from tam_ros.ros.outputs import Outputs
-from tam_ros.ros.parameters import PARAMETERS, check_changes, declare, unknown, values
+from tam_ros.ros.parameters import PARAMETERS
 from tam_ros.ros.session import Answer, Limits, Session, StaleFrameError
 from tam_ros.runtime.options import EngineOptions
 from tam_ros.tracking import FrameError, Tracker, TrackerOptions
@@ -191,6 +192,12 @@ class TrackNode(ManagedNode):
             self._inputs.forget()
             self.received_ns = None
 
+    def destroy_node(self) -> None:
+        """Free the model, and end."""
+        self.release()
+        self._health.stop()
+        super().destroy_node()
+
     def _stop_listening(self) -> None:
         if self._images is not None:
             self.destroy_subscription(self._images)
@@ -304,7 +311,6 @@ def _clean_up(node: TrackNode | None) -> None:
     # Whoever presses Ctrl-C twice must not stop this half way.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if node is not None:
-        node.release()
         node.destroy_node()
     rclpy.try_shutdown()
 

@@ -22,8 +22,8 @@ from tam_ros.msg import TrackedObjectArray  # noqa: E402
 from tam_ros.ros import outputs as module  # noqa: E402
 from tam_ros.ros.calibration import Calibration  # noqa: E402
 from tam_ros.ros.conversions import stamp_ns  # noqa: E402
+from tam_ros.ros.declaration import declare  # noqa: E402
 from tam_ros.ros.outputs import LATCHED_QOS, Outputs  # noqa: E402
-from tam_ros.ros.parameters import declare  # noqa: E402
 from tam_ros.ros.statistics import Statistics  # noqa: E402
 from tam_ros.spatial import Camera, DepthView, image_rays  # noqa: E402
 from tam_ros.tracking import Prompt  # noqa: E402

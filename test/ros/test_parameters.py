@@ -11,12 +11,8 @@ pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh'
 
 from rclpy.parameter import Parameter as RosParameter  # noqa: E402
 
-from tam_ros.ros.parameters import (  # noqa: E402
-    PARAMETERS,
-    check_changes,
-    markdown_table,
-    unknown,
-)
+from tam_ros.ros.declaration import check_changes, markdown_table, unknown  # noqa: E402
+from tam_ros.ros.parameters import PARAMETERS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
