@@ -2,7 +2,7 @@
 
 It has the names that the package uses and no others, and refuses what the real one refuses: graphs
 that are not ONNX, addresses that are not aligned, shapes outside the profile, runs without scratch
-memory, plans that it did not make. Use ``make()`` as the module.
+memory, plans that it did not make. Use ``make()`` as the module, or in other processes the file.
 """
 
 from __future__ import annotations
@@ -325,12 +325,16 @@ def nptype(dtype):
     return dtype.value
 
 
-def make():
-    """Return a module of it, with builders that nobody has used."""
-    return SimpleNamespace(
-        __version__='10.3.0', __name__='fakes.trt', ILogger=ILogger, DataType=DataType,
-        IProgressMonitor=IProgressMonitor,
-        TensorIOMode=TensorIOMode, MemoryPoolType=MemoryPoolType,
-        NetworkDefinitionCreationFlag=Flag, ExecutionContextAllocationStrategy=Strategy,
-        Builder=type('Builder', (Builder,), {'made': [], 'fail': {}}), OnnxParser=OnnxParser,
-        Runtime=Runtime, nptype=nptype)
+__version__ = '10.3.0'
+NetworkDefinitionCreationFlag, ExecutionContextAllocationStrategy = Flag, Strategy
+
+
+def make(**changes):
+    """Return a module of it with a builder of its own, and changes to it."""
+    return SimpleNamespace(**{
+        '__version__': __version__, 'ILogger': ILogger, 'DataType': DataType,
+        'IProgressMonitor': IProgressMonitor, 'TensorIOMode': TensorIOMode,
+        'MemoryPoolType': MemoryPoolType, 'NetworkDefinitionCreationFlag': Flag,
+        'ExecutionContextAllocationStrategy': Strategy,
+        'Builder': type('Builder', (Builder,), {'made': [], 'fail': {}}),
+        'OnnxParser': OnnxParser, 'Runtime': Runtime, 'nptype': nptype, **changes})

@@ -1,0 +1,12 @@
+"""A TensorRT that is ended by the kernel while it builds."""
+
+import os
+import signal
+
+from fakes.trt import *  # noqa: F403
+from fakes.trt import Builder as _Builder
+
+
+class Builder(_Builder):
+    def build_serialized_network(self, network, config):
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,14 @@
+"""A TensorRT whose memory ends in a C++ exception that nobody catches."""
+
+import os
+import sys
+
+from fakes.trt import *  # noqa: F403
+from fakes.trt import Builder as _Builder
+
+
+class Builder(_Builder):
+    def build_serialized_network(self, network, config):
+        sys.stderr.write("terminate called after throwing an instance of 'std::bad_alloc'\n")
+        sys.stderr.flush()
+        os.abort()
