@@ -30,9 +30,11 @@ MODELS = ('efficienttam_ti_512x512', 'efficienttam_s_512x512', 'edgetam_512', 'e
 class TrackedFrame:
     """The four functions of a model on a tracked frame; every call runs them once."""
 
-    def __init__(self, runtime: Runtime, objects: int) -> None:
+    def __init__(self, runtime: Runtime, objects: int,
+                 clock: Callable[[], float] = time.perf_counter) -> None:
         spec = runtime.spec
         self._runtime = runtime
+        self._clock = clock
         self._image = np.zeros((spec.image_size, spec.image_size, 3), np.uint8)
         runtime.allocate(objects, spec.slots, spec.pointer_slots)
 
@@ -55,9 +57,9 @@ class TrackedFrame:
         runtime, times = self._runtime, []
 
         def timed(function: Callable, *arguments: object) -> object:
-            begin = time.perf_counter()
+            begin = self._clock()
             result = function(*arguments)
-            times.append(time.perf_counter() - begin)
+            times.append(self._clock() - begin)
             return result
 
         features = timed(runtime.image_encoder, self._image)
