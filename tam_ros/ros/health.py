@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
 
 from tam_ros.io.process import resident_bytes
@@ -23,7 +22,6 @@ from tam_ros.runtime.options import BuildProgress
 from tam_ros.tracking import TrackedObject
 
 PERIOD_S = 1.0
-_ACTIVITY_PERIOD_S = 0.5
 
 
 class _Look(NamedTuple):
@@ -44,7 +42,7 @@ class Health:
     """
 
     def __init__(self, node: LifecycleNode) -> None:
-        """Create the publisher and its timer.
+        """Create the publisher, and start the thread that uses it.
 
         Args:
             node: its parameters of the names in `Thresholds` are declared.
@@ -55,26 +53,25 @@ class Health:
         self._node = node
         self._facts: Mapping[str, str] = {}
         self._activity = ''
-        self._activity_at = 0.0
         self._inference: InferenceThread[Any] | None = None
         self._look = _Look()
         self._asked: Future | None = None
-        self._publishing = threading.Lock()
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # Of a clock that runs: simulated time stands still where there is none.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        node.create_timer(PERIOD_S, self._on_timer, clock=steady)
+        self._ended = threading.Event()
+        # No timer: the executor is held while a model is opened and while a request waits for a
+        # long step, which is when people look at diagnostics.
+        self._thread = threading.Thread(target=self._run, name='diagnostics', daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Publish no more; before the node is destroyed."""
+        self._ended.set()
+        self._thread.join()
 
     def activity(self, text: str) -> None:
-        """Say what takes long, such as `building memory_attention 43 %`; from any thread.
-
-        Published at once: whoever configures holds the executor, so that no timer fires.
-        """
+        """Say what takes long, such as `building memory_attention 43 %`; from any thread."""
         self._activity = text
-        if time.monotonic() - self._activity_at > _ACTIVITY_PERIOD_S:
-            self._activity_at = time.monotonic()
-            self._node.get_logger().info(text, throttle_duration_sec=5.0)
-            self.publish()
+        self._node.get_logger().info(text, throttle_duration_sec=5.0)
 
     def building(self, progress: BuildProgress) -> None:
         """Say how far the engines are; as `EngineOptions.progress`."""
@@ -105,10 +102,12 @@ class Health:
         self._inference, self._facts, self._activity = None, {}, ''
         self._look, self._asked, self.objects = _Look(), None, ()
 
-    def publish(self) -> None:
-        """Publish the state of the moment; from any thread."""
-        if not self._node.context.ok():
-            return
+    def _run(self) -> None:
+        while not self._ended.wait(PERIOD_S) and self._node.context.ok():
+            self._take_look()
+            self._publish()
+
+    def _publish(self) -> None:
         value = self._node.get_parameter
         inference = self._inference
         report = Report(
@@ -127,24 +126,21 @@ class Health:
         limits = Thresholds(*(value(name).value for name in Thresholds.__annotations__))
         message = DiagnosticArray(status=statuses(report, limits))
         message.header.stamp = self._node.get_clock().now().to_msg()
-        with self._publishing:
+        with contextlib.suppress(rclpy_implementation.RCLError):  # interrupted meanwhile
             self._publisher.publish(message)
-
-    def _on_timer(self) -> None:
-        self._take_look()
-        self.publish()
 
     def _take_look(self) -> None:
         """Take the answer to the last question, and ask the next; never waits."""
-        if self._asked is not None and self._asked.done():
+        asked, inference = self._asked, self._inference
+        if asked is not None:
+            if not asked.done():
+                return
             # Where it is cancelled the tracker is being freed; one whose device fails says so
             # itself, with the next image.
             with contextlib.suppress(CancelledError, Exception):
-                self._look = self._asked.result()
-            self._asked = None
-        if self._asked is None and self._inference is not None:
-            with contextlib.suppress(BusyError):
-                self._asked = self._inference.request(_look)
+                self._look = asked.result()
+        with contextlib.suppress(BusyError):
+            self._asked = inference and inference.request(_look)
 
 
 def _facts(session: Session) -> dict[str, str]:

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from tam_ros.runtime.options import BuildProgress
 from tam_ros.tracking import Frame, FrameError, ObjectState, Prompt, PromptError, TrackedObject
 
 MAX_OBJECTS = 4
@@ -39,6 +40,7 @@ class ColourTracker:
         if model == 'missing':
             raise ValueError(f'no model {model!r} in the catalogue')
         time.sleep(float(os.environ.get('COLOUR_TRACKER_OPENING', 0)))
+        build(float(os.environ.get('COLOUR_TRACKER_BUILDING', 0)), engines)
         print('tracker opened', flush=True)
         return cls(delay_s=float(os.environ.get('COLOUR_TRACKER_DELAY', 0)))
 
@@ -151,6 +153,16 @@ class MaskTracker(ColourTracker):
 
     def _mask(self, object_id, image):
         return np.asarray(self._given[object_id], bool)
+
+
+def build(seconds, engines):
+    """Pretend to build engines as a builder does: says how far it is, and may be cancelled."""
+    begin = time.monotonic()
+    while (fraction := (time.monotonic() - begin) / seconds if seconds else 1.0) < 1:
+        engines.progress(BuildProgress('mask_decoder', 1, 4, 'timing', fraction))
+        if engines.cancelled():
+            raise RuntimeError('building mask_decoder was cancelled')
+        time.sleep(0.01)
 
 
 def _anchor(prompt: Prompt) -> tuple[int, int]:

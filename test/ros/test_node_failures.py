@@ -304,6 +304,29 @@ def test_ctrl_c_while_a_model_is_opened(start, make_peer, managed):
         os.killpg(node.process.pid, 0)
 
 
+def test_how_far_engines_are_is_told_while_they_are_built(start, make_peer):
+    """The executor is held meanwhile; Ctrl-C stops the builder between two of its steps."""
+    node, peer = start(COLOUR_TRACKER_BUILDING='40'), make_peer()
+
+    def told():
+        return {
+            item.value
+            for array in peer.received['diagnostics']
+            for status in array.status
+            for item in status.values
+            if item.key == 'activity' and item.value.startswith('building')
+        }
+
+    peer.wait('several steps', lambda: len(told()) >= 3)
+    assert all(text.startswith('building mask_decoder ') for text in told())
+    assert any(text.endswith('% (2 of 4, timing)') for text in told())
+    assert node.log.count('building mask_decoder') <= 5, 'not every step is logged'
+    begin = time.monotonic()
+    node.interrupt(timeout=15)
+    assert time.monotonic() - begin < 5
+    assert 'Traceback' not in node.log
+
+
 # --- what must not pile up ---
 
 
