@@ -105,7 +105,8 @@ def build_plan(trt: ModuleType, graph: str, onnx: bytes, settings: BuildSettings
         if stopped:
             raise BuildCancelledError(f'building {graph} was cancelled')
         raise explain(graph, log.errors, free_mb)
-    return Built(bytes(plan), bytes(config.get_timing_cache().serialize()))
+    cache = config.get_timing_cache()
+    return Built(bytes(plan), bytes(cache.serialize()))
 
 
 def _parse(trt: ModuleType, graph: str, onnx: bytes, network: Any, log: Log) -> None:
