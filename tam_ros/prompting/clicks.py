@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from tam_ros.prompting.request import Action, PromptRequest
-from tam_ros.prompting.scenes import Scene, Scenes
+from tam_ros.prompting.scenes import Scenes
 from tam_ros.tracking import PromptError
 
 AUTO, NEW, INCLUDE, EXCLUDE = MODES = ('auto', 'new', 'include', 'exclude')
@@ -82,7 +82,7 @@ class Clicks:
         selected = self.selected(followed)
         if mode == AUTO:
             if selected and self._last is not None and now - self._last <= window:
-                mode = EXCLUDE if _on_mask(scene, selected, xy) else INCLUDE
+                mode = EXCLUDE if scenes.shows(selected, *xy) else INCLUDE
             elif (shown := scenes.id_at(*xy)) in followed:
                 return shown
             else:
@@ -96,15 +96,3 @@ class Clicks:
             )
         labels = (int(mode == INCLUDE),)
         return PromptRequest(Action.REFINE, selected, scene.stamp_ns, points=(xy,), labels=labels)
-
-
-def _on_mask(scene: Scene, object_id: int, xy: tuple[float, float]) -> bool:
-    """Return whether a pixel belongs to an object, also where another one lies over it."""
-    sight = scene.sights.get(object_id)
-    if sight is None or sight.mask is None or sight.box is None:
-        return False
-    x0, y0, x1, y1 = sight.box
-    x, y = xy
-    if not (x0 - 0.5 <= x < x1 - 0.5 and y0 - 0.5 <= y < y1 - 0.5):
-        return False
-    return bool(sight.mask[round(y - y0), round(x - x0)])

@@ -239,10 +239,19 @@ def _iou(a: Box, b: Box) -> float:
 
 
 def _mask_iou(mask: NDArray[np.bool_], at: Box, box: Box) -> float:
-    """Return intersection over union of a mask, whose crop lies at the box `at`, and a box."""
-    x0, y0, x1, y1 = (
-        max(0, round(edge - corner))
-        for edge, corner in zip(box, (at[0], at[1], at[0], at[1]), strict=True)
-    )
-    both = np.count_nonzero(mask[y0:y1, x0:x1])
-    return both / (np.count_nonzero(mask) + _area(box) - both)
+    """Return intersection over union of a mask, spread evenly over the box `at`, and a box."""
+    inside = [
+        (low <= places) & (places < high)
+        for low, high, places in (
+            (box[1], box[3], _centres(at[1], at[3], mask.shape[0])),
+            (box[0], box[2], _centres(at[0], at[2], mask.shape[1])),
+        )
+    ]
+    cell = _area(at) / mask.size
+    own, both = np.count_nonzero(mask) * cell, np.count_nonzero(mask[np.ix_(*inside)]) * cell
+    return both / (own + _area(box) - both)
+
+
+def _centres(low: float, high: float, count: int) -> NDArray[np.float64]:
+    """Return the centres of `count` equal parts of an interval."""
+    return low + (np.arange(count) + 0.5) * (high - low) / count

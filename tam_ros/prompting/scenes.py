@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,9 @@ Box = tuple[float, float, float, float]
 
 MAX_KEPT = 60
 
+MASK_SIDE = 64
+"""Rows and columns of a remembered mask at most: 60 images of large objects must stay small."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sight:
@@ -24,7 +29,8 @@ class Sight:
     Attributes:
         state: whether it was seen.
         box: of its mask; of the last mask it had, if it is not seen now. None: it had none yet.
-        mask: bool [y1 - y0, x1 - x0], its mask inside the box; None if it is not seen now.
+        mask: bool [R, C] of `MASK_SIDE` at most, its mask at evenly spread pixels of the box; None
+            if it is not seen now.
     """
 
     state: ObjectState
@@ -50,11 +56,11 @@ class Scene:
 
 
 class Scenes:
-    """The published images of the last seconds, and the label image of the newest."""
+    """The published images of the last seconds, and all of the newest."""
 
     def __init__(self) -> None:
         self._scenes: deque[Scene] = deque(maxlen=MAX_KEPT)
-        self._labels: NDArray[np.uint16] | None = None
+        self._frame: Frame | None = None
 
     @property
     def newest(self) -> Scene:
@@ -73,13 +79,12 @@ class Scenes:
 
     def id_at(self, x: float, y: float) -> int:
         """Return the object that the newest label image shows at a pixel; 0: none."""
-        if self._labels is None or not (np.isfinite(x) and np.isfinite(y)):
-            return 0
-        row, column = round(y), round(x)
-        height, width = self._labels.shape
-        if not (0 <= row < height and 0 <= column < width):
-            return 0
-        return int(self._labels[row, column])
+        return int(_pixel(self._frame.labels, x, y)) if self._frame is not None else 0
+
+    def shows(self, object_id: int, x: float, y: float) -> bool:
+        """Return whether a pixel of the newest image is the object's, under others or not."""
+        objects = self._frame.objects if self._frame is not None else ()
+        return any(item.id == object_id and _pixel(item.mask, x, y) for item in objects)
 
     def add(self, frame: Frame, stamp_ns: int, frame_id: str, keep_s: float) -> None:
         """Take over what was published of an image.
@@ -96,7 +101,7 @@ class Scenes:
         before = self._scenes[-1].sights if self._scenes else {}
         sights = {item.id: _sight(item, before.get(item.id)) for item in frame.objects}
         self._scenes.append(Scene(stamp_ns, frame_id, frame.labels.shape, sights))
-        self._labels = frame.labels
+        self._frame = frame
         while stamp_ns - self._scenes[0].stamp_ns > keep_s * 1e9:
             self._scenes.popleft()
 
@@ -116,12 +121,23 @@ class Scenes:
     def clear(self) -> None:
         """Forget everything."""
         self._scenes.clear()
-        self._labels = None
+        self._frame = None
+
+
+def _pixel(image: NDArray[Any], x: float, y: float) -> Any:
+    """Return a pixel of an image [H, W], or 0 beside it."""
+    if not (np.isfinite(x) and np.isfinite(y)):
+        return 0
+    row, column = round(y), round(x)
+    height, width = image.shape
+    return image[row, column] if 0 <= row < height and 0 <= column < width else 0
 
 
 def _sight(item: TrackedObject, before: Sight | None) -> Sight:
     if item.box is None:
         return Sight(item.state, before.box if before else None, None)
     x0, y0, x1, y1 = map(int, item.box)
+    row_step, column_step = (math.ceil(side / MASK_SIDE) for side in (y1 - y0, x1 - x0))
     # A copy: a view would keep the mask of the whole image alive.
-    return Sight(item.state, (x0, y0, x1, y1), item.mask[y0:y1, x0:x1].copy())
+    mask = item.mask[y0:y1:row_step, x0:x1:column_step].copy()
+    return Sight(item.state, (x0, y0, x1, y1), mask)

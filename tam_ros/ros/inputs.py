@@ -213,8 +213,8 @@ class Inputs:
     # --- detections ---
 
     def _on_detections(self, message: Any) -> None:
-        if not self._scenes:
-            return  # a detector that runs already is no mistake
+        if not (self._scenes and self._node.listening):
+            return  # a detector that runs although nothing is tracked is no mistake
         found = read_detections(message)
         usable = [one for one in found if one.usable]
         if len(usable) < len(found):

@@ -198,6 +198,11 @@ class TrackNode(ManagedNode):
         self._health.stop()
         super().destroy_node()
 
+    @property
+    def listening(self) -> bool:
+        """Whether images are heard."""
+        return self._images is not None
+
     def _stop_listening(self) -> None:
         if self._images is not None:
             self.destroy_subscription(self._images)

@@ -10,9 +10,9 @@ SIZE = (60, 80)  # rows, columns
 SECOND = 10**9
 
 
-def tracked(number, box=None, state=None):
+def tracked(number, box=None, state=None, size=SIZE):
     """An object whose mask is the box (x0, y0, x1, y1); without one it is not seen."""
-    mask = np.zeros(SIZE, bool)
+    mask = np.zeros(size, bool)
     if box is not None:
         x0, y0, x1, y1 = box
         mask[y0:y1, x0:x1] = True
@@ -25,7 +25,7 @@ def tracked(number, box=None, state=None):
 
 def shown(*objects):
     """A frame of these objects; where they overlap, the later one is on top."""
-    labels = np.zeros(SIZE, np.uint16)
+    labels = np.zeros(objects[0].mask.shape if objects else SIZE, np.uint16)
     for item in objects:
         labels[item.mask] = item.id
     return Frame(0.0, 0, labels, list(objects), {})

@@ -44,6 +44,16 @@ def test_a_stream_without_end_keeps_no_more():
     assert len(scenes) == 60
 
 
+def test_what_is_remembered_of_a_mask_is_small():
+    large = tracked(1, (0, 0, 640, 300), size=(480, 640))
+    large.mask[:, 320:] = False
+    scenes = Scenes()
+    scenes.add(shown(large), SECOND, '', keep_s=1.0)
+    mask = scenes.newest.sights[1].mask
+    assert max(mask.shape) <= 64
+    assert mask.mean() == pytest.approx(0.5, abs=0.02)
+
+
 def test_time_that_starts_again_forgets_what_was():
     scenes = Scenes()
     scenes.add(shown(tracked(1, (10, 10, 20, 20))), 9 * SECOND, '', keep_s=60.0)
@@ -69,4 +79,7 @@ def test_ids_by_pixel_are_those_on_top():
     assert scenes.id_at(9.6, 10) == 1, 'pixel 10 begins at 9.5'
     for x, y in ((-5, 5), (5, 60), (80, 5), (math.nan, 5), (5, math.inf)):
         assert scenes.id_at(x, y) == 0
-    assert scenes.newest.sights[1].mask.all(), 'its own mask is whole'
+    assert scenes.shows(1, 22, 22), 'its own mask is whole'
+    assert not scenes.shows(1, 35, 35)
+    assert not scenes.shows(3, 22, 22)
+    assert not scenes.shows(1, math.nan, 22)

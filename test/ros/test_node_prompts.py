@@ -11,6 +11,8 @@ pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh'
 pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
 
 from geometry_msgs.msg import Point, PointStamped, TransformStamped  # noqa: E402
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from ros_graph import NODE, SIZE, picture  # noqa: E402
@@ -356,6 +358,16 @@ def test_detections(operator):
         lambda _, values: 's before the last image' in values.get('last_refused_requests', '')
     )
     assert operator.objects() == [1, 2]
+
+    # A node that pauses does not complain of a detector that goes on.
+    request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE))
+    assert peer.call(ChangeState, 'change_state', request).success
+    _, values = peer.diagnostics(lambda _, values: 'last_refused_requests' in values)
+    for ahead in range(5):
+        send((30, 30, 40, 40), stamp_ns=peer.stamp_ns + (5 + ahead) * 10**9)
+    peer.received['diagnostics'].clear()
+    _, after = peer.diagnostics(lambda _, values: 'last_refused_requests' in values)
+    assert after['refused_requests'] == values['refused_requests']
 
 
 def test_without_vision_msgs_the_node_says_so(graph):
