@@ -1,7 +1,8 @@
 """What may fail around the node, with the node in its own process.
 
-Bad images, bad prompts and time are in test_node_graph.py; here are weights, the device, a tracker
-that takes long, and what must not pile up.
+Bad raw images, bad prompts and time are in test_node_graph.py, clicks in space in
+test_node_prompts.py; here are weights, compressed images, the device, a tracker that takes long,
+and what must not pile up.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 
@@ -25,6 +27,7 @@ from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from rcl_interfaces.srv import GetParameters  # noqa: E402
 from ros_graph import add, click, picture  # noqa: E402
+from sensor_msgs.msg import CompressedImage  # noqa: E402
 
 from tam_ros.catalogue import engines_dir  # noqa: E402
 from tam_ros.io.process import private_bytes  # noqa: E402
@@ -181,6 +184,42 @@ def test_transitions_that_its_state_does_not_have_are_refused(graph):
     objects, _ = peer.track(picture(red=(10, 10)))
     assert [item.area for item in objects.objects] == [100], 'it goes on as before'
     assert 'Traceback' not in node.log
+
+
+# --- images ---
+
+
+@pytest.mark.slow
+def test_compressed_images_that_cannot_be_read(start, make_peer):
+    start('-p', 'image_transport:=compressed')
+    peer = make_peer(compressed=True)
+
+    def send(image_format, data):
+        peer.stamp_ns += 33_000_000
+        header = peer.header(peer.stamp_ns)
+        peer.images.publish(CompressedImage(header=header, format=image_format, data=data))
+        return peer.stamp_ns
+
+    jpeg = cv2.imencode('.jpg', picture(red=(10, 10)))[1].tobytes()
+    peer.wait('results', lambda: send('jpeg', jpeg) and peer.received['objects'])
+    assert add(peer, click(15, 15)).accepted
+    for image_format, data, words in (
+        ('jpeg', jpeg[: len(jpeg) // 2], 'cut short'),
+        ('jpeg', b'no picture', 'no known picture format'),
+        ('jpeg', b'', 'has no data'),
+        ('16UC1; compressedDepth', jpeg, 'holds depth'),
+    ):
+        refused = send(image_format, data)
+        peer.diagnostics(
+            lambda _, values, words=words: words in values.get('last_refused_images', '')
+        )
+        tracked = peer.message('objects', send('jpeg', jpeg))
+        assert [item.id for item in tracked.objects] == [1], words
+        seconds, nanoseconds = divmod(refused, 10**9)
+        assert not any(
+            (m.header.stamp.sec, m.header.stamp.nanosec) == (seconds, nanoseconds)
+            for m in peer.received['objects']
+        ), words
 
 
 # --- the device ---

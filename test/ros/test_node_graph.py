@@ -136,6 +136,8 @@ REFUSED = [
     pytest.param(click(float('inf'), 10), 'finite', id='infinite'),
     pytest.param(Prompt(), 'empty', id='nothing in it'),
     pytest.param(Prompt(box=[30.0, 10.0, 20.0, 40.0]), 'box', id='box corners swapped'),
+    pytest.param(Prompt(box=[30.0, 10.0, 30.0, 40.0]), 'empty', id='box without width'),
+    pytest.param(Prompt(box=[float('nan'), 1.0, 9.0, 9.0]), 'finite', id='box not a number'),
     pytest.param(Prompt(box=[90.0, 70.0, 99.0, 80.0]), 'outside the image', id='box outside'),
     pytest.param(Prompt(mask=mask_of(5, 5)), 'mask is 5x5', id='mask of another size'),
     pytest.param(Prompt(mask=mask_of(80, 60, 0)), 'empty', id='mask without a pixel'),
@@ -229,10 +231,12 @@ BAD_IMAGES = [
     pytest.param({'encoding': 'nonsense'}, "unknown image encoding 'nonsense'", id='encoding'),
     pytest.param({'encoding': '32FC1'}, 'holds measurements', id='depth, not a picture'),
     pytest.param({'step': 100}, 'step is 100 bytes', id='step shorter than a row'),
+    pytest.param({'step': 2**31}, 'data is too short', id='step longer than the data'),
     pytest.param({'data': b'123'}, 'data is too short', id='data too short'),
     pytest.param({'height': 10}, 'data is too long', id='data too long'),
     pytest.param({'height': 0, 'width': 0}, 'is empty', id='no size'),
-    pytest.param({'height': 2**31}, 'the limit is', id='enormous size'),
+    pytest.param({'height': 2**31}, 'the limit is', id='enormous height'),
+    pytest.param({'width': 20000, 'step': 60000}, 'the limit is', id='enormous width'),
 ]
 
 
