@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from tam_ros.commands import UsageError
+
 # Those of tam_ros.runtime, which is not imported before a command runs.
 RUNTIMES = ('onnxruntime', 'openvino', 'tensorrt', 'torch')
 PRECISIONS = ('auto', 'fp16', 'bf16', 'fp32')
@@ -32,9 +34,19 @@ def add_backend_options(parser: argparse._ActionsContainer,
 
 
 def backend(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of ``open_runtime`` that the options name, all by keyword."""
+    """Return the arguments of ``open_runtime`` that the options name, all by keyword.
+
+    Raises:
+        UsageError: the runtime knows no such precision.
+    """
+    from tam_ros.runtime.factory import AUTO
+    from tam_ros.runtime.factory import PRECISIONS as KNOWN
     from tam_ros.runtime.options import EngineOptions
 
+    known = KNOWN[options.runtime]
+    if options.precision not in (AUTO, *known):
+        raise UsageError(f'{options.runtime} knows no precision {options.precision}; {AUTO} or '
+                         f'one of {", ".join(known)}')
     return {
         'model': options.model, 'weights': options.weights, 'runtime': options.runtime,
         'threads': options.threads, 'precision': options.precision,

@@ -1,8 +1,8 @@
 """Inputs for each graph as they occur when an object is tracked, and what must come of them.
 
-A drawn picture is encoded, an object in it is prompted with a box, remembered, and looked for
-again; ONNX Runtime runs every graph once or twice in single precision. So each graph sees numbers
-of the size it will see on a robot: noise would not overflow where features do.
+A drawn picture is encoded, an object in it is prompted with a box and a mask, remembered, and
+looked for again; ONNX Runtime runs every graph once or more in single precision. So each graph
+sees numbers of the size it will see on a robot: noise would not overflow where features do.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 FORMAT = 1
 PROMPTED, AFTER_ONE = 'prompted', 'after_one'
+CENTRE, RADIUS = (0.45, 0.5), 0.18  # of the disc, in widths of the picture
 MEMORIES = 3  # that are remembered, all the same
 TEMPORAL = (6, 0, 1)  # their temporal index: a prompted frame, and the two before
 Arrays = dict[str, NDArray[Any]]
@@ -46,19 +47,26 @@ def picture(size: int) -> NDArray[np.uint8]:
     """Draw a patterned ground and a patterned disc on it, uint8 [size, size, 3]."""
     rng = np.random.default_rng(6)
     y, x = np.mgrid[:size, :size] / size
+    inside, radius = _disc(size)
     ground = np.stack([x, y, 1 - x], -1) * 120 + 40
     ground += 25 * np.sin(40 * x + 20 * y)[..., None]
-    radius = np.hypot(y - 0.5, x - 0.45)
     disc = np.stack([200 + 40 * np.cos(60 * radius), 70 + 0 * x, 50 + 60 * np.sin(30 * y)], -1)
-    drawn = np.where((radius < 0.18)[..., None], disc, ground) + rng.normal(0, 4, (size, size, 3))
+    drawn = np.where(inside[..., None], disc, ground) + rng.normal(0, 4, (size, size, 3))
     return drawn.clip(0, 255).astype(np.uint8)
+
+
+def _disc(size: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return where the disc is, and the distance from its centre in widths of the picture."""
+    y, x = np.mgrid[:size, :size] / size
+    radius = np.hypot(x - CENTRE[0], y - CENTRE[1])
+    return radius < RADIUS, radius
 
 
 def references(folder: Path, spec: ModelSpec) -> dict[str, Golden]:
     """Run the graphs of a folder in single precision; takes seconds, at 1024 pixels a minute.
 
     Beside the graphs' own there are ``PROMPTED`` and ``AFTER_ONE``, what the mask decoder makes of
-    the box and of features that know a single memory.
+    the prompt and of features that know a single memory.
 
     Args:
         folder: of graphs.
@@ -78,9 +86,12 @@ def references(folder: Path, spec: ModelSpec) -> dict[str, Golden]:
     encoded = run('image_encoder', image=picture(spec.image_size)[None])
     features = encoded['features']
     finer = {name: encoded[name] for name in HIGH_RESOLUTION if name in encoded}
-    box = np.array([[0.27, 0.32], [0.63, 0.68]], np.float32) * spec.image_size
-    first = run('mask_decoder', features=encoded['features_without_memory'],
-                **_prompt(spec, [2, 3, PADDING], box), **finer)
+    corners = np.array([CENTRE, CENTRE]) + [[-RADIUS], [RADIUS]]
+    box = (corners * spec.image_size).astype(np.float32)
+    prompt = _prompt(spec, [2, 3, PADDING], box) | {
+        'mask': np.where(_disc(spec.mask_size)[0], 10, -10).astype(np.float32)[None, None],
+        'has_mask': np.ones(1, np.float32)}
+    first = run('mask_decoder', features=encoded['features_without_memory'], **prompt, **finer)
     found[PROMPTED] = found['mask_decoder']
     best = int(first['ious'][0].argmax())
     memory = run('memory_encoder', features=features, masks=first['masks'][:, best:best + 1],

@@ -45,7 +45,7 @@ class Preparation:
 
     def __init__(self, folder: Path, spec: ModelSpec, precision: str, machine: Machine,
                  options: EngineOptions, cache: PlanCache | None = None,
-                 build: Build = build_apart, device: bool = True) -> None:
+                 build: Build | None = None) -> None:
         """Nothing is done yet.
 
         Args:
@@ -55,15 +55,13 @@ class Preparation:
             machine: where the plans will run.
             options: how to build.
             cache: None: the user's.
-            build: builds and checks one plan.
-            device: whether there is one to check plans on; without, they are only built.
+            build: builds and checks one plan; None: a process of its own.
         """
         self.graphs = graph_names(spec)
         self._folder, self._spec, self._precision = folder, spec, precision
         self._machine, self._options = machine, options
         self._cache = cache or PlanCache()
-        self._build = build
-        self._device = device
+        self._build = build or build_apart
 
     def identity(self, graph: str) -> Identity:
         """Return what a plan of a graph must belong to."""
@@ -155,7 +153,7 @@ class Preparation:
         return result, FULL, note
 
     def _request(self, graph: str, scratch: Path) -> Request:
-        golden = kept_references(self._cache, self._folder, self._spec) if self._device else None
+        golden = kept_references(self._cache, self._folder, self._spec)
         timings = scratch / 'timings'
         known = self._cache.timings(self._machine.key())
         if known:
@@ -164,7 +162,7 @@ class Preparation:
             graph=graph, onnx=str(graph_file(self._folder, graph, self._precision)),
             plan=str(scratch / 'plan'), objects=self._options.objects or OBJECTS,
             workspace_mb=self._options.workspace_mb,
-            golden=str(golden) if golden else None, timings=str(timings))
+            golden=str(golden), timings=str(timings))
 
     def _waiting(self) -> None:
         _log.info('another process builds engines; waiting for it')

@@ -39,7 +39,8 @@ class Agreement(NamedTuple):
     @property
     def good(self) -> bool:
         """Whether the engine may be used; False where something is not a number."""
-        return self.cosine >= LEAST_COSINE and (self.iou is None or self.iou >= LEAST_IOU)
+        return bool(self.cosine >= LEAST_COSINE
+                    and (self.iou is None or self.iou >= LEAST_IOU))
 
     def __str__(self) -> str:
         masks = '' if self.iou is None else f', mask IoU {self.iou:.4f}'
@@ -80,7 +81,7 @@ def _cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     union = np.count_nonzero(one | other)
-    return np.count_nonzero(one & other) / union if union else 1.0
+    return float(np.count_nonzero(one & other) / union) if union else 1.0
 
 
 def check_engine(engine: Engine, device: Device, golden: Golden) -> Agreement:

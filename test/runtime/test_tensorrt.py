@@ -79,6 +79,26 @@ def test_masks_are_those_of_onnx_runtime(plans, options):
     assert device.closed and device.allocated == 0
 
 
+@pytest.mark.slow
+def test_masks_in_half_precision_are_those_of_onnx_runtime_in_half_precision(tmp_path):
+    pytest.importorskip('torch')
+    from tam_ros.export import export_model
+    folder = export_model(catalogue.model('efficienttam_nano'),
+                          FOLDER / 'efficienttam_nano.safetensors', tmp_path / 'graphs')
+    trt = fake_trt.make()
+    plans = {name: build_plan(trt, name, graph_file(folder, name, 'fp16').read_bytes(),
+                              BuildSettings(objects=2)).plan for name in graph_names(SPEC)}
+    runtime, _ = opened(plans)
+    scene = DemoScene()
+    prompts = {0: [Prompt.mask(1, scene.frame(0)[1] == 1)],
+               2: [Prompt.mask(2, scene.frame(2)[1] == 2)]}
+    ours = clip(scene, Tracker(runtime), 5, prompts)
+    theirs = clip(scene, Tracker(OnnxRuntime(folder, precision='fp16')), 5, prompts)
+    for mine, reference in zip(ours, theirs, strict=True):
+        assert all(np.array_equal(mask, reference[number]) for number, mask in mine.items())
+    assert ours[-1][1].any() and ours[-1][2].any()
+
+
 @pytest.fixture
 def ready(plans):
     runtime, device = opened(plans)

@@ -1,0 +1,115 @@
+"""What counts as agreement with the reference, and what the reference is."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from tam_ros.plans import golden, selfcheck
+from tam_ros.plans.selfcheck import compare
+from tam_ros.runtime.graphs import graph_names
+
+
+@pytest.fixture(scope='module')
+def reference(folder, spec):
+    return golden.references(folder, spec)
+
+
+def noise(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def test_the_same_agrees():
+    outputs = {'masks': noise(0, 1, 4, 8, 8), 'scores': noise(1, 1, 1)}
+    found = compare(outputs, outputs)
+    assert found.good and found.cosine == pytest.approx(1) and found.iou == 1
+
+
+@pytest.mark.parametrize('wrong', [np.nan, np.inf, -np.inf])
+def test_what_is_not_a_number_never_agrees(wrong):
+    outputs = {'scores': noise(1, 1, 1), 'features': noise(0, 1, 8)}
+    results = {name: array.copy() for name, array in outputs.items()}
+    results['features'][0, 3] = wrong
+    found = compare(outputs, results)
+    assert not found.good and found.output == 'features' and np.isnan(found.cosine)
+
+
+def test_half_precision_agrees_and_noise_does_not():
+    outputs = {'features': noise(0, 1, 64, 8, 8)}
+    assert compare(outputs, {'features': outputs['features'].astype(np.float16)}).good
+    loud = outputs['features'] + 0.3 * noise(1, 1, 64, 8, 8)
+    assert not compare(outputs, {'features': loud}).good
+
+
+def test_one_bad_row_of_a_batch_is_seen():
+    outputs = {'features': noise(0, 1, 64)}
+    batch = np.repeat(outputs['features'], 4, axis=0)
+    assert compare(outputs, {'features': batch}).good
+    batch[2] = noise(5, 64)
+    assert not compare(outputs, {'features': batch}).good
+
+
+def test_masks_are_compared_as_masks():
+    masks = np.full((1, 4, 32, 32), -3, np.float32)
+    masks[:, :, 8:24, 8:24] = 30
+    others = masks.copy()
+    others[:, :, 8:10, 8:24] = -0.1  # an eighth of the mask is gone, the numbers hardly differ
+    found = compare({'masks': masks}, {'masks': others})
+    assert found.iou == pytest.approx(0.875) and not found.good
+    nothing = np.full((1, 4, 8, 8), -3, np.float32)
+    assert compare({'masks': nothing}, {'masks': nothing}).iou == 1
+
+
+def test_zero_agrees_with_zero_alone():
+    zero, one = np.zeros((1, 4), np.float32), np.ones((1, 4), np.float32)
+    assert compare({'a': zero}, {'a': zero}).good
+    assert not compare({'a': zero}, {'a': one}).good
+    assert not compare({'a': one}, {'a': zero}).good
+
+
+def test_every_graph_has_a_reference_of_real_size(reference, spec):
+    assert set(graph_names(spec)) | {golden.PROMPTED, golden.AFTER_ONE} == set(reference)
+    for name, one in reference.items():
+        for output, array in one.outputs.items():
+            assert np.isfinite(array).all() and array.any(), (name, output)
+    # The drawn disc is found, and found again: no noise is looked at.
+    for name in (golden.PROMPTED, 'mask_decoder'):
+        outputs = reference[name].outputs
+        best = outputs['masks'][0, outputs['ious'][0].argmax()] > 0
+        disc, _ = golden._disc(spec.mask_size)
+        assert np.count_nonzero(best & disc) > 0.7 * np.count_nonzero(best | disc), name
+
+
+def test_the_reference_is_computed_once_and_again_when_it_is_damaged(
+        cache, folder, spec, monkeypatch):
+    path = golden.kept_references(cache, folder, spec)
+    before = golden.load(path)
+    calls = []
+    right = golden.references
+    monkeypatch.setattr(golden, 'references',
+                        lambda *arguments: calls.append(1) or right(*arguments))
+    assert golden.kept_references(cache, folder, spec) == path and not calls
+    path.write_bytes(path.read_bytes()[:1000])
+    golden.kept_references(cache, folder, spec)
+    assert len(calls) == 1
+    after = golden.load(path)
+    for name, one in before.items():
+        for output, array in one.outputs.items():
+            assert np.array_equal(array, after[name].outputs[output])
+
+
+def test_a_reference_that_others_may_write_is_computed_anew(cache, folder, spec):
+    path = golden.kept_references(cache, folder, spec)
+    os.chmod(path, 0o666)
+    golden.kept_references(cache, folder, spec)
+    assert path.stat().st_mode & 0o022 == 0
+
+
+def test_thresholds_are_far_from_what_is_right(reference):
+    """Half precision of every output, the least error an fp16 graph can have, passes easily."""
+    for one in reference.values():
+        rounded = {name: array.astype(np.float16) for name, array in one.outputs.items()}
+        found = compare(one.outputs, rounded)
+        assert found.good and found.cosine > 1 - (1 - selfcheck.LEAST_COSINE) / 100
