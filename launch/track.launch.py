@@ -135,6 +135,7 @@ def recorder(value: dict[str, str], topics: dict[str, str]) -> ExecuteProcess:
             *('--storage-preset-profile', 'zstd_fast'),
             *(('--use-sim-time',) if is_true(value['use_sim_time']) else ()),
             *('--output', join(folder, value['namespace'].strip('/'))),
+            # Humble does not know --topics.
             *(join(space, topics[name]) for name in ('image', 'camera_info')),
             *(join(node, name) for name in ('labels/compressed', 'objects')),
             *('/tf', '/tf_static', '/diagnostics'),
