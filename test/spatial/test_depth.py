@@ -63,6 +63,12 @@ def test_what_was_not_measured_does_not_count(hole):
     assert DepthView(depth, RAYS).place(mask, BOX) is None
 
 
+def test_zero_is_no_depth_even_without_a_limit():
+    depth, mask = scene(dtype=np.uint16)
+    depth[30:50] = 0
+    assert DepthView(depth, RAYS, DepthOptions(0.0, 10.0, 0)).place(mask, BOX).points == 40 * 40
+
+
 def test_a_mask_that_reaches_over_the_edge():
     """A fifth of it lies on the wall: the median bears it, box and covariance are the plate's."""
     depth, plate = scene()
