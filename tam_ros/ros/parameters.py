@@ -169,7 +169,7 @@ PARAMETERS = (
         'Seconds that the results of a tracked image wait at most for its depth image to come. '
         'Higher serves depth that is computed slowly, and costs rate. 0: not at all.',
         live=True,
-        limits=(0.0, 1.0),
+        limits=(0.0, 5.0),
     ),
     Parameter(
         'depth_min',

@@ -99,13 +99,14 @@ def test_depth_that_comes_late_is_waited_for(camera):
     peer = camera.peer
     camera.meet()
     change = [
-        Parameter('depth_wait', value=1.0).to_parameter_msg(),
+        Parameter('depth_wait', value=5.0).to_parameter_msg(),
         Parameter('depth_tolerance', value=0.005).to_parameter_msg(),
     ]
     request = SetParameters.Request(parameters=change)
     answers = peer.call(SetParameters, 'set_parameters', request).results
     assert all(item.successful for item in answers)
 
+    camera.send_depth(peer.stamp_ns + 10_000_000)  # of the time before: the stream is alive
     stamp = peer.send(IMAGE)
     peer.message('labels', stamp)  # which are not held up by depth
     assert not any(stamp_ns(item.header) == stamp for item in peer.received['objects'])
