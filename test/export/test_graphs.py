@@ -13,20 +13,8 @@ from tam_ros.models.build import build_network  # noqa: E402
 from tam_ros.runtime.graphs import GRAPHS, PRECISIONS, SINGLE_MEMORY, file_name  # noqa: E402
 from tam_ros.runtime.onnxruntime import OnnxRuntime  # noqa: E402
 
-# At 512 every distinct architecture, and one of each family at 1024; the pooled ones exist at
-# 1024 only.
-MODELS = ['efficienttam_nano', *(pytest.param(name, marks=pytest.mark.slow) for name in (
-    'efficienttam_ti_512x512', 'efficienttam_s_512x512', 'efficienttam_ti', 'efficienttam_ti_1',
-    'efficienttam_ti_2', 'edgetam_512', 'edgetam'))]
 # Work that a static graph has no business doing at run time.
 DYNAMIC = {'Shape', 'Size', 'NonZero', 'Loop', 'If', 'Scan', 'Range', 'Attention', 'Unique'}
-
-
-@pytest.fixture(scope='module', params=MODELS)
-def exported(request, tmp_path_factory):
-    """Return a catalogue entry and its folder of graphs, with random weights."""
-    entry = catalogue.model(request.param)
-    return entry, export_model(entry, 'untrained', tmp_path_factory.mktemp('graphs') / entry.name)
 
 
 def test_what_the_graphs_are_made_of(exported):

@@ -1,0 +1,300 @@
+"""What half precision does to the models: how large values get, and how far masks move.
+
+    python -m benchmark.precision --data DIR [--models NAME ...] [--checkpoints DIR]
+        [--doc docs/performance.md]
+
+DIR is a folder like DAVIS (``JPEGImages``, ``Annotations``); its sequences are the calibration
+inputs. Checkpoints are ``NAME.pt``; a model that has none there takes its bundled weights, or
+random ones.
+
+Range: of every value that the fp16 graphs hold in half precision, computed by the fp32 graphs,
+which cannot overflow. Agreement: both graphs of a model see the same frames and the same memories,
+those of the fp32 graphs, so that a frame is not blamed for the ones before it; where masks mean
+something, whole clips are tracked apart as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper
+
+from benchmark.document import publish, table
+from tam_ros import catalogue
+from tam_ros.evaluation.dataset import VOID, TruthSequence, open_dataset
+from tam_ros.evaluation.prompts import prompt_from_truth
+from tam_ros.export import export_model
+from tam_ros.runtime.base import (
+    BankRows,
+    Candidates,
+    Features,
+    Floats,
+    Handle,
+    PromptTokens,
+    Runtime,
+)
+from tam_ros.runtime.factory import UNTRAINED, find_weights
+from tam_ros.runtime.graphs import PRECISIONS, file_name
+from tam_ros.runtime.onnxruntime import OnnxRuntime
+from tam_ros.tracking import Tracker
+
+LARGEST = 65504.0  # of half precision
+LARGE = 1024  # pixels
+# Groups of layers: heading, graph, what the names of its values contain; the first that fits.
+GROUPS = (
+    ('trunk', 'image_encoder', '/trunk/'),
+    ('neck', 'image_encoder', ''),
+    ('self-attention', 'memory_attention', '/self_attn/'),
+    ('cross-attention', 'memory_attention', '/cross_attn_image/'),
+    ('feed-forward and sums', 'memory_attention', ''),
+    ('decoder', 'mask_decoder', '/transformer/'),
+    ('upscaling', 'mask_decoder', ''),
+    ('perceiver', 'memory_encoder', '/spatial_perceiver/'),
+    ('memory encoder', 'memory_encoder', ''),
+)
+
+
+def group_of(graph: str, value: str) -> str:
+    """Return the heading under which a value of a graph is counted."""
+    return next(heading for heading, part, inside in GROUPS
+                if graph.startswith(part) and inside in value)
+
+
+def halves(model: ModelProto) -> set[str]:
+    """Return the names of what an fp16 graph computes in half precision."""
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    return {value.name for value in graph.value_info
+            if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
+
+
+def hiding(model: ModelProto) -> set[str]:
+    """Return the values that only hide keys from attention: -1e4, and logits that carry it."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    found: set[str] = set()
+    for node in model.graph.node:
+        logits = makers.get(node.input[0]) if node.op_type == 'Softmax' else None
+        if logits is None or logits.op_type != 'Add':
+            continue
+        found.add(logits.output[0])
+        behind = [name for name in logits.input if makers[name].op_type != 'MatMul']
+        while behind:
+            name = behind.pop()
+            if name in makers and name not in found:
+                found.add(name)
+                behind += makers[name].input
+    return found
+
+
+class Ranges(OnnxRuntime):
+    """Runs fp32 graphs and notes how large the values become that fp16 graphs hold in half."""
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        self._names: dict[str, list[str]] = {}
+        self.largest: dict[str, float] = defaultdict(float)
+        super().__init__(folder, threads)
+
+    def _load(self, path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+        graph = path.name.removesuffix(file_name('', 'fp32'))
+        model = onnx.load(path)
+        half = halves(onnx.load(path.with_name(file_name(graph, 'fp16')))) - hiding(model)
+        names = [name for node in model.graph.node for name in node.output if name in half]
+        for name in names:
+            for kind in ('Max', 'Min'):
+                model.graph.node.append(helper.make_node(
+                    f'Reduce{kind}', [name], [f'{name}.{kind}'], keepdims=0))
+                model.graph.output.append(helper.make_tensor_value_info(
+                    f'{name}.{kind}', TensorProto.FLOAT, []))
+        self._names[graph] = names
+        return ort.InferenceSession(
+            model.SerializeToString(), options, providers=['CPUExecutionProvider'])
+
+    def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        results = super()._run(graph, **inputs)
+        names = self._names[graph]
+        own = len(results) - 2 * len(names)
+        for name, (high, low) in zip(
+                names, np.reshape(results[own:], (-1, 2)), strict=True):
+            heading = group_of(graph, name)
+            self.largest[heading] = max(self.largest[heading], abs(high), abs(low))
+        return results[:own]
+
+
+class SideBySide(Runtime):
+    """Two runtimes of one model on the same frames and the same memories.
+
+    The first one's masks are shown and remembered, by both. Handles are pairs.
+
+    Attributes:
+        deviations: largest difference of mask logits over their deviation, of each candidate.
+        overlaps: IoU of the candidates, where they show anything.
+    """
+
+    name = 'side by side'
+
+    def __init__(self, first: Runtime, second: Runtime) -> None:
+        self.both = first, second
+        self.spec = first.spec
+        self.deviations: list[float] = []
+        self.overlaps: list[float] = []
+
+    def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
+        for one in self.both:
+            one.allocate(rows, memory_slots, pointer_slots, images)
+
+    def image_encoder(self, image: NDArray[np.uint8]) -> Features:
+        first, second = (one.image_encoder(image) for one in self.both)
+        return Features((first.raw, second.raw), (first.without_memory, second.without_memory),
+                        tuple(zip(first.high_resolution, second.high_resolution, strict=True)))
+
+    def _of(self, index: int, features: Features) -> Features:
+        return Features(features.raw[index], features.without_memory[index],
+                        tuple(pair[index] for pair in features.high_resolution))
+
+    def _attend(self, features: Features, bank: BankRows, pooled: bool) -> Handle:
+        return tuple(one._attend(self._of(index, features), bank, pooled)
+                     for index, one in enumerate(self.both))
+
+    def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
+        return tuple(one._merge(groups, [part[index] for part in parts])
+                     for index, one in enumerate(self.both))
+
+    def take(self, conditioned: Handle, index: int) -> Handle:
+        return tuple(one.take(part, index)
+                     for one, part in zip(self.both, conditioned, strict=True))
+
+    def mask_decoder(self, features: Features, source: Handle,
+                     prompts: PromptTokens) -> Candidates:
+        first, second = (one.mask_decoder(self._of(index, features), source[index], prompts)
+                         for index, one in enumerate(self.both))
+        side = self.spec.mask_size
+        for a, b in zip(first.masks.reshape(-1, side, side),
+                        second.masks.reshape(-1, side, side), strict=True):
+            self.deviations.append(float(np.abs(a - b).max() / a.std()))
+            if (a > 0).any():
+                self.overlaps.append(overlap(a > 0, b > 0))
+        return first
+
+    def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
+        return tuple(one.memory_encoder(self._of(index, features), masks, prompted)
+                     for index, one in enumerate(self.both))
+
+    def store(self, rows: list[int], memory_slots: list[int], pointer_slots: list[int],
+              memories: Handle, pointers: Floats) -> None:
+        for one in self.both:
+            one.store(rows, memory_slots, pointer_slots, memories[0], pointers)
+
+    def read_row(self, row: int) -> tuple[Floats, Floats]:
+        return self.both[0].read_row(row)
+
+    def write_row(self, row: int, memories: Floats, pointers: Floats) -> None:
+        for one in self.both:
+            one.write_row(row, memories, pointers)
+
+
+def overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """IoU of two masks, 1 where both are empty."""
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 1.0
+
+
+def show(runtimes: Sequence[Runtime], sequence: TruthSequence, frames: int) -> list[float]:
+    """Track the objects of the first frame with each runtime apart.
+
+    Returns:
+        IoU of each runtime's masks after the first with the first one's, of every object and
+        frame after the prompted one.
+    """
+    trackers = [Tracker(runtime) for runtime in runtimes]
+    overlaps = []
+    for index, (image, labels) in enumerate(islice(sequence, frames)):
+        prompts = [] if index else [
+            prompt_from_truth('mask', number, labels == number)
+            for number in sorted(set(np.unique(labels).tolist()) - {0, VOID})]
+        first, *others = (
+            {item.id: item.mask for item in tracker.step(image, index / 24, prompts).objects}
+            for tracker in trackers)
+        overlaps += [overlap(mask, other[number]) for other in others
+                     for number, mask in first.items() if index]
+    return overlaps
+
+
+def weights_of(entry: catalogue.Model, checkpoints: Path | None) -> Path | str:
+    """Return a checkpoint of the folder, the bundled weights, or random ones."""
+    given = checkpoints / f'{entry.name}.pt' if checkpoints else None
+    if given and given.is_file():
+        return given
+    return find_weights(entry, None, 'torch') if 'bundled' in entry.weights else UNTRAINED
+
+
+def measure(entry: catalogue.Model, weights: Path | str, sequences: Sequence[TruthSequence],
+            frames: int, threads: int) -> tuple[dict[str, float], list[str]]:
+    """Measure one model.
+
+    Returns:
+        The largest value of each group of layers, and the cells of the table of agreement.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = export_model(entry, weights, Path(scratch) / entry.name)
+        largest: dict[str, float] = {}
+        sides = SideBySide(*(OnnxRuntime(folder, threads, name) for name in PRECISIONS))
+        clips: list[float] = []
+        for sequence in sequences:
+            ranges = Ranges(folder, threads)
+            show([ranges], sequence, frames)
+            largest = {heading: max(largest.get(heading, 0.0), value)
+                       for heading, value in ranges.largest.items()}
+            del ranges
+            show([sides], sequence, frames)
+            if 'bundled' in entry.weights:
+                clips += show(sides.both, sequence, frames)
+    agreement = [f'{np.median(sides.deviations):.4f}', f'{max(sides.deviations):.4f}',
+                 f'{np.mean(sides.overlaps):.4f}', f'{min(sides.overlaps):.4f}']
+    return largest, [*agreement, f'{np.mean(clips):.4f}' if clips else '',
+                     f'{min(clips):.4f}' if clips else '']
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure and print the tables."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument('--data', type=Path, required=True)
+    parser.add_argument('--models', nargs='+', default=list(catalogue.models()), metavar='NAME')
+    parser.add_argument('--checkpoints', type=Path, metavar='DIR')
+    parser.add_argument('--sequences', nargs='+', default=(), metavar='NAME')
+    parser.add_argument('--frames', type=int, default=10, help='of each sequence')
+    parser.add_argument('--large-frames', type=int, default=3,
+                        help='the same for models of 1024 pixels, which take their time on a CPU')
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--doc', type=Path, help='put the tables into this document')
+    args = parser.parse_args(argv)
+    sequences = open_dataset(args.data, args.sequences)
+    headings = [heading for heading, *_ in GROUPS]
+    values, agreement = [], []
+    for name in args.models:
+        entry = catalogue.model(name)
+        frames = args.large_frames if entry.config['image_size'] >= LARGE else args.frames
+        largest, cells = measure(
+            entry, weights_of(entry, args.checkpoints), sequences, frames, args.threads)
+        top = max(largest.values())
+        values.append([f'`{name}`', *(f'{largest[heading]:.0f}' if heading in largest else ''
+                                      for heading in headings), f'{LARGEST / top:.0f}'])
+        agreement.append([f'`{name}`', *cells])
+        print(values[-1], agreement[-1], flush=True)
+    text = '\n\n'.join((
+        table(['largest value', *headings, 'room, times'], values),
+        table(['fp16 beside fp32', 'logits, median', 'worst', 'IoU, mean', 'worst',
+               'whole clips, mean', 'worst'], agreement)))
+    publish(text, 'precision', args.doc)
+
+
+if __name__ == '__main__':
+    main()

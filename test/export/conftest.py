@@ -1,0 +1,28 @@
+"""Graphs of the models, exported once for all tests of a model."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tam_ros import catalogue
+
+# At 512 every distinct architecture, and one of each family and width at 1024; the pooled ones
+# exist at 1024 only.
+MODELS = ['efficienttam_nano', *(pytest.param(name, marks=pytest.mark.slow) for name in (
+    'efficienttam_ti_512x512', 'efficienttam_s_512x512', 'efficienttam_ti', 'efficienttam_ti_1',
+    'efficienttam_ti_2', 'efficienttam_s', 'edgetam_512', 'edgetam'))]
+
+
+@pytest.fixture(scope='session', params=MODELS)
+def exported(request, tmp_path_factory):
+    """Return a catalogue entry and its folder of graphs, with random weights."""
+    pytest.importorskip('torch')
+    pytest.importorskip('onnx')
+    from tam_ros.export import export_model
+
+    entry = catalogue.model(request.param)
+    folder = tmp_path_factory.mktemp('graphs') / entry.name
+    yield entry, export_model(entry, 'untrained', folder)
+    shutil.rmtree(folder)

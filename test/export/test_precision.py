@@ -1,0 +1,289 @@
+"""The fp16 graphs: which part computes in what, and how near they are to the fp32 ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+onnx = pytest.importorskip('onnx')
+from onnx import TensorProto, helper  # noqa: E402
+
+from tam_ros import catalogue  # noqa: E402
+from tam_ros.export import export_model  # noqa: E402
+from tam_ros.export.types import in_half_precision, without_marks  # noqa: E402
+from tam_ros.runtime import WeightsError  # noqa: E402
+from tam_ros.runtime.graphs import PRECISIONS, file_name, graph_names  # noqa: E402
+from tam_ros.runtime.onnxruntime import OnnxRuntime  # noqa: E402
+
+NAME = 'efficienttam_nano'
+WORK = ('Conv', 'ConvTranspose', 'MatMul', 'Gemm')
+# Where single precision is wanted: names of values contain one of these.
+SINGLE = ('/output_hypernetworks_mlps', '/iou_prediction_head', '/pred_obj_score_head',
+          '/obj_ptr_proj', '/se/', '/pe_layer', '/mask_downscaling')
+DEVIATION = 0.03  # max|difference| / std of the fp32 output; random weights on noise
+
+
+def element_types(model):
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    return {tensor.name: tensor.data_type for tensor in graph.initializer} | {
+        value.name: value.type.tensor_type.elem_type
+        for value in (*graph.input, *graph.value_info, *graph.output)}
+
+
+def edges(model):
+    return [(value.name, value.type.tensor_type.elem_type)
+            for value in (*model.graph.input, *model.graph.output)]
+
+
+def test_what_computes_in_half_precision_and_what_does_not(exported):
+    entry, folder = exported
+    work = {TensorProto.FLOAT: 0, TensorProto.FLOAT16: 0}
+    for path in sorted(folder.glob('*_fp16.onnx')):
+        model = onnx.load(path)
+        types = element_types(model)
+        constant = set(types) - {name for node in model.graph.node for name in node.output}
+        constant -= {value.name for value in model.graph.input}
+        makers = {name: node for node in model.graph.node for name in node.output}
+        for node in model.graph.node:
+            type_, name = types[node.output[0]], node.output[0]
+            constant.update(node.output if set(node.input) <= constant else ())
+            if name in constant:
+                continue
+            if node.op_type in ('LayerNormalization', 'Sqrt', 'ReduceMean'):
+                assert type_ == TensorProto.FLOAT, (path.name, name)
+            elif node.op_type == 'Softmax':
+                # The pattern that becomes one kernel, in half precision throughout.
+                assert type_ == TensorProto.FLOAT16, (path.name, name)
+                logits = makers[node.input[0]]
+                if logits.op_type == 'Add':
+                    logits, = (makers[x] for x in logits.input if makers[x].op_type == 'MatMul')
+                assert logits.op_type == 'MatMul'
+                assert types[logits.output[0]] == TensorProto.FLOAT16
+            elif node.op_type in WORK:
+                work[type_] += 1
+                # kernels times upscaled features are the masks themselves
+                wanted = node.name == '/sam_mask_decoder/MatMul' or any(
+                    part in node.name for part in SINGLE)
+                assert (type_ == TensorProto.FLOAT) == wanted, (path.name, node.name)
+    assert work[TensorProto.FLOAT16] > 3 * work[TensorProto.FLOAT] > 0
+
+
+def test_graphs_of_both_kinds_have_the_same_edges(exported):
+    """So that one of them may be replaced by its other kind."""
+    _, folder = exported
+    for path in folder.glob('*_fp16.onnx'):
+        half, single = (onnx.load(x) for x in (
+            path, path.with_name(path.name.replace('fp16', 'fp32'))))
+        assert edges(half) == edges(single)
+        assert TensorProto.FLOAT16 not in dict(edges(half)).values()
+        assert path.stat().st_size < 0.7 * path.with_name(
+            path.name.replace('fp16', 'fp32')).stat().st_size
+
+
+def inputs_of(runtime, graph, objects=2):
+    """Return noise for a graph; memories and points are partly not there."""
+    random = np.random.default_rng(0)
+    inputs = {}
+    for value in runtime._sessions[graph].get_inputs():
+        shape = [objects if isinstance(size, str) else size for size in value.shape]
+        if value.type == 'tensor(uint8)':
+            inputs[value.name] = random.integers(0, 256, shape, np.uint8)
+        elif value.name == 'labels':
+            inputs[value.name] = np.tile([1, 0, -1] + [-2] * (shape[1] - 3), (objects, 1))
+        elif value.name == 'temporal_index':
+            inputs[value.name] = random.integers(0, 7, shape)
+        elif value.name.endswith('_valid'):
+            inputs[value.name] = (np.arange(shape[1]) < (shape[1] + 1) // 2).astype(
+                np.float32) * np.ones(shape, np.float32)
+        elif value.name == 'points':
+            pixels = random.random(shape) * runtime.spec.image_size
+            inputs[value.name] = pixels.astype(np.float32)
+        elif len(shape) == 1:
+            inputs[value.name] = (np.arange(shape[0]) % 2).astype(np.float32)
+        else:
+            inputs[value.name] = random.normal(size=shape).astype(np.float32)
+    return inputs
+
+
+def test_half_precision_is_near(exported):
+    entry, folder = exported
+    single, half = (OnnxRuntime(folder, precision=name) for name in PRECISIONS)
+    assert (single.facts['precision'], half.facts['precision']) == ('float32', 'float16')
+    for graph in graph_names(single.spec):
+        inputs = inputs_of(single, graph, objects=1 if single.spec.image_size >= 1024 else 2)
+        for a, b in zip(single._run(graph, **inputs), half._run(graph, **inputs), strict=True):
+            assert a.dtype == b.dtype == np.float32
+            assert not np.array_equal(a, b), f'{graph} in half precision is not'
+            assert np.abs(a - b).max() <= DEVIATION * max(a.std(), 0.03 * np.abs(a).max()), graph
+
+
+@pytest.fixture(scope='module')
+def nano(tmp_path_factory):
+    """Return the graphs of the bundled weights in both precisions."""
+    weights = catalogue.engines_dir() / NAME / f'{NAME}.safetensors'
+    if not weights.is_file():
+        pytest.skip('no trained weights are bundled yet')
+    return export_model(
+        catalogue.model(NAME), weights, tmp_path_factory.mktemp('trained') / 'graphs')
+
+
+@pytest.mark.parametrize('precision', PRECISIONS)
+def test_what_is_hidden_has_no_influence_at_all(nano, precision):
+    """The exponential of -1e4 is exactly zero in half precision too."""
+    runtime = OnnxRuntime(nano, precision=precision)
+    random = np.random.default_rng(1)
+    attention = inputs_of(runtime, 'memory_attention')
+    decoder = inputs_of(runtime, 'mask_decoder')
+
+    def results():
+        return [*runtime._run('memory_attention', **attention),
+                *runtime._run('mask_decoder', **decoder)]
+
+    before = results()
+    for values, valid in (('memories', 'memory_valid'), ('pointers', 'pointer_valid')):
+        hidden = attention[valid] == 0
+        assert hidden.any()
+        attention[values][hidden] = 8 * random.normal(size=attention[values][hidden].shape)
+    decoder['points'][decoder['labels'] == -2] = 3.0
+    for one, other in zip(before, results(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize('precision', PRECISIONS)
+def test_memories_come_out_rounded_to_bfloat16(nano, precision):
+    runtime = OnnxRuntime(nano, precision=precision)
+    memory, = runtime._run('memory_encoder', **inputs_of(runtime, 'memory_encoder'))
+    assert np.count_nonzero(memory) > 0.99 * memory.size
+    np.testing.assert_array_equal(memory.view(np.uint32) & 0xFFFF, 0)
+
+
+@pytest.mark.slow
+def test_half_precision_is_near_when_every_value_is_rounded(nano):
+    """ONNX Runtime leaves out some roundings; the reference evaluator of onnx leaves out none."""
+    from onnx.reference import ReferenceEvaluator
+
+    single = OnnxRuntime(nano)
+    for graph in graph_names(single.spec):
+        inputs = inputs_of(single, graph, objects=1)
+        strict = ReferenceEvaluator(onnx.load(nano / file_name(graph, 'fp16'))).run(None, inputs)
+        for a, b in zip(single._run(graph, **inputs), strict, strict=True):
+            assert np.abs(a - b).max() <= DEVIATION * max(a.std(), 0.03 * np.abs(a).max()), graph
+
+
+def test_masks_are_the_same_on_a_drawn_clip(nano):
+    from benchmark.precision import show
+    from tam_ros.demo.scene import DemoScene
+
+    scene = DemoScene()
+    overlaps = show([OnnxRuntime(nano, precision=name) for name in PRECISIONS],
+                    [scene.frame(index) for index in range(6)], 6)
+    assert len(overlaps) >= 10 and min(overlaps) >= 0.99
+
+
+@pytest.mark.slow
+def test_masks_are_the_same_on_real_sequences(nano, shared_data):
+    """Each runtime tracks on its own, so that deviations may grow."""
+    from benchmark.precision import show
+    from tam_ros.evaluation.dataset import open_dataset
+
+    for sequence in open_dataset(shared_data):
+        overlaps = show([OnnxRuntime(nano, precision=name) for name in PRECISIONS], sequence, 12)
+        assert min(overlaps) >= 0.99, sequence.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['efficienttam_ti_512x512', 'efficienttam_s_512x512',
+                                  'edgetam_512', 'efficienttam_ti_1', 'edgetam'])
+def test_masks_and_range_on_the_parity_clips(name, tmp_path, shared_parity, shared_data):
+    """The parity kits' weights and real frames; random, so each frame is compared by itself."""
+    import edgekit
+    import kit
+
+    from benchmark.precision import LARGEST, Ranges, SideBySide
+    from tam_ros.tracking import Prompt, Tracker
+
+    edge = name.startswith('edgetam')
+    state = edgekit.state_dict() if edge else kit.state_dict(name)
+    torch.save({'model': {key: torch.from_numpy(x) for key, x in state.items()}},
+               tmp_path / 'weights.pt')
+    if edge:
+        frames = edgekit.real_frames(4)
+    else:
+        with np.load(kit.KIT / 'open' / 'real_open.npz') as arrays:
+            frames = list(arrays[arrays.files[0]][:4])
+    folder = export_model(catalogue.model(name), tmp_path / 'weights.pt', tmp_path / 'graphs')
+    height, width = frames[0].shape[:2]
+    sides = SideBySide(*(OnnxRuntime(folder, precision=x) for x in PRECISIONS))
+    ranges = Ranges(folder)
+    for tracker in (Tracker(sides), Tracker(ranges)):
+        for index, image in enumerate(frames[:4 if sides.spec.image_size < 1024 else 3]):
+            tracker.step(image, index / 24, [] if index else [
+                Prompt.points(1, [[width / 2, height / 2]], [1])])
+    assert len(sides.overlaps) >= 4
+    assert min(sides.overlaps) >= 0.99
+    assert 1 < max(ranges.largest.values()) < LARGEST / 10
+
+
+def test_folder_without_half_precision_says_what_to_do():
+    folder = catalogue.engines_dir() / NAME
+    with pytest.raises(WeightsError, match=r'image_encoder_fp16.onnx; .*`tam export MODEL'):
+        OnnxRuntime(folder, precision='fp16')
+    with pytest.raises(ValueError, match='one of fp32, fp16'):
+        OnnxRuntime(folder, precision='int8')
+
+
+def marked(nodes, constants=(), inputs=('x',), outputs=('y',)):
+    """Return a graph of vectors with marks, as it is traced."""
+    return helper.make_model(
+        helper.make_graph(
+            nodes, 'g', *([helper.make_tensor_value_info(name, TensorProto.FLOAT, [2])
+                           for name in names] for names in (inputs, outputs)),
+            [onnx.numpy_helper.from_array(np.array(value, np.float32), name)
+             for name, value in constants]),
+        opset_imports=[helper.make_opsetid('', 17), helper.make_opsetid('tam_ros', 1)])
+
+
+def mark(name, output, to):
+    return helper.make_node('Precision', [name], [output], domain='tam_ros', to=to)
+
+
+def run(model, **inputs):
+    onnx.checker.check_model(model, full_check=True)
+    from onnx.reference import ReferenceEvaluator
+    return ReferenceEvaluator(model).run(None, inputs)
+
+
+X = np.array([1.0, 1 + 2 ** -12], np.float32)  # the second is no half-precision number
+
+
+@pytest.mark.parametrize(('nodes', 'constants', 'expected'), [
+    # Constants follow what they meet, computed ones too.
+    ([mark('x', 'h', 'fp16'), helper.make_node('Exp', ['c'], ['e']),
+      helper.make_node('Add', ['h', 'e'], ['s']), helper.make_node('Mul', ['s', 'c'], ['y'])],
+     [('c', [0.0, 0.0])], [0.0, 0.0]),
+    # Of two values the more precise one decides.
+    ([mark('x', 'h', 'fp16'), helper.make_node('Sub', ['x', 'h'], ['y'])], [], [0.0, 2 ** -12]),
+    # Back in single precision nothing more is lost.
+    ([mark('x', 'h', 'fp16'), mark('h', 's', 'fp32'), helper.make_node('Sub', ['s', 'c'], ['y'])],
+     [('c', [2 ** -20, 0.0])], [1 - 2 ** -20, 1.0]),
+    # An output that is marked itself, and a mark that changes nothing.
+    ([helper.make_node('Neg', ['x'], ['n']), mark('n', 'm', 'fp32'), mark('m', 'y', 'fp16')], [],
+     [-1.0, -1.0]),
+])
+def test_rules_of_types(nodes, constants, expected):
+    model = marked(nodes, constants)
+    half = in_half_precision(model)
+    assert [(o.domain, o.version) for o in half.opset_import] == [('', 17)]
+    np.testing.assert_array_equal(run(half, x=X)[0], np.array(expected, np.float32))
+    single = without_marks(model)
+    assert TensorProto.FLOAT16 not in element_types(single).values()
+    assert not any(node.op_type in ('Cast', 'Precision') for node in single.graph.node)
+    run(single, x=X)
+
+
+def test_constant_beyond_half_precision_is_refused():
+    model = marked([mark('x', 'h', 'fp16'), helper.make_node('Add', ['h', 'c'], ['y'])],
+                   [('c', [7e4, 0.0])])
+    with pytest.raises(ValueError, match='constant c is too large'):
+        in_half_precision(model)
