@@ -96,7 +96,7 @@ def make_venv(runner: Runner, exact_version: bool) -> None:
 
 def install_packages(runner: Runner) -> None:
     """Install the Python packages and the ROS wheels."""
-    files = [ROOT / 'requirements.txt', ROOT / 'requirements-ros.txt']
+    files = [ROOT / f'requirements{kind}.txt' for kind in ('-robot', '', '-ros')]
     stamp = Stamp(VENV / '.tam_ros' / 'packages', files)
     if stamp.is_current():
         return

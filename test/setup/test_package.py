@@ -110,7 +110,8 @@ def test_a_wheel_holds_what_the_package_looks_for(tmp_path):
     source.mkdir()
     for name in ('tam_ros', 'engines', 'config'):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('pyproject.toml', 'setup.py', 'requirements.txt', 'README.md'):
+    for name in ('pyproject.toml', 'setup.py', 'requirements-robot.txt', 'requirements.txt',
+                 'README.md'):
         shutil.copy(ROOT / name, source)
     answer = subprocess.run(
         [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '.'],

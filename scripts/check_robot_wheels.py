@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Look whether everything a Jetson gets from pip is there as a wheel for it.
+
+    python scripts/check_robot_wheels.py [--python 3.10 3.12] [--doc docs/jetson.md]
+
+Downloads, for aarch64 and each Python, what requirements-robot.txt and requirements.txt name and
+all that it depends on, as wheels only, into a folder that is removed again. pip looks at the
+conditions of dependencies (`; python_version < "3.11"`) with the Python that it runs in; here they
+are looked at again as the robot's Python would, until nothing is missing.
+
+What the robot gets elsewhere is left out: ROS and TensorRT come from apt, pycuda is built on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Sequence
+from email.parser import HeaderParser
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name, parse_wheel_filename
+
+ROOT = Path(__file__).resolve().parents[1]
+REQUIREMENTS = ('requirements-robot.txt', 'requirements.txt')
+# Of JetPack 6 (Humble) and 7 (Jazzy).
+PYTHONS = ('3.10', '3.12')
+# glibc of Ubuntu 22.04 is 2.35: older tags may be installed, too.
+PLATFORMS = ('manylinux_2_28_aarch64', 'manylinux_2_27_aarch64', 'manylinux_2_17_aarch64',
+             'manylinux2014_aarch64')
+SOURCE_ONLY = 'pycuda'
+UNREACHABLE = ('connection', 'timed out', 'temporary failure', 'name or service', 'proxy')
+NOT_THERE = 3  # exit status: there is no package index to ask
+
+
+class MissingError(RuntimeError):
+    """pip found no set of wheels; the message is its own."""
+
+
+class UnreachableError(RuntimeError):
+    """No package index answers."""
+
+
+def environment(python: str) -> dict[str, str]:
+    """Return what conditions of dependencies are asked about, as on the robot."""
+    return {
+        'python_version': python, 'python_full_version': f'{python}.12',
+        'implementation_name': 'cpython', 'platform_python_implementation': 'CPython',
+        'platform_machine': 'aarch64', 'platform_system': 'Linux', 'sys_platform': 'linux',
+        'os_name': 'posix', 'extra': '',
+    }
+
+
+def dependencies(wheel: Path, python: str) -> list[Requirement]:
+    """Return what a wheel needs on the robot."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist()
+                    if name.count('/') == 1 and name.endswith('.dist-info/METADATA'))
+        metadata = HeaderParser().parsestr(archive.read(name).decode())
+    wanted = map(Requirement, metadata.get_all('Requires-Dist', []))
+    return [one for one in wanted
+            if one.marker is None or one.marker.evaluate(environment(python))]
+
+
+def missing(wheels: Iterable[Path], python: str) -> list[str]:
+    """Return the requirements of some wheels that none of them meets."""
+    wheels = list(wheels)
+    there = {name: version for name, version, *_ in
+             (parse_wheel_filename(wheel.name) for wheel in wheels)}
+    lacking = set()
+    for wheel in wheels:
+        for wanted in dependencies(wheel, python):
+            version = there.get(canonicalize_name(wanted.name))
+            if version is None or not wanted.specifier.contains(version, prereleases=True):
+                lacking.add(f'{wanted.name}{wanted.specifier}')
+    return sorted(lacking)
+
+
+def download(arguments: Sequence[str], python: str, folder: Path) -> None:
+    """Have pip fetch wheels for the robot.
+
+    Raises:
+        MissingError: there is none for one of them.
+        UnreachableError: no index answers.
+    """
+    platforms = [word for platform in PLATFORMS for word in ('--platform', platform)]
+    done = subprocess.run(
+        [sys.executable, '-m', 'pip', 'download', '--quiet', '--disable-pip-version-check',
+         '--only-binary=:all:', *platforms, '--python-version', python, '--implementation', 'cp',
+         '--dest', str(folder), *arguments],
+        cwd=ROOT, text=True, capture_output=True)
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.startswith('ERROR')]
+        if any(word in done.stderr.lower() for word in UNREACHABLE):
+            raise UnreachableError(said[-1] if said else done.stderr)
+        raise MissingError('\n'.join(said) or done.stderr)
+
+
+def resolve(arguments: Sequence[str], python: str, folder: Path) -> list[Path]:
+    """Fetch wheels and all that they need, see ``download``."""
+    more: list[str] = []
+    while True:
+        download([*arguments, *more], python, folder)
+        wheels = sorted(folder.glob('*.whl'))
+        lacking = missing(wheels, python)
+        if not lacking:
+            return wheels
+        if set(lacking) <= set(more):
+            raise MissingError(f'{", ".join(lacking)} cannot be met together with the rest')
+        more = sorted({*more, *lacking})
+
+
+def describe(python: str, wheels: list[Path]) -> list[str]:
+    """Return a row of the table: Python, number, size, versions of what counts."""
+    versions = {name: version for name, version, *_ in
+                (parse_wheel_filename(wheel.name) for wheel in wheels)}
+    named = [f'{name} {versions[name]}' for name in ('numpy', 'opencv-python-headless',
+                                                     'onnxruntime') if name in versions]
+    size = sum(wheel.stat().st_size for wheel in wheels) / 1e6
+    return [python, str(len(wheels)), f'{size:.0f} MB', ', '.join(named)]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Look, and print what was found; the exit status is 1 if something is missing."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument('--python', nargs='+', default=PYTHONS, metavar='VERSION')
+    parser.add_argument('--requirements', nargs='+', default=REQUIREMENTS, metavar='FILE')
+    parser.add_argument('--doc', type=Path, help='put the table into this document')
+    options = parser.parse_args(argv)
+    sys.path.insert(0, str(ROOT))
+    from benchmark.document import publish, table
+
+    files = [word for file in options.requirements for word in ('--requirement', file)]
+    rows = []
+    for python in options.python:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                wheels = resolve(files, python, Path(folder))
+            except UnreachableError as error:
+                print(f'no package index can be reached: {error}', file=sys.stderr)
+                return NOT_THERE
+            except MissingError as error:
+                print(f'Python {python}, aarch64: {error}', file=sys.stderr)
+                return 1
+            rows.append(describe(python, wheels))
+            try:
+                download(['--no-deps', SOURCE_ONLY], python, Path(folder))
+                print(f'{SOURCE_ONLY} has a wheel now: docs/jetson.md need not build it')
+            except MissingError:
+                pass
+    publish(table(['Python', 'wheels', 'together', 'among them'], rows), 'wheels', options.doc)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
