@@ -207,19 +207,3 @@ def test_ctrl_c_frees_the_model_in_every_state(manage, path):
     assert manager.node.interrupt() == 0, manager.node.log
     assert manager.opened() == 0
     assert 'Traceback' not in manager.node.log
-
-
-@pytest.mark.parametrize('autostart', ['true', 'false'])
-def test_ctrl_c_while_the_model_is_opened(start, make_peer, autostart):
-    node = start('-p', f'autostart:={autostart}', COLOUR_TRACKER_OPENING='2.0')
-    peer = make_peer()
-    if autostart == 'false':
-        client = peer.node.create_client(ChangeState, '/track_node/change_state')
-        assert client.wait_for_service(20)
-        transition = Transition(id=Transition.TRANSITION_CONFIGURE)
-        client.call_async(ChangeState.Request(transition=transition))
-    peer.wait('the model to be opened', lambda: 'opening efficienttam_nano' in node.log)
-    time.sleep(0.3)
-    assert node.interrupt() == 0, node.log
-    assert node.log.count('tracker opened') == node.log.count('tracker closed')
-    assert 'Traceback' not in node.log

@@ -52,10 +52,10 @@ class Operator:
     def click(self, x, y, topic='click'):
         self.send(f'{NODE}/{topic}', Point(x=float(x), y=float(y)))
 
-    def calibrate(self, **changed):
+    def calibrate(self):
         """Send camera infos as a driver does: one with every image, best effort."""
         for _ in range(10):
-            self.send('/camera_info', CameraInfo(**{**CAMERA, **changed}))
+            self.send('/camera_info', CameraInfo(**CAMERA))
             time.sleep(0.1)
 
     def point(self, x, y, z, frame_id='camera_optical'):
@@ -181,9 +181,8 @@ def test_clicks_that_cannot_be_used(operator):
         _, values = operator.peer.diagnostics(
             lambda _, values, words=words: words in values.get('last_refused_requests', '')
         )
-        operator.says('click refused', words)
         assert operator.objects() == []
-        time.sleep(1.1)  # the log says one refusal a second
+    operator.says('click refused', 'point (500, 10) lies outside')
 
 
 def test_a_click_before_the_first_image(start, make_peer):
@@ -205,10 +204,6 @@ def test_points_in_space(start, make_peer):
     operator.point(0, 0, 2)
     operator.says('clicked point refused', 'no camera info has arrived on /camera_info')
 
-    operator.calibrate(width=640)
-    operator.point(0, 0, 2)
-    operator.says('clicked point refused', 'describes images of 640x60', 'have 80x60')
-
     operator.calibrate()
     shown = peer.stamp_ns / 1e9
     operator.point(0, 0, 2)
@@ -218,16 +213,8 @@ def test_points_in_space(start, make_peer):
     assert operator.objects() == [1, 2, 3]
     operator.says(f'prompt of 2 at {shown}', '[[15.0, 15.0]]')
     operator.says(f'prompt of 3 at {shown}', '[[55.0, 15.0]]')
-
-    for point, words in (
-        ((0, 0, -2), 'not in front of the camera'),
-        ((5, 0, 2), 'seen at pixel (265, 15), outside the image of 80x60'),
-        ((float('nan'), 0, 2), 'not finite'),
-        ((0, 0, 2, ''), 'no frame_id'),
-    ):
-        operator.point(*point)
-        operator.says('clicked point refused', words)
-        time.sleep(1.1)
+    operator.point(0, 0, -2)
+    operator.says('clicked point refused', 'not in front of the camera')
     assert operator.objects() == [1, 2, 3]
 
 
