@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros.plans.golden import Arrays, Golden
+from tam_ros.runtime.buffers import Arena
 from tam_ros.runtime.call import Call
 from tam_ros.runtime.device import Device
 from tam_ros.runtime.engine import Engine
@@ -92,18 +93,15 @@ def check_engine(engine: Engine, device: Device, golden: Golden) -> Agreement:
         device: open in this thread.
         golden: of its graph.
     """
-    scratch = device.allocate(max(engine.scratch_bytes, 1))
-    call = None
+    arena = Arena(device)
     try:
-        engine.use(scratch.address)
-        call = Call(device, engine, tuple(engine.tensors), zero_copy=False, cuda_graphs=False)
+        engine.use(arena.block(engine.scratch_bytes).address)
+        call = Call(arena, engine, tuple(engine.tensors), zero_copy=False, cuda_graphs=False)
         found = [compare(golden.outputs, _run(call, engine, golden.inputs, objects))
                  for objects in sorted({1, engine.max_objects})]
     finally:
         device.wait()
-        if call is not None:
-            call.close()
-        scratch.free()
+        arena.close()
     return min(found, key=lambda one: (one.good, one.cosine))
 
 

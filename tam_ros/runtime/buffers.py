@@ -6,9 +6,39 @@ import logging
 import weakref
 from typing import NamedTuple
 
-from tam_ros.runtime.device import ALIGNMENT, Block, Device
+from tam_ros.runtime.device import ALIGNMENT, Block, Device, Pinned
 
 _log = logging.getLogger(__name__)
+
+
+class Arena:
+    """Remembers what is allocated, so that all of it is given back, whatever went wrong."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._kept: list[Block | Pinned] = []
+
+    def block(self, nbytes: int) -> Block:
+        """Allocate device memory, zero all over; EngineError where there is not enough.
+
+        Slots of a bank that nobody wrote are hidden by a weight of exactly 0, which times what was
+        left there by somebody else might be NaN.
+        """
+        block = self.device.allocate(align(nbytes))
+        self._kept.append(block)
+        self.device.clear(block.address, block.nbytes)
+        return block
+
+    def pinned(self, nbytes: int, mapped: bool = False) -> Pinned:
+        """Allocate pinned memory; ``mapped``: the device shall see it, too."""
+        pinned = self.device.allocate_pinned(align(nbytes), mapped)
+        self._kept.append(pinned)
+        return pinned
+
+    def close(self) -> None:
+        """Give everything back, the newest first. The device must have nothing left to do."""
+        while self._kept:
+            self._kept.pop().free()
 
 
 class Lease:
@@ -32,19 +62,18 @@ class Pool:
     the last.
     """
 
-    def __init__(self, device: Device, name: str, nbytes: int, count: int) -> None:
+    def __init__(self, arena: Arena, name: str, nbytes: int, count: int) -> None:
         """Allocate the pieces.
 
         Args:
-            device: the memory is its own.
+            arena: the memory is its own, and given back with it.
             name: of what is kept here, for the log.
             nbytes: of a piece.
             count: of pieces.
         """
-        self._device = device
+        self._arena = arena
         self._name = name
         self.nbytes = align(nbytes)
-        self._blocks: list[Block] = []
         self._free: list[int] = []
         self._add(count)
 
@@ -63,17 +92,8 @@ class Pool:
         weakref.finalize(lease, self._free.append, address).atexit = False
         return lease
 
-    def close(self) -> None:
-        """Give the memory back, also what is lent."""
-        self._free.clear()
-        while self._blocks:
-            self._blocks.pop().free()
-
     def _add(self, count: int) -> None:
-        block = self._device.allocate(self.nbytes * count)
-        # What a network sees of a piece that was never written has to be a number.
-        self._device.clear(block.address, block.nbytes)
-        self._blocks.append(block)
+        block = self._arena.block(self.nbytes * count)
         self._free.extend(block.address + index * self.nbytes for index in range(count))
 
 

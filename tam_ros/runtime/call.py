@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros.runtime.base import EngineError
-from tam_ros.runtime.buffers import align
+from tam_ros.runtime.buffers import Arena
 from tam_ros.runtime.device import Device, Event, Recording
 from tam_ros.runtime.engine import Engine, Tensor
 
@@ -23,12 +23,12 @@ RECORDINGS = 64  # of one engine; a stream that keeps thirty images needs one fo
 class Port:
     """Pinned memory of one input or output, and device memory beside it unless both are one."""
 
-    def __init__(self, device: Device, tensor: Tensor, objects: int, zero_copy: bool) -> None:
+    def __init__(self, arena: Arena, tensor: Tensor, objects: int, zero_copy: bool) -> None:
         self.tensor = tensor
-        self._device = device
-        nbytes = align(tensor.nbytes * (objects if tensor.per_object else 1))
-        self._pinned = device.allocate_pinned(nbytes, mapped=zero_copy)
-        self._block = None if zero_copy else device.allocate(nbytes)
+        self._device = arena.device
+        nbytes = tensor.nbytes * (objects if tensor.per_object else 1)
+        self._pinned = arena.pinned(nbytes, mapped=zero_copy)
+        self._block = None if zero_copy else arena.block(nbytes)
         address = self._pinned.address if self._block is None else self._block.address
         assert address is not None
         self.address = address
@@ -49,12 +49,6 @@ class Port:
         """Bring what the device wrote into the pinned memory."""
         if self._block is not None:
             self._device.download(self._pinned, self.address, self.view(objects).nbytes)
-
-    def close(self) -> None:
-        """Give the memory back."""
-        self._pinned.free()
-        if self._block is not None:
-            self._block.free()
 
 
 class Recordings:
@@ -99,23 +93,23 @@ class Recordings:
 class Call:
     """An engine with its ports."""
 
-    def __init__(self, device: Device, engine: Engine, host: tuple[str, ...], zero_copy: bool,
+    def __init__(self, arena: Arena, engine: Engine, host: tuple[str, ...], zero_copy: bool,
                  cuda_graphs: bool) -> None:
         """Allocate the ports.
 
         Args:
-            device: that the engine is for.
+            arena: of the device that the engine is for.
             engine: ready to run.
             host: the inputs that the host gives and the outputs that it reads.
             zero_copy: see ``EngineOptions``.
             cuda_graphs: see there.
         """
         self.max_objects = engine.max_objects
-        self._device = device
+        self._device = arena.device
         self._engine = engine
-        self._ports = {name: Port(device, engine.tensors[name], engine.max_objects, zero_copy)
+        self._ports = {name: Port(arena, engine.tensors[name], engine.max_objects, zero_copy)
                        for name in host}
-        self._recordings = Recordings(device, engine.name) if cuda_graphs else None
+        self._recordings = Recordings(arena.device, engine.name) if cuda_graphs else None
         self._done: Event | None = None
 
     def run(self, objects: int, given: Mapping[str, NDArray[Any]],
@@ -162,9 +156,7 @@ class Call:
             self._done = None
 
     def close(self) -> None:
-        """Give everything back but the engine."""
+        """Give the recordings back; the ports are the arena's, the engine its owner's."""
         self._done = None
         if self._recordings is not None:
             self._recordings.close()
-        for port in self._ports.values():
-            port.close()

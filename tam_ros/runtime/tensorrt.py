@@ -31,9 +31,9 @@ from tam_ros.runtime.base import (
     PromptTokens,
     Runtime,
 )
-from tam_ros.runtime.buffers import Pool, Rows, align
+from tam_ros.runtime.buffers import Arena, Pool, Rows, align
 from tam_ros.runtime.call import Call
-from tam_ros.runtime.device import Block, Device
+from tam_ros.runtime.device import Device
 from tam_ros.runtime.engine import Engine
 from tam_ros.runtime.graphs import HIGH_RESOLUTION, SINGLE_MEMORY
 from tam_ros.runtime.options import EngineOptions
@@ -88,8 +88,7 @@ class TensorrtRuntime(Runtime):
         self._device = device
         self._options = options
         self._free_before = device.memory().free if free_before is None else free_before
-        self._blocks: list[Block] = []
-        self._pools: list[Pool] = []
+        self._arena = Arena(device)
         self._calls: dict[str, Call] = {}
         self._closed = False
         self._check_flows()
@@ -118,44 +117,32 @@ class TensorrtRuntime(Runtime):
     def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
         if self._calls:
             raise RuntimeError('the storage is allocated once')
-        engines, spec, device, options = self._engines, self.spec, self._device, self._options
-        scratch = self._block(max(engine.scratch_bytes for engine in engines.values()))
+        engines, spec, arena, options = self._engines, self.spec, self._arena, self._options
+        scratch = arena.block(max(engine.scratch_bytes for engine in engines.values()))
         for name, engine in engines.items():
             engine.use(scratch.address)
-            self._calls[name] = Call(device, engine, HOST[name], options.zero_copy,
+            self._calls[name] = Call(arena, engine, HOST[name], options.zero_copy,
                                      options.cuda_graphs)
         memory = engines['memory_encoder'].tensors['memory']
         attention = engines['memory_attention'].tensors
         self._memory_type, self._memory_bytes = memory.dtype, memory.nbytes
         self._stride = attention['conditioned'].nbytes
         self._slots = memory_slots
-        self._ring = self._block(rows * memory_slots * self._memory_bytes)
+        self._ring = arena.block(rows * memory_slots * self._memory_bytes)
         self._pointers = np.zeros((rows, pointer_slots, spec.dim), np.float32)
 
         most = max(call.max_objects for call in self._calls.values())
-        self._gathered = self._block(most * spec.slots * self._memory_bytes)
-        self._sources = self._block(most * self._stride)
+        self._gathered = arena.block(most * spec.slots * self._memory_bytes)
+        self._sources = arena.block(most * self._stride)
         goes = -(-rows // self._calls['memory_attention'].max_objects)
-        self._images = self._pool('images', self._image_bytes, images)
-        self._conditioned = self._pool(
-            'conditioned features', most * self._stride, goes + int(spec.pooled))
-        self._memories = self._pool(
-            'memories', most * self._memory_bytes,
+        self._images = Pool(arena, 'images', self._image_bytes, images)
+        self._conditioned = Pool(
+            arena, 'conditioned features', most * self._stride, goes + int(spec.pooled))
+        self._memories = Pool(
+            arena, 'memories', most * self._memory_bytes,
             -(-rows // self._calls['memory_encoder'].max_objects))
-        self._row = device.allocate_pinned(self._memory_bytes, mapped=False)
-        device.wait()
-
-    def _block(self, nbytes: int) -> Block:
-        block = self._device.allocate(align(nbytes))
-        # Slots that nobody wrote are hidden by a weight of exactly 0, which times NaN is NaN.
-        self._device.clear(block.address, block.nbytes)
-        self._blocks.append(block)
-        return block
-
-    def _pool(self, name: str, nbytes: int, count: int) -> Pool:
-        pool = Pool(self._device, name, nbytes, count)
-        self._pools.append(pool)
-        return pool
+        self._row = arena.pinned(self._memory_bytes)
+        self._device.wait()
 
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
         lease = self._images.take()
@@ -280,14 +267,9 @@ class TensorrtRuntime(Runtime):
         self._device.wait()
         for call in self._calls.values():
             call.close()
-        if self._calls:
-            self._row.free()
         for engine in self._engines.values():
             engine.close()
-        for pool in self._pools:
-            pool.close()
-        for block in self._blocks:
-            block.free()
+        self._arena.close()
         self._device.close()
 
 

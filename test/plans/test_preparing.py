@@ -11,7 +11,7 @@ import pytest
 from fakes import trt as fake_trt
 from fakes.device import FakeDevice
 
-from tam_ros.plans import opening, worker
+from tam_ros.plans import opening, preparing, worker
 from tam_ros.plans.failures import BuildCancelledError
 from tam_ros.plans.opening import available_precision, load, load_tensorrt
 from tam_ros.plans.preparing import Preparation
@@ -45,6 +45,12 @@ class FakeBuild:
 @pytest.fixture
 def build():
     return FakeBuild()
+
+
+@pytest.fixture(autouse=True)
+def reference(monkeypatch):
+    """Nothing is compared here."""
+    monkeypatch.setattr(preparing, 'kept_references', lambda *_: Path('reference'))
 
 
 @pytest.fixture
