@@ -190,11 +190,13 @@ class Inputs:
     def _on_set_click_mode(
         self, request: SetClickMode.Request, response: SetClickMode.Response
     ) -> SetClickMode.Response:
-        if request.mode and request.mode not in MODES:
-            answer = Answer(False, 0, f'no mode {request.mode!r}; one of {", ".join(MODES)}')
-        else:
-            answer = self._node.ask(lambda session: self._select(session, request.object_id))
-        if answer.accepted and request.mode:
+        known = not request.mode or request.mode in MODES
+        wanted = request.object_id if known else 0
+        answer = self._node.ask(lambda session: self._select(session, wanted))
+        if not known:
+            reason = f'no mode {request.mode!r}; one of {", ".join(MODES)}'
+            answer = Answer(False, answer.object_id, reason)
+        elif answer.accepted and request.mode:
             self._node.set_parameters([Parameter('click_mode', value=request.mode)])
         response.accepted, response.object_id, response.reason = answer
         response.mode = self._value('click_mode')

@@ -144,8 +144,8 @@ def test_click_modes(operator):
     assert operator.objects() == [1, 2]
 
     # What cannot be is refused and changes nothing.
-    answer = operator.mode('paint')
-    assert (answer.accepted, answer.mode) == (False, 'include')
+    answer = operator.mode('paint', object_id=2)
+    assert (answer.accepted, answer.mode, answer.object_id) == (False, 'include', 1)
     assert 'one of auto, new, include, exclude' in answer.reason
     answer = operator.mode('new', object_id=9)
     assert (answer.accepted, answer.mode, answer.object_id) == (False, 'include', 1)
