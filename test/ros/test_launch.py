@@ -198,6 +198,9 @@ def test_the_demo_follows_two_objects(launch, make_peer):
         timeout=90,
     )
     assert process.log.count('accepted=True') == 2
-    peer.wait('the clip to be played', lambda: 'success=True' in process.log)
+    peer.wait(
+        'two prompts and the start of the clip',
+        lambda: process.log.count('process has finished cleanly') == 3,
+    )
     assert process.interrupt() == 0, process.log
     assert 'process has died' not in process.log
