@@ -117,19 +117,19 @@ class Inputs:
         return self._node.ask(lambda session: session.ask(request, self._node.received_ns))
 
     def _on_mask_prompt(self, message: Image) -> None:
-        """Add an object for each value of a label image but 0."""
+        """Add an object for each value above 0 of a label image."""
         try:
             labels = image_to_labels(message)
         except ImageFormatError as error:
             self._say(f'mask prompt refused: {error}')
             return
-        values = np.unique(labels[labels != 0])
+        values = np.unique(labels[labels > 0])
         limit = self._value('max_objects')
         if not len(values) or len(values) > limit:
             wrong = (
                 f'it has {len(values)} values, more than max_objects, {limit}: each is an object'
                 if len(values)
-                else 'it is 0 everywhere: mark the objects with other values'
+                else 'nothing in it is above 0: mark each object with a number'
             )
             self._say(f'mask prompt refused: {wrong}')
             return

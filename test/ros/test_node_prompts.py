@@ -287,12 +287,12 @@ def test_mask_images_that_cannot_be_used(operator):
     short = label_image(peer, v1=RED)
     short.height -= 1
     for message, words in (
-        (label_image(peer), 'it is 0 everywhere'),
+        (label_image(peer), 'nothing in it is above 0'),
         (noise, 'it has 4799 values, more than max_objects, 16'),
         (array_to_image(IMAGE, 'rgb8', peer.header(0)), "cannot be 'rgb8'"),
         (label_image(peer, size=(30, 30), v1=(5, 5)), 'the mask is 30x30 but the image 80x60'),
         (short, 'contradicts itself'),
-        (Image(encoding='mono8'), 'it is 0 everywhere'),
+        (Image(encoding='mono8'), 'nothing in it is above 0'),
     ):
         operator.send(f'{NODE}/mask_prompt', message)
         peer.diagnostics(
