@@ -47,8 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     images = node.create_publisher(Image, 'image', qos)
     sent = node.create_publisher(Header, 'sent', SENT_QOS) if options.tell else None
-    begin, count = time.monotonic(), 0
     try:
+        while sent is not None and not sent.get_subscription_count():
+            time.sleep(0.01)  # who has to know of every image must have been found
+        begin, count = time.monotonic(), 0
         while rclpy.ok():
             message = shown[count % len(shown)]
             message.header.stamp = node.get_clock().now().to_msg()

@@ -112,7 +112,8 @@ class Operator:
         self.objects: list[int] = []
         self.diagnosed: list[float] = []
         self.pauses: list[tuple[float, float]] = []
-        self._node, self._size, self._random = listener.node, size, random.Random(seed)
+        self._node, self._soon = listener.node, listener.soon
+        self._size, self._random = size, random.Random(seed)
         self._newest = Header()
         self._others: list[Any] = []
         node = self._node
@@ -225,6 +226,9 @@ class Operator:
 
     def subscriber(self) -> None:
         """Let a subscriber come or go."""
+        self._soon(self._change_subscribers)
+
+    def _change_subscribers(self) -> None:
         if self._others and self._random.random() < 0.5:
             self._node.destroy_subscription(self._others.pop(0))
             return
