@@ -9,8 +9,7 @@ from tam_ros import catalogue
 from tam_ros.runtime.base import Runtime, WeightsError
 from tam_ros.runtime.options import EngineOptions
 
-# What each backend can compute in; the first is what `auto` stands for, where the backend does not
-# ask the device (OpenVINO).
+# What each backend can compute in; the first is what `auto` stands for.
 PRECISIONS = {
     'onnxruntime': ('fp32', 'fp16'),
     'openvino': ('fp32', 'bf16'),
@@ -59,7 +58,7 @@ def open_runtime(model: str, weights: str | Path | None = None, runtime: str = '
     if runtime == 'openvino':
         from tam_ros.runtime.graphs import graphs_of
         from tam_ros.runtime.openvino import OpenVinoRuntime
-        return OpenVinoRuntime(graphs_of(entry, source), threads, precision)
+        return OpenVinoRuntime(graphs_of(entry, source), threads, chosen)
     if runtime == 'tensorrt':
         from tam_ros.plans.opening import open_tensorrt
         from tam_ros.runtime.graphs import graphs_of

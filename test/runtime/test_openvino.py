@@ -153,37 +153,24 @@ def test_threads_are_those_asked_for():
 class Core:
     """Says of a processor what OpenVINO would."""
 
-    def __init__(self, own, able):
-        from openvino import properties
-        self.answers = {'INFERENCE_PRECISION_HINT': own, 'OPTIMIZATION_CAPABILITIES': able,
-                        'FULL_DEVICE_NAME': 'Some processor'}
-        assert properties.device.full_name() in self.answers
-
     def get_property(self, device, name):
-        return self.answers[name()]
+        return {'OPTIMIZATION_CAPABILITIES': ['FP32', 'INT8'],
+                'FULL_DEVICE_NAME': 'Some processor'}[name()]
 
 
-@pytest.mark.parametrize(('own', 'able', 'asked', 'chosen'), [
-    ('bf16', ['FP32', 'BF16'], 'auto', 'bf16'),
-    ('f32', ['FP32', 'BF16'], 'auto', 'fp32'),  # can, but by conversion: nothing is gained
-    ('f32', ['FP32'], 'auto', 'fp32'),
-    ('f16', ['FP32', 'FP16'], 'auto', 'fp32'),  # an ARM processor
-    ('f32', ['FP32', 'BF16'], 'bf16', 'bf16'),
-    ('bf16', ['FP32', 'BF16'], 'fp32', 'fp32'),
-])
-def test_choice_of_precision(own, able, asked, chosen):
-    import openvino as ov
-
-    from tam_ros.runtime.openvino import choose_precision
-    assert choose_precision(Core(getattr(ov.Type, own), able), asked) == chosen
-
-
-def test_a_processor_without_bf16_says_so():
-    import openvino as ov
-
-    from tam_ros.runtime.openvino import choose_precision
+def test_a_processor_without_bf16_says_so(monkeypatch):
+    monkeypatch.setattr('openvino.Core', Core)
     with pytest.raises(EngineError, match='Some processor cannot compute in bf16; .*fp32'):
-        choose_precision(Core(ov.Type.f32, ['FP32']), 'bf16')
+        open_runtime(NAME, runtime='openvino', precision='bf16')
+
+
+def test_bf16_is_used_only_where_it_is_asked_for(single):
+    from openvino.properties import hint
+    runtime = open_runtime(NAME, runtime='openvino', threads=1)
+    assert runtime.facts['precision'] == 'float32'
+    for request in runtime._requests.values():
+        compiled = request.get_compiled_model()
+        assert compiled.get_property(hint.inference_precision).get_type_name() == 'f32'
 
 
 def test_what_was_compiled_is_kept_and_may_be_damaged(cache, single):
