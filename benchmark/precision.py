@@ -135,8 +135,9 @@ class SideBySide(Runtime):
     The first one's masks are shown and remembered, by both. Handles are pairs.
 
     Attributes:
-        deviations: largest difference of mask logits over their deviation, of each candidate.
-        overlaps: IoU of the candidates, where they show anything.
+        deviations: largest difference of mask logits over their standard deviation, of every mask
+            the model made that was shown and remembered.
+        overlaps: IoU of these masks.
     """
 
     name = 'side by side'
@@ -146,12 +147,14 @@ class SideBySide(Runtime):
         self.spec = first.spec
         self.deviations: list[float] = []
         self.overlaps: list[float] = []
+        self._candidates: list[tuple[Floats, Floats]] = []
 
     def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
         for one in self.both:
             one.allocate(rows, memory_slots, pointer_slots, images)
 
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
+        self._candidates.clear()
         first, second = (one.image_encoder(image) for one in self.both)
         return Features((first.raw, second.raw), (first.without_memory, second.without_memory),
                         tuple(zip(first.high_resolution, second.high_resolution, strict=True)))
@@ -177,14 +180,17 @@ class SideBySide(Runtime):
         first, second = (one.mask_decoder(self._of(index, features), source[index], prompts)
                          for index, one in enumerate(self.both))
         side = self.spec.mask_size
-        for a, b in zip(first.masks.reshape(-1, side, side),
-                        second.masks.reshape(-1, side, side), strict=True):
-            self.deviations.append(float(np.abs(a - b).max() / a.std()))
-            if (a > 0).any():
-                self.overlaps.append(overlap(a > 0, b > 0))
+        self._candidates += zip(first.masks.reshape(-1, side, side),
+                                second.masks.reshape(-1, side, side), strict=True)
         return first
 
     def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
+        for mask in masks:
+            # The tracker's choice; not among the candidates where it is the prompt or nothing.
+            for a, b in self._candidates:
+                if np.array_equal(a, mask):
+                    self.deviations.append(float(np.abs(a - b).max() / a.std()))
+                    self.overlaps.append(overlap(a > 0, b > 0))
         return tuple(one.memory_encoder(self._of(index, features), masks, prompted)
                      for index, one in enumerate(self.both))
 
@@ -271,8 +277,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--checkpoints', type=Path, metavar='DIR')
     parser.add_argument('--sequences', nargs='+', default=(), metavar='NAME')
     parser.add_argument('--frames', type=int, default=10, help='of each sequence')
-    parser.add_argument('--large-frames', type=int, default=3,
-                        help='the same for models of 1024 pixels, which take their time on a CPU')
+    parser.add_argument('--large-frames', type=int, default=3, help='models of 1024 pixels, which '
+                        'take their time on a CPU, see only so many of the first sequence')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--doc', type=Path, help='put the tables into this document')
     args = parser.parse_args(argv)
@@ -281,9 +287,10 @@ def main(argv: list[str] | None = None) -> None:
     values, agreement = [], []
     for name in args.models:
         entry = catalogue.model(name)
-        frames = args.large_frames if entry.config['image_size'] >= LARGE else args.frames
+        calibration = ((sequences[:1], args.large_frames)
+                       if entry.config['image_size'] >= LARGE else (sequences, args.frames))
         largest, cells = measure(
-            entry, weights_of(entry, args.checkpoints), sequences, frames, args.threads)
+            entry, weights_of(entry, args.checkpoints), *calibration, args.threads)
         top = max(largest.values())
         values.append([f'`{name}`', *(f'{largest[heading]:.0f}' if heading in largest else ''
                                       for heading in headings), f'{LARGEST / top:.0f}'])
