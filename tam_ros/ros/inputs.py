@@ -234,10 +234,13 @@ class Inputs:
             scene = self._scenes.at(stamp)
         except PromptError as error:
             return Answer(False, 0, str(error))
-        reason = ''
+        reason, limit = '', self._value('max_objects')
         for request in self._detections.requests(
             found, stamp, scene, session.followed, session.names, self._rules()
         ):
+            if request.action is Action.ADD and len(session.followed) >= limit:
+                self._crowded(limit)
+                continue
             answer = session.ask(request, self._node.received_ns)
             self._detections.prompted(request, answer.object_id if answer.accepted else 0)
             if answer.accepted:
@@ -246,6 +249,12 @@ class Inputs:
             else:
                 reason = answer.reason
         return Answer(not reason, 0, reason)
+
+    def _crowded(self, limit: int) -> None:
+        """Say that there is no room, seldom: the detector will ask again with every message."""
+        text = f'detections: {limit} objects are followed, the limit: raise max_objects'
+        self._node.refused(text, log=False)
+        self._node.get_logger().warning(text, throttle_duration_sec=60.0)
 
     def _rules(self) -> DetectionRules:
         classes = (name.strip() for name in self._value('detection_classes').split(','))

@@ -301,60 +301,86 @@ def test_mask_images_that_cannot_be_used(operator):
     assert operator.objects() == []
 
 
-def test_detections(operator):
-    vision = pytest.importorskip('vision_msgs.msg', reason='vision_msgs is not installed here')
-    peer = operator.peer
+RED_BOX, BLUE_BOX = (10, 10, 20, 20), (50, 10, 60, 20)
 
-    def send(*boxes, stamp_ns=None, label='mug', score=0.9):
-        message = vision.Detection2DArray(header=peer.header(stamp_ns or peer.stamp_ns))
+
+class Detector:
+    """Publishes boxes as detectors do: best effort, again and again."""
+
+    def __init__(self, operator):
+        self.vision = pytest.importorskip(
+            'vision_msgs.msg', reason='vision_msgs is not installed here'
+        )
+        self.operator, self.peer = operator, operator.peer
+
+    def send(self, *boxes, stamp_ns=None, label='mug', score=0.9):
+        header = self.peer.header(stamp_ns or self.peer.stamp_ns)
+        message = self.vision.Detection2DArray(header=header)
         for x0, y0, x1, y1 in boxes:
-            found = vision.Detection2D(header=message.header)
+            found = self.vision.Detection2D(header=header)
             found.bbox.center.position.x = (x0 + x1) / 2
             found.bbox.center.position.y = (y0 + y1) / 2
             found.bbox.size_x, found.bbox.size_y = float(x1 - x0), float(y1 - y0)
-            best = vision.ObjectHypothesisWithPose()
+            best = self.vision.ObjectHypothesisWithPose()
             best.hypothesis.class_id, best.hypothesis.score = label, score
             found.results.append(best)
             message.detections.append(found)
-        operator.send(f'{NODE}/detections', message)
+        self.operator.send(f'{NODE}/detections', message)
 
-    def keep_sending(*boxes, until):
-        """As a detector does; a message that nobody is asked to keep may be lost."""
+    def keep_sending(self, *boxes, until):
+        """Send, and show images, until the node has said something."""
 
         def said():
-            send(*boxes)
-            peer.track(IMAGE)
-            return until in operator.node.log
+            self.send(*boxes)
+            self.peer.track(IMAGE)
+            return until in self.operator.node.log
 
-        peer.wait(until, said)
+        self.peer.wait(until, said)
 
-    red, blue = (10, 10, 20, 20), (50, 10, 60, 20)
-    keep_sending(red, until='detection: object 1 (mug) is added')
+
+def test_detections(operator):
+    detector, peer = Detector(operator), operator.peer
+    detector.keep_sending(RED_BOX, until='detection: object 1 (mug) is added')
     objects, _ = peer.track(IMAGE)
     assert [(item.id, item.label) for item in objects.objects] == [(1, 'mug')]
     for _ in range(5):
-        send(red)
-        send(blue, score=0.1)
-        assert operator.objects() == [1]
-    keep_sending(red, blue, until='object 2 (mug) is added')
-    assert operator.objects() == [1, 2]
-    keep_sending((5, 5, 5, 9), until='1 of 1 detections refused: the box is empty')
+        detector.send(RED_BOX)
+        detector.send(BLUE_BOX, score=0.1)
+        assert detector.operator.objects() == [1]
+    detector.keep_sending(RED_BOX, BLUE_BOX, until='object 2 (mug) is added')
+    assert detector.operator.objects() == [1, 2]
+    detector.keep_sending((5, 5, 5, 9), until='1 of 1 detections refused: the box is empty')
     for _ in range(2):
-        send((30, 10, 40, 20), stamp_ns=peer.stamp_ns - 20 * 10**9)
+        detector.send((30, 10, 40, 20), stamp_ns=peer.stamp_ns - 20 * 10**9)
     peer.diagnostics(
         lambda _, values: 's before the last image' in values.get('last_refused_requests', '')
     )
-    assert operator.objects() == [1, 2]
+    assert detector.operator.objects() == [1, 2]
 
     # A node that pauses does not complain of a detector that goes on.
     request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE))
     assert peer.call(ChangeState, 'change_state', request).success
     _, values = peer.diagnostics(lambda _, values: 'last_refused_requests' in values)
     for ahead in range(5):
-        send((30, 30, 40, 40), stamp_ns=peer.stamp_ns + (5 + ahead) * 10**9)
+        detector.send((30, 30, 40, 40), stamp_ns=peer.stamp_ns + (5 + ahead) * 10**9)
     peer.received['diagnostics'].clear()
     _, after = peer.diagnostics(lambda _, values: 'last_refused_requests' in values)
     assert after['refused_requests'] == values['refused_requests']
+
+
+def test_more_detections_than_objects_may_be_followed(start, make_peer):
+    """Said seldom: the detector repeats itself."""
+    node, peer = start('-p', 'max_objects:=1'), make_peer()
+    detector = Detector(Operator(node, peer))
+    peer.meet(node, IMAGE)
+    detector.keep_sending(RED_BOX, BLUE_BOX, until='object 1 (mug) is added')
+    for _ in range(10):
+        detector.keep_sending(RED_BOX, BLUE_BOX, until='1 objects are followed, the limit')
+    assert detector.operator.objects() == [1]
+    assert node.log.count('the limit: raise max_objects') == 1
+    peer.diagnostics(
+        lambda _, values: 'raise max_objects' in values.get('last_refused_requests', '')
+    )
 
 
 def test_without_vision_msgs_the_node_says_so(graph):
