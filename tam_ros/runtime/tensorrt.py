@@ -181,10 +181,10 @@ class TensorrtRuntime(Runtime):
             for column in np.flatnonzero(valid[:columns]):
                 target = position * columns + int(column)
                 self._device.copy(self._gathered.address + target * self._memory_bytes,
-                                  self._slot(int(row), int(slots[column])), self._memory_bytes)
+                                  self._slot(row, slots[column]), self._memory_bytes)
 
     def _slot(self, row: int, slot: int) -> int:
-        return self._ring.address + (row * self._slots + slot) * self._memory_bytes
+        return self._ring.address + (int(row) * self._slots + int(slot)) * self._memory_bytes
 
     def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
         order = np.argsort(np.concatenate(groups))

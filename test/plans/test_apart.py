@@ -94,6 +94,8 @@ def test_an_interruption_leaves_nothing_behind(request_for, monkeypatch):
                         lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
 
     def interrupt(*_):
+        # Ctrl-C goes to every process of a terminal's session; the builder is stopped by us.
+        assert os.getsid(started[0].pid) != os.getsid(0)
         raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
         build_apart(request_for(tensorrt='fakes.slow'), interrupt, never)

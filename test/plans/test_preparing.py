@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 from dataclasses import replace
@@ -120,6 +121,21 @@ def test_cancelling_keeps_what_was_finished(prepare, build):
     assert len(build.requests) == 3
     prepare().plans()
     assert len(build.requests) == 3 + 3
+
+
+def test_what_another_process_has_built_meanwhile_is_taken(prepare, build, monkeypatch):
+    waits, other = prepare(), prepare()
+    locked = waits._cache.locked
+
+    @contextlib.contextmanager
+    def after_the_other(*arguments):
+        monkeypatch.setattr(waits._cache, 'locked', locked)
+        other.plans()
+        with locked(*arguments):
+            yield
+    monkeypatch.setattr(waits._cache, 'locked', after_the_other)
+    plans = waits.plans()
+    assert len(build.requests) == 5 and not any(plan.fresh for plan in plans.values())
 
 
 def test_a_graph_that_is_wrong_in_half_precision_is_built_in_single(

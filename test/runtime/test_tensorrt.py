@@ -13,6 +13,7 @@ from tam_ros import catalogue
 from tam_ros.demo.scene import DemoScene
 from tam_ros.plans.builder import BuildSettings, build_plan
 from tam_ros.runtime.base import EngineError, ModelSpec
+from tam_ros.runtime.buffers import Rows
 from tam_ros.runtime.engine import Engine
 from tam_ros.runtime.graphs import graph_file, graph_names
 from tam_ros.runtime.onnxruntime import OnnxRuntime
@@ -195,6 +196,13 @@ def test_a_driver_that_records_nothing_is_lived_with(plans, caplog):
     assert 'image_encoder is run without CUDA graphs: this driver records nothing' in caplog.text
     assert caplog.text.count('records nothing') == 1
     assert device.launches == 0
+
+
+def test_rows_are_used_in_place_only_where_an_engine_accepts_the_address():
+    assert Rows((512, 640, 768), ()).together(128)
+    assert not Rows((640, 768), ()).together(128), 'not a multiple of 256'
+    assert not Rows((512, 768), ()).together(128)
+    assert Rows((1024,), ()).together(128)
 
 
 def test_memory_is_accounted_for(ready):
