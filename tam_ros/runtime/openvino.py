@@ -44,10 +44,10 @@ class OpenVinoRuntime(HostRuntime):
     """Runs a folder of exported graphs.
 
     Every graph is compiled for one object, and objects are run one after another. With the number
-    of objects left open, OpenVINO 2026.4 gave memories that were wrong from the second frame on
-    and took twice the time for them; and a graph for each number would have to be compiled when
-    the first of so many objects is seen. One object alone has a thousand queries and more, so that
-    batching gains next to nothing.
+    of objects left open, OpenVINO 2026.4 joins an addition in the memory encoder to a convolution
+    as if the features of the frame were as many as the objects: several of them fail, or get wrong
+    memories. A graph for each number would have to be compiled when that number is first seen. One
+    object alone has hundreds of queries and more, so that batching gains next to nothing.
     """
 
     name = 'openvino'
