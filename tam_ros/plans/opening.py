@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -63,11 +64,12 @@ def available_precision(folder: Path, spec: ModelSpec, precision: str) -> str:
     return FULL
 
 
-def open_tensorrt(folder: Path, precision: str, options: EngineOptions) -> TensorrtRuntime:
+def open_tensorrt(graphs: Callable[[], Path], precision: str, options: EngineOptions
+                  ) -> TensorrtRuntime:
     """Find or build the engines of a folder of graphs, and load them.
 
     Args:
-        folder: of graphs.
+        graphs: returns the folder; may take its time, and is not called where TensorRT is missing.
         precision: ``fp16``, ``fp32`` or ``auto``.
         options: how to build and run.
 
@@ -78,9 +80,11 @@ def open_tensorrt(folder: Path, precision: str, options: EngineOptions) -> Tenso
     from tam_ros.runtime.pycuda_device import PycudaDevice
 
     trt = load_tensorrt()
+    machine = this_machine(trt)
+    folder = graphs()
     spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding='utf-8'))
     chosen = available_precision(folder, spec, precision)
-    preparation = Preparation(folder, spec, chosen, this_machine(trt), options)
+    preparation = Preparation(folder, spec, chosen, machine, options)
     # Before the device is taken: what builds needs the memory.
     plans = preparation.plans()
     device = PycudaDevice()

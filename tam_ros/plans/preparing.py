@@ -108,7 +108,8 @@ class Preparation:
         again = self.find(graph)  # somebody else may have built it while we waited
         if again.plan is not None and again.record is not None:
             return Plan(again.plan, again.record, fresh=False)
-        _log.info('building %s: %s', graph, again.reason)
+        # Minutes go by from here: whoever waits is told why.
+        _log.warning('building %s: %s', graph, again.reason)
 
         def report(phase: str, fraction: float) -> None:
             if self._options.progress is not None:

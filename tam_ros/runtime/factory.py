@@ -62,7 +62,8 @@ def open_runtime(model: str, weights: str | Path | None = None, runtime: str = '
     if runtime == 'tensorrt':
         from tam_ros.plans.opening import open_tensorrt
         from tam_ros.runtime.graphs import graphs_of
-        return open_tensorrt(graphs_of(entry, source), precision, engines or EngineOptions())
+        return open_tensorrt(
+            lambda: graphs_of(entry, source), precision, engines or EngineOptions())
     from tam_ros.runtime.torch import TorchRuntime
     return TorchRuntime(entry, source, threads)
 

@@ -130,6 +130,13 @@ def test_without_tensorrt_it_is_said_before_anything_is_fetched(capsys, monkeypa
     assert 'TensorRT is not installed' in capsys.readouterr().err
 
 
+@without_tensorrt
+def test_nothing_is_exported_where_tensorrt_is_missing(monkeypatch):
+    monkeypatch.setattr('tam_ros.runtime.graphs.graphs_of', lambda *_: pytest.fail('exported'))
+    with pytest.raises(EngineError, match='TensorRT is not installed'):
+        open_runtime(NAME, runtime='tensorrt')
+
+
 def test_a_runtime_that_knows_no_such_precision(capsys):
     assert main(['bench', '--runtime', 'torch', '--precision', 'fp16', '--frames', '1']) == 2
     assert 'torch knows no precision' in capsys.readouterr().err
