@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +65,7 @@ class Inputs:
         self._scenes = Scenes()
         self._clicks = Clicks()
         self._detections = Detections()
+        self._matching: Future | None = None
 
         node.create_subscription(Prompt, '~/prompt', self._on_prompt, PROMPT_QOS)
         node.create_subscription(Image, '~/mask_prompt', self._on_mask_prompt, PROMPT_QOS)
@@ -225,16 +227,14 @@ class Inputs:
                 f'or not finite'
             )
         stamp = stamp_ns(message.header)
-        answer = self._node.ask(lambda session: self._match(session, usable, stamp))
-        if not answer.accepted:
-            self._say(f'detection refused: {answer.reason}')
+        if self._matching is not None:
+            self._matching.cancel()  # where it has not begun, only the newest counts
+        self._matching = self._node.tell(lambda session: self._match(session, usable, stamp))
 
-    def _match(self, session: Session, found: list[Detection], stamp: int) -> Answer:
-        try:
-            scene = self._scenes.at(stamp)
-        except PromptError as error:
-            return Answer(False, 0, str(error))
-        reason, limit = '', self._value('max_objects')
+    def _match(self, session: Session, found: list[Detection], stamp: int) -> None:
+        if not self._scenes:
+            return  # forgotten in the meantime
+        scene, limit = self._scenes.at(stamp), self._value('max_objects')
         for request in self._detections.requests(
             found, stamp, scene, session.followed, session.names, self._rules()
         ):
@@ -247,8 +247,7 @@ class Inputs:
                 verb = 'begins anew' if request.action is Action.REPLACE else 'is added'
                 self._log(f'detection: object {answer.object_id} ({request.label}) {verb}')
             else:
-                reason = answer.reason
-        return Answer(not reason, 0, reason)
+                self._say(f'detection refused: {answer.reason}')
 
     def _crowded(self, limit: int) -> None:
         """Say that there is no room, seldom: the detector will ask again with every message."""

@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import rclpy
@@ -257,9 +258,30 @@ class TrackNode(ManagedNode):
             return Answer(False, 0, str(error))
         except Exception as error:
             # Whoever asked gets an answer, and the stream goes on.
-            self._statistics.failed(f'{type(error).__name__}: {error}')
-            self.get_logger().error(traceback.format_exc())
+            self._failed(error)
             return Answer(False, 0, f'internal error: {error}; see the log of the node')
+
+    def tell(self, order: Callable[[Session], None]) -> Future | None:
+        """Have something done between two images, and do not wait for it.
+
+        Returns:
+            With which it can be taken back as long as it has not begun; None: there is no tracker.
+        """
+
+        def carry_out(session: Session) -> None:
+            try:
+                order(session)
+            except Exception as error:
+                self._failed(error)
+
+        try:
+            return self._inference and self._inference.request(carry_out)
+        except BusyError:
+            return None
+
+    def _failed(self, error: Exception) -> None:
+        self._statistics.failed(f'{type(error).__name__}: {error}')
+        self.get_logger().error(traceback.format_exc())
 
     def refused(self, reason: str, log: bool) -> None:
         """Count a refused request; log it where nobody waits for the answer."""

@@ -11,9 +11,12 @@ import pytest
 pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
 pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
 
+from fake_tracker import ColourTracker  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from ros_graph import add, click, picture  # noqa: E402
+
+from tam_ros.ros.node import TrackNode  # noqa: E402
 
 
 def test_ctrl_c_ends_it_cleanly(graph):
@@ -100,3 +103,19 @@ def test_live_parameters(graph):
     peer.track(picture(red=(10, 10)))
     assert "'lost_after': 0.5" in node.log.splitlines()[-1]
     assert "'remove_after': 9.0" in node.log.splitlines()[-1]
+
+
+def test_what_fails_between_two_images_is_reported(ros):
+    """Whoever waits is answered, and the thread goes on."""
+    node = TrackNode(ColourTracker.open)
+    try:
+        assert node.tell(lambda session: None) is None, 'there is no tracker yet'
+        node.trigger_configure()
+        node.tell(lambda session: session.no_such_thing).result(10)
+        assert 'no_such_thing' in node._statistics.summary().failure
+        answer = node.ask(lambda session: 1 / 0)
+        assert (answer.accepted, answer.object_id) == (False, 0)
+        assert 'internal error: division by zero' in answer.reason
+        assert node.ask(lambda session: session.reset()).accepted
+    finally:
+        node.destroy_node()
