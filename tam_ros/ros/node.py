@@ -10,11 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import rclpy
-from rclpy.exceptions import (
-    InvalidParameterTypeException,
-    InvalidParameterValueException,
-    ParameterUninitializedException,
-)
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -318,12 +314,7 @@ def main(args: list[str] | None = None, open_tracker: OpenTracker = Tracker.open
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except (
-        InvalidParameterTypeException,
-        InvalidParameterValueException,
-        ParameterUninitializedException,
-        ValueError,
-    ) as error:
+    except (ParameterException, ValueError) as error:
         print(f'track_node: {error}', file=sys.stderr)
         return 1
     finally:

@@ -69,9 +69,12 @@ def test_it_does_not_start_with_what_cannot_work(start, argument, words):
     assert 'Traceback' not in node.log
 
 
-def test_parameters_that_do_not_exist_are_reported(start, make_peer):
+def test_parameters_that_do_not_exist_are_reported(start, make_peer, tmp_path):
     """From the command line and from a file; the node runs without them."""
-    node, peer = start('-p', 'lost_afer:=5.0', '-p', 'confidence:=0.5'), make_peer()
+    file = tmp_path / 'mistyped.yaml'
+    file.write_text('/**:\n  ros__parameters:\n    lost_afer: 5.0\n    remove_after: 9.0\n')
+    node = start('-p', 'confidence:=0.5', '--params-file', str(file))
+    peer = make_peer()
     peer.meet(node, picture())
     assert 'no parameter lost_afer: it is ignored; did you mean lost_after?' in node.log
     assert 'no parameter confidence: it is ignored' in node.log
