@@ -39,6 +39,7 @@ ARGUMENTS = {
     'depth': ('depth', 'Topic of depth images aligned to them, for positions in space.'),
     'click': ('', 'Topic of clicks in pixels. Empty: that of rqt_image_view on the images.'),
     'clicked_point': ('/clicked_point', 'Topic of clicks in space, from RViz.'),
+    'detections': ('', 'Topic of boxes from a detector. Empty: ~/detections of the node.'),
     'namespace': ('', 'Namespace of the node; one for each camera.'),
     'name': ('track_node', 'Name of the node.'),
     'config': (PathJoinSubstitution([CONFIG, 'track.yaml']), 'Parameter file.'),
@@ -81,6 +82,7 @@ def start(context: LaunchContext) -> list[Action]:
         'depth': value['depth'],
         '~/click': value['click'] or f'{camera}_mouse_left',
         'clicked_point': value['clicked_point'],
+        '~/detections': value['detections'] or '~/detections',
     }
     actions: list[Action] = []
     if value['fastdds_profile'] != 'none':

@@ -112,6 +112,7 @@ def test_what_is_given_reaches_the_node_and_the_rest_is_the_file(launch, call, t
     process = launch(
         'track.launch.py', image='/eye/image_raw', namespace='robot', name='tracker',
         config=config, max_objects=3, skip_occluded_memories='true', lost_after=4,
+        detections='/detector/boxes',
     )
     names = ('max_objects', 'skip_occluded_memories', 'lost_after', 'catch_up', 'use_sim_time')
     values = read_parameters(call, '/robot/tracker', *names)
@@ -120,6 +121,12 @@ def test_what_is_given_reaches_the_node_and_the_rest_is_the_file(launch, call, t
     assert subscribed(call, '/eye/camera_info')
     assert subscribed(call, '/eye/image_raw_mouse_left')
     assert subscribed(call, '/clicked_point')
+    try:
+        import vision_msgs.msg  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        assert subscribed(call, '/detector/boxes')
     assert process.interrupt() == 0, process.log
     assert 'process has finished cleanly' in process.log
 
