@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import threading
 import time
@@ -81,7 +82,9 @@ def main() -> int:
     stop = threading.Event()
 
     def watch() -> None:
-        sys.stdin.read()
+        # Not through sys.stdin: its lock would be held when the interpreter ends, which it abhors.
+        while os.read(0, 4096):
+            pass
         stop.set()
 
     threading.Thread(target=watch, daemon=True).start()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,6 +144,15 @@ def test_nothing_is_exported_where_tensorrt_is_missing(monkeypatch):
 def test_a_runtime_that_knows_no_such_precision(capsys):
     assert main(['bench', '--runtime', 'torch', '--precision', 'fp16', '--frames', '1']) == 2
     assert 'torch knows no precision' in capsys.readouterr().err
+
+
+def test_ros2_run_build_engines_is_tam_build():
+    script = Path(__file__).resolve().parents[2] / 'scripts' / 'build_engines'
+    assert os.access(script, os.X_OK)
+    done = subprocess.run([sys.executable, str(script), '--help'], text=True, capture_output=True,
+                          cwd=script.parents[1], env={**os.environ, 'PYTHONPATH': '.'})
+    assert done.returncode == 0 and '--max-objects' in done.stdout
+    assert 'scripts/build_engines' in (script.parents[1] / 'CMakeLists.txt').read_text()
 
 
 # --- tam check ---

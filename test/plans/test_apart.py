@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
+from dataclasses import asdict
 
 import pytest
 
@@ -40,6 +44,16 @@ def test_a_plan_is_built_and_checked(request_for, cache, folder, spec, tmp_path)
     assert (tmp_path / 'plan').read_bytes().startswith(b'fake plan')
     assert (tmp_path / 'timings').read_bytes() == b'timings'
     assert said[-1] == ('comparing with the reference', 1.0)
+
+
+def test_the_worker_ends_quietly(request_for):
+    done = subprocess.run(
+        [sys.executable, '-m', 'tam_ros.plans.worker'], text=True, capture_output=True,
+        input=json.dumps(asdict(request_for())) + '\n',
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
+    # Nobody holds its standard input open: it is cancelled, which is an answer as well.
+    assert (done.returncode, done.stderr) == (0, '')
+    assert json.loads(done.stdout.splitlines()[-1])['result']['kind'] == 'cancelled'
 
 
 def test_a_wrong_plan_is_told_from_a_right_one(request_for, cache, folder, spec, tmp_path):
