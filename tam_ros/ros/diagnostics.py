@@ -19,6 +19,9 @@ from tam_ros.tracking import TrackedObject
 ERROR_FACTOR = 5
 DEPTH_OFFSET = 'depth_offset'
 """Under this name the statistics have how far images and the depth used for them are apart."""
+MUCH_LOST = 0.05
+"""Share of the images that the transport may lose."""
+
 LOW_MEMORY = 0.05
 """Share of a device's memory that should stay free."""
 
@@ -152,6 +155,8 @@ def _input(report: Report, limits: Thresholds) -> _Entry:
             **_spread('arrival_age_ms', summary.arrival_ms),
             'dropped': summary.dropped,
             'dropped_share': f'{summary.dropped_share:.3f}',
+            'lost': summary.lost,
+            'lost_share': f'{summary.lost_share:.3f}',
             **_counts(summary, 'refused_images', 'stale_images'),
         },
     )
@@ -161,6 +166,13 @@ def _input(report: Report, limits: Thresholds) -> _Entry:
     if not summary.received:
         text = f'no image has arrived yet, waiting for {summary.silent_s:.1f} s'
     entry.beyond(summary.silent_s, limits.image_timeout, text, 'image_timeout')
+    if summary.lost_share > MUCH_LOST:
+        entry.say(
+            DiagnosticStatus.WARN,
+            f'{summary.lost_share:.0%} of the images are lost on their way (limit: '
+            f'{MUCH_LOST:.0%}): start the camera driver and the node with '
+            f'FASTRTPS_DEFAULT_PROFILES_FILE=config/fastdds_images.xml',
+        )
     ahead = -summary.arrival_ms.p50 / 1e3
     entry.beyond(
         ahead,

@@ -25,6 +25,7 @@ from tam_ros.ros.health import Health
 from tam_ros.ros.inference import BusyError, InferenceThread
 from tam_ros.ros.inputs import Inputs
 from tam_ros.ros.lifecycle import ManagedNode, transition
+from tam_ros.ros.losses import subscribe
 from tam_ros.ros.outputs import Outputs
 from tam_ros.ros.parameters import PARAMETERS
 from tam_ros.ros.session import Answer, Limits, Session, StaleFrameError
@@ -137,12 +138,9 @@ class TrackNode(ManagedNode):
             history=HistoryPolicy.KEEP_LAST,
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         )
-        self._images = self.create_subscription(
-            CompressedImage if compressed else Image,
-            'image',
-            self._on_image,
-            qos,
-        )
+        kind = CompressedImage if compressed else Image
+        lost = self._statistics.lost
+        self._images = subscribe(self, kind, 'image', self._on_image, qos, lost)
         self.get_logger().info(f'waiting for images on {self.resolve_topic_name("image")}')
         self._health.state = 'active'
         self._statistics.listening()

@@ -41,9 +41,11 @@ class Summary:
         received: images that reached the node since the start.
         tracked: images tracked since the start.
         dropped: images since the start that a newer one replaced before they were tracked.
+        lost: images since the start that the transport says never arrived.
         received_hz: recent images a second.
         tracked_hz: recent tracked images a second.
         dropped_share: dropped recent images of all recent ones, 0 to 1.
+        lost_share: recent images that never arrived, of those and the recent ones, 0 to 1.
         arrival_ms: from an image's stamp to its arrival, milliseconds, recent.
         age_ms: from an image's stamp to its published results, milliseconds, recent.
         stages_ms: each stage, milliseconds, recent.
@@ -58,9 +60,11 @@ class Summary:
     received: int
     tracked: int
     dropped: int
+    lost: int
     received_hz: float
     tracked_hz: float
     dropped_share: float
+    lost_share: float
     arrival_ms: Spread
     age_ms: Spread
     stages_ms: dict[str, Spread]
@@ -86,6 +90,7 @@ class Statistics:
         self._totals: Counter[str] = Counter()
         self._arrivals = _Recent()
         self._drops = _Recent()
+        self._losses = _Recent()
         self._ages = _Recent()
         self._stages: defaultdict[str, _Recent] = defaultdict(_Recent)
         self._events: defaultdict[str, _Recent] = defaultdict(_Recent)
@@ -111,6 +116,12 @@ class Statistics:
             if dropped:
                 self._totals['dropped'] += 1
                 self._drops.add(now)
+
+    def lost(self, count: int) -> None:
+        """Count images that the transport lost."""
+        with self._lock:
+            self._totals['lost'] += count
+            self._losses.add(self._clock(), count)
 
     def tracked(self, age_s: float) -> None:
         """Count a tracked image whose results are ``age_s`` seconds behind its stamp."""
@@ -153,13 +164,16 @@ class Statistics:
             arrivals, ages, drops = (
                 kept.since(now) for kept in (self._arrivals, self._ages, self._drops)
             )
+            lost = sum(count for _, count in self._losses.since(now))
             return Summary(
                 received=self._totals['received'],
                 tracked=self._totals['tracked'],
                 dropped=self._totals['dropped'],
+                lost=self._totals['lost'],
                 received_hz=_rate(arrivals),
                 tracked_hz=_rate(ages),
                 dropped_share=len(drops) / len(arrivals) if arrivals else 0.0,
+                lost_share=lost / (lost + len(arrivals)) if lost else 0.0,
                 arrival_ms=Spread.of([age for _, age in arrivals]),
                 age_ms=Spread.of([age for _, age in ages]),
                 stages_ms={

@@ -19,7 +19,9 @@ LIMITS = Thresholds(image_timeout=2.0, max_age_warn=0.5, min_rate_warn=5.0, max_
 FACTS = {'model': 'm', 'runtime': 'r', 'weights': 'w', 'device': 'gpu', 'precision': 'float16'}
 
 
-def stream(rate_hz=10.0, age_s=0.1, arrival_s=0.02, drop_every=0, silence_s=0.0, events=()):
+def stream(
+    rate_hz=10.0, age_s=0.1, arrival_s=0.02, drop_every=0, silence_s=0.0, events=(), lost=0
+):
     """Return the summary of five seconds of a stream."""
     now = [100.0]
     statistics = Statistics(lambda: now[0])
@@ -33,6 +35,7 @@ def stream(rate_hz=10.0, age_s=0.1, arrival_s=0.02, drop_every=0, silence_s=0.0,
             statistics.failed(text)
         else:
             statistics.count(what, text)
+    statistics.lost(lost)
     now[0] += silence_s
     return statistics.summary()
 
@@ -54,6 +57,7 @@ def test_all_is_well():
     assert found.message == '10.0 images/s'
     assert (values['received'], values['arrival_age_ms_p50']) == ('50', '20.0')
     assert (values['dropped'], values['dropped_share']) == ('0', '0.000')
+    assert (values['lost'], values['lost_share']) == ('0', '0.000')
     found, values = entry('tracking', report())
     assert found.message == '0 objects at 10.0 Hz'
     assert (values['age_ms_p50'], values['age_ms_p95'], values['age_ms_max']) == ('100.0',) * 3
@@ -95,6 +99,13 @@ def test_all_is_well():
             WARN,
             'stamps are 0.80 s ahead of the clock',
             id='clocks differ',
+        ),
+        pytest.param(
+            'input',
+            report(stream(lost=50)),
+            WARN,
+            '50% of the images are lost on their way (limit: 5%): start the camera driver',
+            id='lost by the transport',
         ),
         pytest.param(
             'input',

@@ -26,7 +26,7 @@ from fake_tracker import DEVICE_LOST  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from rcl_interfaces.srv import GetParameters  # noqa: E402
-from ros_graph import add, click, picture  # noqa: E402
+from ros_graph import NodeProcess, add, click, picture  # noqa: E402
 from sensor_msgs.msg import CompressedImage  # noqa: E402
 
 from tam_ros.catalogue import engines_dir  # noqa: E402
@@ -222,6 +222,33 @@ def test_compressed_images_that_cannot_be_read(start, make_peer):
         ), words
 
 
+@pytest.mark.slow
+def test_images_that_the_transport_loses_are_told(start, make_peer, tmp_path):
+    """Large best-effort images over Fast DDS as it comes: most never arrive."""
+    as_it_comes = {'FASTRTPS_DEFAULT_PROFILES_FILE': ''}
+    node, peer = start('-p', 'qos_reliability:=best_effort', **as_it_comes), make_peer()
+    command = [
+        sys.executable,
+        '-m',
+        'benchmark.camera',
+        '--size',
+        '1280x720',
+        '--ros-args',
+        '-r',
+        'image:=/camera/image',
+    ]
+    camera = NodeProcess(command, tmp_path / 'camera.log', as_it_comes)
+    try:
+        status, values = peer.diagnostics(
+            lambda status, values: 'lost on their way' in status.message, timeout=30
+        )
+    finally:
+        camera.end()
+    assert status.level == DiagnosticStatus.WARN
+    assert int(values['lost']) > 3
+    assert 'Traceback' not in node.log
+
+
 # --- the device ---
 
 
@@ -414,8 +441,6 @@ def test_cycles_of_the_lifecycle_leave_nothing_behind(start, make_peer, command,
 @pytest.mark.slow
 def test_a_camera_that_is_killed_and_comes_back(start, make_peer, tmp_path):
     """SIGKILL: its participant is not taken leave of; the objects are followed on."""
-    from ros_graph import NodeProcess
-
     node, peer = start('-p', 'qos_reliability:=best_effort'), make_peer()
     command = [
         sys.executable,

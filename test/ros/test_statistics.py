@@ -50,6 +50,19 @@ def test_rates_ages_and_drops(statistics, clock):
     assert (summary.age_ms.p50, summary.age_ms.max) == pytest.approx((50, 500))
 
 
+def test_images_that_never_arrive(statistics, clock):
+    for _ in range(30):
+        clock.now += 0.1
+        statistics.received(0.01, dropped=False)
+    statistics.lost(8)
+    statistics.lost(2)
+    summary = statistics.summary()
+    assert (summary.lost, summary.lost_share) == (10, 0.25)
+    clock.now += WINDOW_S + 0.1
+    summary = statistics.summary()
+    assert (summary.lost, summary.lost_share) == (10, 0.0)
+
+
 def test_what_is_long_ago_no_longer_counts_but_in_the_totals(statistics, clock):
     statistics.received(3.0, dropped=True)
     statistics.tracked(3.0)
