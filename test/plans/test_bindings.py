@@ -123,8 +123,9 @@ def downloaded(requirement: str, folder: Path, *options: str) -> Path:
     if not kept:
         folder.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            [sys.executable, '-m', 'pip', 'download', '--no-deps', '-q', '-d', str(folder),
-             *options, requirement], text=True, capture_output=True)
+            [sys.executable, '-m', 'pip', 'download', '--no-deps', '-q', '--retries', '1',
+             '--timeout', '20', '-d', str(folder), *options, requirement],
+            text=True, capture_output=True)
         kept = sorted(folder.glob('*.whl')) + sorted(folder.glob('*.tar.gz'))
         if done.returncode and not kept:
             pytest.skip(f'{requirement} cannot be had: {done.stderr.strip().splitlines()[-1:]}')
