@@ -135,8 +135,8 @@ class SideBySide(Runtime):
     The first one's masks are shown and remembered, by both. Handles are pairs.
 
     Attributes:
-        deviations: largest difference of mask logits over their standard deviation, of every mask
-            the model made that was shown and remembered.
+        deviations: largest difference of mask logits over their standard deviation, of the
+            candidate that the first one rates best, for every object and frame.
         overlaps: IoU of these masks.
     """
 
@@ -147,14 +147,12 @@ class SideBySide(Runtime):
         self.spec = first.spec
         self.deviations: list[float] = []
         self.overlaps: list[float] = []
-        self._candidates: list[tuple[Floats, Floats]] = []
 
     def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
         for one in self.both:
             one.allocate(rows, memory_slots, pointer_slots, images)
 
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
-        self._candidates.clear()
         first, second = (one.image_encoder(image) for one in self.both)
         return Features((first.raw, second.raw), (first.without_memory, second.without_memory),
                         tuple(zip(first.high_resolution, second.high_resolution, strict=True)))
@@ -179,18 +177,13 @@ class SideBySide(Runtime):
                      prompts: PromptTokens) -> Candidates:
         first, second = (one.mask_decoder(self._of(index, features), source[index], prompts)
                          for index, one in enumerate(self.both))
-        side = self.spec.mask_size
-        self._candidates += zip(first.masks.reshape(-1, side, side),
-                                second.masks.reshape(-1, side, side), strict=True)
+        for index, best in enumerate(first.ious.argmax(1)):
+            a, b = first.masks[index, best], second.masks[index, best]
+            self.deviations.append(float(np.abs(a - b).max() / a.std()))
+            self.overlaps.append(overlap(a > 0, b > 0))
         return first
 
     def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
-        for mask in masks:
-            # The tracker's choice; not among the candidates where it is the prompt or nothing.
-            for a, b in self._candidates:
-                if np.array_equal(a, mask):
-                    self.deviations.append(float(np.abs(a - b).max() / a.std()))
-                    self.overlaps.append(overlap(a > 0, b > 0))
         return tuple(one.memory_encoder(self._of(index, features), masks, prompted)
                      for index, one in enumerate(self.both))
 
