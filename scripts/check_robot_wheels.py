@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ('requirements-robot.txt', 'requirements.txt')
 # Of JetPack 6 (Humble) and 7 (Jazzy).
 PYTHONS = ('3.10', '3.12')
+# As pip chooses, and beside apt's OpenCV and cv_bridge, which know NumPy 1 only (docs/jetson.md).
+BESIDE = ((), ('numpy<2',))
 # glibc of Ubuntu 22.04 is 2.35: older tags may be installed, too.
 PLATFORMS = ('manylinux_2_28_aarch64', 'manylinux_2_27_aarch64', 'manylinux_2_17_aarch64',
              'manylinux2014_aarch64')
@@ -114,14 +116,25 @@ def resolve(arguments: Sequence[str], python: str, folder: Path) -> list[Path]:
         more = sorted({*more, *lacking})
 
 
-def describe(python: str, wheels: list[Path]) -> list[str]:
-    """Return a row of the table: Python, number, size, versions of what counts."""
+def has_wheel(name: str, python: str) -> bool:
+    """Whether there is any wheel of a package for the robot."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            download(['--no-deps', name], python, Path(folder))
+        except MissingError:
+            return False
+    return True
+
+
+def describe(python: str, beside: Sequence[str], wheels: list[Path]) -> list[str]:
+    """Return a row of the table: Python, what was asked for, number, size, main versions."""
     versions = {name: version for name, version, *_ in
                 (parse_wheel_filename(wheel.name) for wheel in wheels)}
     named = [f'{name} {versions[name]}' for name in ('numpy', 'opencv-python-headless',
                                                      'onnxruntime') if name in versions]
     size = sum(wheel.stat().st_size for wheel in wheels) / 1e6
-    return [python, str(len(wheels)), f'{size:.0f} MB', ', '.join(named)]
+    return [python, f'`{", ".join(beside)}`' if beside else '', str(len(wheels)), f'{size:.0f} MB',
+            ', '.join(named)]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -136,23 +149,22 @@ def main(argv: list[str] | None = None) -> int:
 
     files = [word for file in options.requirements for word in ('--requirement', file)]
     rows = []
-    for python in options.python:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                wheels = resolve(files, python, Path(folder))
-            except UnreachableError as error:
-                print(f'no package index can be reached: {error}', file=sys.stderr)
-                return NOT_THERE
-            except MissingError as error:
-                print(f'Python {python}, aarch64: {error}', file=sys.stderr)
-                return 1
-            rows.append(describe(python, wheels))
-            try:
-                download(['--no-deps', SOURCE_ONLY], python, Path(folder))
+    try:
+        for python in options.python:
+            for beside in BESIDE:
+                with tempfile.TemporaryDirectory() as folder:
+                    wheels = resolve([*files, *beside], python, Path(folder))
+                    rows.append(describe(python, beside, wheels))
+            if has_wheel(SOURCE_ONLY, python):
                 print(f'{SOURCE_ONLY} has a wheel now: docs/jetson.md need not build it')
-            except MissingError:
-                pass
-    publish(table(['Python', 'wheels', 'together', 'among them'], rows), 'wheels', options.doc)
+    except UnreachableError as error:
+        print(f'no package index can be reached: {error}', file=sys.stderr)
+        return NOT_THERE
+    except MissingError as error:
+        print(f'Python {python}, aarch64: {error}', file=sys.stderr)
+        return 1
+    heads = ['Python', 'with', 'wheels', 'together', 'among them']
+    publish(table(heads, rows), 'wheels', options.doc)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A Jetson's wheels: whose conditions count and, where an index can be reached, that they are there."""
+"""A Jetson's wheels: whose conditions count, and that they are there if an index answers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def test_what_pip_left_out_is_asked_for_again(wheel, tmp_path, monkeypatch):
     wheels = check_robot_wheels.resolve(['app'], '3.10', tmp_path)
     assert [path.name.partition('-')[0] for path in wheels] == ['app', 'backport']
     assert asked == [['app'], ['app', 'backport']]
-    assert check_robot_wheels.describe('3.10', wheels)[:2] == ['3.10', '2']
+    row = check_robot_wheels.describe('3.10', ('numpy<2',), wheels)
+    assert row[:3] == ['3.10', '`numpy<2`', '2']
 
 
 def test_what_cannot_be_met_is_an_error(wheel, tmp_path, monkeypatch):
@@ -83,4 +84,5 @@ def test_a_robot_gets_everything_as_wheels(python):
     if done.returncode == check_robot_wheels.NOT_THERE:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
-    assert f'| {python} |' in done.stdout and 'numpy' in done.stdout
+    assert f'| {python} |  |' in done.stdout
+    assert f'| {python} | `numpy<2` |' in done.stdout and 'numpy 1.26' in done.stdout
