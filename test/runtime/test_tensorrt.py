@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from fakes.device import FakeDevice, MisuseError
 
 from tam_ros import catalogue
 from tam_ros.demo.scene import DemoScene
+from tam_ros.evaluation.dataset import open_dataset
 from tam_ros.plans.builder import BuildSettings, build_plan
 from tam_ros.runtime.base import EngineError, ModelSpec
 from tam_ros.runtime.buffers import Rows
@@ -97,6 +99,24 @@ def test_masks_in_half_precision_are_those_of_onnx_runtime_in_half_precision(tmp
     for mine, reference in zip(ours, theirs, strict=True):
         assert all(np.array_equal(mask, reference[number]) for number, mask in mine.items())
     assert ours[-1][1].any() and ours[-1][2].any()
+
+
+@pytest.mark.slow
+def test_masks_on_a_real_sequence_are_those_of_onnx_runtime(plans, shared_data):
+    (sequence,) = open_dataset(shared_data, ['comp-blackswan-dog'])
+    frames = list(islice(sequence, 8))
+    prompts = [Prompt.mask(int(number), frames[0].labels == number)
+               for number in np.unique(frames[0].labels) if number not in (0, 255)]
+    assert len(prompts) == 2
+    runtime, _ = opened(plans, zero_copy=True)
+    seen = []
+    for backend in (runtime, OnnxRuntime(FOLDER)):
+        tracker = Tracker(backend)
+        seen.append([tracker.step(frame.image, index / 24, () if index else prompts).labels
+                     for index, frame in enumerate(frames)])
+        tracker.close()
+    for ours, theirs in zip(*seen, strict=True):
+        assert np.array_equal(ours, theirs) and len(np.unique(ours)) == 3
 
 
 @pytest.fixture
