@@ -65,7 +65,7 @@ PARAMETERS = (
         'cuda_graphs',
         False,
         'With tensorrt, launch the kernels of an engine all at once, which costs the processor '
-        'less. Off: not tried on every driver.',
+        'less. Off: what it saves was not measured on a device yet.',
     ),
     Parameter(
         'threads',
