@@ -1,0 +1,64 @@
+"""Runtimes beside each other: what is compared, and what is written of it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from benchmark import agreement, runtimes
+
+NAME = 'efficienttam_nano'
+
+
+class Tracker:
+    """Answers with given masks, frame by frame."""
+
+    def __init__(self, *frames):
+        self._frames = frames
+
+    def reset(self):
+        self._left = list(self._frames)
+        self.given = []
+
+    def step(self, image, stamp, prompts):
+        self.given.append((stamp, prompts))
+        return SimpleNamespace(objects=[SimpleNamespace(mask=mask) for mask in self._left.pop(0)])
+
+
+def test_every_mask_is_compared_with_that_of_the_first():
+    mask = np.zeros((4, 4), bool)
+    mask[:2] = True
+    half, none = mask.copy(), np.zeros((4, 4), bool)
+    half[1] = False
+    first = Tracker([mask, none], [mask])
+    same = Tracker([mask, none], [mask])
+    other = Tracker([half, none], [none])
+    together = agreement.Together([first, same, other])
+    for _ in range(2):  # nothing is left of the first time
+        together.reset()
+        frames = [together.step(None, stamp, ['prompt']) for stamp in (0.0, 0.1)]
+        assert together.ious == [[1.0, 1.0, 1.0], [0.5, 1.0, 0.0]]
+    assert [len(frame.objects) for frame in frames] == [2, 1]
+    assert first.given == other.given == [(0.0, ['prompt']), (0.1, ['prompt'])]
+    assert agreement.cell([1.0, 0.5, 0.9]) == '0.8000 (0.500)'
+
+
+def test_ratios_are_those_to_the_first_runtime():
+    rows = runtimes.rows_of('model', {'slow:fp32': np.array([0.2, 0.4]),
+                                      'fast': np.array([0.1, 0.2])})
+    assert rows == [['`model`', 'slow fp32', '200.0', '400.0', '600.0'],
+                    ['`model`', 'fast', '100.0 (2.00)', '200.0 (2.00)', '300.0 (2.00)']]
+
+
+@pytest.mark.slow
+def test_runtimes_take_turns_on_the_same_work(tmp_path, monkeypatch):
+    pytest.importorskip('torch', reason='exporting needs torch')
+    pytest.importorskip('openvino', reason='openvino is not installed')
+    monkeypatch.setenv('TAM_ROS_CACHE', str(tmp_path))
+    times = runtimes.measure(NAME, ['onnxruntime:fp32', 'openvino:fp32'], 2, 1, 2)
+    assert list(times) == ['onnxruntime:fp32', 'openvino:fp32']
+    for seconds in times.values():
+        assert seconds.shape == (len(runtimes.GRAPHS),) and np.isfinite(seconds).all()
+        assert (seconds > 0).all()
