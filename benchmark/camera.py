@@ -13,7 +13,7 @@ import time
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -22,8 +22,9 @@ from tam_ros.ros.conversions import array_to_image
 
 OBJECTS = 4
 FRAME_ID = 'camera_optical_frame'
-# Whoever meets the camera late is told of the images it may have missed.
-SENT_QOS = QoSProfile(depth=300, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# Not transient local: its reader looped for ever in Fast DDS 2.14, a minute after a camera was
+# killed. The camera waits for its listener instead.
+SENT_QOS = QoSProfile(depth=1000)
 _PICTURES = 60  # drawn beforehand, shown to and fro
 
 
