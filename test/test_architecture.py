@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / 'tam_ros'
-HEAVY = {'torch', 'onnx', 'onnxruntime', 'rclpy', 'cv2', 'rosbags', 'numpy', 'huggingface_hub'}
+HEAVY = {'torch', 'onnx', 'onnxruntime', 'openvino', 'rclpy', 'cv2', 'rosbags', 'numpy',
+         'huggingface_hub'}
 # What each part may import of the package itself, at the top of its files or inside functions.
 ALLOWED = {
     'models': {'models', 'catalogue', 'runtime'},
@@ -36,10 +37,10 @@ FORBIDDEN = {
     'spatial': {'torch', 'onnx', 'rclpy', 'rosbags'},
     'prompting': {'torch', 'onnx', 'rclpy', 'rosbags', 'cv2'},
     'evaluation': {'torch', 'rclpy'},
-    'ros': {'torch', 'onnx', 'onnxruntime', 'tensorrt', 'pycuda'},
-    'demo': {'torch', 'onnx', 'onnxruntime'},
-    'recordings': {'torch', 'onnx', 'onnxruntime', 'rclpy'},
-    'commands': {'torch', 'onnx', 'onnxruntime', 'rclpy'},
+    'ros': {'torch', 'onnx', 'onnxruntime', 'openvino', 'tensorrt', 'pycuda'},
+    'demo': {'torch', 'onnx', 'onnxruntime', 'openvino'},
+    'recordings': {'torch', 'onnx', 'onnxruntime', 'openvino', 'rclpy'},
+    'commands': {'torch', 'onnx', 'onnxruntime', 'openvino', 'rclpy'},
 }
 
 

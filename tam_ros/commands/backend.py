@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tam_ros.tracking import Tracker
 
 from tam_ros.commands import UsageError
 
@@ -52,6 +55,12 @@ def backend(options: argparse.Namespace) -> dict[str, Any]:
         'threads': options.threads, 'precision': options.precision,
         'engines': EngineOptions(zero_copy=options.zero_copy, cuda_graphs=options.cuda_graphs),
     }
+
+
+def describe(tracker: Tracker) -> str:
+    """Say in a line what runs: model, weights, runtime, and on what in which precision."""
+    facts = f' ({", ".join(tracker.facts.values())})' if tracker.facts else ''
+    return f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}{facts}'
 
 
 def count(text: str) -> int:

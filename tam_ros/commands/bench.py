@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from tam_ros.commands import UsageError
-from tam_ros.commands.backend import add_backend_options, backend, count
+from tam_ros.commands.backend import add_backend_options, backend, count, describe
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -52,12 +52,14 @@ def run(options: argparse.Namespace) -> None:
         'model': tracker.model,
         'weights': tracker.weights,
         'runtime': tracker.runtime,
+        'facts': dict(tracker.facts),
         'threads': options.threads,
         'objects': options.objects,
         'frames': timed.steps,
         'images': f'{source}, {timed.size[1]}x{timed.size[0]}',
     }
     stages = timed.summary()
+    print(describe(tracker) + (f', {options.threads} threads' if options.threads else ''))
     _print(about, stages)
     if options.json:
         options.json.write_text(json.dumps(about | {'stages': stages}, indent=1) + '\n')
@@ -88,8 +90,6 @@ def _room_for(objects: int) -> int:
 
 def _print(about: dict, stages: dict[str, dict[str, float]]) -> None:
     objects = f'{about["objects"]} object{"" if about["objects"] == 1 else "s"}'
-    threads = f', {about["threads"]} threads' if about['threads'] else ''
-    print(f'{about["model"]}, {about["weights"]}, run by {about["runtime"]}{threads}')
     print(f'{objects}, {about["images"]}, {about["frames"]} frames; {about["machine"]}')
     width = max(map(len, stages))
     print(f'{"stage":{width}}  median ms  95 % ms')

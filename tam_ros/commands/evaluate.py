@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from tam_ros.commands import UsageError
-from tam_ros.commands.backend import add_backend_options, backend
+from tam_ros.commands.backend import add_backend_options, backend, describe
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -42,8 +42,7 @@ def run(options: argparse.Namespace) -> None:
     _check_outputs(options)
     sequences = open_dataset(options.dataset, options.sequences)
     tracker = Tracker.open(**backend(options))
-    print(f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}; '
-          f'prompt: {options.prompt}')
+    print(f'{describe(tracker)}; prompt: {options.prompt}')
     results = []
     try:
         for sequence in tqdm(sequences, unit='sequence', leave=False):
@@ -82,6 +81,7 @@ def _report(options: argparse.Namespace, tracker, results: list, wanted: int) ->
             'model': tracker.model,
             'weights': tracker.weights,
             'runtime': tracker.runtime,
+            'facts': dict(tracker.facts),
             'complete': len(results) == wanted,
         }
         options.json.write_text(json.dumps(about | report.as_json(results), indent=1) + '\n')

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tam_ros.commands import UsageError
-from tam_ros.commands.backend import add_backend_options, backend
+from tam_ros.commands.backend import add_backend_options, backend, describe
 from tam_ros.io.prompt_spec import SYNTAX
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _track(
     settings = TrackerOptions(max_objects=max(TrackerOptions().max_objects, len(objects)))
     model = backend(options)
     tracker = Tracker.open(**model, options=settings)
-    print(f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}', flush=True)
+    print(describe(tracker), flush=True)
     if options.load_tracks:
         tracker.load(options.load_tracks)
     offline.check(tracker, source, prompts)
