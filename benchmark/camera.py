@@ -22,9 +22,7 @@ from tam_ros.ros.conversions import array_to_image
 
 OBJECTS = 4
 FRAME_ID = 'camera_optical_frame'
-# Not transient local: its reader looped for ever in Fast DDS 2.14, a minute after a camera was
-# killed. The camera waits for its listener instead.
-SENT_QOS = QoSProfile(depth=1000)
+SENT_QOS = QoSProfile(depth=1000)  # for a listener that is busy
 _PICTURES = 60  # drawn beforehand, shown to and fro
 
 
