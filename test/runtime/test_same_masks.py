@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmark.agreement import Together
 from tam_ros import catalogue
 from tam_ros.demo.scene import DemoScene
+from tam_ros.evaluation.dataset import open_dataset
+from tam_ros.evaluation.runner import evaluate_sequence
 from tam_ros.runtime import EngineError
 from tam_ros.tracking import Prompt, Tracker
 
@@ -19,6 +22,14 @@ pytestmark = pytest.mark.skipif(
 # Runtimes beside torch, their precision, and how near their masks are.
 RUNTIMES = [
     ('onnxruntime', 'fp32', 0.999), ('openvino', 'fp32', 0.999), ('openvino', 'bf16', 0.99)]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def cache(tmp_path_factory):
+    """Keep the user's cache out of it; what is compiled serves all of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('TAM_ROS_CACHE', str(tmp_path_factory.mktemp('cache')))
+        yield
 
 
 def open_tracker(name, runtime, precision='auto'):
@@ -53,6 +64,18 @@ def test_two_objects_over_20_frames(second_from, runtime, precision, near):
             assert np.count_nonzero(ours & theirs) >= near * union, (index, number)
             seen += union > 0
     assert seen == 40 - second_from, 'both objects are in sight on all of these frames'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('runtime', 'precision', 'near'), RUNTIMES[1:])
+def test_a_real_sequence(shared_data, runtime, precision, near):
+    """Each runtime with its own memories: what one rounds otherwise has sixty frames to grow."""
+    sequence, = open_dataset(shared_data, ['dog'])
+    together = Together([open_tracker(NAME, 'onnxruntime', 'fp32'),
+                         open_tracker(NAME, runtime, precision)])
+    evaluate_sequence(together, sequence, 'mask')
+    ious, = together.ious
+    assert len(ious) == len(sequence) and np.mean(ious) >= near
 
 
 def test_bundled_weights_track_without_torch_and_say_what_they_are():
