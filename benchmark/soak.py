@@ -47,7 +47,7 @@ OWN_FAULT = 'is not possible in the state'
 """In the log: a transition that the operator should not have asked for."""
 
 MEMORY_LIMIT = 0.03
-SETTLED = 0.2
+SETTLED = 0.4
 """Share of the run after which memory must no longer grow."""
 
 

@@ -142,8 +142,10 @@ class Operator:
     def every_second(self) -> None:
         """Add an object; remove the oldest where there are enough."""
         self._count('add')
-        must = None if len(self.objects) + 3 >= 16 else True
-        self._call('add_prompt', AddPrompt.Request(prompt=self._prompt()), must)
+        prompt = self._prompt()
+        # Time may have jumped since the image that a stamp names.
+        must = None if prompt.header.stamp.sec or len(self.objects) + 3 >= 16 else True
+        self._call('add_prompt', AddPrompt.Request(prompt=prompt), must)
         if len(self.objects) >= MOST_OBJECTS:
             self._count('remove')
             # May be gone already: a reset is under way.
