@@ -1,3 +1,6 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 # Everything runs in .venv and build/, which `make setup` makes; nothing outside this folder is changed.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help

@@ -1,3 +1,6 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 # Puts a bash or zsh shell into the environment that `make setup` made: Python, ROS 2, our messages.
 #     . ./env.sh
 # It stands alone: a ROS installation of the system that the shell is in is left out of it.

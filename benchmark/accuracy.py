@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """How well a model tracks real footage, beside what asks for no model.
 
     python -m benchmark.accuracy --data DIR [--doc docs/performance.md]

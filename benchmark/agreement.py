@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """How near the masks of other runtimes and precisions are to those of one, on real footage.
 
     python -m benchmark.agreement --data DIR [--runtimes onnxruntime:fp32 openvino:fp32 ...]

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A camera of drawn pictures: `python -m benchmark.camera --size 1280x720 --rate 30`.
 
 Publishes `image`, rgb8, best effort as camera drivers do, stamped when it is sent. With `--tell`

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Two cameras: one process with two namespaces, or two processes?
 
     python -m benchmark.cameras [--doc docs/performance.md]

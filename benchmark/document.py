@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Markdown tables, and their place in docs/performance.md."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Does a tracker stay the same for ever? Memory and step time over many steps.
 
     python -m benchmark.endurance --steps 20000 --plot docs/images/endurance.png

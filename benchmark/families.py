@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The models beside each other: size of their graphs, work, and time of each on this machine.
 
     python -m benchmark.families [--models NAME ...] [--objects 1] [--doc docs/models.md]

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What benchmarks of the live node share: a graph of processes, apart from all others."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The node as it is often written, to measure against: `python -m benchmark.naive_node KIND`.
 
 - `bytes`, `ndarray`: inference in the callback of a subscription with a queue of ten; results

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What the node takes of an image's time besides the model, and what a naive node takes.
 
     python -m benchmark.node_overhead [--doc docs/performance.md]

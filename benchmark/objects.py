@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Time of a step against the number of objects: one batch, and a loop of batches of one.
 
     python -m benchmark.objects [--doc docs/performance.md]

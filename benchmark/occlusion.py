@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What remembering absence costs: occluded frames in the bank against left out of it.
 
     python -m benchmark.occlusion --data DIR [--doc docs/performance.md]

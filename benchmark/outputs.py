@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What each output of the node takes, and what conversions take: in one process, without a model.
 
     python -m benchmark.outputs [--doc docs/performance.md]

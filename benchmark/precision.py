@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What half precision does to the models: how large values get, and how far masks move.
 
     python -m benchmark.precision --data DIR [--models NAME ...] [--checkpoints DIR]

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Runtimes and precisions beside each other: time of each graph on this machine's processor.
 
     python -m benchmark.runtimes [--models NAME ...] [--threads 1] [--doc docs/performance.md]

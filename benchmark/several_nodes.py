@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Several nodes in one process: `python -m benchmark.several_nodes front rear --ros-args ...`.
 
 Each in the namespace of its camera, with a tracker and an inference thread of its own; one

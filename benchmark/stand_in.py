@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The node with a model of known cost: `python -m benchmark.stand_in --ros-args ...`.
 
 Everything is the robot's, but the network: it sleeps for a time, as a CPU does that waits for a

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Start one tracking node for each of several cameras.
 
 ros2 launch tam_ros cameras.launch.py cameras:=front,rear image:=color/image_raw

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A camera that plays the drawn clip again and again, the node, and prompts for two objects.
 
 ros2 launch tam_ros demo.launch.py

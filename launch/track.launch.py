@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Start the tracking node on one camera.
 
 ros2 launch tam_ros track.launch.py image:=/camera/color/image_raw

@@ -1,4 +1,6 @@
 #!/usr/bin/env python3
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Look whether everything a Jetson gets from pip is there as a wheel for it.
 
     python scripts/check_robot_wheels.py [--python 3.10 3.12] [--doc docs/jetson.md]

@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 # Finds a Python that the ROS wheels exist for, and lets it run setup_environment.py.
 # The interpreter can be chosen: PYTHON=python3.12 scripts/setup.sh
 set -eu

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Make `.venv` (Python packages, ROS 2 Jazzy from wheels) and `build/ros` (our messages).
 
 Run through `make setup`. Each step leaves a stamp of what it was made from and is skipped while

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """How the set-up runs its steps: interruptible commands, stamps, one set-up at a time."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+
 # Included by project() through -DCMAKE_PROJECT_INCLUDE: lets this package build against ROS from wheels that
 # lie in a virtual environment inside the source tree. Not used where ROS itself is installed.
 #

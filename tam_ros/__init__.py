@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Track Anything models (EfficientTAM, EdgeTAM) for ROS 2.
 
 Importing this package imports nothing heavy; each sub-package states what it needs.

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The catalogue of models, ``engines/models.yaml``: what a model name stands for."""
 
 from __future__ import annotations

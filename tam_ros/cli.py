@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam`: models, weights and recordings from the command line."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Test bags: messages that our own writer would never write, and what is in a bag."""
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Access to the EfficientTAM parity kit: deterministic weights, inputs, reference outputs."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Imports point one way, and what a robot does not need is not imported (docs/architecture.md)."""
 
 from __future__ import annotations

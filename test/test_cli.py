@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam`: models, weights and export; `tam track` has tests of its own in commands/."""
 
 from pathlib import Path

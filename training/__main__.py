@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """From nothing to graphs: render the clips, train, plot the curves, package, export.
 
     python -m training --data DIR --out training/out/nano --processes 2

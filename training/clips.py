@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Reading rendered clips: random sub-clips with augmentation, as tensors."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Learning from a larger model: features of a teacher beside the truth of the masks.
 
 EdgeTAM's recipe (arXiv 2501.07256, section 3.4): single frames first, with the teacher's image

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Drawn textures and silhouettes: the part of the training clips that no camera recorded."""
 
 from __future__ import annotations

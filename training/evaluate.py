@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Scores of a model through the public tracker: real videos, drawn clips, the demo clip.
 
     python -m training.evaluate --data DIR --clips training/out/clips --weights last.pt

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Where the model goes wrong, as a picture: the worst moments on videos it was not trained on.
 
     python -m training.failures --data DIR --out docs/images/failures.jpg

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Starting weights that do not fall into the plateau where every mask is empty."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Losses on candidate masks, predicted IoUs and object scores."""
 
 from __future__ import annotations

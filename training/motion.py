@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Smooth random motion: trajectories, poses and elastic fields over the frames of a clip."""
 
 from __future__ import annotations

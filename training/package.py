@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Write trained weights as they are shipped: fp16 safetensors under the official names.
 
     python -m training.package training/out/nano/last.pt efficienttam_nano.safetensors

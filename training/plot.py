@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Curves of a training run as a picture: ``python -m training.plot training/out/run``."""
 
 from __future__ import annotations

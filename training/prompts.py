@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Prompts made from true masks, as a person would give them, and as the decoder takes them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What is trained for how long: the phases of a recipe file."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Render training clips: seeded, with the truth of every pixel, into numpy shards.
 
     python -m training.render --data DIR --out training/out/clips --clips 2000

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Layers of a drawn clip: a background, moving things in front of it, and their truth."""
 
 from __future__ import annotations

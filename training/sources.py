@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Pictures the training clips are drawn from: what may be used, what is held out, who made it.
 
 The data folder holds ``stills/coco`` (pictures with instance masks, ``index.json`` names the

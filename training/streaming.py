@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The network unrolled over a clip exactly as the tracker runs it over a stream."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Train ``efficienttam_nano`` on rendered clips, on CPU cores or one GPU.
 
     python -m training.train --clips training/out/clips --out training/out/run --processes 2

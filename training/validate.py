@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Scores on held-out clips during training."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The commands of `tam`, one file each.
 
 A command's module offers two functions:

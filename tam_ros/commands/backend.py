@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Options of every command that opens a model: which, from what weights, run by what."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam bench`: how long a step takes on this machine, stage by stage."""
 
 from __future__ import annotations

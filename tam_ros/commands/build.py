@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam build`: the TensorRT engines of a model, built once on the machine that runs them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam check`: what is installed, what the machine is, whether models compute what they should."""
 
 from __future__ import annotations

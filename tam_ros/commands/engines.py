@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam engines`: the TensorRT engines that were built on this machine."""
 
 from __future__ import annotations

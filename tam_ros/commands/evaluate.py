@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam eval`: how well a model follows the objects of a dataset with true masks."""
 
 from __future__ import annotations

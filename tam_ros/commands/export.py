@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam export`: the ONNX graphs of a model, for machines without PyTorch."""
 
 from __future__ import annotations

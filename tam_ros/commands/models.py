@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam models`: the catalogue, and where the weights of each model are."""
 
 from __future__ import annotations

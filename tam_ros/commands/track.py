@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam track`: objects through a recording, into a bag, masks, annotations or a video."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam weights get`: official checkpoints into the cache."""
 
 from __future__ import annotations

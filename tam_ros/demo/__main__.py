@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The demo: `python -m tam_ros.demo`.
 
 Starts the tracking node and a camera as two processes, prompts two objects over the node's topics,

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The painted sea floor behind the demo clip: water, rocks, sand, plants, rising bubbles."""
 
 from __future__ import annotations

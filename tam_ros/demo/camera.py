@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A camera that plays a clip into a ROS graph: `python -m tam_ros.demo.camera`.
 
 Publishes `image` (sensor_msgs/Image, rgb8) in real time, stamped when it is sent as a camera

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The operator's side of the demo: prompts the node over its topics and records what comes out."""
 
 from __future__ import annotations

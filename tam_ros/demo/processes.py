@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Child processes that never outlive their parent."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Goes through a recorded demo once: compares it with the truth and draws it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A drawn clip with known truth: two swimmers cross, one leaves the picture and comes back.
 
 A striped fish (label 1) and a jellyfish (label 2) deform as they swim, the fish passes in front

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The drawn inhabitants of the demo clip: textures with a matte, and how each of them deforms.
 
 A sprite is drawn once, standing still, at `TEXTURE_SCALE` texture pixels a scene pixel. Its

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Contour accuracy F of two masks, as the DAVIS challenge counts it.
 
 Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation",

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Video sequences with true masks, in folders laid out as those of the DAVIS challenge.
 
     DATASET/JPEGImages/<sequence>/00000.jpg ...     or JPEGImages/480p/<sequence>/...

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Prompts made from the truth: what a careful user would say of an object."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Scores of a dataset as a table for people, as values for JSON, and as a plot."""
 
 from __future__ import annotations

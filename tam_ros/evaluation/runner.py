@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Runs a tracker over a sequence with truth and scores every object, as DAVIS does.
 
 Semi-supervised DAVIS: an object is given on the first frame; that frame and the last one do not

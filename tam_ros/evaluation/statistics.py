@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What DAVIS makes of the values of one object over time; as in davis2017-evaluation."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Moving pictures for measuring time and memory: textured discs that roam over a textured ground.
 
 They say nothing about accuracy. The stream has no end, any frame can be asked for, and each is

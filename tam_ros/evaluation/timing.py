@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Time of a tracker's steps by stage, and what it was measured on."""
 
 from __future__ import annotations

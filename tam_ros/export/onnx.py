@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The four functions of a network as ONNX graphs, in single and in half precision.
 
 Opset 17, static shapes but for the number of objects; the object dimension is written so that no

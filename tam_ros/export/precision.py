@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Where a network may compute in half precision, and where it may not.
 
 Half precision has 11 significant bits and ends at 65504. Matrix products, convolutions and the

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Explicit types for every number of a graph, as strongly typed TensorRT networks want them.
 
 A graph is traced once, in single precision, with marks where the precision changes (see

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Copies topics of a bag into another one, in step with the results that go there."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Opens bags of every kind and says in one way what is wrong with them."""
 
 from __future__ import annotations

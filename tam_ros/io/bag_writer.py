@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Writes what was tracked into a ROS 2 bag (MCAP) that `ros2 bag` and Foxglove open, without ROS.
 
 The bag carries every message definition, ours included, and results lie in it at the time of the

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Frames of a ROS bag: ROS 1 `.bag`, ROS 2 MCAP or SQLite, read without ROS."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Writes tracked masks as COCO annotations: one JSON file, masks run-length encoded.
 
 The layout is that of COCO instances (https://cocodataset.org/#format-data), so that

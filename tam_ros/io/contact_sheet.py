@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """One picture made of several captioned frames."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Pixel data of `sensor_msgs/Image` and `sensor_msgs/CompressedImage` to RGB arrays.
 
 Works on the bare fields, so that live messages (rclpy) and recorded ones (rosbags) are decoded by

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Object masks in image files: read as prompts, written as results."""
 
 from __future__ import annotations

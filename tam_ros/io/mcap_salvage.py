@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Reads MCAP files without their end, as a recorder that was killed leaves them.
 
 An MCAP file is a sequence of self-contained records; the index at its end only makes it quick to

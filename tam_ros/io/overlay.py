@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Masks, outlines and names drawn over a frame."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Fixed colours of object ids: the same object has the same colour in every picture we draw."""
 
 from __future__ import annotations

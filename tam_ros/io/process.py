@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What the operating system says of a process; Linux only."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Prompts written as text, as the command line and the demo take them.
 
     1:point:320,240            object 1, a click on it at x 320, y 240

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Where recorded frames come from: one small protocol for videos, image folders and ROS bags."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Asks before a write whether the disk has room for it.
 
 A format that keeps its index at the end (MCAP, MP4, JSON) is unreadable if the disk is full when

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Writes an MP4 file frame by frame."""
 
 from __future__ import annotations

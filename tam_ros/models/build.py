@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """From a catalogue entry and a checkpoint to a network."""
 
 from __future__ import annotations

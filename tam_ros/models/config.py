@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The numbers that tell one network from another; no tensor library needed."""
 
 from __future__ import annotations

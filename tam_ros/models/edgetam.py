@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """EdgeTAM (arXiv 2501.07256): a CNN with a feature pyramid, and memories of a few tokens."""
 
 from __future__ import annotations

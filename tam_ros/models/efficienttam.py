@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """EfficientTAM (arXiv 2411.18933): a plain ViT, and memories as large as the feature map."""
 
 from __future__ import annotations

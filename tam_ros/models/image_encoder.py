@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Image encoder: plain ViT with windowed and global blocks, and a one-level neck.
 
 Li et al., "Exploring Plain Vision Transformer Backbones for Object Detection" (ViTDet), as

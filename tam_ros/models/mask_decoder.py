@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Mask decoder: a two-way transformer between tokens and the feature map (SAM, 2304.02643)."""
 
 from __future__ import annotations

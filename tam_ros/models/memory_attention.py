@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Memory attention: the current features look at the memory bank.
 
 Layers of self-attention, cross-attention to the memories and object pointers, and a feed-forward

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Memory encoder: the frame's features and the object's mask become one memory."""
 
 from __future__ import annotations

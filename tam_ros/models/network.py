@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The network both families share: parts under the official checkpoint names, four functions.
 
 A runtime calls the four public functions; each has static shapes for a given number of objects

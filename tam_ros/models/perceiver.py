@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """2D Spatial Perceiver of EdgeTAM (arXiv 2501.07256, section 3.3): a memory map to few tokens.
 
 Two groups of learnt latents share all weights. The global ones attend to the whole map; the others

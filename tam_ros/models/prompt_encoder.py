@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Prompt encoder of SAM: clicks, box corners and masks to tokens and a dense map."""
 
 from __future__ import annotations

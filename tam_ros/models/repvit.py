@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Image encoder of EdgeTAM: RepViT-M1 and a feature pyramid, four levels named as in checkpoints.
 
 Wang et al., "RepViT: Revisiting Mobile CNN From ViT Perspective" (arXiv 2307.09283): a CNN whose

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Axial rotary position encoding in real arithmetic.
 
 The official code multiplies complex numbers, which no ONNX exporter knows, and rotation matrices

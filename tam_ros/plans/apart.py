@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Building in a process of its own, seen from outside: ``worker`` is the other end."""
 
 from __future__ import annotations

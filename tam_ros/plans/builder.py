@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """One graph, one plan.
 
 Networks are strongly typed, always: every type is in the graph, and nothing but what TensorRT 10.3

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Plans on disk.
 
 A plan is native code: whoever can write one runs what he likes as whoever loads it. So the folders

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What a build that failed tells its user.
 
 TensorRT rarely says "out of memory". It skips every tactic that does not get its memory and then

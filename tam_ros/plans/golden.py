@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Inputs for each graph as they occur when an object is tracked, and what must come of them.
 
 A drawn picture is encoded, an object in it is prompted with a box and a mask, remembered, and

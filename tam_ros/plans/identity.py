@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What a plan belongs to: a graph, a GPU and a TensorRT, all of them exactly."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """From a folder of graphs to a TensorRT runtime that is ready."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """All plans of a model: found in the cache, or built, checked and put there."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """How far a build is, from TensorRT's own account of it, and stopping it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Does an engine compute what its graph says?
 
 TensorRT 10.3, the one of JetPack 6, is known to give wrong results for some transformers in half

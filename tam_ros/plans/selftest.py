@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Does a runtime, whichever it is, compute what the graphs say?
 
 The functions of the runtime are called as for an object that is prompted, remembered and found

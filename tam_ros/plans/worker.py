@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A process that builds and checks one plan.
 
 A process of its own gives its memory back when it is done, and where the kernel kills it for want

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What a click on the image means: a new object, or a correction of one that is followed.
 
 A click says where, and nothing else: which object it is about, and whether it adds or takes away,

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Which boxes of a detector become objects.
 
 A detector speaks several times a second and of everything it sees; the tracker needs to hear of an

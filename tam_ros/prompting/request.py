@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What is asked of the tracker, by whichever way it came."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What was shown of the recent images: prompts are made on what somebody saw."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Tracks a recording in both directions from its prompts, all of them known before.
 
 An object is followed forwards from its first prompt and backwards to the first frame, so that a

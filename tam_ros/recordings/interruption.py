@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Ctrl-C without a half-written file: work in pieces asks between two of them whether to stop."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Tracks a recording from its first frame to its last, as a live stream would be tracked."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Where the results of a recording go: a bag, a folder of masks, annotations, a video."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The calibration of the camera, from its `camera_info` topic."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Labelled clouds: the measured points of the objects, with their colour and id."""
 
 from __future__ import annotations

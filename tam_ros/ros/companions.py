@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Results as vision_msgs has them, where that package is installed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """ROS images to arrays and back, without cv_bridge and without a copy that is not needed."""
 
 from __future__ import annotations

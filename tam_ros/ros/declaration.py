@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Declares the parameters of the table, answers changes of them, and documents them."""
 
 from __future__ import annotations

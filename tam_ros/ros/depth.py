@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Depth images and calibration to where things are, for images that were tracked."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """vision_msgs/Detection2DArray to detections, where vision_msgs is installed."""
 
 from __future__ import annotations

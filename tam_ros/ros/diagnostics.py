@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The node's entries on /diagnostics (REP 107): input, tracking, depth, prompts, model.
 
 Each is OK unless a limit is exceeded; the message names the value, the limit and the parameter

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What the node says of itself: gathers, and publishes on /diagnostics."""
 
 from __future__ import annotations

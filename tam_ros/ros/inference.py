@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The one thread that owns the tracker."""
 
 from __future__ import annotations

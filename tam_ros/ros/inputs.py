@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Every way to tell the node what to follow: topics of the tools people have open, services."""
 
 from __future__ import annotations

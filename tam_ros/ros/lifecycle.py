@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What rclpy leaves open in a managed node."""
 
 from __future__ import annotations

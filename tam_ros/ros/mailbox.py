@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Between the threads that receive and the one that infers."""
 
 from __future__ import annotations

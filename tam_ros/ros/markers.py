@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Places of objects as RViz and Foxglove draw them, and as TF knows them."""
 
 from __future__ import annotations

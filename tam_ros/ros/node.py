@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The tracking node: an image topic and prompts in, label images and tracked objects out."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What there is to say of one parameter of the node."""
 
 from __future__ import annotations

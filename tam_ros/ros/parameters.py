@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The node's parameters: one table, from which they are declared, checked and documented."""
 
 from __future__ import annotations

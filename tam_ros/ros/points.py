@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Points in space to pixels: RViz's Publish Point, and pixels that come with a header."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """tam_ros/Prompt messages to requests."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """One tracked image and what can be said of it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What happens to images and prompts of a live stream before they reach the tracker.
 
 Knows time and order, not topics: images come late or twice, time jumps back when a bag loops, and

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """How the stream does: rates, ages, times of the stages, what was lost."""
 
 from __future__ import annotations

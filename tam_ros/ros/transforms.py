@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Where frames are to each other, from TF, where tf2_ros is installed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Backends that run the four graphs; each imports its own library only when it is opened."""
 
 from tam_ros.runtime.base import EngineError, ModelSpec, Runtime, WeightsError

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What a runtime offers: the four functions of a model and the storage of its memories.
 
 R is the side of the network input in pixels, G = R / 16, M = R / 4, B objects, S memory slots,

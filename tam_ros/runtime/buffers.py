@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Device memory that is allocated once and lent out again and again."""
 
 from __future__ import annotations

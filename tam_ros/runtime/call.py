@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Calling an engine: what the host gives and takes goes through pinned memory, the rest stays."""
 
 from __future__ import annotations

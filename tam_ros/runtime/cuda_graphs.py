@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """CUDA graphs through the driver's C interface, which pycuda does not wrap (2026.1).
 
 Six functions of libcuda, names and arguments as in cuda.h of CUDA 11.4 and later.

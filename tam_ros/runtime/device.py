@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What the engines need of a device: memory, copies, one stream, and waiting for it.
 
 All that is asked of a device goes into its one stream and happens later, in order. So memory that

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """One TensorRT engine: what goes in and out, and one run of it.
 
 Uses only what TensorRT 10.3 to 11.4 have in common.

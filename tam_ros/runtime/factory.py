@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """From a model's name and weights to a runtime that is ready."""
 
 from __future__ import annotations

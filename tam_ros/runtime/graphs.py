@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A folder of exported graphs: ONNX files and ``model.json``, which describes them.
 
 Each graph is there in single precision and, unless the folder is the bundled one, in half.

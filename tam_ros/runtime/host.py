@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What the runtimes whose numbers live in numpy arrays have in common: all but running a graph."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """ONNX Runtime on the CPU."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """How a backend with engines of its own is to build and run them."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A CUDA device through pycuda.
 
 The primary context is retained, the one that TensorRT and every other library use: a second

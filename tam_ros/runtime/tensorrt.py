@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """TensorRT: engines on an NVIDIA GPU, through tensorrt and a thin device layer; no torch.
 
 Images go in and masks come out through pinned memory. Features, conditioned features and memories

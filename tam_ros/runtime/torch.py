@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """PyTorch: the reference the other runtimes are compared with; for development."""
 
 from __future__ import annotations

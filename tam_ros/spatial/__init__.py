@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Cameras and the places of objects in space; numpy and OpenCV only."""
 
 from tam_ros.spatial.camera import Camera, CameraError

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A calibrated camera: points to pixels, and pixels to rays.
 
 Conventions are those of sensor_msgs/CameraInfo and REP 103: the optical frame has x to the right,

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Where things are: a depth image, seen through the camera to which it is registered.
 
 Depth images are those of REP 118: uint16 millimetres or float32 metres along the optical axis; 0,

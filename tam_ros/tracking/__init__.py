@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The tracker: prompts in, masks out; numpy and OpenCV only."""
 
 from tam_ros.tracking.archive import ArchiveError

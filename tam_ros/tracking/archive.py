@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A track bank in a file: objects that a later run finds again.
 
 The file is a compressed numpy archive without pickled objects: ``about``, a JSON text, and for

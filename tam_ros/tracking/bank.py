@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Memory bank of one object: which frame sits in which slot, and which slots a frame looks at.
 
 The tensors are elsewhere. Attention does not care for the order of memories, only for the

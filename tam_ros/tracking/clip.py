@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Tracking in a recording whose frames can be visited in any order.
 
 A stream only goes forward and a prompt comes once. In a recording a prompt may be given on every

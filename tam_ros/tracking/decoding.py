@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """From prompts to decoder inputs and from its candidates to one mask per object."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The camera's image on its way to the network input."""
 
 from __future__ import annotations

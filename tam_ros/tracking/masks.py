@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Arithmetic on masks that the official predictor does outside its network (numpy, OpenCV)."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Tracked objects: their life inside the tracker, and what a frame says of them."""
 
 from __future__ import annotations

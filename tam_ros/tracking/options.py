@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Settings of the tracker that are not the model's."""
 
 from __future__ import annotations

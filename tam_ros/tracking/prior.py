@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Dense prompt prior: clicks and boxes drawn as a coarse mask prompt.
 
 The small bundled model was trained with this mask beside the sparse tokens: they alone did not

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What a user says about an object: clicks, a box or a mask on one image."""
 
 from __future__ import annotations

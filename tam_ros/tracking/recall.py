@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Recent images and the prompts that come late for them.
 
 A click reaches the tracker some images after the one it was made on. The recent images are kept,

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What the tracker says of an image and of each object on it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The model applied to one encoded frame, for any set of objects: the only way masks are made.
 
 Live tracking, bringing a late prompt forward and going through a recording in any order differ in

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The tracker: one verb, ``step``, takes an image and prompts and returns masks.
 
 Its rules are those of the official SAM 2 style video predictor run forward in time, with a bank

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What the benchmarks measure, on small examples; how long anything takes is not tested."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Two cameras: what is told of a measurement, and a short one."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The benchmarks of the live node, on small examples; how long anything takes is not tested."""
 
 from __future__ import annotations

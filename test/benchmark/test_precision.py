@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What the benchmark of half precision counts, on small graphs and on a model that is drawn."""
 
 from __future__ import annotations

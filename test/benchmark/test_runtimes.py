@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Runtimes beside each other: what is compared, and what is written of it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The soak: what it finds, and a short run of it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A small clip, and a model to track it with."""
 
 from __future__ import annotations

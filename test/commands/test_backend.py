@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The options of commands are those of the runtimes."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam bench` prints every stage and writes what it printed."""
 
 from __future__ import annotations

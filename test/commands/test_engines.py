@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam build`, `tam engines`, `tam check`, with a fake of TensorRT and a GPU, and without."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam eval`: what it prints, writes and refuses."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam track`: each kind of source into each kind of result."""
 
 from __future__ import annotations

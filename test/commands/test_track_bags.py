@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam track` on bags: headers, topics copied, independent readers."""
 
 from __future__ import annotations

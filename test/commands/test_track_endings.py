@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam track` that ends early: damaged sources, full disks, Ctrl-C. What was written is whole."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam track`: what cannot be used is refused in words, with status 2, and nothing is written."""
 
 from __future__ import annotations

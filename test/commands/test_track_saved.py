@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`tam track --save-tracks` and `--load-tracks`: one drive in two recordings."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The operator's prompts as messages, and the demo's own corner of the network."""
 
 import os

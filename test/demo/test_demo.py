@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The demo as a newcomer runs it: real node, real camera, real DDS; and what it refuses."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The drawn clip holds what the demo claims to show, and its truth fits its picture."""
 
 import cv2

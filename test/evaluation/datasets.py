@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A small dataset on disk and trackers whose scores are known, for the tests of evaluation."""
 
 from __future__ import annotations

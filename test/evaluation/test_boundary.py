@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Contour accuracy F: the corners of its definition."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Folders laid out as DAVIS: what is read, and what is refused in which words."""
 
 from __future__ import annotations

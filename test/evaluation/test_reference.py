@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """J and F agree with the code of record on perturbed truth of real sequences."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What is printed, written and drawn of scores."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The runner keeps to DAVIS's rules and reproduces published and measured figures."""
 
 from __future__ import annotations

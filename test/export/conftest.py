@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Graphs of the models, exported once for all tests of a model."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The exported graphs: what they are made of, their size, and that they compute the network."""
 
 from __future__ import annotations

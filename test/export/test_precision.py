@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The fp16 graphs: which part computes in what, and how near they are to the fp32 ones."""
 
 from __future__ import annotations

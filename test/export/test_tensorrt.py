@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """TensorRT's parser and builder take every graph, under strong typing.
 
 TensorRT for RTX has the builder of TensorRT 11 and needs neither a GPU nor a driver; its plans are

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A device in the host's memory that does everything as late as it may.
 
 What is asked of it waits in a queue until somebody waits for it, as on a GPU that is far behind.

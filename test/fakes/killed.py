@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A TensorRT that is ended by the kernel while it builds."""
 
 import os

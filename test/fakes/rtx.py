@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """TensorRT for RTX under one name: its builder needs no GPU and has the interface of TensorRT."""
 
 import sys

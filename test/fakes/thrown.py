@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A TensorRT whose memory ends in a C++ exception that nobody catches."""
 
 import os

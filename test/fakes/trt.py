@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A TensorRT whose engines are run by ONNX Runtime on the memory of a fake device.
 
 It has the names that the package uses and no others, and refuses what the real one refuses: graphs

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Bags written by us: read back by rosbags and by the `mcap` packages, whole when interrupted."""
 
 from enum import Enum

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Frames of bags, and what is said about broken ones."""
 
 import shutil

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """COCO annotations: opened by pycocotools, whole whenever they are closed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Image message fields to RGB: every encoding, padding, byte order, and every malformed case."""
 
 import array

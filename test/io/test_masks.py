@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Mask images in and out: indexed, grey, 16 bits, DAVIS's palette."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Pictures drawn over frames, and sheets of them."""
 
 from types import SimpleNamespace

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Videos and image folders: their frames, and what is said about broken ones."""
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Whether there is room is found out before a write; nothing of the question stays behind."""
 
 from __future__ import annotations

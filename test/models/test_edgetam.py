@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Properties of EdgeTAM that hold for any weights."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Every component of EdgeTAM against the official code's outputs."""
 
 from __future__ import annotations

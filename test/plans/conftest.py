@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The bundled graphs, and a machine that is not there."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Builds in a process of their own: they end in every way that a build can end."""
 
 from __future__ import annotations

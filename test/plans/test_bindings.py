@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Every name of TensorRT and pycuda that the code uses exists in the versions that robots have.
 
 The names are read from the code. TensorRT's Python bindings of each version are small wheels that

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Building plans: with the builder of TensorRT for RTX where it is installed, and with a fake."""
 
 from __future__ import annotations

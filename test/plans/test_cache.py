@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Plans on disk: found only by what they belong to, loaded only if nobody else wrote them."""
 
 from __future__ import annotations

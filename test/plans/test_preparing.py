@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """All plans of a model: what is built, what is taken, and what happens when one is wrong."""
 
 from __future__ import annotations

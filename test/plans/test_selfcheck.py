@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What counts as agreement with the reference, and what the reference is."""
 
 from __future__ import annotations

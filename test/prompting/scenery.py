@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Frames as the tracker gives them, with rectangles for objects."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Recordings tracked both ways from their prompts, with a runtime that answers by rule."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Signals are noted, not obeyed at once, and end the program afterwards as they would have."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The node with the colour tracker; it fails once at a place that FAIL_AT names."""
 
 import os

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The node, as it is, with a stand-in for the tracker: STAND_IN names its class."""
 
 import os

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A tracker that needs no model: an object is every pixel of the colour that was clicked."""
 
 from __future__ import annotations

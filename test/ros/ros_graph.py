@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A graph of real processes: the node in one, the test's own node in this one, DDS between."""
 
 from __future__ import annotations

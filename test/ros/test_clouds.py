@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Labelled clouds as messages, with and without sensor_msgs_py."""
 
 from __future__ import annotations

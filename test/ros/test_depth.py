@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The depth image of a tracked image: which one, how long to wait, what is refused."""
 
 from __future__ import annotations

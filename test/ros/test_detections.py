@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """vision_msgs/Detection2DArray to detections; any object with its fields will do."""
 
 from __future__ import annotations

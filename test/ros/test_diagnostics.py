@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The entries on /diagnostics: what they hold, when they warn, what the message names."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The launch files, as far as they can be tried without `launch`; for real where it is there."""
 
 from __future__ import annotations

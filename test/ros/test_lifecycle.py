@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The managed node: every transition, those that fail, and Ctrl-C in every state."""
 
 from __future__ import annotations

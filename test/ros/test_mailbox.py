@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The newest item, the calls before it, and the end."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Markers and frames of objects that have a place."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Depth in, places out: the node in its own process, with a depth camera played by the test."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What may fail around the node, with the node in its own process.
 
 Bad raw images, bad prompts and time are in test_node_graph.py, clicks in space in

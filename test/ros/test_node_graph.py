@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The node in its own process, spoken to over DDS as a robot does."""
 
 from __future__ import annotations

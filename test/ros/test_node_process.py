@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The node as a process: start, stop, parameters."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The tools people have open, played by the test: clicks, points in space, masks, detections."""
 
 from __future__ import annotations

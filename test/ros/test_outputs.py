@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Who gets what: nothing is made for topics that nobody hears, everything for those who come."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The table of parameters, and the documentation and the file that repeat it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Points in space to pixels, with a camera and transforms that are given."""
 
 from __future__ import annotations

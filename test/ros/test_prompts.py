@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Prompt messages to the tracker's prompts."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The node with a real model: over DDS it says what the tracker says."""
 
 from __future__ import annotations

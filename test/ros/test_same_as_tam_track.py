@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A recording gives the same through `tam track` and through the node: deterministic replay."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Order and time of images and prompts, without a graph."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Rates, ages, shares and what happened, over the last seconds."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """config/track.rviz and config/foxglove_layout.json show what the node really publishes."""
 
 from __future__ import annotations

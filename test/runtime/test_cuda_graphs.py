@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """CUDA graphs through the C interface, against a library that writes down its calls."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Opening a model: which weights are taken, and what is said of those that cannot be."""
 
 from __future__ import annotations

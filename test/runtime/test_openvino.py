@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """OpenVINO: the numbers of ONNX Runtime, in either precision, however many objects there are."""
 
 from __future__ import annotations

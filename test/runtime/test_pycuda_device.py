@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The device through pycuda, against a pycuda that writes down what is asked of it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """All runtimes give the same masks on the same frames, with trained weights."""
 
 from __future__ import annotations

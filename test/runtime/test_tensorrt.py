@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The TensorRT runtime on a device that is not there; ONNX Runtime computes what engines would."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A Jetson's wheels: whose conditions count, and that they are there if an index answers."""
 
 from __future__ import annotations

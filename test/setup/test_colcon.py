@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """`colcon build` and `colcon test`, as on a robot, and what lies where afterwards."""
 
 from __future__ import annotations

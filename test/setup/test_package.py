@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What the package says of itself in several places must agree."""
 
 from __future__ import annotations

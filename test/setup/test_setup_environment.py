@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The set-up: when a step is due, and what it says where something is missing."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Points to pixels and back, against the formulas of the distortion models."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Places and clouds from depth images: drawn scenes with known truth, and real ones."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """A runtime without a network: it answers by rule and writes down what it is asked."""
 
 from __future__ import annotations

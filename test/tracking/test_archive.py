@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Tracks written to a file and found again by a later run."""
 
 from __future__ import annotations

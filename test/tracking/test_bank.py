@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The bank's slots: what is kept, what is looked at, what goes, and that it never grows."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Rules of the tracker with real memories: the bundled model on the clip of the demo."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Frames of a recording in any order, with a runtime that answers by rule."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """EdgeTAM through the public tracker against the official predictor's runs over whole clips.
 
 Objects 0 and 1 of the kit are 1 and 2 here: 0 asks the tracker for a new id.

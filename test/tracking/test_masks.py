@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Arithmetic on masks against the official code's results, and by construction."""
 
 from __future__ import annotations

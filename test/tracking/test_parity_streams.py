@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The public trackers against the official predictor's runs over whole clips.
 
 A stream tracks every frame it is given and cannot look ahead or go back; what the official

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Prompts refuse what cannot be meant, in words for whoever sent it."""
 
 from __future__ import annotations

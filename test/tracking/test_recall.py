@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Prompts made on past images: the same masks from then on as if they had come in time."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The tracker's rules, with a runtime that answers by rule instead of a network."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Small made-up sources, so that these tests need no data set."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Learning from a teacher, which here is a deterministic network."""
 
 from __future__ import annotations

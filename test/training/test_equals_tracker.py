@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """What is trained is what runs: the unrolled network gives the tracker's masks."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Evaluation, packaging, curves and the choice of pictures."""
 
 from __future__ import annotations

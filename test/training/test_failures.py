@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """The picture of failures: what is true, what the model said, and which moments are shown."""
 
 from __future__ import annotations

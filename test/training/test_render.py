@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Clips: reproducible, and their labels are what can be seen."""
 
 from __future__ import annotations

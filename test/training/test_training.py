@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Training: the unrolled network learns, and an interrupted run continues as if never stopped."""
 
 from __future__ import annotations
