@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Does the node stay well for long, whatever is sent to it?
 
     python -m benchmark.soak --minutes 10 [--plot docs/images/soak.png] [--doc docs/performance.md]

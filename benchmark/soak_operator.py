@@ -1,3 +1,5 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
 """Whoever uses the node in a soak, well and badly.
 
 Every second an object is added and one removed; between these, at random: prompts of every kind
