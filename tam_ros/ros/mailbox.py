@@ -5,12 +5,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 T = TypeVar('T')
+
+LINGER_S = 0.005
+"""After a call, how long an item waits for a further one: whoever has an answer may ask again, and
+should not have to wait for the item to be worked on. An item waits `MOST_LINGER_S` at most."""
+
+MOST_LINGER_S = 0.05
 
 
 class ClosedError(Exception):
@@ -61,22 +68,30 @@ class Mailbox(Generic[T]):
 
     def take(self) -> T | None:
         """Run the calls that wait, then wait for an item and return it; None: closed."""
+        linger_until = until_at_most = 0.0
         while True:
             with self._changed:
                 self._changed.wait_for(
                     lambda: self._closed or self._calls or self._item is not None
                 )
+                left = min(linger_until, until_at_most) - time.monotonic()
+                if left > 0:
+                    self._changed.wait_for(lambda: self._closed or self._calls, left)
                 if self._closed:
                     return None
                 if not self._calls:
                     item, self._item = self._item, None
-                    return item
+                    if item is not None:
+                        return item
+                    continue
                 function, future = self._calls.popleft()
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(function())
                 except Exception as error:  # belongs to whoever asked
                     future.set_exception(error)
+            linger_until = time.monotonic() + LINGER_S
+            until_at_most = until_at_most or time.monotonic() + MOST_LINGER_S
 
     def close(self) -> None:
         """Wake the taking thread for the last time; calls that still wait are cancelled."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import CancelledError
 
 import pytest
@@ -29,6 +30,46 @@ def test_calls_go_before_items_and_are_never_dropped():
     assert mailbox.take() == 'item'
     assert order == [0, 1, 2]
     assert [answer.result(0) for answer in answers] == [0, 10, 20]
+
+
+def test_who_asks_again_at_once_does_not_wait_for_the_next_item():
+    """Requests come one after another, each when the one before is answered."""
+    mailbox = Mailbox()
+    mailbox.put('item')
+    order = []
+
+    def ask():
+        for number in range(5):
+            mailbox.call(lambda number=number: order.append(number)).result(5)
+
+    first = mailbox.call(lambda: None)
+    asker = threading.Thread(target=lambda: (first.result(5), ask()))
+    asker.start()
+    assert mailbox.take() == 'item'
+    assert order == [0, 1, 2, 3, 4]
+    asker.join(5)
+
+
+def test_an_item_does_not_wait_for_ever_for_those_who_ask():
+    mailbox = Mailbox()
+    mailbox.put('item')
+    ended = threading.Event()
+
+    def ask():
+        while not ended.is_set():
+            mailbox.call(lambda: None).result(5)
+
+    first = mailbox.call(lambda: None)
+    asker = threading.Thread(target=lambda: (first.result(5), ask()), daemon=True)
+    asker.start()
+    begin = time.monotonic()
+    while mailbox.take() != 'item':
+        pass
+    assert time.monotonic() - begin < 2
+    ended.set()
+    mailbox.put('last')
+    mailbox.take()
+    asker.join(5)
 
 
 def test_an_error_goes_to_whoever_called():
