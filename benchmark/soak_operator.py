@@ -125,7 +125,7 @@ class Operator:
             Image, IMAGE, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         )
         self._clients = {
-            name: node.create_client(kind, f'{NODE}/{name}')
+            name: node.create_client(kind, f'{NODE}/{name}', qos_profile=QoSProfile(depth=100))
             for name, kind in (
                 ('add_prompt', AddPrompt),
                 ('remove_object', RemoveObject),

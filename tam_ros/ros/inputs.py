@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 # Clicks are rare and none may be lost.
 PROMPT_QOS = QoSProfile(depth=20)
+# Requests wait while an image takes long. Of more than the usual ten the oldest would be lost, and
+# who sent it would wait for ever.
+SERVICE_QOS = QoSProfile(depth=200)
 # Detectors publish either way, and another message comes soon.
 DETECTION_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
@@ -83,10 +86,13 @@ class Inputs:
             node.create_subscription(
                 Detection2DArray, '~/detections', self._on_detections, DETECTION_QOS
             )
-        node.create_service(AddPrompt, '~/add_prompt', self._on_add_prompt)
-        node.create_service(RemoveObject, '~/remove_object', self._on_remove_object)
-        node.create_service(Reset, '~/reset', self._on_reset)
-        node.create_service(SetClickMode, '~/set_click_mode', self._on_set_click_mode)
+        for kind, name, answer in (
+            (AddPrompt, '~/add_prompt', self._on_add_prompt),
+            (RemoveObject, '~/remove_object', self._on_remove_object),
+            (Reset, '~/reset', self._on_reset),
+            (SetClickMode, '~/set_click_mode', self._on_set_click_mode),
+        ):
+            node.create_service(kind, name, answer, qos_profile=SERVICE_QOS)
 
     def published(self, frame: Frame, header: Header) -> None:
         """Take note of what was shown of an image; in the inference thread."""

@@ -28,6 +28,7 @@ from fake_tracker import DEVICE_LOST  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from rcl_interfaces.srv import GetParameters  # noqa: E402
+from rclpy.qos import QoSProfile  # noqa: E402
 from ros_graph import NodeProcess, add, click, picture  # noqa: E402
 from sensor_msgs.msg import CompressedImage  # noqa: E402
 
@@ -323,6 +324,35 @@ def test_everybody_is_answered_while_an_image_takes_long(start, make_peer):
     assert set(answers) == {'parameters', 'state', 'prompt'}
     assert answers['prompt'][0].accepted
     assert max(took for _, took in answers.values()) < 6, answers
+
+
+@pytest.mark.slow
+def test_a_burst_of_requests_is_answered(start, make_peer):
+    """Thirty at once while images take half a second: none is lost or waits for thirty images."""
+    node, peer = start(COLOUR_TRACKER_DELAY='0.5'), make_peer()
+    peer.meet(node, picture())
+    client = peer.node.create_client(
+        AddPrompt, '/track_node/add_prompt', qos_profile=QoSProfile(depth=100)
+    )
+    assert client.wait_for_service(20)
+    ended = threading.Event()
+
+    def play():
+        while not ended.wait(0.05):
+            peer.send(picture(red=(10, 10)))
+
+    camera = threading.Thread(target=play)
+    camera.start()
+    try:
+        begin = time.monotonic()
+        futures = [client.call_async(AddPrompt.Request(prompt=click(500, 10))) for _ in range(30)]
+        peer.wait('every answer', lambda: all(one.done() for one in futures), timeout=30)
+        took = time.monotonic() - begin
+    finally:
+        ended.set()
+        camera.join()
+    assert all('outside the image' in one.result().reason for one in futures)
+    assert took < 10, 'thirty images would take fifteen seconds'
 
 
 @pytest.mark.slow
