@@ -117,6 +117,7 @@ class Operator:
         self._node, self._soon = listener.node, listener.soon
         self._size, self._random = size, random.Random(seed)
         self._newest = Header()
+        self._reset_at = 0.0
         self._others: list[Any] = []
         node = self._node
         self._prompts = node.create_publisher(Prompt, f'{NODE}/prompt', 20)
@@ -202,7 +203,9 @@ class Operator:
 
     def bad_request(self) -> None:
         """Ask for what must be refused."""
-        self._call('add_prompt', AddPrompt.Request(prompt=self._bad()), False)
+        # Until the next image after a reset nothing is known of the size of images.
+        known = time.monotonic() - self._reset_at > 3
+        self._call('add_prompt', AddPrompt.Request(prompt=self._bad()), False if known else None)
 
     def bad_prompt(self) -> None:
         """Publish what must be refused."""
@@ -259,6 +262,7 @@ class Operator:
 
     def reset(self) -> None:
         """Forget all objects."""
+        self._reset_at = time.monotonic()
         self._call('reset', Reset.Request(), True)
 
     def pause(self) -> None:
