@@ -90,9 +90,9 @@ PARAMETERS = (
     ),
     Parameter(
         'resize',
-        'pil',
-        'How images are brought to the size of the model. pil is the filter of the published '
-        'numbers, opencv is several times faster.',
+        'opencv',
+        'How images are brought to the size of the model. opencv is several times faster; pil is '
+        'the filter of the published numbers, which `tam` uses on recordings.',
         choices=RESIZE_FILTERS,
     ),
     Parameter(

@@ -20,10 +20,11 @@ from tam_ros.evaluation.jaccard import region_similarity  # noqa: E402
 from tam_ros.msg import Prompt  # noqa: E402
 from tam_ros.srv import AddPrompt, SetClickMode  # noqa: E402
 from tam_ros.tracking import Prompt as TrackerPrompt  # noqa: E402
-from tam_ros.tracking import Tracker  # noqa: E402
+from tam_ros.tracking import Tracker, TrackerOptions  # noqa: E402
 
 NODE = (sys.executable, '-m', 'tam_ros.ros.node')
 MODEL = 'efficienttam_nano'
+AS_THE_NODE = TrackerOptions(resize='opencv')
 
 
 def parameters(**values):
@@ -65,7 +66,7 @@ def test_the_node_says_what_the_tracker_says(start, make_peer):
     scene, peer = DemoScene(), make_peer()
     peer.meet(node, scene.frame(0)[0])
     box, click = prompt_both(peer, scene)
-    tracker = Tracker.open(MODEL, 'untrained', 'torch', threads=2)
+    tracker = Tracker.open(MODEL, 'untrained', 'torch', threads=2, options=AS_THE_NODE)
     prompts = [
         TrackerPrompt.box(box.object_id, box.box),
         TrackerPrompt.points(click.object_id, click.points, click.labels),
@@ -115,7 +116,7 @@ def test_a_prompt_made_on_a_past_image_is_applied_to_it(start, make_peer):
     images = [scene.frame(2 * index)[0] for index in range(12)]
     rows, columns = np.nonzero(scene.frame(4)[1] == 1)
     box = [float(v) for v in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)]
-    tracker = Tracker.open(MODEL)
+    tracker = Tracker.open(MODEL, options=AS_THE_NODE)
     stamps = []
     for index, image in enumerate(images):
         if index == 8:

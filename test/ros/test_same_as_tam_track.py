@@ -65,7 +65,7 @@ def labelled(tmp_path):
 def test_the_node_says_what_tam_track_wrote(labelled, start, make_peer):
     """The bag that `tam track` wrote is played into the node, prompts go by the same stamps."""
     bag, prompts = labelled
-    node = start('-p', f'model:={MODEL}', command=NODE)
+    node = start('-p', f'model:={MODEL}', '-p', 'resize:=pil', command=NODE)
     peer = make_peer()
     # Before the recording, but not by more than a prompt may be ahead of the images.
     peer.stamp_ns = START_NS - 10**10
