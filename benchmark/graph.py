@@ -64,8 +64,8 @@ class Listener:
     def soon(self, task: Callable[[], None]) -> None:
         """Have something done by the thread that serves the subscriptions.
 
-        Destroying a subscription in another thread while its samples are taken is not asked for
-        trouble: twice such a process hung in Fast DDS, for a reason that was not found.
+        So no subscription is destroyed while its samples are taken: twice a process in which that
+        could happen hung in Fast DDS, for a reason that was not found.
         """
         self._tasks.append(task)
         self._due.trigger()
