@@ -127,6 +127,7 @@ def run(model: str | None, minutes: float, seed: int) -> tuple[Record, Operator]
     try:
         with graph.processes(command, camera_command) as children:
             graph.wait_for('results', lambda: operator.heard['objects'], 120, children)
+            operator.fill()
             _use(record, operator, children, 60 * minutes)
             operator.settle(20)
             children[0].stop(15)

@@ -32,7 +32,8 @@ from tam_ros.msg import Prompt, TrackedObjectArray
 from tam_ros.ros.conversions import array_to_image
 from tam_ros.srv import AddPrompt, RemoveObject, Reset
 
-MOST_OBJECTS = 6
+MOST_OBJECTS = 6  # above that none is added on purpose; clicks and topics may
+MAX_OBJECTS = 16  # the node's default
 _NAN = float('nan')
 # What is wrong with an image: fields that are set to what they cannot be.
 BAD_IMAGES: tuple[dict[str, Any], ...] = (
@@ -142,12 +143,29 @@ class Operator:
         node.create_subscription(Image, f'{NODE}/labels', self._on_labels, 100)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 100)
 
+    def fill(self, timeout_s: float = 60.0) -> None:
+        """Have as many objects followed as the node takes, for a while, and none after that.
+
+        How much memory a library keeps depends on the largest batch it was given: from here on no
+        batch is larger.
+        """
+        for column in range(MAX_OBJECTS):
+            prompt = Prompt(box=[20.0 + 20 * column, 60.0, 120.0 + 20 * column, 260.0])
+            self._call('add_prompt', AddPrompt.Request(prompt=prompt), True)
+        deadline = time.monotonic() + timeout_s
+        while len(self.objects) < MAX_OBJECTS and time.monotonic() < deadline:
+            time.sleep(0.05)
+        seen = len(self.heard['objects'])
+        while len(self.heard['objects']) < seen + 10 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.reset()
+
     def every_second(self) -> None:
         """Add an object; remove the oldest where there are enough."""
         self._count('add')
         prompt = self._prompt()
         # Time may have jumped since the image that a stamp names.
-        must = None if prompt.header.stamp.sec or len(self.objects) + 3 >= 16 else True
+        must = None if prompt.header.stamp.sec or len(self.objects) + 3 >= MAX_OBJECTS else True
         self._call('add_prompt', AddPrompt.Request(prompt=prompt), must)
         if len(self.objects) >= MOST_OBJECTS:
             self._count('remove')
