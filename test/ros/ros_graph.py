@@ -204,3 +204,15 @@ def add(peer, prompt):
     from tam_ros.srv import AddPrompt
 
     return peer.call(AddPrompt, 'add_prompt', AddPrompt.Request(prompt=prompt))
+
+
+def go(peer, transition):
+    """Ask for a transition, such as `configure` or by its number; return whether it succeeded."""
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    number = transition
+    if isinstance(transition, str):
+        number = getattr(Transition, f'TRANSITION_{transition.upper()}')
+    request = ChangeState.Request(transition=Transition(id=number))
+    return peer.call(ChangeState, 'change_state', request, timeout=60).success

@@ -13,9 +13,8 @@ import pytest
 pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
 pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
 
-from lifecycle_msgs.msg import Transition  # noqa: E402
-from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
-from ros_graph import add, click, picture  # noqa: E402
+from lifecycle_msgs.srv import GetState  # noqa: E402
+from ros_graph import add, click, go, picture  # noqa: E402
 
 FAILING_NODE = (sys.executable, str(Path(__file__).resolve().parent / 'failing_track_node.py'))
 IMAGE = picture(red=(10, 10))
@@ -29,9 +28,7 @@ class Manager:
 
     def go(self, name):
         """Ask for a transition such as `configure`; return whether it succeeded."""
-        transition = getattr(Transition, f'TRANSITION_{name.upper()}')
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return self.peer.call(ChangeState, 'change_state', request).success
+        return go(self.peer, name)
 
     @property
     def state(self):

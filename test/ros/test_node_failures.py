@@ -3,14 +3,13 @@
 """What may fail around the node, with the node in its own process.
 
 Bad raw images, bad prompts and time are in test_node_graph.py, clicks in space in
-test_node_prompts.py; here are weights, compressed images, the device, a tracker that takes long,
-and what must not pile up.
+test_node_prompts.py; weights in test_node_weights.py; here are
+compressed images, the device, a tracker that takes long, and what must not pile up.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -29,7 +28,7 @@ from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from rcl_interfaces.srv import GetParameters  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
-from ros_graph import NodeProcess, add, click, picture  # noqa: E402
+from ros_graph import NodeProcess, add, click, go, picture  # noqa: E402
 from sensor_msgs.msg import CompressedImage  # noqa: E402
 
 from tam_ros.catalogue import engines_dir  # noqa: E402
@@ -41,152 +40,6 @@ BUNDLED = 'efficienttam_nano'
 bundled = pytest.mark.skipif(
     not (engines_dir() / BUNDLED).is_dir(), reason='no trained weights are bundled'
 )
-
-
-# --- weights ---
-
-
-def bundled_copy(folder, broken):
-    """Copy the bundled graphs, and break one file: another text, or None to remove it."""
-    made = shutil.copytree(engines_dir() / BUNDLED, folder / 'graphs')
-    for name, content in broken.items():
-        path = next(made.glob(name))
-        path.unlink() if content is None else path.write_bytes(content(path.read_bytes()))
-    return made
-
-
-# Each row: what is wrong with the weights, and what the node must say before it ends.
-WEIGHTS = [
-    pytest.param(lambda tmp: tmp / 'nowhere.pt', 'do not exist', id='no such file'),
-    pytest.param(lambda tmp: tmp, 'holds no model.json', id='a folder without graphs'),
-    pytest.param(
-        lambda tmp: bundled_copy(tmp, {'image_encoder*.onnx': None}),
-        'image_encoder',
-        id='a graph is missing',
-    ),
-    pytest.param(
-        lambda tmp: bundled_copy(tmp, {'mask_decoder*.onnx': lambda data: data[:99_999]}),
-        'mask_decoder',
-        id='a graph is cut short',
-    ),
-    pytest.param(
-        lambda tmp: bundled_copy(tmp, {'model.json': lambda data: b'{}'}),
-        'description of the graphs cannot be read',
-        id='a description of something else',
-    ),
-]
-
-
-@bundled
-@pytest.mark.slow
-@pytest.mark.parametrize(('weights', 'words'), WEIGHTS)
-def test_graphs_that_cannot_be_used(start, tmp_path, weights, words):
-    node = start('-p', f'weights:={weights(tmp_path)}', command=REAL_NODE)
-    assert node.process.wait(60) == 1
-    assert f'cannot open {BUNDLED}' in node.log
-    assert words in node.log
-    assert 'Traceback' not in node.log
-
-
-def checkpoint(tmp_path, change):
-    from safetensors.torch import load_file, save_file
-
-    state = load_file(engines_dir() / BUNDLED / f'{BUNDLED}.safetensors')
-    change(state)
-    save_file(state, tmp_path / 'weights.safetensors')
-    return tmp_path / 'weights.safetensors'
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:100_000])
-    return path
-
-
-# Each row: a checkpoint, the model it is said to be of, and what the node must say.
-CHECKPOINTS = [
-    pytest.param(
-        lambda tmp: checkpoint(tmp, lambda state: state.pop('no_mem_embed')),
-        BUNDLED,
-        'missing: no_mem_embed',
-        id='a key is missing',
-    ),
-    pytest.param(
-        lambda tmp: checkpoint(tmp, lambda state: state.update(surplus=state['no_mem_embed'] + 0)),
-        BUNDLED,
-        'unknown: surplus',
-        id='a key too many',
-    ),
-    pytest.param(
-        lambda tmp: checkpoint(tmp, dict),
-        'efficienttam_ti_512x512',
-        'do not belong to efficienttam_ti_512x512',
-        id='another architecture',
-    ),
-    pytest.param(
-        lambda tmp: cut(checkpoint(tmp, dict)),
-        BUNDLED,
-        'cannot be read',
-        id='cut short',
-    ),
-]
-
-
-@bundled
-@pytest.mark.slow
-@pytest.mark.parametrize(('weights', 'model', 'words'), CHECKPOINTS)
-def test_checkpoints_that_cannot_be_used(start, tmp_path, weights, model, words):
-    pytest.importorskip('torch')
-    pytest.importorskip('safetensors')
-    node = start(
-        '-p',
-        f'weights:={weights(tmp_path)}',
-        '-p',
-        f'model:={model}',
-        command=REAL_NODE,
-        TAM_ROS_CACHE=str(tmp_path / 'cache'),
-    )
-    assert node.process.wait(90) == 1
-    assert words in node.log
-    assert 'Traceback' not in node.log
-
-
-def go(peer, transition):
-    request = ChangeState.Request(transition=Transition(id=transition))
-    return peer.call(ChangeState, 'change_state', request, timeout=60).success
-
-
-def test_a_managed_node_whose_weights_are_wrong_can_be_configured_again(start, make_peer):
-    """The transition fails, the process stays, and right parameters help."""
-    node, peer = start('-p', 'autostart:=false', '-p', 'model:=missing'), make_peer()
-    assert not go(peer, Transition.TRANSITION_CONFIGURE)
-    assert "no model 'missing' in the catalogue" in node.log
-    assert 'not configured' in add(peer, click(15, 15)).reason
-    from rcl_interfaces.srv import SetParameters
-    from rclpy.parameter import Parameter
-
-    request = SetParameters.Request(
-        parameters=[Parameter('model', value='colour').to_parameter_msg()]
-    )
-    assert peer.call(SetParameters, 'set_parameters', request).results[0].successful
-    assert go(peer, Transition.TRANSITION_CONFIGURE)
-    assert go(peer, Transition.TRANSITION_ACTIVATE)
-    peer.meet(node, picture())
-
-
-def test_transitions_that_its_state_does_not_have_are_refused(graph):
-    """Activated twice, or told to clean up while it is active: it stays what it is."""
-    node, peer = graph
-    assert add(peer, click(15, 15)).accepted
-    for transition in (
-        Transition.TRANSITION_ACTIVATE,
-        Transition.TRANSITION_CONFIGURE,
-        Transition.TRANSITION_CLEANUP,
-        99,
-    ):
-        assert not go(peer, transition)
-    objects, _ = peer.track(picture(red=(10, 10)))
-    assert [item.area for item in objects.objects] == [100], 'it goes on as before'
-    assert 'Traceback' not in node.log
 
 
 # --- images ---
@@ -450,16 +303,16 @@ def test_cycles_of_the_lifecycle_leave_nothing_behind(start, make_peer, command,
     peer = make_peer()
     pid, memory, files, threads = node.process.pid, [], [], []
     for cycle in range(cycles):
-        assert go(peer, Transition.TRANSITION_CONFIGURE), node.log
+        assert go(peer, 'configure'), node.log
         for _ in range(2):
-            assert go(peer, Transition.TRANSITION_ACTIVATE), node.log
+            assert go(peer, 'activate'), node.log
             if cycle % 10 == 0:
                 peer.received.clear()
                 peer.meet(node, picture(red=(10, 10)))
                 add(peer, click(15, 15))
                 peer.track(picture(red=(10, 10)))
-            assert go(peer, Transition.TRANSITION_DEACTIVATE), node.log
-        assert go(peer, Transition.TRANSITION_CLEANUP), node.log
+            assert go(peer, 'deactivate'), node.log
+        assert go(peer, 'cleanup'), node.log
         memory.append(private_bytes(pid))
         files.append(len(os.listdir(f'/proc/{pid}/fd')))
         threads.append(len(os.listdir(f'/proc/{pid}/task')))
