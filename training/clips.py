@@ -76,12 +76,27 @@ class ClipStore:
 
 
 def resize(images: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames by area, labels by nearest neighbour, to [T, size, size]."""
-    if images.shape[1] == size:
+    """Frames by area (bilinear if they grow), labels by nearest neighbour, to [T, size, size]."""
+    if images.shape[1:3] == (size, size):
         return np.ascontiguousarray(images), np.ascontiguousarray(labels)
     return (np.stack([cv2.resize(i, (size, size), interpolation=cv2.INTER_AREA) for i in images]),
             np.stack([cv2.resize(x, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
                       for x in labels]))
+
+
+def _window(rng: np.random.Generator, side: int) -> tuple[slice, slice]:
+    """Part of the picture to look at: all of it, or one half to all of it each way.
+
+    The real pictures are few; closer looks at them, with other proportions, are other pictures.
+    """
+    if rng.random() < 0.4:
+        return slice(0, side), slice(0, side)
+    scale = rng.uniform(0.5, 1.0)
+    spans = [max(side // 2, int(side * min(1.0, scale * rng.uniform(0.85, 1.15))))
+             for _ in range(2)]
+    starts = [int(rng.integers(side - span + 1)) for span in spans]
+    rows, columns = (slice(start, start + span) for start, span in zip(starts, spans, strict=True))
+    return rows, columns
 
 
 def _augment(rng: np.random.Generator, images: np.ndarray,
@@ -141,20 +156,22 @@ def sample(store: ClipStore, rng: np.random.Generator, clips: int, frames: int, 
         order = np.arange(start, start + span, stride)
         if rng.random() < 0.5:
             order = order[::-1]
-        candidates = promptable(clip_labels[order[0]])
+        rows, columns = _window(rng, clip_labels.shape[1])
+        clip_labels = clip_labels[order, rows, columns]
+        candidates = promptable(clip_labels[0])
         if not len(candidates):
             continue
         chosen = rng.permutation(candidates)
         if frames >= 3:
             tries = int(rng.integers(1, 9)) if not tries and rng.random() < absence else tries
-            gone = vanishing(clip_labels[order], chosen)
+            gone = vanishing(clip_labels, chosen)
             if tries > 1 and not len(gone):
                 tries -= 1
                 continue
             tries = 0
             chosen = np.concatenate([gone[:1], chosen[~np.isin(chosen, gone[:1])]])
         chosen = chosen[:objects]
-        x, y = resize(clip_images[order], clip_labels[order], size)
+        x, y = resize(clip_images[order, rows, columns], clip_labels, size)
         x, y = _augment(rng, x, y)
         masks += [torch.from_numpy(y == value) for value in chosen]
         clip_of += [len(images)] * len(chosen)
