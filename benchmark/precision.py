@@ -114,12 +114,17 @@ class Ranges(OnnxRuntime):
         half = halves(onnx.load(path.with_name(file_name(graph, 'fp16')))) - hiding(model)
         names = [name for node in model.graph.node if node.op_type not in HARMLESS
                  for name in node.output if name in half]
-        for name in names:
-            for kind in ('Max', 'Min'):
-                model.graph.node.append(helper.make_node(
-                    f'Reduce{kind}', [name], [f'{name}.{kind}'], keepdims=0))
-                model.graph.output.append(helper.make_tensor_value_info(
-                    f'{name}.{kind}', TensorProto.FLOAT, []))
+        measured = [(name, kind) for name in names for kind in ('Max', 'Min')]
+        nodes = {name: [helper.make_node(f'Reduce{kind}', [name], [f'{name}.{kind}'], keepdims=0)
+                        for kind in ('Max', 'Min')] for name in names}
+        ordered = [later for node in model.graph.node
+                   for later in (node, *(n for name in node.output for n in nodes.get(name, ())))]
+        del model.graph.node[:]
+        model.graph.node.extend(ordered)
+        model.graph.output.extend(helper.make_tensor_value_info(
+            f'{name}.{kind}', TensorProto.FLOAT, []) for name, kind in measured)
+        # In the order of the file, or every value would wait for the end to be measured.
+        options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
         self._names[graph] = names
         return ort.InferenceSession(
             model.SerializeToString(), options, providers=['CPUExecutionProvider'])
