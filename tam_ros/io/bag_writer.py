@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -25,6 +24,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from tam_ros.io.closing import Closing
 from tam_ros.io.sources import Header
 from tam_ros.io.space import ensure_room
 
@@ -43,7 +43,7 @@ class BagWriteError(OSError):
     """A bag cannot be written; the message says where and why."""
 
 
-class BagWriter:
+class BagWriter(Closing):
     """A new bag. Use as a context manager: it is complete however the block is left.
 
     A path that ends in `.mcap` becomes that one file; any other path becomes a folder with
@@ -185,19 +185,6 @@ class BagWriter:
                     shutil.rmtree(self._folder)
         except OSError as error:
             raise BagWriteError(f'{self._path} cannot be finished: {error}') from error
-
-    def __enter__(self) -> BagWriter:
-        """Return the writer."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Finish the bag, whatever happened."""
-        self.close()
 
     def _write(
         self, topic: str, header: Header, message: Any, recorded_ns: int | None

@@ -13,11 +13,11 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tam_ros.io.closing import Closing
 from tam_ros.io.space import ensure_room
 
 _HEAD = '{"annotations": ['
@@ -37,7 +37,7 @@ class CocoImage(NamedTuple):
     stamp_ns: int
 
 
-class CocoWriter:
+class CocoWriter(Closing):
     """A new file of annotations. Use as a context manager: it is complete however it is left.
 
     The annotations are written as they come, since those of a long recording fill the memory; the
@@ -116,19 +116,6 @@ class CocoWriter:
                 self._file.write(tail.encode())
         except OSError as error:
             raise self._error('cannot be finished', error) from error
-
-    def __enter__(self) -> CocoWriter:
-        """Return the writer."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Finish the file, whatever happened."""
-        self.close()
 
     def _annotation(self, number: int, image_id: int, item: Any) -> dict[str, Any]:
         rle = self._encode(np.asfortranarray(item.mask, np.uint8))

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 
+from tam_ros.io.closing import Closing
 from tam_ros.io.space import ensure_room
 
 _ROOM = 2**20  # bytes for what OpenCV has not written yet and for the fixed parts of the index
@@ -21,7 +21,7 @@ class VideoWriteError(OSError):
     """A video file cannot be written."""
 
 
-class VideoWriter:
+class VideoWriter(Closing):
     """An MP4 (MPEG-4 part 2) file that is complete whenever it is closed, also after Ctrl-C.
 
     Use as a context manager. The file appears with the first frame, whose size it takes. Where the
@@ -86,16 +86,3 @@ class VideoWriter:
         written.release()
         if self._frames and not playable:
             raise VideoWriteError(f'{self._path} cannot be finished: is there room on the disk?')
-
-    def __enter__(self) -> VideoWriter:
-        """Return the writer."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Finish the file, whatever happened."""
-        self.close()
