@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -73,13 +74,32 @@ def test_package_loads_and_is_half_precision(clips, config, tmp_path):
     run = train.Run(train.Settings(clips=clips, out=tmp_path, config=config, phases=phases))
     run.step()
     run.save()
-    path = package.package(tmp_path / 'last.pt', tmp_path / 'tiny.safetensors')
+    path = package.package([tmp_path / 'last.pt'], tmp_path / 'tiny.safetensors')
     weights = load_file(path)
     assert all(value.dtype == torch.float16 for value in weights.values())
     network = EfficientTAM(config)
     network.load_state_dict(weights, strict=True)
     for name, value in run.ema.state.items():
         assert torch.allclose(weights[name].float(), value, rtol=1e-3, atol=1e-6), name
+
+
+def test_package_writes_the_mean_of_runs_of_one_network(config, tmp_path):
+    def checkpoint(name, fill, config):
+        network = EfficientTAM(config)
+        for value in network.parameters():
+            torch.nn.init.constant_(value, fill)
+        torch.save({'model': network.state_dict(), 'config': asdict(config),
+                    'progress': {'step': 7, 'seconds': 60.0}}, tmp_path / name)
+        return tmp_path / name
+
+    runs = [checkpoint('a.pt', 0.25, config), checkpoint('b.pt', 0.5, config)]
+    weights = load_file(package.package(runs, tmp_path / 'mean.safetensors'))
+    names = [name for name, _ in EfficientTAM(config).named_parameters()]
+    assert names and all((weights[name] == 0.375).all() for name in names)
+    other = checkpoint('c.pt', 0.5, replace(config, memory_layers=2))
+    with pytest.raises(ValueError, match=r'c\.pt: another network'):
+        package.package([runs[0], other], tmp_path / 'none.safetensors')
+    assert not (tmp_path / 'none.safetensors').exists()
 
 
 def test_curves_are_drawn(tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -51,6 +52,30 @@ def test_loss_falls_on_one_batch(clips, network):
         history.append(loss.item())
     assert np.isfinite(history).all()
     assert np.mean(history[-3:]) < 0.7 * history[0]
+
+
+def test_a_closer_look_shows_the_object_where_its_mask_is(tmp_path):
+    """A red disc on blue, whatever the window, the flips and the proportions."""
+    y, x = np.mgrid[:128, :128]
+    disc = (y - 50) ** 2 + (x - 70) ** 2 < 30 ** 2
+    images = np.where(disc[..., None], (200, 20, 20), (20, 20, 200)).astype(np.uint8)
+    np.save(tmp_path / 'train_0_00000.images.npy', np.tile(images, (1, 4, 1, 1, 1)))
+    np.save(tmp_path / 'train_0_00000.labels.npy', np.tile(disc.astype(np.uint8), (1, 4, 1, 1)))
+    store, rng = ClipStore(tmp_path), np.random.default_rng(0)
+    areas = set()
+    for _ in range(40):
+        batch = sample(store, rng, clips=1, frames=2, size=64)
+        mask, image = batch.masks[0, 1].numpy(), batch.images[0, 1].numpy().astype(int)
+        inside = cv2.erode(mask.astype(np.uint8), np.ones((5, 5))).astype(bool)
+        outside = ~cv2.dilate(mask.astype(np.uint8), np.ones((5, 5))).astype(bool)
+        assert inside.any() and outside.any()
+        colour = image[inside].mean(0)
+        # One colour inside, one outside, and they are not the same.
+        assert np.ptp(image[inside], axis=0).max() <= 2
+        assert np.ptp(image[outside], axis=0).max() <= 2
+        assert np.abs(colour - image[outside].mean(0)).max() > 50
+        areas.add(int(mask.sum()))
+    assert len(areas) > 10 and max(areas) > 2 * min(areas)
 
 
 def test_every_parameter_learns(clips, network):
