@@ -8,8 +8,7 @@ import os
 import tempfile
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,25 +53,10 @@ class Listener:
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
         self.node = rclpy.create_node(name, context=self._context)
-        self._tasks: deque[Callable[[], None]] = deque()
-        self._due = self.node.create_guard_condition(self._run_tasks)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
-
-    def soon(self, task: Callable[[], None]) -> None:
-        """Have something done by the thread that serves the subscriptions.
-
-        So no subscription is destroyed while its samples are taken: twice a process in which that
-        could happen hung in Fast DDS, for a reason that was not found.
-        """
-        self._tasks.append(task)
-        self._due.trigger()
-
-    def _run_tasks(self) -> None:
-        while self._tasks:
-            self._tasks.popleft()()
 
     def call(self, kind: type, name: str, request: Any, timeout_s: float = 20.0) -> Any:
         """Call a service and return its answer.

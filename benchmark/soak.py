@@ -44,6 +44,8 @@ MODEL_MS = 15.0
 KILLS = 3
 AWAY_S = 3.0
 """How long the camera is away after it was killed."""
+STUCK_S = 20.0
+"""After how long without a change the process of the visitors is taken to hang."""
 
 OWN_FAULT = 'is not possible in the state'
 """In the log: a transition that the operator should not have asked for."""
@@ -65,6 +67,8 @@ class Record:
         files: that it has open.
         results: published so far.
         objects: followed.
+        visits: how often a subscriber came or went.
+        stuck: how often the process of these subscribers had hung and was replaced.
         kills: when the camera was killed, seconds since the start.
         returns: for how many seconds nothing was published after the camera was back.
         log: what the node wrote.
@@ -78,6 +82,8 @@ class Record:
     files: list[int] = field(default_factory=list)
     results: list[int] = field(default_factory=list)
     objects: list[int] = field(default_factory=list)
+    visits: int = 0
+    stuck: int = 0
     kills: list[float] = field(default_factory=list)
     returns: list[float] = field(default_factory=list)
     log: str = ''
@@ -124,8 +130,9 @@ def run(model: str | None, minutes: float, seed: int) -> tuple[Record, Operator]
         command = ['tam_ros.ros.node', *arguments, '-p', f'model:={model}', '-p', 'threads:=1']
     graph.set_model_cost(MODEL_MS)
     camera_command = graph.camera_command(SIZE, RATE_HZ, tell=True)
+    visitor_command = ['benchmark.soak_visitor', '--seed', str(seed)]
     try:
-        with graph.processes(command, camera_command) as children:
+        with graph.processes(command, camera_command, visitor_command) as children:
             graph.wait_for('results', lambda: operator.heard['objects'], 120, children)
             operator.fill()
             _use(record, operator, children, 60 * minutes)
@@ -139,7 +146,8 @@ def run(model: str | None, minutes: float, seed: int) -> tuple[Record, Operator]
 
 
 def _use(record: Record, operator: Operator, children: list[ChildProcess], seconds: float) -> None:
-    node, camera = children
+    node, camera, visitor = children
+    visitors = Visitors(visitor, children)
     begin, second = time.monotonic(), 0
     kills = [seconds * (number + 1) / (KILLS + 1) for number in range(KILLS)]
     while (elapsed := time.monotonic() - begin) < seconds:
@@ -149,6 +157,7 @@ def _use(record: Record, operator: Operator, children: list[ChildProcess], secon
             second += 1
             operator.every_second()
             record.look(elapsed, node.pid, operator)
+            record.visits, record.stuck = visitors.look(time.monotonic())
         if kills and elapsed > kills[0]:
             kills.pop(0)
             record.kills.append(elapsed)
@@ -160,6 +169,31 @@ def _use(record: Record, operator: Operator, children: list[ChildProcess], secon
             record.returns.append(_wait_for_result(operator))
         operator.now_and_then()
         time.sleep(0.12)
+
+
+class Visitors:
+    """Sees to it that subscribers come and go, whatever becomes of their process."""
+
+    def __init__(self, visitor: ChildProcess, children: list[ChildProcess]) -> None:
+        self._visitor, self._children = visitor, children
+        self._earlier = self._stuck = self._count = 0
+        self._changed = time.monotonic()
+
+    def look(self, now: float) -> tuple[int, int]:
+        """Replace a process that hangs; return the visits and the processes that hung."""
+        count = self._visitor.log.read_bytes().count(b'visit')
+        if count != self._count:
+            self._count, self._changed = count, now
+        elif now - self._changed > STUCK_S:
+            _kill(self._visitor)
+            self._earlier += count
+            self._stuck += 1
+            self._count, self._changed = 0, now
+            log = self._visitor.log.with_name(f'visitor_{self._stuck}.log')
+            again = ['--seed', str(100 + self._stuck)]
+            self._visitor = ChildProcess(self._visitor.name, again, log)
+            self._children.append(self._visitor)  # so that it is ended, too
+        return self._earlier + self._count, self._stuck
 
 
 def _arguments() -> list[str]:
@@ -244,6 +278,8 @@ def describe(record: Record, operator: Operator, command: str, model: str) -> st
         + ' s.',
         f'- Headers: {sum(map(len, operator.heard.values()))} outputs, each that of an image '
         f'that was sent: {"yes" if not any("headers" in one for one in wrong) else "**NO**"}.',
+        f'- Subscribers came and went {record.visits} times, in a process of their own; it hung '
+        f'{record.stuck} times and was replaced.',
         '- Faults: **none**.'
         if not wrong
         else f'- **{len(wrong)} faults**: ' + '; '.join(dict.fromkeys(wrong)),

@@ -4,7 +4,8 @@
 
 Every second an object is added and one removed; between these, at random: prompts of every kind
 through services and topics, requests that must be refused, images that contradict themselves or
-come late, subscribers that come and go, parameters, pauses of the lifecycle.
+come late, parameters, pauses of the lifecycle. Subscribers that come and go are others
+(`benchmark.soak_visitor`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from benchmark.camera import SENT_QOS
@@ -47,13 +48,6 @@ BAD_IMAGES: tuple[dict[str, Any], ...] = (
     {'height': 3},
     {'height': 0, 'width': 0},
     {'height': 2**31, 'width': 2**31},
-)
-# Topics that somebody may listen to or not, whether the node has them or not.
-TOPICS = (
-    ('labels', Image),
-    ('overlay', Image),
-    ('objects', TrackedObjectArray),
-    ('labels/compressed', CompressedImage),
 )
 
 
@@ -115,11 +109,10 @@ class Operator:
         self.objects: list[int] = []
         self.diagnosed: list[float] = []
         self.pauses: list[tuple[float, float]] = []
-        self._node, self._soon = listener.node, listener.soon
+        self._node = listener.node
         self._size, self._random = size, random.Random(seed)
         self._newest = Header()
         self._reset_at = 0.0
-        self._others: list[Any] = []
         node = self._node
         self._prompts = node.create_publisher(Prompt, f'{NODE}/prompt', 20)
         self._clicks = node.create_publisher(Point, f'{NODE}/click', 20)
@@ -184,7 +177,6 @@ class Operator:
             self.bad_image: 8,
             self.late_image: 2,
             self.other_size: 1,
-            self.subscriber: 6,
             self.parameters: 2,
             self.reset: 0.3,
             self.pause: 0.3,
@@ -248,27 +240,6 @@ class Operator:
         message = self._picture((48, 64))
         self.sent.add(_key(message.header))
         self._images.publish(message)
-
-    def subscriber(self) -> None:
-        """Let a subscriber come or go."""
-        self._soon(self._change_subscribers)
-
-    def _change_subscribers(self) -> None:
-        if self._others and self._random.random() < 0.5:
-            self._node.destroy_subscription(self._others.pop(0))
-            return
-        topic, kind = self._random.choice(TOPICS)
-        qos = QoSProfile(
-            depth=5,
-            reliability=self._random.choice(
-                (ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT)
-            ),
-        )
-        self._others.append(
-            self._node.create_subscription(kind, f'{NODE}/{topic}', lambda _: None, qos)
-        )
-        if len(self._others) > 6:
-            self._node.destroy_subscription(self._others.pop(0))
 
     def parameters(self) -> None:
         """Change one that may change, one that may not, and read some."""

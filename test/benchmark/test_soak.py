@@ -94,6 +94,32 @@ def test_an_impossible_transition_is_the_operators_fault():
     assert soak.faults(a_record(log=log), an_operator()) == []
 
 
+def test_visitors_that_hang_are_replaced_and_counted(tmp_path, monkeypatch):
+    class Visitor:
+        name = 'benchmark.soak_visitor'
+
+        def __init__(self, name, arguments, log):
+            self.log = log
+            log.write_text('visit\n')
+
+    killed = []
+    monkeypatch.setattr(soak, 'ChildProcess', Visitor)
+    monkeypatch.setattr(soak, '_kill', killed.append)
+    first = Visitor('', [], tmp_path / '2.log')
+    children = [first]
+    visitors = soak.Visitors(first, children)
+    begin = visitors._changed
+    assert visitors.look(begin) == (1, 0)
+    first.log.write_text('visit\nvisit\n')
+    assert visitors.look(begin + 30) == (2, 0)
+    assert visitors.look(begin + 49) == (2, 0) and not killed
+    assert visitors.look(begin + 51) == (2, 1) and killed == [first]
+    assert len(children) == 2 and children[1].log != first.log
+    assert visitors.look(begin + 52) == (3, 1)
+    text = soak.describe(a_record(visits=3, stuck=1), an_operator(), 'command', 'model')
+    assert 'came and went 3 times, in a process of their own; it hung 1 times' in text
+
+
 def test_the_picture(tmp_path):
     soak.plot(a_record(), tmp_path / 'soak.png')
     with Image.open(tmp_path / 'soak.png') as picture:
