@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import shutil
 
+import pooled
 import pytest
 
 from tam_ros import catalogue
 
 # At 512 every distinct architecture, and one of each family and width at 1024; the pooled ones
-# exist at 1024 only.
-MODELS = ['efficienttam_nano', *(pytest.param(name, marks=pytest.mark.slow) for name in (
+# of the catalogue exist at 1024 only.
+MODELS = ['efficienttam_nano', pooled.NAME, *(pytest.param(name, marks=pytest.mark.slow) for name in (
     'efficienttam_ti_512x512', 'efficienttam_s_512x512', 'efficienttam_ti', 'efficienttam_ti_1',
     'efficienttam_ti_2', 'efficienttam_s', 'edgetam_512', 'edgetam'))]
 
@@ -24,7 +25,9 @@ def exported(request, tmp_path_factory):
     pytest.importorskip('onnx')
     from tam_ros.export import export_model
 
-    entry = catalogue.model(request.param)
-    folder = tmp_path_factory.mktemp('graphs') / entry.name
-    yield entry, export_model(entry, 'untrained', folder)
+    with pytest.MonkeyPatch.context() as patch:
+        pooled.add(patch)
+        entry = catalogue.model(request.param)
+        folder = tmp_path_factory.mktemp('graphs') / entry.name
+        yield entry, export_model(entry, 'untrained', folder)
     shutil.rmtree(folder)

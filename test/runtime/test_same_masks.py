@@ -7,6 +7,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import numpy as np
+import pooled
 import pytest
 
 from benchmark.agreement import Together
@@ -46,17 +47,18 @@ def open_tracker(name, runtime, precision='auto'):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('second_from', [0, 5])
+@pytest.mark.parametrize(('name', 'second_from'), [(NAME, 0), (pooled.NAME, 5)])
 @pytest.mark.parametrize(('runtime', 'precision', 'near'), RUNTIMES)
-def test_two_objects_over_20_frames(second_from, runtime, precision, near):
-    """The second object begins later: one with a full bank and one with a single memory meet."""
+def test_two_objects_over_20_frames(name, second_from, runtime, precision, near, monkeypatch):
+    """Where the second one begins later, a full bank and a single memory meet."""
+    pooled.add(monkeypatch)
     scene = DemoScene()
     frames = [scene.frame(index) for index in range(20)]
     box = next(p.box for p in scene.prompts if p.object_id == 1)
     prompts = {0: [Prompt.box(1, box)]}
     prompts.setdefault(second_from, []).append(Prompt.mask(2, frames[second_from][1] == 2))
-    trackers = {'torch': open_tracker(NAME, 'torch'),
-                runtime: open_tracker(NAME, runtime, precision)}
+    trackers = {'torch': open_tracker(name, 'torch'),
+                runtime: open_tracker(name, runtime, precision)}
     seen = 0
     for index, (image, _) in enumerate(frames):
         results = {

@@ -8,6 +8,7 @@ import gc
 from itertools import islice
 
 import numpy as np
+import pooled
 import pytest
 from fakes import trt as fake_trt
 from fakes.device import FakeDevice, MisuseError
@@ -19,7 +20,7 @@ from tam_ros.plans.builder import BuildSettings, build_plan
 from tam_ros.runtime.base import EngineError, ModelSpec
 from tam_ros.runtime.buffers import Rows
 from tam_ros.runtime.engine import Engine
-from tam_ros.runtime.graphs import graph_file, graph_names
+from tam_ros.runtime.graphs import SINGLE_MEMORY, graph_file, graph_names
 from tam_ros.runtime.onnxruntime import OnnxRuntime
 from tam_ros.runtime.options import EngineOptions
 from tam_ros.runtime.tensorrt import TensorrtRuntime
@@ -37,11 +38,11 @@ def plans():
                              BuildSettings(objects=2)).plan for name in graph_names(SPEC)}
 
 
-def opened(plans, device=None, **options):
+def opened(plans, device=None, spec=SPEC, **options):
     trt = fake_trt.make()
     device = device or FakeDevice()
     engines = {name: Engine(trt, name, plan) for name, plan in plans.items()}
-    return TensorrtRuntime(SPEC, engines, device, EngineOptions(**options), {}), device
+    return TensorrtRuntime(spec, engines, device, EngineOptions(**options), {}), device
 
 
 def clip(scene, tracker, frames, prompts):
@@ -84,15 +85,18 @@ def test_masks_are_those_of_onnx_runtime(plans, options):
 
 
 @pytest.mark.slow
-def test_masks_in_half_precision_are_those_of_onnx_runtime_in_half_precision(tmp_path):
+def test_pooled_masks_in_half_precision_are_those_of_onnx_runtime(tmp_path, monkeypatch):
+    """A pooled model has a graph more, for objects with one memory."""
     pytest.importorskip('torch')
     from tam_ros.export import export_model
-    folder = export_model(catalogue.model('efficienttam_nano'),
-                          FOLDER / 'efficienttam_nano.safetensors', tmp_path / 'graphs')
+    folder = export_model(pooled.add(monkeypatch), FOLDER / 'efficienttam_nano.safetensors',
+                          tmp_path / 'graphs')
+    spec = ModelSpec.from_json((folder / 'model.json').read_text())
+    assert SINGLE_MEMORY in graph_names(spec)
     trt = fake_trt.make()
     plans = {name: build_plan(trt, name, graph_file(folder, name, 'fp16').read_bytes(),
-                              BuildSettings(objects=2)).plan for name in graph_names(SPEC)}
-    runtime, _ = opened(plans)
+                              BuildSettings(objects=2)).plan for name in graph_names(spec)}
+    runtime, _ = opened(plans, spec=spec)
     scene = DemoScene()
     prompts = {0: [Prompt.mask(1, scene.frame(0)[1] == 1)],
                2: [Prompt.mask(2, scene.frame(2)[1] == 2)]}
