@@ -117,7 +117,7 @@ def test_visitors_that_hang_are_replaced_and_counted(tmp_path, monkeypatch):
     assert len(children) == 2 and children[1].log != first.log
     assert visitors.look(begin + 52) == (3, 1)
     text = soak.describe(a_record(visits=3, stuck=1), an_operator(), 'command', 'model')
-    assert 'came and went 3 times, in a process of their own; it hung 1 times' in text
+    assert 'came and went 3 times, in a process of their own, which hung 1 times' in text
 
 
 def test_the_picture(tmp_path):
