@@ -278,8 +278,8 @@ def describe(record: Record, operator: Operator, command: str, model: str) -> st
         + ' s.',
         f'- Headers: {sum(map(len, operator.heard.values()))} outputs, each that of an image '
         f'that was sent: {"yes" if not any("headers" in one for one in wrong) else "**NO**"}.',
-        f'- Subscribers came and went {record.visits} times, in a process of their own, which hung '
-        f'{record.stuck} times.',
+        f'- Subscribers came and went {record.visits} times, in a process of their own, '
+        f'which hung {record.stuck} times.',
         '- Faults: **none**.'
         if not wrong
         else f'- **{len(wrong)} faults**: ' + '; '.join(dict.fromkeys(wrong)),
