@@ -3,7 +3,7 @@
 """Subscribers that come and go: `python -m benchmark.soak_visitor --seed 1`.
 
 They have a process of their own, which writes a line at every change: now and then Fast DDS (2.14)
-hangs where a subscription has just begun, and holds Python's lock while it does.
+tries for ever to take a sample from such a subscription, and Python's lock is held meanwhile.
 """
 
 from __future__ import annotations
