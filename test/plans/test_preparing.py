@@ -20,7 +20,7 @@ from tam_ros.plans.opening import available_precision, load, load_tensorrt
 from tam_ros.plans.preparing import Preparation
 from tam_ros.plans.worker import Result
 from tam_ros.runtime.base import EngineError, WeightsError
-from tam_ros.runtime.graphs import graph_names
+from tam_ros.runtime.graphs import GRAPHS, graph_names
 from tam_ros.runtime.options import BuildProgress, EngineOptions
 
 
@@ -113,7 +113,7 @@ def test_another_tensorrt_means_another_build(prepare, build, machine, caplog):
     preparation = prepare()
     preparation._machine = replace(machine, tensorrt='10.13.3')
     preparation.plans()
-    assert len(build.requests) == 10
+    assert len(build.requests) == 2 * len(GRAPHS)
     assert 'is another: tensorrt is 10.3.0, not 10.13.3' in caplog.text
 
 
@@ -122,7 +122,7 @@ def test_cancelling_keeps_what_was_finished(prepare, build):
         prepare(cancelled=lambda: len(build.requests) > 2).plans()
     assert len(build.requests) == 3
     prepare().plans()
-    assert len(build.requests) == 3 + 3
+    assert len(build.requests) == 3 + len(GRAPHS) - 2
 
 
 def test_what_another_process_has_built_meanwhile_is_taken(prepare, build, monkeypatch):
@@ -137,7 +137,7 @@ def test_what_another_process_has_built_meanwhile_is_taken(prepare, build, monke
             yield
     monkeypatch.setattr(waits._cache, 'locked', after_the_other)
     plans = waits.plans()
-    assert len(build.requests) == 5 and not any(plan.fresh for plan in plans.values())
+    assert len(build.requests) == len(GRAPHS) and not any(plan.fresh for plan in plans.values())
 
 
 def test_a_graph_that_is_wrong_in_half_precision_is_built_in_single(
@@ -150,7 +150,7 @@ def test_a_graph_that_is_wrong_in_half_precision_is_built_in_single(
             if name != 'image_encoder'} == {'fp16'}
     assert 'image_encoder is built in single precision' in caplog.text
     # It is not tried again with every start.
-    assert len(build.requests) == 6
+    assert len(build.requests) == len(GRAPHS) + 1
     assert not prepare('fp16', halved).plans()['image_encoder'].fresh
     facts = opening._facts(fake_trt.make(), FakeDevice(), 'fp16', plans)
     assert facts['precision'] == 'fp16, but fp32 in image_encoder'
@@ -185,7 +185,7 @@ def test_a_plan_that_is_not_accepted_is_built_anew_once(prepare, spec, build, ca
     cache.save(identity, b'of a TensorRT that said the same version', objects=4,
                built_from='fp32', check='')
     opened(preparation, spec, build='if_missing').close()
-    assert len(build.requests) == 6 and build.requests[-1].graph == 'mask_decoder'
+    assert len(build.requests) == len(GRAPHS) + 1 and build.requests[-1].graph == 'mask_decoder'
     assert 'cannot be loaded: magicTag mismatch; it is built anew' in caplog.text
 
 
@@ -208,7 +208,7 @@ def test_a_fresh_plan_that_is_not_accepted_is_no_endless_story(prepare, spec, bu
             return None
     with pytest.raises(EngineError, match='no kernel image'):
         opened(prepare(), spec, fake_trt.make(Runtime=Refuses), build='if_missing')
-    assert len(build.requests) == 5
+    assert len(build.requests) == len(GRAPHS)
 
 
 def test_precision_is_what_is_there(folder, spec, halved, caplog):

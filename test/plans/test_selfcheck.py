@@ -7,11 +7,16 @@ from __future__ import annotations
 import os
 
 import numpy as np
+import pooled
 import pytest
 
+from tam_ros import catalogue
 from tam_ros.plans import golden, selfcheck
 from tam_ros.plans.selfcheck import compare
-from tam_ros.runtime.graphs import graph_names
+from tam_ros.plans.selftest import selftest
+from tam_ros.runtime.base import ModelSpec
+from tam_ros.runtime.graphs import SINGLE_MEMORY, graph_names
+from tam_ros.runtime.onnxruntime import OnnxRuntime
 
 
 @pytest.fixture(scope='module')
@@ -72,7 +77,7 @@ def test_zero_agrees_with_zero_alone():
 
 
 def test_every_graph_has_a_reference_of_real_size(reference, spec):
-    assert set(graph_names(spec)) | {golden.PROMPTED, golden.AFTER_ONE} == set(reference)
+    assert set(graph_names(spec)) | {golden.PROMPTED} == set(reference)
     for name, one in reference.items():
         for output, array in one.outputs.items():
             assert np.isfinite(array).all() and array.any(), (name, output)
@@ -82,6 +87,19 @@ def test_every_graph_has_a_reference_of_real_size(reference, spec):
         best = outputs['masks'][0, outputs['ious'][0].argmax()] > 0
         disc, _ = golden._disc(spec.mask_size)
         assert np.count_nonzero(best & disc) > 0.7 * np.count_nonzero(best | disc), name
+
+
+def test_a_pooled_model_is_checked_with_one_memory_as_well(tmp_path, monkeypatch):
+    pytest.importorskip('torch')
+    from tam_ros.export import export_model
+    weights = catalogue.engines_dir() / 'efficienttam_nano' / 'efficienttam_nano.safetensors'
+    folder = export_model(pooled.add(monkeypatch), weights, tmp_path / 'graphs')
+    spec = ModelSpec.from_json((folder / 'model.json').read_text())
+    reference = golden.references(folder, spec)
+    assert {golden.AFTER_ONE, SINGLE_MEMORY} < set(reference)
+    found = selftest(OnnxRuntime(folder), reference)
+    assert f'{SINGLE_MEMORY}, mask_decoder' in found
+    assert all(one.good for one in found.values())
 
 
 def test_the_reference_is_computed_once_and_again_when_it_is_damaged(

@@ -180,7 +180,7 @@ def test_what_was_compiled_is_kept_and_may_be_damaged(cache, single):
     image = np.full((single.spec.image_size,) * 2 + (3,), 90, np.uint8)
     wanted = single.image_encoder(image).raw
     files = list((cache / 'openvino').iterdir())
-    assert len(files) >= 5 and (cache / 'openvino').stat().st_mode & 0o077 == 0
+    assert len(files) >= 4 and (cache / 'openvino').stat().st_mode & 0o077 == 0
     times = {path: path.stat().st_mtime_ns for path in files}
     again = open_runtime(NAME, runtime='openvino', threads=1, precision='fp32')
     assert {path: path.stat().st_mtime_ns for path in files} == times, 'nothing is compiled twice'
