@@ -29,6 +29,6 @@ def exported(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         pooled.add(patch)
         entry = catalogue.model(request.param)
-        folder = tmp_path_factory.mktemp('graphs') / entry.name
-        yield entry, export_model(entry, 'untrained', folder)
+    folder = tmp_path_factory.mktemp('graphs') / entry.name
+    yield entry, export_model(entry, 'untrained', folder)
     shutil.rmtree(folder)
