@@ -22,6 +22,7 @@ from tam_ros.plans.golden import (
 )
 from tam_ros.plans.selfcheck import Agreement, compare
 from tam_ros.runtime.base import BankRows, Candidates, PromptTokens, Runtime
+from tam_ros.runtime.graphs import SINGLE_MEMORY
 
 
 def selftest(runtime: Runtime, golden: dict[str, Golden]) -> dict[str, Agreement]:
@@ -52,7 +53,7 @@ def selftest(runtime: Runtime, golden: dict[str, Golden]) -> dict[str, Agreement
         golden['memory_encoder'].outputs, {'memory': runtime.read_row(0)[0][:1]})
 
     nothing = _tokens(golden['mask_decoder'].inputs)
-    for name, key, valid in (('memory_attention_single', AFTER_ONE, 1),
+    for name, key, valid in ((SINGLE_MEMORY, AFTER_ONE, 1),
                              ('memory_attention', 'mask_decoder', MEMORIES)):
         if key in golden:
             conditioned = runtime.memory_attention(features, _bank(runtime, valid))
