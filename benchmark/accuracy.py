@@ -61,8 +61,9 @@ def predicted(folder: Path, sequence: TruthSequence) -> float | None:
 
 def cells(scores: dict[str, float]) -> str:
     """J&F and, in brackets, J of the last quarter and of the prompted frame."""
-    return (f"{scores['J&F']:.3f} ({scores['J_last_quarter']:.2f}; "
-            f"{scores['J_prompted_frame']:.2f})")
+    return (
+        f'{scores["J&F"]:.3f} ({scores["J_last_quarter"]:.2f}; {scores["J_prompted_frame"]:.2f})'
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -86,20 +87,34 @@ def main(argv: list[str] | None = None) -> None:
             row.append(cells(scores))
             if sequence.name in DAVIS:
                 totals[kind].append(scores)
-        row += [f"{floors[sequence.name][floor]['JF_mean']:.3f}" for floor in FLOORS]
+        row += [f'{floors[sequence.name][floor]["JF_mean"]:.3f}' for floor in FLOORS]
         given = predicted(args.data / PREDICTED / sequence.name, sequence)
         rows.append([*row, '' if given is None else f'{given:.3f}'])
         if sequence.name in DAVIS and given is not None:
             others.append(given)
         if sequence.name == DAVIS[-1]:
-            means = [cells({name: float(np.mean([one[name] for one in totals[kind]]))
-                            for name in totals[kind][0]}) for kind in KINDS]
-            low = [f"{np.mean([floors[name][floor]['JF_mean'] for name in DAVIS]):.3f}"
-                   for floor in FLOORS]
+            means = [
+                cells(
+                    {
+                        name: float(np.mean([one[name] for one in totals[kind]]))
+                        for name in totals[kind][0]
+                    }
+                )
+                for kind in KINDS
+            ]
+            low = [
+                f'{np.mean([floors[name][floor]["JF_mean"] for name in DAVIS]):.3f}'
+                for floor in FLOORS
+            ]
             other = f'{np.mean(others):.3f}' if len(others) == len(DAVIS) else ''
             rows.append(['**mean of the six**', *(f'**{mean}**' for mean in means), *low, other])
-    heads = ['sequence', *(f'from a {kind}' for kind in KINDS), 'first mask left in place',
-             'warped by optical flow', 'OSVOS']
+    heads = [
+        'sequence',
+        *(f'from a {kind}' for kind in KINDS),
+        'first mask left in place',
+        'warped by optical flow',
+        'OSVOS',
+    ]
     publish(table(heads, rows), 'accuracy', args.doc)
 
 

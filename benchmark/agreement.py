@@ -51,8 +51,10 @@ class Together:
         """Track into the next image, and compare."""
         first, *others = (tracker.step(image, stamp, prompts) for tracker in self._trackers)
         for ious, other in zip(self.ious, others, strict=True):
-            ious += [region_similarity(one.mask, two.mask)
-                     for one, two in zip(first.objects, other.objects, strict=True)]
+            ious += [
+                region_similarity(one.mask, two.mask)
+                for one, two in zip(first.objects, other.objects, strict=True)
+            ]
         return first
 
 
@@ -74,14 +76,23 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--sequences', nargs='+', default=[], metavar='NAME')
     parser.add_argument('--model', default='efficienttam_nano')
     parser.add_argument('--weights')
-    parser.add_argument('--runtimes', nargs='+', default=RUNTIMES, metavar='RUNTIME:PRECISION',
-                        help='the others are compared with the first one')
+    parser.add_argument(
+        '--runtimes',
+        nargs='+',
+        default=RUNTIMES,
+        metavar='RUNTIME:PRECISION',
+        help='the others are compared with the first one',
+    )
     parser.add_argument('--kinds', nargs='+', choices=KINDS, default=list(KINDS))
     parser.add_argument('--threads', type=int)
     parser.add_argument('--doc', type=Path, help='put the table into this document')
     args = parser.parse_args(argv)
-    together = Together([open_tracker(args.model, args.weights, runtime, args.threads)
-                         for runtime in args.runtimes])
+    together = Together(
+        [
+            open_tracker(args.model, args.weights, runtime, args.threads)
+            for runtime in args.runtimes
+        ]
+    )
     others = args.runtimes[1:]
     everything: list[list[list[float]]] = [[[] for _ in args.kinds] for _ in others]
     lowest = [1.0 for _ in others]
@@ -96,15 +107,20 @@ def main(argv: list[str] | None = None) -> None:
                 lowest[index] = min(lowest[index], float(np.mean(ious)))
         rows.append([sequence.name, *(cells[key] for key in sorted(cells))])
     rows.append(['**all**', *(f'**{cell(ious)}**' for of in everything for ious in of)])
-    heads = ['sequence', *(f'{other.replace(":", " ")}, {kind}'
-                           for other in others for kind in args.kinds)]
+    heads = [
+        'sequence',
+        *(f'{other.replace(":", " ")}, {kind}' for other in others for kind in args.kinds),
+    ]
     notes = []
     for other, of, low in zip(others, everything, lowest, strict=True):
         ious = np.concatenate(of)
-        notes.append(f'`{other}`: {np.count_nonzero(ious < LIMIT)} of {len(ious)} masks below '
-                     f'{LIMIT}; the lowest mean of a sequence is {low:.4f}.')
-    text = '\n\n'.join([table(heads, rows), f'`{args.model}`, against `{args.runtimes[0]}`. '
-                        + ' '.join(notes)])
+        notes.append(
+            f'`{other}`: {np.count_nonzero(ious < LIMIT)} of {len(ious)} masks below '
+            f'{LIMIT}; the lowest mean of a sequence is {low:.4f}.'
+        )
+    text = '\n\n'.join(
+        [table(heads, rows), f'`{args.model}`, against `{args.runtimes[0]}`. ' + ' '.join(notes)]
+    )
     publish(text, 'agreement', args.doc)
 
 

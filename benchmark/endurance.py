@@ -60,13 +60,17 @@ class Record:
     @classmethod
     def of(cls, steps: int) -> Record:
         """Allocate and touch the arrays, so that filling them takes no further memory."""
-        return cls(np.ones(steps, np.int64), *(np.ones(steps, np.float32) for _ in range(2)),
-                   np.ones(steps, np.int8))
+        return cls(
+            np.ones(steps, np.int64),
+            *(np.ones(steps, np.float32) for _ in range(2)),
+            np.ones(steps, np.int8),
+        )
 
     def first(self, steps: int) -> Record:
         """Return the record of the first steps."""
-        return Record(self.rss[:steps], self.wall[:steps], self.cpu[:steps], self.live[:steps],
-                      self.begun)
+        return Record(
+            self.rss[:steps], self.wall[:steps], self.cpu[:steps], self.live[:steps], self.begun
+        )
 
     def rss_drift(self) -> float:
         """Return the largest deviation of RSS from its value once settled, as a share of it."""
@@ -147,21 +151,23 @@ def describe(record: Record, tracker: Tracker, command: str) -> tuple[str, bool]
     # Faster is no fault: other work on the machine has ended.
     flat, steady = drift <= RSS_LIMIT, slower <= TIME_LIMIT
     live = record.live[record.live > 0]
-    text = '\n'.join([
-        f'`{command}`, {tracker.model}, {tracker.runtime}, {machine()}:',
-        '',
-        f'- {steps} steps, {record.begun} objects begun, {live.mean():.1f} alive on average, at '
-        f'most {live.max()}.',
-        f'- RSS {record.rss[SETTLED] / 1e6:.1f} MB after {SETTLED} steps, then between '
-        f'{record.rss[SETTLED:].min() / 1e6:.1f} and {record.rss[SETTLED:].max() / 1e6:.1f} MB, '
-        f'{record.rss[-1] / 1e6:.1f} MB at the end: '
-        f'**{"flat" if flat else "NOT flat"} within {RSS_LIMIT:.0%}** (largest deviation '
-        f'{drift:.2%}).',
-        f'- Processor time of a step with as many objects, last quarter beside first: '
-        f'{slower:+.1%}, **{"not slower" if steady else "SLOWER"}** (limit {TIME_LIMIT:.0%}); '
-        f'median {1e3 * np.median(record.cpu):.0f} ms processor, '
-        f'{1e3 * np.median(record.wall):.0f} ms wall time.',
-    ])
+    text = '\n'.join(
+        [
+            f'`{command}`, {tracker.model}, {tracker.runtime}, {machine()}:',
+            '',
+            f'- {steps} steps, {record.begun} objects begun, {live.mean():.1f} alive on average, at '
+            f'most {live.max()}.',
+            f'- RSS {record.rss[SETTLED] / 1e6:.1f} MB after {SETTLED} steps, then between '
+            f'{record.rss[SETTLED:].min() / 1e6:.1f} and {record.rss[SETTLED:].max() / 1e6:.1f} MB, '
+            f'{record.rss[-1] / 1e6:.1f} MB at the end: '
+            f'**{"flat" if flat else "NOT flat"} within {RSS_LIMIT:.0%}** (largest deviation '
+            f'{drift:.2%}).',
+            f'- Processor time of a step with as many objects, last quarter beside first: '
+            f'{slower:+.1%}, **{"not slower" if steady else "SLOWER"}** (limit {TIME_LIMIT:.0%}); '
+            f'median {1e3 * np.median(record.cpu):.0f} ms processor, '
+            f'{1e3 * np.median(record.wall):.0f} ms wall time.',
+        ]
+    )
     return text, flat and steady
 
 
@@ -173,21 +179,28 @@ def plot(record: Record, path: Path) -> None:
     memory, time_ = figure.subplots(2, 1, sharex=True)
     steps = np.arange(len(record.rss))
     settled = record.rss[min(SETTLED, len(steps) - 1)] / 1e6
-    memory.axhspan(settled * (1 - RSS_LIMIT), settled * (1 + RSS_LIMIT), color='tab:green',
-                   alpha=0.15, label=f'{RSS_LIMIT:.0%} around step {SETTLED}')
+    memory.axhspan(
+        settled * (1 - RSS_LIMIT),
+        settled * (1 + RSS_LIMIT),
+        color='tab:green',
+        alpha=0.15,
+        label=f'{RSS_LIMIT:.0%} around step {SETTLED}',
+    )
     memory.plot(steps, record.rss / 1e6, linewidth=1.2, label='RSS')
     memory.set_ylim(settled * (1 - 4 * RSS_LIMIT), settled * (1 + 4 * RSS_LIMIT))
     memory.set_ylabel('memory, MB')
     window = max(1, len(steps) // 200)
     chunks = len(steps) // window
     middle = (np.arange(chunks) + 0.5) * window
-    cpu, live = (values[:chunks * window].reshape(chunks, window)
-                 for values in (record.cpu, record.live))
+    cpu, live = (
+        values[: chunks * window].reshape(chunks, window) for values in (record.cpu, record.live)
+    )
     for count in range(1, OBJECTS + 1):
         of_count = np.ma.masked_array(1e3 * cpu, live != count)
         values = np.ma.median(of_count, axis=1).filled(np.nan)
-        time_.plot(middle, values, '.', markersize=3,
-                   label=f'{count} object{"" if count == 1 else "s"}')
+        time_.plot(
+            middle, values, '.', markersize=3, label=f'{count} object{"" if count == 1 else "s"}'
+        )
     time_.set_ylim(0, None)
     time_.set_ylabel(f'processor time of a step, ms\n(medians of {window} steps)')
     time_.set_xlabel('step')
@@ -205,16 +218,25 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--weights')
     parser.add_argument('--runtime', default='onnxruntime')
     parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--recall', type=float, default=0.5,
-                        help='seconds of images to keep for late prompts (default 0.5)')
+    parser.add_argument(
+        '--recall',
+        type=float,
+        default=0.5,
+        help='seconds of images to keep for late prompts (default 0.5)',
+    )
     parser.add_argument('--plot', type=Path, help='picture to write')
     parser.add_argument('--json', type=Path, help="file for every step's figures")
     parser.add_argument('--doc', type=Path, help='markdown file whose section to replace')
     args = parser.parse_args(argv)
     if args.steps < 2 * SETTLED:
         parser.error(f'at least {2 * SETTLED} steps: the first {SETTLED} do not count')
-    tracker = Tracker.open(args.model, args.weights, args.runtime, threads=args.threads,
-                           options=TrackerOptions(recall_seconds=args.recall))
+    tracker = Tracker.open(
+        args.model,
+        args.weights,
+        args.runtime,
+        threads=args.threads,
+        options=TrackerOptions(recall_seconds=args.recall),
+    )
     record = run(tracker, args.steps)
     if len(record.rss) < 2 * SETTLED:
         print(f'interrupted after {len(record.rss)} steps, too few to judge', file=sys.stderr)
@@ -222,9 +244,16 @@ def main(argv: list[str] | None = None) -> int:
     command = f'python -m benchmark.endurance --model {args.model} --steps {args.steps}'
     text, good = describe(record, tracker, command)
     if args.json:
-        args.json.write_text(json.dumps({
-            'rss': record.rss.tolist(), 'live': record.live.tolist(),
-            'wall': record.wall.round(5).tolist(), 'cpu': record.cpu.round(5).tolist()}))
+        args.json.write_text(
+            json.dumps(
+                {
+                    'rss': record.rss.tolist(),
+                    'live': record.live.tolist(),
+                    'wall': record.wall.round(5).tolist(),
+                    'cpu': record.cpu.round(5).tolist(),
+                }
+            )
+        )
     if args.plot:
         plot(record, args.plot)
     publish(text, 'endurance', args.doc)

@@ -25,15 +25,24 @@ from tam_ros.runtime.base import ABSENT, PADDING, BankRows, PromptTokens, Runtim
 from tam_ros.runtime.factory import UNTRAINED
 from tam_ros.runtime.graphs import GRAPHS, graphs_of
 
-MODELS = ('efficienttam_ti_512x512', 'efficienttam_s_512x512', 'edgetam_512', 'edgetam_768',
-          'edgetam', 'efficienttam_ti_1', 'efficienttam_ti', 'efficienttam_s_1')
+MODELS = (
+    'efficienttam_ti_512x512',
+    'efficienttam_s_512x512',
+    'edgetam_512',
+    'edgetam_768',
+    'edgetam',
+    'efficienttam_ti_1',
+    'efficienttam_ti',
+    'efficienttam_s_1',
+)
 
 
 class TrackedFrame:
     """The four functions of a model on a tracked frame; every call runs them once."""
 
-    def __init__(self, runtime: Runtime, objects: int,
-                 clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, runtime: Runtime, objects: int, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         spec = runtime.spec
         self._runtime = runtime
         self._clock = clock
@@ -44,15 +53,23 @@ class TrackedFrame:
             return np.tile(np.arange(count), (objects, 1))
 
         self._bank = BankRows(
-            np.arange(objects), columns(spec.slots), columns(spec.slots),
-            np.ones((objects, spec.slots), np.float32), columns(spec.pointer_slots),
-            np.ones((objects, spec.pointer_slots), np.float32))
+            np.arange(objects),
+            columns(spec.slots),
+            columns(spec.slots),
+            np.ones((objects, spec.slots), np.float32),
+            columns(spec.pointer_slots),
+            np.ones((objects, spec.pointer_slots), np.float32),
+        )
         labels = np.full((objects, spec.point_tokens), ABSENT, np.int64)
         labels[:, :2] = PADDING
         side = spec.mask_size
         self._masks = np.zeros((objects, side, side), np.float32)
-        self._tokens = PromptTokens(np.zeros((*labels.shape, 2), np.float32), labels,
-                                    self._masks[:, None], np.zeros(objects, np.float32))
+        self._tokens = PromptTokens(
+            np.zeros((*labels.shape, 2), np.float32),
+            labels,
+            self._masks[:, None],
+            np.zeros(objects, np.float32),
+        )
 
     def seconds(self) -> list[float]:
         """Return the time of each function, in the order of ``GRAPHS``."""
@@ -88,10 +105,15 @@ def work(name: str, objects: int) -> float:
     for graph in definitions(network, describe(entry, UNTRAINED, network)):
         if graph.name not in GRAPHS:
             continue
-        inputs = [x[:1].repeat(objects, *[1] * (x.ndim - 1)) if what in graph.per_object else x
-                  for what, x in graph.inputs.items()]
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), \
-                FlopCounterMode(display=False) as counter:  # knows no fused attention of CPUs
+        inputs = [
+            x[:1].repeat(objects, *[1] * (x.ndim - 1)) if what in graph.per_object else x
+            for what, x in graph.inputs.items()
+        ]
+        with (
+            torch.no_grad(),
+            sdpa_kernel(SDPBackend.MATH),
+            FlopCounterMode(display=False) as counter,
+        ):  # knows no fused attention of CPUs
             graph.module(*inputs)
         total += counter.get_total_flops() / 2e9
     return total
@@ -100,8 +122,13 @@ def work(name: str, objects: int) -> float:
 def main(argv: list[str] | None = None) -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument('--models', nargs='+', default=MODELS, metavar='NAME',
-                        help='the first is the unit of the ratios')
+    parser.add_argument(
+        '--models',
+        nargs='+',
+        default=MODELS,
+        metavar='NAME',
+        help='the first is the unit of the ratios',
+    )
     parser.add_argument('--objects', type=int, default=1)
     parser.add_argument('--turns', type=int, default=5)
     parser.add_argument('--threads', type=int, default=1)
@@ -112,19 +139,33 @@ def main(argv: list[str] | None = None) -> None:
         folder = graphs_of(catalogue.model(name), UNTRAINED)
         megabytes[name] = sum(path.stat().st_size for path in folder.glob('*_fp32.onnx')) / 1e6
         frames[name] = TrackedFrame(
-            open_runtime(name, UNTRAINED, threads=args.threads), args.objects)
+            open_runtime(name, UNTRAINED, threads=args.threads), args.objects
+        )
         frames[name].seconds()
     times = {name: np.full(len(GRAPHS), np.inf) for name in args.models}
     for _ in range(args.turns):
         for name, frame in frames.items():
             times[name] = np.minimum(times[name], frame.seconds())
     unit = times[args.models[0]].sum()
-    rows = [[f'`{name}`', f'{megabytes[name]:.0f}', f'{work(name, args.objects):.0f}',
-             *(f'{1e3 * value:.0f}' for value in times[name]),
-             f'{1e3 * times[name].sum():.0f}', f'{times[name].sum() / unit:.2f}']
-            for name in args.models]
-    heads = ['model', 'graphs, MB', '10^9 multiplications',
-             *(f'{graph.replace("_", " ")}, ms' for graph in GRAPHS), 'all, ms', 'ratio']
+    rows = [
+        [
+            f'`{name}`',
+            f'{megabytes[name]:.0f}',
+            f'{work(name, args.objects):.0f}',
+            *(f'{1e3 * value:.0f}' for value in times[name]),
+            f'{1e3 * times[name].sum():.0f}',
+            f'{times[name].sum() / unit:.2f}',
+        ]
+        for name in args.models
+    ]
+    heads = [
+        'model',
+        'graphs, MB',
+        '10^9 multiplications',
+        *(f'{graph.replace("_", " ")}, ms' for graph in GRAPHS),
+        'all, ms',
+        'ratio',
+    ]
     publish(table(heads, rows), 'families', args.doc)
 
 

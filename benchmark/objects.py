@@ -46,17 +46,24 @@ class SharedEncoder:
         return self._encoded[key]
 
 
-def measure(model: str, weights: str | None, runtime: str, threads: int | None, objects: int,
-            steps: int) -> tuple[float, float]:
+def measure(
+    model: str, weights: str | None, runtime: str, threads: int | None, objects: int, steps: int
+) -> tuple[float, float]:
     """Median seconds of a step for all objects: batched, and one after another."""
     size = (480, 640)
     images = MovingDiscs(objects, size)
     prompts = boxes_on_a_grid(objects, size)
-    batched = Tracker.open(model, weights, runtime, threads=threads,
-                           options=TrackerOptions(max_objects=objects))
+    batched = Tracker.open(
+        model, weights, runtime, threads=threads, options=TrackerOptions(max_objects=objects)
+    )
     encoded: dict[int, Features] = {}
-    single = [Tracker(SharedEncoder(open_runtime(model, weights, runtime, threads), encoded),
-                      TrackerOptions(max_objects=1)) for _ in range(objects)]
+    single = [
+        Tracker(
+            SharedEncoder(open_runtime(model, weights, runtime, threads), encoded),
+            TrackerOptions(max_objects=1),
+        )
+        for _ in range(objects)
+    ]
     together, apart = [], []
     for index in range(WARM_UP + steps):
         image, _ = images.frame(index)
@@ -65,7 +72,7 @@ def measure(model: str, weights: str | None, runtime: str, threads: int | None, 
         batched.step(image, index / 10, given)
         middle = time.perf_counter()
         for number, tracker in enumerate(single):
-            tracker.step(image, index / 10, given[number:number + 1])
+            tracker.step(image, index / 10, given[number : number + 1])
         end = time.perf_counter()
         if index >= WARM_UP:
             together.append(middle - begin)
@@ -86,13 +93,26 @@ def main(argv: list[str] | None = None) -> None:
     rows = []
     first = None
     for count in COUNTS:
-        together, apart = measure(args.model, args.weights, args.runtime, args.threads, count,
-                                  args.steps)
+        together, apart = measure(
+            args.model, args.weights, args.runtime, args.threads, count, args.steps
+        )
         first = first or together
-        rows.append([str(count), f'{1e3 * together:.0f}', f'{together / first:.2f}',
-                     f'{1e3 * apart:.0f}', f'{apart / together:.2f}'])
-    heads = ['objects', 'one batch, ms', 'times that of one object', 'one after another, ms',
-             'times the batch']
+        rows.append(
+            [
+                str(count),
+                f'{1e3 * together:.0f}',
+                f'{together / first:.2f}',
+                f'{1e3 * apart:.0f}',
+                f'{apart / together:.2f}',
+            ]
+        )
+    heads = [
+        'objects',
+        'one batch, ms',
+        'times that of one object',
+        'one after another, ms',
+        'times the batch',
+    ]
     note = f'\n\n`{args.model}`, {args.runtime}, {machine()}.'
     publish(table(heads, rows) + note, 'objects', args.doc)
 

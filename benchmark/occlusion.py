@@ -29,26 +29,31 @@ SEQUENCES = ('comp-car-shadow-horse-gap', 'bmx-trees')
 def vanishing(folder: Path) -> Iterator[TruthSequence]:
     """Held-out drawn clips, as far as an object is out of sight for a frame and comes back."""
     from training.evaluate import Clip, held_out
+
     for clip in held_out(folder):
         assert isinstance(clip, Clip)
         numbers = [number for number in np.unique(clip.labels[0]).tolist() if number]
         seen = np.stack([(clip.labels == number).any((1, 2)) for number in numbers])
-        back = [number for number, row in zip(numbers, seen, strict=True)
-                if not row.all() and row[np.flatnonzero(~row)[0]:].any()]
+        back = [
+            number
+            for number, row in zip(numbers, seen, strict=True)
+            if not row.all() and row[np.flatnonzero(~row)[0] :].any()
+        ]
         if back:
             labels = np.where(np.isin(clip.labels, back), clip.labels, 0)
             yield Clip(clip.name, clip.images, labels)
 
 
-def measure(sequences: list[TruthSequence], model: str, weights: str | None, kind: str
-            ) -> dict[bool, list[dict[str, float]]]:
+def measure(
+    sequences: list[TruthSequence], model: str, weights: str | None, kind: str
+) -> dict[bool, list[dict[str, float]]]:
     """Scores of each sequence, without and with the policy."""
     scores: dict[bool, list[dict[str, float]]] = {}
     for skip in (False, True):
-        tracker = Tracker.open(model, weights,
-                               options=TrackerOptions(skip_occluded_memories=skip))
-        scores[skip] = [report.mean([evaluate_sequence(tracker, sequence, kind)])
-                        for sequence in sequences]
+        tracker = Tracker.open(model, weights, options=TrackerOptions(skip_occluded_memories=skip))
+        scores[skip] = [
+            report.mean([evaluate_sequence(tracker, sequence, kind)]) for sequence in sequences
+        ]
     return scores
 
 
@@ -63,18 +68,27 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--doc', type=Path, help='put the table into this document')
     args = parser.parse_args(argv)
     groups: dict[str, list[TruthSequence]] = {
-        sequence.name: [sequence] for sequence in open_dataset(args.data, SEQUENCES)}
+        sequence.name: [sequence] for sequence in open_dataset(args.data, SEQUENCES)
+    }
     if args.clips:
         clips = list(vanishing(args.clips))
         groups[f'{len(clips)} drawn clips whose objects leave and come back'] = clips
     rows = []
     for name, sequences in groups.items():
         found = measure(sequences, args.model, args.weights, args.prompt)
-        cells = [f'{np.mean([one[what] for one in found[skip]]):.3f}'
-                 for what in ('J&F', 'J_last_quarter') for skip in (False, True)]
+        cells = [
+            f'{np.mean([one[what] for one in found[skip]]):.3f}'
+            for what in ('J&F', 'J_last_quarter')
+            for skip in (False, True)
+        ]
         rows.append([name, *cells])
-    heads = ['sequence', 'J&F, remembered', 'J&F, left out', 'J of the last quarter, remembered',
-             'left out']
+    heads = [
+        'sequence',
+        'J&F, remembered',
+        'J&F, left out',
+        'J of the last quarter, remembered',
+        'left out',
+    ]
     publish(table(heads, rows), 'occlusion', args.doc)
 
 

@@ -53,8 +53,19 @@ from tam_ros.tracking import Tracker
 LARGEST = 65504.0  # of half precision
 LARGE = 1024  # pixels
 # They make nothing larger; noting their results would keep gigabytes of 1024-pixel models alive.
-HARMLESS = {'Concat', 'Expand', 'Gather', 'Identity', 'Reshape', 'Slice', 'Softmax', 'Split',
-            'Squeeze', 'Transpose', 'Unsqueeze'}
+HARMLESS = {
+    'Concat',
+    'Expand',
+    'Gather',
+    'Identity',
+    'Reshape',
+    'Slice',
+    'Softmax',
+    'Split',
+    'Squeeze',
+    'Transpose',
+    'Unsqueeze',
+}
 # Groups of layers: heading, graph, what the names of its values contain; the first that fits.
 GROUPS = (
     ('trunk', 'image_encoder', '/trunk/'),
@@ -71,15 +82,19 @@ GROUPS = (
 
 def group_of(graph: str, value: str) -> str:
     """Return the heading under which a value of a graph is counted."""
-    return next(heading for heading, part, inside in GROUPS
-                if graph.startswith(part) and inside in value)
+    return next(
+        heading for heading, part, inside in GROUPS if graph.startswith(part) and inside in value
+    )
 
 
 def halves(model: ModelProto) -> set[str]:
     """Return the names of what an fp16 graph computes in half precision."""
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
-    return {value.name for value in graph.value_info
-            if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
+    return {
+        value.name
+        for value in graph.value_info
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT16
+    }
 
 
 def hiding(model: ModelProto) -> set[str]:
@@ -112,29 +127,44 @@ class Ranges(OnnxRuntime):
         graph = path.name.removesuffix(file_name('', 'fp32'))
         model = onnx.load(path)
         half = halves(onnx.load(path.with_name(file_name(graph, 'fp16')))) - hiding(model)
-        names = [name for node in model.graph.node if node.op_type not in HARMLESS
-                 for name in node.output if name in half]
+        names = [
+            name
+            for node in model.graph.node
+            if node.op_type not in HARMLESS
+            for name in node.output
+            if name in half
+        ]
         measured = [(name, kind) for name in names for kind in ('Max', 'Min')]
-        nodes = {name: [helper.make_node(f'Reduce{kind}', [name], [f'{name}.{kind}'], keepdims=0)
-                        for kind in ('Max', 'Min')] for name in names}
-        ordered = [later for node in model.graph.node
-                   for later in (node, *(n for name in node.output for n in nodes.get(name, ())))]
+        nodes = {
+            name: [
+                helper.make_node(f'Reduce{kind}', [name], [f'{name}.{kind}'], keepdims=0)
+                for kind in ('Max', 'Min')
+            ]
+            for name in names
+        }
+        ordered = [
+            later
+            for node in model.graph.node
+            for later in (node, *(n for name in node.output for n in nodes.get(name, ())))
+        ]
         del model.graph.node[:]
         model.graph.node.extend(ordered)
-        model.graph.output.extend(helper.make_tensor_value_info(
-            f'{name}.{kind}', TensorProto.FLOAT, []) for name, kind in measured)
+        model.graph.output.extend(
+            helper.make_tensor_value_info(f'{name}.{kind}', TensorProto.FLOAT, [])
+            for name, kind in measured
+        )
         # In the order of the file, or every value would wait for the end to be measured.
         options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
         self._names[graph] = names
         return ort.InferenceSession(
-            model.SerializeToString(), options, providers=['CPUExecutionProvider'])
+            model.SerializeToString(), options, providers=['CPUExecutionProvider']
+        )
 
     def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
         results = super()._run(graph, **inputs)
         names = self._names[graph]
         own = len(results) - 2 * len(names)
-        for name, (high, low) in zip(
-                names, np.reshape(results[own:], (-1, 2)), strict=True):
+        for name, (high, low) in zip(names, np.reshape(results[own:], (-1, 2)), strict=True):
             heading = group_of(graph, name)
             self.largest[heading] = max(self.largest[heading], abs(high), abs(low))
         return results[:own]
@@ -165,29 +195,43 @@ class SideBySide(Runtime):
 
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
         first, second = (one.image_encoder(image) for one in self.both)
-        return Features((first.raw, second.raw), (first.without_memory, second.without_memory),
-                        tuple(zip(first.high_resolution, second.high_resolution, strict=True)))
+        return Features(
+            (first.raw, second.raw),
+            (first.without_memory, second.without_memory),
+            tuple(zip(first.high_resolution, second.high_resolution, strict=True)),
+        )
 
     def _of(self, index: int, features: Features) -> Features:
-        return Features(features.raw[index], features.without_memory[index],
-                        tuple(pair[index] for pair in features.high_resolution))
+        return Features(
+            features.raw[index],
+            features.without_memory[index],
+            tuple(pair[index] for pair in features.high_resolution),
+        )
 
     def _attend(self, features: Features, bank: BankRows, pooled: bool) -> Handle:
-        return tuple(one._attend(self._of(index, features), bank, pooled)
-                     for index, one in enumerate(self.both))
+        return tuple(
+            one._attend(self._of(index, features), bank, pooled)
+            for index, one in enumerate(self.both)
+        )
 
     def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
-        return tuple(one._merge(groups, [part[index] for part in parts])
-                     for index, one in enumerate(self.both))
+        return tuple(
+            one._merge(groups, [part[index] for part in parts])
+            for index, one in enumerate(self.both)
+        )
 
     def take(self, conditioned: Handle, index: int) -> Handle:
-        return tuple(one.take(part, index)
-                     for one, part in zip(self.both, conditioned, strict=True))
+        return tuple(
+            one.take(part, index) for one, part in zip(self.both, conditioned, strict=True)
+        )
 
-    def mask_decoder(self, features: Features, source: Handle,
-                     prompts: PromptTokens) -> Candidates:
-        first, second = (one.mask_decoder(self._of(index, features), source[index], prompts)
-                         for index, one in enumerate(self.both))
+    def mask_decoder(
+        self, features: Features, source: Handle, prompts: PromptTokens
+    ) -> Candidates:
+        first, second = (
+            one.mask_decoder(self._of(index, features), source[index], prompts)
+            for index, one in enumerate(self.both)
+        )
         for index, best in enumerate(first.ious.argmax(1)):
             a, b = first.masks[index, best], second.masks[index, best]
             self.deviations.append(float(np.abs(a - b).max() / a.std()))
@@ -195,11 +239,19 @@ class SideBySide(Runtime):
         return first
 
     def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
-        return tuple(one.memory_encoder(self._of(index, features), masks, prompted)
-                     for index, one in enumerate(self.both))
+        return tuple(
+            one.memory_encoder(self._of(index, features), masks, prompted)
+            for index, one in enumerate(self.both)
+        )
 
-    def store(self, rows: list[int], memory_slots: list[int], pointer_slots: list[int],
-              memories: Handle, pointers: Floats) -> None:
+    def store(
+        self,
+        rows: list[int],
+        memory_slots: list[int],
+        pointer_slots: list[int],
+        memories: Handle,
+        pointers: Floats,
+    ) -> None:
         for one in self.both:
             one.store(rows, memory_slots, pointer_slots, memories[0], pointers)
 
@@ -227,14 +279,24 @@ def show(runtimes: Sequence[Runtime], sequence: TruthSequence, frames: int) -> l
     trackers = [Tracker(runtime) for runtime in runtimes]
     overlaps = []
     for index, (image, labels) in enumerate(islice(sequence, frames)):
-        prompts = [] if index else [
-            prompt_from_truth('mask', number, labels == number)
-            for number in sorted(set(np.unique(labels).tolist()) - {0, VOID})]
+        prompts = (
+            []
+            if index
+            else [
+                prompt_from_truth('mask', number, labels == number)
+                for number in sorted(set(np.unique(labels).tolist()) - {0, VOID})
+            ]
+        )
         first, *others = (
             {item.id: item.mask for item in tracker.step(image, index / 24, prompts).objects}
-            for tracker in trackers)
-        overlaps += [overlap(mask, other[number]) for other in others
-                     for number, mask in first.items() if index]
+            for tracker in trackers
+        )
+        overlaps += [
+            overlap(mask, other[number])
+            for other in others
+            for number, mask in first.items()
+            if index
+        ]
     return overlaps
 
 
@@ -246,8 +308,13 @@ def weights_of(entry: catalogue.Model, checkpoints: Path | None) -> Path | str:
     return find_weights(entry, None, 'torch') if 'bundled' in entry.weights else UNTRAINED
 
 
-def measure(entry: catalogue.Model, weights: Path | str, sequences: Sequence[TruthSequence],
-            frames: int, threads: int) -> tuple[dict[str, float], list[str]]:
+def measure(
+    entry: catalogue.Model,
+    weights: Path | str,
+    sequences: Sequence[TruthSequence],
+    frames: int,
+    threads: int,
+) -> tuple[dict[str, float], list[str]]:
     """Measure one model.
 
     Returns:
@@ -261,16 +328,25 @@ def measure(entry: catalogue.Model, weights: Path | str, sequences: Sequence[Tru
         for sequence in sequences:
             ranges = Ranges(folder, threads)
             show([ranges], sequence, frames)
-            largest = {heading: max(largest.get(heading, 0.0), value)
-                       for heading, value in ranges.largest.items()}
+            largest = {
+                heading: max(largest.get(heading, 0.0), value)
+                for heading, value in ranges.largest.items()
+            }
             del ranges
             show([sides], sequence, frames)
             if 'bundled' in entry.weights:
                 clips += show(sides.both, sequence, frames)
-    agreement = [f'{np.median(sides.deviations):.4f}', f'{max(sides.deviations):.4f}',
-                 f'{np.mean(sides.overlaps):.4f}', f'{min(sides.overlaps):.4f}']
-    return largest, [*agreement, f'{np.mean(clips):.4f}' if clips else '',
-                     f'{min(clips):.4f}' if clips else '']
+    agreement = [
+        f'{np.median(sides.deviations):.4f}',
+        f'{max(sides.deviations):.4f}',
+        f'{np.mean(sides.overlaps):.4f}',
+        f'{min(sides.overlaps):.4f}',
+    ]
+    return largest, [
+        *agreement,
+        f'{np.mean(clips):.4f}' if clips else '',
+        f'{min(clips):.4f}' if clips else '',
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -281,8 +357,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--checkpoints', type=Path, metavar='DIR')
     parser.add_argument('--sequences', nargs='+', default=(), metavar='NAME')
     parser.add_argument('--frames', type=int, default=10, help='of each sequence')
-    parser.add_argument('--large-frames', type=int, default=3, help='models of 1024 pixels, which '
-                        'take their time on a CPU, see only so many of the first sequence')
+    parser.add_argument(
+        '--large-frames',
+        type=int,
+        default=3,
+        help='models of 1024 pixels, which '
+        'take their time on a CPU, see only so many of the first sequence',
+    )
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--doc', type=Path, help='put the tables into this document')
     args = parser.parse_args(argv)
@@ -291,19 +372,41 @@ def main(argv: list[str] | None = None) -> None:
     values, agreement = [], []
     for name in args.models:
         entry = catalogue.model(name)
-        calibration = ((sequences[:1], args.large_frames)
-                       if entry.config['image_size'] >= LARGE else (sequences, args.frames))
+        calibration = (
+            (sequences[:1], args.large_frames)
+            if entry.config['image_size'] >= LARGE
+            else (sequences, args.frames)
+        )
         largest, cells = measure(
-            entry, weights_of(entry, args.checkpoints), *calibration, args.threads)
+            entry, weights_of(entry, args.checkpoints), *calibration, args.threads
+        )
         top = max(largest.values())
-        values.append([f'`{name}`', *(f'{largest[heading]:.0f}' if heading in largest else ''
-                                      for heading in headings), f'{LARGEST / top:.0f}'])
+        values.append(
+            [
+                f'`{name}`',
+                *(f'{largest[heading]:.0f}' if heading in largest else '' for heading in headings),
+                f'{LARGEST / top:.0f}',
+            ]
+        )
         agreement.append([f'`{name}`', *cells])
         print(values[-1], agreement[-1], flush=True)
-    text = '\n\n'.join((
-        table(['largest value', *headings, 'room, times'], values),
-        table(['fp16 beside fp32', 'logits, median', 'worst', 'IoU, mean', 'worst',
-               'whole clips, mean', 'worst'], agreement)))
+    text = '\n\n'.join(
+        (
+            table(['largest value', *headings, 'room, times'], values),
+            table(
+                [
+                    'fp16 beside fp32',
+                    'logits, median',
+                    'worst',
+                    'IoU, mean',
+                    'worst',
+                    'whole clips, mean',
+                    'worst',
+                ],
+                agreement,
+            ),
+        )
+    )
     publish(text, 'precision', args.doc)
 
 

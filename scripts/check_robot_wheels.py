@@ -34,8 +34,12 @@ PYTHONS = ('3.10', '3.12')
 # As pip chooses, and beside apt's OpenCV and cv_bridge, which know NumPy 1 only (docs/jetson.md).
 BESIDE = ((), ('numpy<2',))
 # glibc of Ubuntu 22.04 is 2.35: older tags may be installed, too.
-PLATFORMS = ('manylinux_2_28_aarch64', 'manylinux_2_27_aarch64', 'manylinux_2_17_aarch64',
-             'manylinux2014_aarch64')
+PLATFORMS = (
+    'manylinux_2_28_aarch64',
+    'manylinux_2_27_aarch64',
+    'manylinux_2_17_aarch64',
+    'manylinux2014_aarch64',
+)
 SOURCE_ONLY = 'pycuda'
 UNREACHABLE = ('connection', 'timed out', 'temporary failure', 'name or service', 'proxy')
 NOT_THERE = 3  # exit status: there is no package index to ask
@@ -52,29 +56,40 @@ class UnreachableError(RuntimeError):
 def environment(python: str) -> dict[str, str]:
     """Return what conditions of dependencies are asked about, as on the robot."""
     return {
-        'python_version': python, 'python_full_version': f'{python}.12',
-        'implementation_name': 'cpython', 'platform_python_implementation': 'CPython',
-        'platform_machine': 'aarch64', 'platform_system': 'Linux', 'sys_platform': 'linux',
-        'os_name': 'posix', 'extra': '',
+        'python_version': python,
+        'python_full_version': f'{python}.12',
+        'implementation_name': 'cpython',
+        'platform_python_implementation': 'CPython',
+        'platform_machine': 'aarch64',
+        'platform_system': 'Linux',
+        'sys_platform': 'linux',
+        'os_name': 'posix',
+        'extra': '',
     }
 
 
 def dependencies(wheel: Path, python: str) -> list[Requirement]:
     """Return what a wheel needs on the robot."""
     with zipfile.ZipFile(wheel) as archive:
-        name = next(name for name in archive.namelist()
-                    if name.count('/') == 1 and name.endswith('.dist-info/METADATA'))
+        name = next(
+            name
+            for name in archive.namelist()
+            if name.count('/') == 1 and name.endswith('.dist-info/METADATA')
+        )
         metadata = HeaderParser().parsestr(archive.read(name).decode())
     wanted = map(Requirement, metadata.get_all('Requires-Dist', []))
-    return [one for one in wanted
-            if one.marker is None or one.marker.evaluate(environment(python))]
+    return [
+        one for one in wanted if one.marker is None or one.marker.evaluate(environment(python))
+    ]
 
 
 def missing(wheels: Iterable[Path], python: str) -> list[str]:
     """Return the requirements of some wheels that none of them meets."""
     wheels = list(wheels)
-    there = {name: version for name, version, *_ in
-             (parse_wheel_filename(wheel.name) for wheel in wheels)}
+    there = {
+        name: version
+        for name, version, *_ in (parse_wheel_filename(wheel.name) for wheel in wheels)
+    }
     lacking = set()
     for wheel in wheels:
         for wanted in dependencies(wheel, python):
@@ -93,10 +108,27 @@ def download(arguments: Sequence[str], python: str, folder: Path) -> None:
     """
     platforms = [word for platform in PLATFORMS for word in ('--platform', platform)]
     done = subprocess.run(
-        [sys.executable, '-m', 'pip', 'download', '--quiet', '--disable-pip-version-check',
-         '--only-binary=:all:', *platforms, '--python-version', python, '--implementation', 'cp',
-         '--dest', str(folder), *arguments],
-        cwd=ROOT, text=True, capture_output=True)
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            'download',
+            '--quiet',
+            '--disable-pip-version-check',
+            '--only-binary=:all:',
+            *platforms,
+            '--python-version',
+            python,
+            '--implementation',
+            'cp',
+            '--dest',
+            str(folder),
+            *arguments,
+        ],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+    )
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith('ERROR')]
         if any(word in done.stderr.lower() for word in UNREACHABLE):
@@ -130,13 +162,23 @@ def has_wheel(name: str, python: str) -> bool:
 
 def describe(python: str, beside: Sequence[str], wheels: list[Path]) -> list[str]:
     """Return a row of the table: Python, what was asked for, number, size, main versions."""
-    versions = {name: version for name, version, *_ in
-                (parse_wheel_filename(wheel.name) for wheel in wheels)}
-    named = [f'{name} {versions[name]}' for name in ('numpy', 'opencv-python-headless',
-                                                     'onnxruntime') if name in versions]
+    versions = {
+        name: version
+        for name, version, *_ in (parse_wheel_filename(wheel.name) for wheel in wheels)
+    }
+    named = [
+        f'{name} {versions[name]}'
+        for name in ('numpy', 'opencv-python-headless', 'onnxruntime')
+        if name in versions
+    ]
     size = sum(wheel.stat().st_size for wheel in wheels) / 1e6
-    return [python, f'`{", ".join(beside)}`' if beside else '', str(len(wheels)), f'{size:.0f} MB',
-            ', '.join(named)]
+    return [
+        python,
+        f'`{", ".join(beside)}`' if beside else '',
+        str(len(wheels)),
+        f'{size:.0f} MB',
+        ', '.join(named),
+    ]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -50,7 +50,8 @@ def engines_dir() -> Path:
                 return candidate
     raise FileNotFoundError(
         'engines/models.yaml was not found beside the package nor in share/tam_ros; '
-        'the installation is incomplete')
+        'the installation is incomplete'
+    )
 
 
 def cache_dir() -> Path:
@@ -76,5 +77,6 @@ def model(name: str) -> Model:
     """Look a model up; the error of an unknown name lists the known ones."""
     if name not in models():
         raise UnknownModelError(
-            f'no model {name!r} in the catalogue; known are {", ".join(models())}')
+            f'no model {name!r} in the catalogue; known are {", ".join(models())}'
+        )
     return models()[name]

@@ -65,9 +65,12 @@ def frames() -> list[np.ndarray]:
 def real_frames(count: int) -> list[np.ndarray]:
     """Return the first real frames, uint8 [180, 320, 3]."""
     from PIL import Image
+
     with np.load(KIT / 'real_frames_open.npz') as arrays:
-        return [np.asarray(Image.open(io.BytesIO(arrays[f'f{index:02}'].tobytes())).convert('RGB'))
-                for index in range(count)]
+        return [
+            np.asarray(Image.open(io.BytesIO(arrays[f'f{index:02}'].tobytes())).convert('RGB'))
+            for index in range(count)
+        ]
 
 
 def deviation(ours: np.ndarray, name: str) -> float:
@@ -86,7 +89,11 @@ def deviation(ours: np.ndarray, name: str) -> float:
     _, total, squares, *ends = arrays[f'{name}/stats']
     _, our_total, our_squares, *our_ends = fill.stats(ours)
     largest = max(largest, *np.abs(ends))
-    return float(max(
-        np.abs(fill.probe(ours, expected.size) - expected).max() / largest,
-        np.abs(np.subtract(our_ends, ends)).max() / largest,
-        abs(our_total / total - 1), abs(our_squares / squares - 1)))
+    return float(
+        max(
+            np.abs(fill.probe(ours, expected.size) - expected).max() / largest,
+            np.abs(np.subtract(our_ends, ends)).max() / largest,
+            abs(our_total / total - 1),
+            abs(our_squares / squares - 1),
+        )
+    )

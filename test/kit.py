@@ -15,8 +15,11 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 KIT = ROOT.parent / 'shared' / 'parity' / 'efficienttam'
-CONFIGS = [f'efficienttam_{size}{variant}' for size in ('s', 'ti')
-           for variant in ('', '_1', '_2', '_512x512')]
+CONFIGS = [
+    f'efficienttam_{size}{variant}'
+    for size in ('s', 'ti')
+    for variant in ('', '_1', '_2', '_512x512')
+]
 
 
 @lru_cache(maxsize=1)
@@ -69,7 +72,7 @@ def tensor(name: str, what: str, shape: tuple[int, ...], scale: float = 1.0) -> 
 def sparse(x: np.ndarray, n: int) -> np.ndarray:
     """Subsample the last two axes to n x n, as the kit stores maps."""
     k = x.shape[-1] // n
-    return x[..., k // 2::k, k // 2::k]
+    return x[..., k // 2 :: k, k // 2 :: k]
 
 
 def stats(x: np.ndarray) -> np.ndarray:

@@ -12,8 +12,17 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / 'tam_ros'
-HEAVY = {'torch', 'onnx', 'onnxruntime', 'openvino', 'rclpy', 'cv2', 'rosbags', 'numpy',
-         'huggingface_hub'}
+HEAVY = {
+    'torch',
+    'onnx',
+    'onnxruntime',
+    'openvino',
+    'rclpy',
+    'cv2',
+    'rosbags',
+    'numpy',
+    'huggingface_hub',
+}
 # What each part may import of the package itself, at the top of its files or inside functions.
 ALLOWED = {
     'models': {'models', 'catalogue', 'runtime'},
@@ -28,8 +37,17 @@ ALLOWED = {
     'ros': {'ros', 'prompting', 'tracking', 'io', 'spatial', 'runtime', 'msg', 'srv'},
     'demo': {'demo', 'io', 'evaluation', 'catalogue', 'msg', 'ros'},
     'recordings': {'recordings', 'io', 'tracking'},
-    'commands': {'commands', 'recordings', 'io', 'tracking', 'runtime', 'export', 'plans',
-                 'evaluation', 'catalogue'},
+    'commands': {
+        'commands',
+        'recordings',
+        'io',
+        'tracking',
+        'runtime',
+        'export',
+        'plans',
+        'evaluation',
+        'catalogue',
+    },
 }
 # Libraries that a part must never import.
 FORBIDDEN = {
@@ -56,8 +74,11 @@ def imports(part: str) -> dict[str, set[str]]:
                 names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 names.add(node.module)
-                names |= {f'{node.module}.{alias.name}' for alias in node.names
-                          if node.module == 'tam_ros'}
+                names |= {
+                    f'{node.module}.{alias.name}'
+                    for alias in node.names
+                    if node.module == 'tam_ros'
+                }
         found[str(path.relative_to(PACKAGE))] = names
     assert found, part
     return found
@@ -73,16 +94,22 @@ def test_parts_import_only_what_they_may(part):
         assert not libraries & FORBIDDEN.get(part, set()), file
 
 
-@pytest.mark.parametrize(('statement', 'absent'), [
-    ('import tam_ros', HEAVY),
-    ('import tam_ros.catalogue', HEAVY),
-    # a robot that only runs exported graphs
-    ('from tam_ros.tracking import Tracker', {'torch', 'onnx', 'onnxruntime', 'rclpy', 'rosbags'}),
-    ('from tam_ros.runtime.onnxruntime import OnnxRuntime', {'torch', 'onnx', 'rclpy'}),
-    ('import tam_ros.cli', HEAVY),
-    # `tam --help` at once: describing the commands imports nothing that takes time
-    ('from tam_ros import cli; cli._parser()', HEAVY),
-])
+@pytest.mark.parametrize(
+    ('statement', 'absent'),
+    [
+        ('import tam_ros', HEAVY),
+        ('import tam_ros.catalogue', HEAVY),
+        # a robot that only runs exported graphs
+        (
+            'from tam_ros.tracking import Tracker',
+            {'torch', 'onnx', 'onnxruntime', 'rclpy', 'rosbags'},
+        ),
+        ('from tam_ros.runtime.onnxruntime import OnnxRuntime', {'torch', 'onnx', 'rclpy'}),
+        ('import tam_ros.cli', HEAVY),
+        # `tam --help` at once: describing the commands imports nothing that takes time
+        ('from tam_ros import cli; cli._parser()', HEAVY),
+    ],
+)
 def test_what_an_import_brings_in(statement, absent):
     assert not absent & imported_by(statement)
 
@@ -93,6 +120,11 @@ def test_the_look_at_imports_sees_them():
 
 def imported_by(statement: str) -> set[str]:
     """Return the modules that a fresh interpreter holds after a statement."""
-    done = subprocess.run([sys.executable, '-c', f'import sys; {statement}; print(*sys.modules)'],
-                          cwd=PACKAGE.parent, text=True, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, '-c', f'import sys; {statement}; print(*sys.modules)'],
+        cwd=PACKAGE.parent,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
     return set(done.stdout.split())

@@ -51,8 +51,11 @@ def test_weights_get_puts_the_file_where_the_tracker_looks(name, monkeypatch, ca
     found = find_weights(catalogue.model(name), None, 'torch')
     assert found.read_bytes() == b'a checkpoint'
     assert str(found) in capsys.readouterr().out
-    published = ('facebook/EdgeTAM', 'edgetam.pt') if name.startswith('edgetam') else (
-        'yunyangx/efficient-track-anything', f'{name}.pt')
+    published = (
+        ('facebook/EdgeTAM', 'edgetam.pt')
+        if name.startswith('edgetam')
+        else ('yunyangx/efficient-track-anything', f'{name}.pt')
+    )
     assert asked == [published]
     assert main(['weights', 'get', name]) == 0
     assert 'is here already' in capsys.readouterr().out

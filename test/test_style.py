@@ -27,7 +27,9 @@ def test_ruff_is_silent():
         pytest.skip('ruff is not installed here: make test installs it')
     answer = subprocess.run(
         [sys.executable, '-m', 'ruff', 'check', '--no-cache', '.'],
-        cwd=ROOT, capture_output=True, text=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
 

@@ -26,37 +26,71 @@ def stages(args: argparse.Namespace) -> list[list[str]]:
     return [
         [*render, '--split', 'val', '--clips', '48', '--frames', '20', '--shard', '48'],
         # Things leave and come back, or tracking never learns to say "gone".
-        [*render, '--clips', str(count), '--frames', '16', '--absence', '0.35',
-         '--footage', '0.3'],
-        ['training.train', '--clips', str(args.clips), '--out', run, '--recipe',
-         str(args.recipe), '--processes', str(args.processes), '--device', args.device,
-         '--seed', str(args.seed)],
+        [
+            *render,
+            '--clips',
+            str(count),
+            '--frames',
+            '16',
+            '--absence',
+            '0.35',
+            '--footage',
+            '0.3',
+        ],
+        [
+            'training.train',
+            '--clips',
+            str(args.clips),
+            '--out',
+            run,
+            '--recipe',
+            str(args.recipe),
+            '--processes',
+            str(args.processes),
+            '--device',
+            args.device,
+            '--seed',
+            str(args.seed),
+        ],
         ['training.plot', run],
         ['training.package', f'{run}/last.pt', f'{run}/efficienttam_nano.safetensors'],
-        ['tam_ros.cli', 'export', 'efficienttam_nano', '--weights',
-         f'{run}/efficienttam_nano.safetensors', '--out', f'{run}/graphs']]
+        [
+            'tam_ros.cli',
+            'export',
+            'efficienttam_nano',
+            '--weights',
+            f'{run}/efficienttam_nano.safetensors',
+            '--out',
+            f'{run}/graphs',
+        ],
+    ]
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run all stages."""
     here = Path(__file__).parent
     parser = argparse.ArgumentParser(prog='python -m training', description=main.__doc__)
-    parser.add_argument('--data', type=Path, required=True,
-                        help='folder with stills/coco and training')
+    parser.add_argument(
+        '--data', type=Path, required=True, help='folder with stills/coco and training'
+    )
     parser.add_argument('--clips', type=Path, default=here / 'out' / 'clips')
     parser.add_argument('--out', type=Path, default=here / 'out' / 'nano')
     parser.add_argument('--recipe', type=Path, default=here / 'recipe_cpu.yaml')
     parser.add_argument('--processes', type=int, default=2)
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--scale', type=float, default=1.0,
-                        help='times as many clips: 1 takes 28 GB of disk')
-    parser.add_argument('--share-alike', action='store_true',
-                        help='draw from CC BY-SA pictures as well; mind what you ship then')
+    parser.add_argument(
+        '--scale', type=float, default=1.0, help='times as many clips: 1 takes 28 GB of disk'
+    )
+    parser.add_argument(
+        '--share-alike',
+        action='store_true',
+        help='draw from CC BY-SA pictures as well; mind what you ship then',
+    )
     args = parser.parse_args(argv)
     for command in stages(args):
         if command[0] == 'tam_ros.cli' and (args.out / 'graphs').exists():
-            shutil.rmtree(args.out / 'graphs')      # of weights that were trained further since
+            shutil.rmtree(args.out / 'graphs')  # of weights that were trained further since
         print('python -m', ' '.join(command), flush=True)
         subprocess.run([sys.executable, '-m', *command], check=True)
 

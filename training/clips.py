@@ -58,8 +58,10 @@ class ClipStore:
         for path in sorted(self._folder.glob(self._pattern)):
             if path.name not in self._shards:
                 images = path.with_name(path.name.replace('.labels.', '.images.'))
-                self._shards[path.name] = (np.load(images, mmap_mode='r'),
-                                           np.load(path, mmap_mode='r'))
+                self._shards[path.name] = (
+                    np.load(images, mmap_mode='r'),
+                    np.load(path, mmap_mode='r'),
+                )
         return len(self)
 
     def __len__(self) -> int:
@@ -79,9 +81,12 @@ def resize(images: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndarra
     """Frames by area (bilinear if they grow), labels by nearest neighbour, to [T, size, size]."""
     if images.shape[1:3] == (size, size):
         return np.ascontiguousarray(images), np.ascontiguousarray(labels)
-    return (np.stack([cv2.resize(i, (size, size), interpolation=cv2.INTER_AREA) for i in images]),
-            np.stack([cv2.resize(x, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
-                      for x in labels]))
+    return (
+        np.stack([cv2.resize(i, (size, size), interpolation=cv2.INTER_AREA) for i in images]),
+        np.stack(
+            [cv2.resize(x, (size, size), interpolation=cv2.INTER_NEAREST_EXACT) for x in labels]
+        ),
+    )
 
 
 def _window(rng: np.random.Generator, side: int) -> tuple[slice, slice]:
@@ -92,15 +97,17 @@ def _window(rng: np.random.Generator, side: int) -> tuple[slice, slice]:
     if rng.random() < 0.4:
         return slice(0, side), slice(0, side)
     scale = rng.uniform(0.5, 1.0)
-    spans = [max(side // 2, int(side * min(1.0, scale * rng.uniform(0.85, 1.15))))
-             for _ in range(2)]
+    spans = [
+        max(side // 2, int(side * min(1.0, scale * rng.uniform(0.85, 1.15)))) for _ in range(2)
+    ]
     starts = [int(rng.integers(side - span + 1)) for span in spans]
     rows, columns = (slice(start, start + span) for start, span in zip(starts, spans, strict=True))
     return rows, columns
 
 
-def _augment(rng: np.random.Generator, images: np.ndarray,
-             labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _augment(
+    rng: np.random.Generator, images: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Flip, and change colours by one table per channel for the whole clip."""
     if rng.random() < 0.5:
         images, labels = images[:, :, ::-1], labels[:, :, ::-1]
@@ -111,10 +118,11 @@ def _augment(rng: np.random.Generator, images: np.ndarray,
     if rng.random() < 0.6:
         ramp = np.arange(256, dtype=np.float32) / 255
         gamma = np.exp(rng.normal(0, 0.2, 3) * 0.5 + rng.normal(0, 0.25))
-        table = np.stack([ramp ** g for g in gamma], -1) * rng.uniform(0.8, 1.15) * 255
+        table = np.stack([ramp**g for g in gamma], -1) * rng.uniform(0.8, 1.15) * 255
         table = (table + rng.normal(0, 10)).clip(0, 255).astype(np.uint8)
-        images = cv2.LUT(np.ascontiguousarray(images).reshape(len(images), -1, 3),
-                         table[None]).reshape(images.shape)
+        images = cv2.LUT(
+            np.ascontiguousarray(images).reshape(len(images), -1, 3), table[None]
+        ).reshape(images.shape)
     return np.ascontiguousarray(images), np.ascontiguousarray(labels)
 
 
@@ -131,8 +139,15 @@ def vanishing(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
     return values[(counts[:, values] == 0).any(0)]
 
 
-def sample(store: ClipStore, rng: np.random.Generator, clips: int, frames: int, size: int,
-           objects: int = 2, absence: float = 0.4) -> Batch:
+def sample(
+    store: ClipStore,
+    rng: np.random.Generator,
+    clips: int,
+    frames: int,
+    size: int,
+    objects: int = 2,
+    absence: float = 0.4,
+) -> Batch:
     """Draw a batch of augmented sub-clips.
 
     Args:

@@ -72,8 +72,7 @@ class Distillation(nn.Module):
             target = self._unroll(images.shape[2]).encode(images)
         return relative_error(self.image(features.flatten(0, 1)), target.flatten(0, 1))
 
-    def memory_loss(self, batch: Batch, kind: str, seed: int, conditioned: list[Tensor]
-                    ) -> Tensor:
+    def memory_loss(self, batch: Batch, kind: str, seed: int, conditioned: list[Tensor]) -> Tensor:
         """Compare what memory attention made of the frames after the first.
 
         Args:
@@ -85,7 +84,8 @@ class Distillation(nn.Module):
         target: list[Tensor] = []
         with torch.no_grad():
             self._unroll(batch.images.shape[2]).track(
-                batch, kind, np.random.default_rng(seed), watch=target.append)
+                batch, kind, np.random.default_rng(seed), watch=target.append
+            )
         return relative_error(self.memory(torch.cat(conditioned)), torch.cat(target))
 
     def _unroll(self, size: int) -> Unroll:

@@ -50,8 +50,7 @@ def _dots(rng: Rng, size: int) -> np.ndarray:
     out = np.zeros((size, size), np.float32)
     for _ in range(int(rng.integers(6, 50))):
         centre = tuple(int(v) for v in rng.integers(0, size, 2))
-        cv2.circle(out, centre, int(rng.integers(size // 40 + 1, size // 9)), 1.0, -1,
-                   cv2.LINE_AA)
+        cv2.circle(out, centre, int(rng.integers(size // 40 + 1, size // 9)), 1.0, -1, cv2.LINE_AA)
     return out
 
 
@@ -60,7 +59,7 @@ def texture(rng: Rng, size: int = 192) -> np.ndarray:
     makers = (_noise, _stripes, _checks, _dots)
     weight = makers[rng.choice(4, p=(0.4, 0.25, 0.2, 0.15))](rng, size)[..., None]
     low, high = colour(rng), colour(rng)
-    if rng.random() < 0.4:                       # little contrast: the hard case
+    if rng.random() < 0.4:  # little contrast: the hard case
         high = low + (high - low) * rng.uniform(0.1, 0.4)
     out = low + (high - low) * weight
     if rng.random() < 0.5:
@@ -75,8 +74,9 @@ def crop(rng: Rng, image: LabelledImage, size: int = 192) -> np.ndarray:
     height, width = image.rgb.shape[:2]
     side = int(min(height, width) * rng.uniform(0.25, 0.9))
     y, x = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-    return cv2.resize(image.rgb[y:y + side, x:x + side], (size, size),
-                      interpolation=cv2.INTER_AREA)
+    return cv2.resize(
+        image.rgb[y : y + side, x : x + side], (size, size), interpolation=cv2.INTER_AREA
+    )
 
 
 def any_texture(rng: Rng, sources: Sources, size: int = 192) -> np.ndarray:
@@ -92,28 +92,28 @@ def any_texture(rng: Rng, sources: Sources, size: int = 192) -> np.ndarray:
 
 def silhouette(rng: Rng, size: int = 192) -> np.ndarray:
     """A drawn outline: blob, polygon, star, ellipse, rounded bar or ring; uint8 alpha."""
-    shift = 4                                     # fixed-point bits: anti-aliased vertices
+    shift = 4  # fixed-point bits: anti-aliased vertices
     angles = np.linspace(0, 2 * np.pi, 120, endpoint=False)
     kind = rng.choice(6, p=(0.4, 0.22, 0.08, 0.15, 0.1, 0.05))
-    if kind == 0:                                 # blob
+    if kind == 0:  # blob
         radius = np.ones_like(angles)
         for wave in range(2, int(rng.integers(4, 9))):
             radius += rng.uniform(0, 0.55 / wave) * np.cos(wave * angles + rng.uniform(0, 6.3))
-    elif kind == 1:                               # polygon
+    elif kind == 1:  # polygon
         angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 9))))
         radius = rng.uniform(0.6, 1.0, len(angles))
-    elif kind == 2:                               # star
+    elif kind == 2:  # star
         points = int(rng.integers(4, 9))
         angles = np.linspace(0, 2 * np.pi, 2 * points, endpoint=False)
         radius = np.where(np.arange(2 * points) % 2, rng.uniform(0.35, 0.7), 1.0)
-    else:                                         # ellipse, bar, ring
+    else:  # ellipse, bar, ring
         power = 4.0 if kind == 4 else 2.0
         cosine, sine = np.abs(np.cos(angles)), np.abs(np.sin(angles))
-        radius = (cosine ** power + sine ** power) ** (-1 / power)
+        radius = (cosine**power + sine**power) ** (-1 / power)
     points = np.stack([np.cos(angles), np.sin(angles)], 1) * radius[:, None]
     points[:, 1] *= rng.uniform(0.3, 1.0) if kind != 1 else 1.0
     low, high = points.min(0), points.max(0)
-    if np.any(high - low < 0.05):                 # vertices in one line enclose nothing
+    if np.any(high - low < 0.05):  # vertices in one line enclose nothing
         return silhouette(rng, size)
     points = (points - (low + high) / 2) / (high - low).max() * (size - 6) + size / 2
     alpha = np.zeros((size, size), np.uint8)
@@ -121,6 +121,7 @@ def silhouette(rng: Rng, size: int = 192) -> np.ndarray:
     cv2.fillPoly(alpha, [fixed], 255, cv2.LINE_AA, shift)
     if kind == 5:
         inner = (points - size / 2) * rng.uniform(0.35, 0.65) + size / 2
-        cv2.fillPoly(alpha, [np.round(inner * (1 << shift)).astype(np.int32)], 0, cv2.LINE_AA,
-                     shift)
+        cv2.fillPoly(
+            alpha, [np.round(inner * (1 << shift)).astype(np.int32)], 0, cv2.LINE_AA, shift
+        )
     return alpha

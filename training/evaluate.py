@@ -114,16 +114,21 @@ def davis(data: Path, limit: int | None = None) -> Iterator[TruthSequence]:
 def footage(data: Path, limit: int | None = None) -> Iterator[TruthSequence]:
     """Real videos that were not trained on, two or three images a second, with our own masks."""
     from training.sources import annotated_videos, chosen_frames, video_of
+
     for name, frames in annotated_videos(data, 'val').items():
         first = next(i for i, frame in enumerate(frames) if frame is not None)
         paths = [path for path in chosen_frames(data, 'val') if video_of(path) == name]
-        yield Video(name, paths[first:limit], [
-            None if frame is None else frame.labels for frame in frames[first:limit]])
+        yield Video(
+            name,
+            paths[first:limit],
+            [None if frame is None else frame.labels for frame in frames[first:limit]],
+        )
 
 
 def held_out(folder: Path, limit: int | None = None, frames: int = 20) -> Iterator[TruthSequence]:
     """Drawn clips of pictures and videos that were not trained on; their promptable objects."""
     from training.clips import ClipStore, promptable
+
     store = ClipStore(folder, 'val')
     for index in range(min(len(store), limit or len(store))):
         images, labels = (x[:frames] for x in store.clip(index))
@@ -134,6 +139,7 @@ def held_out(folder: Path, limit: int | None = None, frames: int = 20) -> Iterat
 def demo(limit: int | None = None) -> Iterator[TruthSequence]:
     """The clip that ``make demo`` shows."""
     from tam_ros.demo.scene import DemoScene
+
     scene = DemoScene()
     count = min(scene.frames, limit or scene.frames)
     images, labels = zip(*(scene.frame(index) for index in range(count)), strict=True)
@@ -149,16 +155,26 @@ def score(tracker: Steps, sequence: TruthSequence, kind: str) -> dict[str, float
     """
     scores = evaluate_sequence(tracker, sequence, kind)
     found = report.mean([scores])
-    return {'j': found['J'], 'f': found['F'], 'jf': found['J&F'],
-            'j_last': found['J_last_quarter'], 'j_0': found['J_prompted_frame'],
-            'ms': 1e3 * float(np.median(scores.step_seconds))}
+    return {
+        'j': found['J'],
+        'f': found['F'],
+        'jf': found['J&F'],
+        'j_last': found['J_last_quarter'],
+        'j_0': found['J_prompted_frame'],
+        'ms': 1e3 * float(np.median(scores.step_seconds)),
+    }
 
 
-def evaluate(tracker: Steps, sequences: list[TruthSequence], kinds: tuple[str, ...] = KINDS,
-             ) -> Results:
+def evaluate(
+    tracker: Steps,
+    sequences: list[TruthSequence],
+    kinds: tuple[str, ...] = KINDS,
+) -> Results:
     """Scores by sequence and prompt kind."""
-    return {sequence.name: {kind: score(tracker, sequence, kind) for kind in kinds}
-            for sequence in tqdm(sequences, unit='sequence')}
+    return {
+        sequence.name: {kind: score(tracker, sequence, kind) for kind in kinds}
+        for sequence in tqdm(sequences, unit='sequence')
+    }
 
 
 def mean(results: Results, kind: str, name: str) -> float:
@@ -174,10 +190,12 @@ def table(title: str, results: Results, floors: dict[str, dict] | None = None) -
 
     def row(name: str, kind: str, scores: dict[str, float], floor: list[float]) -> None:
         cells = [f'{scores[column]:.3f}' for column in COLUMNS] + [f'{v:.3f}' for v in floor]
-        lines.append('| ' + ' | '.join([name, kind, *cells, f"{scores['ms']:.0f}"]) + ' |')
+        lines.append('| ' + ' | '.join([name, kind, *cells, f'{scores["ms"]:.0f}']) + ' |')
 
-    floor_of = {name: [floors[name][key]['JF_mean'] for key in floor_names] if floors else []
-                for name in results}
+    floor_of = {
+        name: [floors[name][key]['JF_mean'] for key in floor_names] if floors else []
+        for name in results
+    }
     if len(results) <= LONGEST_TABLE:
         for name, by_kind in results.items():
             for kind, scores in by_kind.items():
@@ -206,8 +224,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.data is None and {'davis', 'footage'} & set(args.only):
         parser.error('davis and footage need --data')
-    tracker = Tracker.open(args.model, weights=args.weights, runtime=args.runtime,
-                           threads=args.threads)
+    tracker = Tracker.open(
+        args.model, weights=args.weights, runtime=args.runtime, threads=args.threads
+    )
     results = {}
     for name in args.only:
         floors = None

@@ -48,8 +48,11 @@ def moments(tracker: Tracker, sequence: TruthSequence, kind: str) -> Iterator[Mo
         prompts = []
         if index == 0:
             assert labels is not None
-            prompts = [prompt_from_truth(kind, number, labels == number)
-                       for number in np.unique(labels).tolist() if number]
+            prompts = [
+                prompt_from_truth(kind, number, labels == number)
+                for number in np.unique(labels).tolist()
+                if number
+            ]
         frame = tracker.step(image, index / 10, prompts)
         if labels is None:
             continue
@@ -59,10 +62,12 @@ def moments(tracker: Tracker, sequence: TruthSequence, kind: str) -> Iterator[Mo
                 continue
             mask = frame.labels == item.id
             alone = np.where(mask, frame.labels, 0).astype(np.uint16)
-            picture = draw_overlay(image, alone, [one for one in frame.objects
-                                                  if one.id == item.id])
-            outline, _ = cv2.findContours(truth.astype(np.uint8), cv2.RETR_EXTERNAL,
-                                          cv2.CHAIN_APPROX_NONE)
+            picture = draw_overlay(
+                image, alone, [one for one in frame.objects if one.id == item.id]
+            )
+            outline, _ = cv2.findContours(
+                truth.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+            )
             cv2.drawContours(picture, outline, -1, (255, 255, 255), 2)
             j = region_similarity(truth, mask)
             yield Moment(j, picture, f'{sequence.name}, from a {kind}, image {index}: J {j:.2f}')
@@ -86,10 +91,15 @@ def main(argv: list[str] | None = None) -> None:
         for kind in ('mask', 'box', 'click'):
             moment = worst(list(moments(tracker, sequence, kind)))
             tiles.append(Tile(moment.picture, moment.caption))
-    sheet = contact_sheet(tiles, 'efficienttam_nano where it fails', (
-        'The image at the tenth percentile of J in each of three videos that were not trained on, '
-        'from three kinds of prompt.',
-        'Filled: the model. White: the true outline. Two or three images a second.'))
+    sheet = contact_sheet(
+        tiles,
+        'efficienttam_nano where it fails',
+        (
+            'The image at the tenth percentile of J in each of three videos that were not trained on, '
+            'from three kinds of prompt.',
+            'Filled: the model. White: the true outline. Two or three images a second.',
+        ),
+    )
     cv2.imwrite(str(args.out), sheet[..., ::-1])
     print(args.out)
 

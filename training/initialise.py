@@ -60,10 +60,12 @@ def initialise(model: EfficientTAM, seed: int) -> None:
         nn.init.trunc_normal_(getattr(model, name), std=0.02)
 
     channels = model.config.trunk_dim
-    model.image_encoder.trunk.pos_embed[:, 1:] = smooth_position(PRETRAIN_GRID, channels,
-                                                                 generator)
+    model.image_encoder.trunk.pos_embed[:, 1:] = smooth_position(
+        PRETRAIN_GRID, channels, generator
+    )
     model.sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix.copy_(
-        fourier_frequencies(model.config.dim, generator))
+        fourier_frequencies(model.config.dim, generator)
+    )
 
     decoder = model.sam_mask_decoder
     for layer in decoder.transformer.layers:
@@ -71,7 +73,7 @@ def initialise(model: EfficientTAM, seed: int) -> None:
             _match_keys_to_queries(attention.q_proj, attention.k_proj)
     final = decoder.transformer.final_attn_token_to_image
     _match_keys_to_queries(final.q_proj, final.k_proj)
-    decoder.pred_obj_score_head.layers[-1].bias.fill_(2.0)     # objects are there, mostly
+    decoder.pred_obj_score_head.layers[-1].bias.fill_(2.0)  # objects are there, mostly
 
     # The mask of a mask prompt arrives as logits of +-10, like every other mask prompt.
     model.mask_downsample.weight.fill_(20 / model.mask_downsample.weight.numel())
@@ -84,7 +86,7 @@ def initialise(model: EfficientTAM, seed: int) -> None:
     nn.init.orthogonal_(encoder.out_proj.weight.flatten(1))
     for block in encoder.fuser.layers:
         block.gamma.fill_(0.3)
-    squeeze = encoder.out_proj.weight.flatten(1)                # [memory_dim, dim]
+    squeeze = encoder.out_proj.weight.flatten(1)  # [memory_dim, dim]
     for layer in model.memory_attention.layers:
         _match_keys_to_queries(layer.self_attn.q_proj, layer.self_attn.k_proj)
         cross = layer.cross_attn_image

@@ -33,7 +33,8 @@ def mask_losses(logits: Tensor, target: Tensor, positive_weight: float) -> tuple
     area = target.mean((-2, -1), keepdim=True)
     weight = 1 + target * ((positive_weight / area.clamp(min=1e-4)).clamp(1.0, 40.0) - 1)
     bce = functional.binary_cross_entropy_with_logits(
-        logits, target.expand_as(logits), reduction='none')
+        logits, target.expand_as(logits), reduction='none'
+    )
     bce = (bce * weight).sum((-2, -1)) / weight.sum((-2, -1))
     probability = logits.sigmoid()
     overlap = (probability * target).sum((-2, -1))
@@ -47,8 +48,15 @@ def mask_losses(logits: Tensor, target: Tensor, positive_weight: float) -> tuple
     return 3 * bce + filled * dice, iou
 
 
-def decoding_loss(masks: Tensor, ious: Tensor, score: Tensor, target: Tensor, single: Tensor,
-                  positive_weight: float, share: float = 0.15) -> tuple[Tensor, Tensor]:
+def decoding_loss(
+    masks: Tensor,
+    ious: Tensor,
+    score: Tensor,
+    target: Tensor,
+    single: Tensor,
+    positive_weight: float,
+    share: float = 0.15,
+) -> tuple[Tensor, Tensor]:
     """The whole loss of one decoder call.
 
     An ambiguous prompt is charged for its best candidate of three (and a little for the mean, so

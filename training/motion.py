@@ -28,7 +28,8 @@ def curve(rng: Rng, frames: int, drift: float, sway: float) -> np.ndarray:
     out = rng.normal(0, drift) * time ** rng.choice((1.0, 1.0, 2.0))
     for waves in (rng.uniform(0.3, 1.2), rng.uniform(1.0, 2.5)):
         out = out + rng.normal(0, sway) / waves * np.sin(
-            2 * np.pi * waves * time + rng.uniform(0, 2 * np.pi))
+            2 * np.pi * waves * time + rng.uniform(0, 2 * np.pi)
+        )
     return out - out[0]
 
 
@@ -46,13 +47,17 @@ def excursion(rng: Rng, frames: int) -> np.ndarray:
     return out * out * (3 - 2 * out)
 
 
-def affine(x: float, y: float, angle: float, scale_x: float, scale_y: float,
-           shear: float = 0.0) -> np.ndarray:
+def affine(
+    x: float, y: float, angle: float, scale_x: float, scale_y: float, shear: float = 0.0
+) -> np.ndarray:
     """3x3 matrix: scale, shear, rotate by ``angle`` radians, then move to (x, y)."""
     cosine, sine = np.cos(angle), np.sin(angle)
     rotation = np.array([[cosine, -sine, x], [sine, cosine, y], [0, 0, 1.0]])
-    return rotation @ np.array([[1, shear, 0], [0, 1, 0], [0, 0, 1.0]]) @ np.diag(
-        (scale_x, scale_y, 1.0))
+    return (
+        rotation
+        @ np.array([[1, shear, 0], [0, 1, 0], [0, 0, 1.0]])
+        @ np.diag((scale_x, scale_y, 1.0))
+    )
 
 
 def camera_path(rng: Rng, frames: int, size: int) -> np.ndarray:
@@ -71,8 +76,9 @@ def camera_path(rng: Rng, frames: int, size: int) -> np.ndarray:
     zoom = np.exp(curve(rng, frames, 0.10 * amount, 0.02 * amount))
     middle = affine(size / 2, size / 2, 0, 1, 1)
     back = affine(-size / 2, -size / 2, 0, 1, 1)
-    path = np.stack([middle @ affine(x[t], y[t], roll[t], zoom[t], zoom[t]) @ back
-                     for t in range(frames)])
+    path = np.stack(
+        [middle @ affine(x[t], y[t], roll[t], zoom[t], zoom[t]) @ back for t in range(frames)]
+    )
     return path @ np.linalg.inv(path[0])
 
 
@@ -99,5 +105,4 @@ class Elastic:
         """Displacement at a frame, float32 [height, width, 2] (x, y)."""
         angle = self.phase[frame]
         field = np.cos(angle) * self.grid[0] + np.sin(angle) * self.grid[1]
-        return cv2.resize(field.astype(np.float32), (width, height),
-                          interpolation=cv2.INTER_CUBIC)
+        return cv2.resize(field.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)

@@ -32,18 +32,27 @@ def package(checkpoints: Sequence[Path], out: Path) -> Path:
     for path, state in zip(checkpoints, states, strict=True):
         if state['config'] != config:
             raise ValueError(f'{path}: another network than that of {checkpoints[0]}')
-    mean = {name: torch.stack([state['model'][name].float() for state in states]).mean(0)
-            for name in states[0]['model']}
+    mean = {
+        name: torch.stack([state['model'][name].float() for state in states]).mean(0)
+        for name in states[0]['model']
+    }
     EfficientTAM(EfficientTAMConfig(**config)).load_state_dict(mean)
     half = {name: value.half().contiguous() for name, value in mean.items()}
     broken = [name for name, value in half.items() if not torch.isfinite(value).all()]
     if broken:
         raise ValueError(f'{", ".join(broken[:4])}: values too large for fp16')
     runs = [state['progress'] for state in states]
-    save_file(half, out, {
-        'architecture': 'efficienttam', 'config': repr(config), 'licence': 'Apache-2.0',
-        'training_steps': ', '.join(str(run['step']) for run in runs),
-        'training_minutes': ', '.join(f"{run['seconds'] / 60:.0f}" for run in runs)})
+    save_file(
+        half,
+        out,
+        {
+            'architecture': 'efficienttam',
+            'config': repr(config),
+            'licence': 'Apache-2.0',
+            'training_steps': ', '.join(str(run['step']) for run in runs),
+            'training_minutes': ', '.join(f'{run["seconds"] / 60:.0f}' for run in runs),
+        },
+    )
     return out
 
 

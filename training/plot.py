@@ -9,11 +9,11 @@ import csv
 from collections import defaultdict
 from pathlib import Path
 
-PANELS = (('loss', ('loss_image', 'loss_clip')),
-          ('IoU on training batches', ('box', 'click', 'track_mask', 'track_box',
-                                       'track_click')),
-          ('J on held-out clips', ('val_mask', 'val_box', 'val_click', 'val_box_0',
-                                   'val_click_0')))
+PANELS = (
+    ('loss', ('loss_image', 'loss_clip')),
+    ('IoU on training batches', ('box', 'click', 'track_mask', 'track_box', 'track_click')),
+    ('J on held-out clips', ('val_mask', 'val_box', 'val_click', 'val_box_0', 'val_click_0')),
+)
 
 
 def read_log(path: Path) -> dict[str, tuple[list[float], list[float]]]:
@@ -30,6 +30,7 @@ def read_log(path: Path) -> dict[str, tuple[list[float], list[float]]]:
 def plot(folder: Path) -> Path:
     """Draw ``log.csv`` of a run folder to ``curves.png`` there; returns its path."""
     import matplotlib
+
     matplotlib.use('Agg')
     from matplotlib import pyplot
 
@@ -38,8 +39,13 @@ def plot(folder: Path) -> Path:
     for axis, (title, names) in zip(axes, PANELS, strict=True):
         for name in names:
             if name in curves:
-                axis.plot(*curves[name], label=name, linewidth=1,
-                          marker='o' if name.startswith('val') else None, markersize=3)
+                axis.plot(
+                    *curves[name],
+                    label=name,
+                    linewidth=1,
+                    marker='o' if name.startswith('val') else None,
+                    markersize=3,
+                )
         axis.set_title(title)
         axis.set_xlabel('minutes of training')
         axis.grid(alpha=0.3)

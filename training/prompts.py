@@ -41,8 +41,11 @@ class PromptBatch:
 def tracking_prompt(count: int, device: torch.device) -> PromptBatch:
     """What the decoder gets on frames without a prompt: two "not a point" tokens."""
     labels = torch.full((count, 2), PADDING, device=device)
-    return PromptBatch(torch.zeros(count, 2, 2, device=device), labels,
-                       torch.zeros(count, dtype=torch.bool, device=device))
+    return PromptBatch(
+        torch.zeros(count, 2, 2, device=device),
+        labels,
+        torch.zeros(count, dtype=torch.bool, device=device),
+    )
 
 
 def click_position(mask: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
@@ -54,7 +57,7 @@ def click_position(mask: np.ndarray, rng: np.random.Generator) -> tuple[float, f
     if not mask.any():
         raise ValueError('an empty mask has no point to click')
     x0, y0, w, h = cv2.boundingRect(mask.astype(np.uint8))
-    window = np.pad(mask[y0:y0 + h, x0:x0 + w].astype(np.uint8), 1)
+    window = np.pad(mask[y0 : y0 + h, x0 : x0 + w].astype(np.uint8), 1)
     depth = cv2.distanceTransform(window, cv2.DIST_L2, 3)
     if rng.random() < 0.5:
         y, x = np.unravel_index(depth.argmax(), depth.shape)
@@ -71,8 +74,9 @@ def tight_box(mask: np.ndarray) -> np.ndarray:
     return np.array([x, y, x + w, y + h], np.float64)
 
 
-def first_prompts(masks: Tensor, rng: np.random.Generator, kinds: list[str],
-                  jitter: float = 0.08) -> PromptBatch:
+def first_prompts(
+    masks: Tensor, rng: np.random.Generator, kinds: list[str], jitter: float = 0.08
+) -> PromptBatch:
     """A box or a click for each object.
 
     Args:
@@ -97,12 +101,14 @@ def first_prompts(masks: Tensor, rng: np.random.Generator, kinds: list[str],
             labels[number, :2] = (POSITIVE, PADDING)
     single = torch.tensor([kind == 'box' for kind in kinds])
     device = masks.device
-    return PromptBatch(torch.from_numpy(points).to(device), torch.from_numpy(labels).to(device),
-                       single.to(device))
+    return PromptBatch(
+        torch.from_numpy(points).to(device), torch.from_numpy(labels).to(device), single.to(device)
+    )
 
 
-def corrected(prompts: PromptBatch, predicted: Tensor, truth: Tensor,
-              rng: np.random.Generator) -> PromptBatch:
+def corrected(
+    prompts: PromptBatch, predicted: Tensor, truth: Tensor, rng: np.random.Generator
+) -> PromptBatch:
     """Add one click in the error of a prediction (a positive one where nothing is missing).
 
     Args:
@@ -112,8 +118,9 @@ def corrected(prompts: PromptBatch, predicted: Tensor, truth: Tensor,
         rng: source of the click positions.
     """
     points, labels = prompts.points.clone(), prompts.labels.clone()
-    for number, (guess, mask) in enumerate(zip(predicted.cpu().numpy(), truth.cpu().numpy(),
-                                               strict=True)):
+    for number, (guess, mask) in enumerate(
+        zip(predicted.cpu().numpy(), truth.cpu().numpy(), strict=True)
+    ):
         missing, extra = mask & ~guess, guess & ~mask
         add = missing.sum() >= extra.sum()
         x, y = click_position(missing if missing.any() and add else mask if add else extra, rng)
@@ -146,8 +153,9 @@ def dense_prior(prompts: PromptBatch, size: int) -> tuple[Tensor, Tensor]:
         positive = (prompts.labels[:, slot] == POSITIVE)[:, None, None]
         logits = torch.where(positive, torch.maximum(logits, bump), logits)
     corner0, corner1 = prompts.points[:, 0, :, None, None], prompts.points[:, 1, :, None, None]
-    inside = ((x >= corner0[:, 0]) & (x <= corner1[:, 0])
-              & (y >= corner0[:, 1]) & (y <= corner1[:, 1]))
+    inside = (
+        (x >= corner0[:, 0]) & (x <= corner1[:, 0]) & (y >= corner0[:, 1]) & (y <= corner1[:, 1])
+    )
     box = (prompts.labels[:, 0] == BOX_TOP_LEFT)[:, None, None]
     logits = torch.where(box & inside, torch.full_like(logits, 3.0), logits)
     has_mask = ((prompts.labels == POSITIVE) | (prompts.labels == BOX_TOP_LEFT)).any(1).float()

@@ -49,8 +49,9 @@ class Phase:
         if (self.seconds > 0) == (self.steps > 0):
             raise ValueError(f'phase {self.name!r}: give either seconds or steps')
         if self.size % 32 or self.frames < 1 or self.clips < 1:
-            raise ValueError(f'phase {self.name!r}: size must be a multiple of 32, frames and '
-                             'clips at least 1')
+            raise ValueError(
+                f'phase {self.name!r}: size must be a multiple of 32, frames and clips at least 1'
+            )
 
     def progress(self, seconds: float, steps: int) -> float:
         """Share of the phase that is over, 1 or more at its end."""

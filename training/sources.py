@@ -30,9 +30,18 @@ SHARE_ALIKE = 'Attribution-ShareAlike License'
 
 # Held-out stills are share-alike ones: scoring a model on a picture does not put it into the
 # weights, and every picture free enough for training stays available for training.
-HELD_OUT_STILLS = frozenset({
-    '000000000071.jpg', '000000000294.jpg', '000000000308.jpg', '000000002149.jpg',
-    '000000003553.jpg', '000000008690.jpg', '000000000257.jpg', '000000000491.jpg'})
+HELD_OUT_STILLS = frozenset(
+    {
+        '000000000071.jpg',
+        '000000000294.jpg',
+        '000000000308.jpg',
+        '000000002149.jpg',
+        '000000003553.jpg',
+        '000000008690.jpg',
+        '000000000257.jpg',
+        '000000000491.jpg',
+    }
+)
 HELD_OUT_VIDEOS = frozenset({'02_hummingbird', '06_pingpong', '21_biker'})
 # These two are also shipped as whole videos for demonstrations; a demonstration on footage the
 # model was trained on would show nothing.
@@ -81,8 +90,9 @@ def read_index(data: Path) -> list[dict]:
     """Entries of ``stills/coco/index.json``; FileNotFoundError says what is missing."""
     path = data / 'stills' / 'coco' / 'index.json'
     if not path.is_file():
-        raise FileNotFoundError(f'{path} is missing: pass the folder that holds stills/coco and '
-                                'training as --data')
+        raise FileNotFoundError(
+            f'{path} is missing: pass the folder that holds stills/coco and training as --data'
+        )
     return json.loads(path.read_text())
 
 
@@ -92,8 +102,7 @@ def chosen_stills(data: Path, split: str, share_alike: bool = False) -> list[dic
     if split == 'val':
         return [e for e in entries if e['image'] in HELD_OUT_STILLS]
     allowed = ATTRIBUTION_ONLY + ((SHARE_ALIKE,) if share_alike else ())
-    return [e for e in entries
-            if e['image'] not in HELD_OUT_STILLS and e['licence'] in allowed]
+    return [e for e in entries if e['image'] not in HELD_OUT_STILLS and e['licence'] in allowed]
 
 
 def video_of(path: Path) -> str:
@@ -168,7 +177,7 @@ def colour_regions(rgb: np.ndarray, rng: np.random.Generator, clusters: int = 7)
     height, width = rgb.shape[:2]
     small = cv2.resize(rgb, (160, max(8, 160 * height // width)), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(cv2.bilateralFilter(small, 7, 40, 7), cv2.COLOR_RGB2LAB)
-    ys, xs = np.mgrid[:small.shape[0], :160].astype(np.float32)
+    ys, xs = np.mgrid[: small.shape[0], :160].astype(np.float32)
     features = np.dstack([lab.astype(np.float32), xs * 0.35, ys * 0.35]).reshape(-1, 5)
     cv2.setRNGSeed(int(rng.integers(1 << 30)))
     _, assigned, _ = cv2.kmeans(features, clusters, None, (3, 15, 1.0), 1, cv2.KMEANS_PP_CENTERS)
@@ -189,8 +198,9 @@ def colour_regions(rgb: np.ndarray, rng: np.random.Generator, clusters: int = 7)
     return cv2.resize(out, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
-def load(data: Path, split: str = 'train', share_alike: bool = False,
-         limit: int | None = None) -> Sources:
+def load(
+    data: Path, split: str = 'train', share_alike: bool = False, limit: int | None = None
+) -> Sources:
     """Read the pictures of a split into memory (about 0.3 GB for the whole set).
 
     Args:
@@ -208,8 +218,11 @@ def load(data: Path, split: str = 'train', share_alike: bool = False,
     for entry in chosen_stills(data, split, share_alike)[:limit]:
         rgb = np.asarray(Image.open(folder / 'images' / entry['image']).convert('RGB'))
         mask_path = folder / 'masks' / (Path(entry['image']).stem + '.png')
-        labels = (np.asarray(Image.open(mask_path)).astype(np.uint8) if mask_path.is_file()
-                  else np.zeros(rgb.shape[:2], np.uint8))
+        labels = (
+            np.asarray(Image.open(mask_path)).astype(np.uint8)
+            if mask_path.is_file()
+            else np.zeros(rgb.shape[:2], np.uint8)
+        )
         sources.stills.append(LabelledImage(rgb, labels, entry['image']))
     for number, path in enumerate(chosen_frames(data, split)[:limit]):
         rgb = np.asarray(Image.open(path).convert('RGB'))
@@ -223,16 +236,27 @@ def load(data: Path, split: str = 'train', share_alike: bool = False,
 
 def attribution(data: Path, share_alike: bool = False) -> str:
     """Markdown list of every picture and video that goes into the weights."""
-    lines = ['# Pictures behind the weights', '',
-             'Instance masks: COCO 2017 annotations (CC BY 4.0, cocodataset.org).', '',
-             '| picture | licence | source |', '| --- | --- | --- |']
+    lines = [
+        '# Pictures behind the weights',
+        '',
+        'Instance masks: COCO 2017 annotations (CC BY 4.0, cocodataset.org).',
+        '',
+        '| picture | licence | source |',
+        '| --- | --- | --- |',
+    ]
     for entry in chosen_stills(Path(data), 'train', share_alike):
-        lines.append(f"| COCO {entry['image']} | [{entry['licence']}]({entry['licence_url']}) "
-                     f"| <{entry['flickr_url']}> |")
+        lines.append(
+            f'| COCO {entry["image"]} | [{entry["licence"]}]({entry["licence_url"]}) '
+            f'| <{entry["flickr_url"]}> |'
+        )
     videos = sorted({video_of(p) for p in chosen_frames(Path(data), 'train')})
-    lines += ['', 'Frames of the example videos of github.com/facebookresearch/EdgeTAM '
-              '(Apache-2.0): ' + ', '.join(videos) + '. The masks of their objects were made for '
-              'this project.', '']
+    lines += [
+        '',
+        'Frames of the example videos of github.com/facebookresearch/EdgeTAM '
+        '(Apache-2.0): ' + ', '.join(videos) + '. The masks of their objects were made for '
+        'this project.',
+        '',
+    ]
     return '\n'.join(lines)
 
 
@@ -241,8 +265,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument('--data', type=Path, required=True)
     parser.add_argument('--out', type=Path, required=True)
-    parser.add_argument('--share-alike', action='store_true',
-                        help='list the CC BY-SA pictures as well')
+    parser.add_argument(
+        '--share-alike', action='store_true', help='list the CC BY-SA pictures as well'
+    )
     args = parser.parse_args(argv)
     args.out.write_text(attribution(args.data, args.share_alike))
 

@@ -46,8 +46,7 @@ def resized(model: EfficientTAM, size: int) -> EfficientTAM:
     return other.train(model.training)
 
 
-def choose(masks: Tensor, ious: Tensor, pointers: Tensor,
-           single: Tensor) -> tuple[Tensor, Tensor]:
+def choose(masks: Tensor, ious: Tensor, pointers: Tensor, single: Tensor) -> tuple[Tensor, Tensor]:
     """Pick the candidate that the tracker would take.
 
     Args:
@@ -66,7 +65,7 @@ def choose(masks: Tensor, ious: Tensor, pointers: Tensor,
         narrow = (masks[:, 0] > STABILITY_MARGIN).sum((-2, -1)).float()
         stable = torch.where(wide > 0, narrow / wide.clamp(min=1), 1.0) >= STABILITY_LIMIT
     mask_index = torch.where(single & stable, 0, best)
-    pointer_index = torch.where(single, 0, best)        # official: also after the fallback
+    pointer_index = torch.where(single, 0, best)  # official: also after the fallback
     return masks[rows, mask_index][:, None], pointers[rows, pointer_index]
 
 
@@ -95,9 +94,11 @@ class Bank:
         first = max(1, now - (MAX_POINTERS - 1))
         pointers = [self.pointers[0]] + self.pointers[first:]
         count = len(self.memories[0])
-        return (torch.stack(chosen, 1),
-                torch.tensor(index, device=chosen[0].device).expand(count, -1),
-                torch.stack(pointers, 1))
+        return (
+            torch.stack(chosen, 1),
+            torch.tensor(index, device=chosen[0].device).expand(count, -1),
+            torch.stack(pointers, 1),
+        )
 
 
 @dataclass
@@ -121,8 +122,7 @@ class Teacher(Protocol):
     def image_loss(self, images: Tensor, features: Tensor) -> Tensor:
         """Compare image features."""
 
-    def memory_loss(self, batch: Batch, kind: str, seed: int, conditioned: list[Tensor]
-                    ) -> Tensor:
+    def memory_loss(self, batch: Batch, kind: str, seed: int, conditioned: list[Tensor]) -> Tensor:
         """Compare features after memory attention."""
 
 
@@ -135,8 +135,9 @@ class Unroll:
         jitter: how loose boxes may be, see ``first_prompts``.
     """
 
-    def __init__(self, model: EfficientTAM, positive_weight: float = 0.0,
-                 jitter: float = 0.08) -> None:
+    def __init__(
+        self, model: EfficientTAM, positive_weight: float = 0.0, jitter: float = 0.08
+    ) -> None:
         self.model = model
         self.size = model.config.image_size
         self.positive_weight = positive_weight
@@ -152,8 +153,9 @@ class Unroll:
         """What the decoder gets on a frame that has no memory."""
         return features + self.model.no_mem_embed.reshape(1, -1, 1, 1)
 
-    def decode(self, features: Tensor, prompts: PromptBatch,
-               previous: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def decode(
+        self, features: Tensor, prompts: PromptBatch, previous: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Candidates for prompts; ``previous`` logits [O, 1, h, w] are the mask prompt."""
         if previous is not None:
             mask, has_mask = previous, previous.new_ones(len(previous))
@@ -165,14 +167,17 @@ class Unroll:
             has_mask = features.new_zeros(len(features))
         return self.model.decode_masks(features, prompts.points, prompts.labels, mask, has_mask)
 
-    def _loss(self, decoded: tuple[Tensor, ...], target: Tensor, single: Tensor,
-              share: float = 0.15) -> tuple[Tensor, Tensor]:
+    def _loss(
+        self, decoded: tuple[Tensor, ...], target: Tensor, single: Tensor, share: float = 0.15
+    ) -> tuple[Tensor, Tensor]:
         masks, ious, score, _ = decoded
-        return losses.decoding_loss(masks, ious, score, target, single, self.positive_weight,
-                                    share)
+        return losses.decoding_loss(
+            masks, ious, score, target, single, self.positive_weight, share
+        )
 
-    def segment(self, features: Tensor, masks: Tensor, rng: np.random.Generator,
-                corrections: bool) -> Outcome:
+    def segment(
+        self, features: Tensor, masks: Tensor, rng: np.random.Generator, corrections: bool
+    ) -> Outcome:
         """Prompted segmentation of single frames: a box or a click for each object.
 
         Args:
@@ -203,8 +208,9 @@ class Unroll:
             scores['click'] = iou[~box].mean().item()
         return Outcome(total, scores)
 
-    def start(self, features: Tensor, masks: Tensor, kind: str, rng: np.random.Generator,
-              bank: Bank) -> tuple[Tensor, Tensor, Tensor]:
+    def start(
+        self, features: Tensor, masks: Tensor, kind: str, rng: np.random.Generator, bank: Bank
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Prompt frame 0 of every object and put it into the bank.
 
         Returns:
@@ -218,9 +224,10 @@ class Unroll:
             prompts.single |= True
             decoded = self.decode(features, prompts, model.mask_downsample(given))
             loss, iou = self._loss(decoded, target, prompts.single)
-            loss = 0.3 * loss               # its mask is not used; its pointer and score are
-            low = functional.interpolate(given * 20 - 10, size=target.shape[-2:],
-                                         mode='bilinear', antialias=True)
+            loss = 0.3 * loss  # its mask is not used; its pointer and score are
+            low = functional.interpolate(
+                given * 20 - 10, size=target.shape[-2:], mode='bilinear', antialias=True
+            )
             pointer = decoded[3][:, 0]
         else:
             prompts = first_prompts(masks, rng, [kind] * len(masks), self.jitter)
@@ -232,16 +239,27 @@ class Unroll:
         bank.add(model.encode_memory(features, low.float(), prompted), pointer)
         return loss, low, iou
 
-    def follow(self, features: Tensor, masks: Tensor, bank: Bank,
-               watch: Callable[[Tensor], None] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def follow(
+        self,
+        features: Tensor,
+        masks: Tensor,
+        bank: Bank,
+        watch: Callable[[Tensor], None] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Track every object into the next frame and remember it; returns as ``start``."""
         model = self.model
         memories, index, pointers = bank.read(model.config.num_memories)
         valid = memories.new_ones(memories.shape[:2])
         pointer_valid = memories.new_ones(pointers.shape[:2])
         conditioned = model.attend_memory(
-            features, memories, index, valid, pointers, pointer_valid,
-            pooled=model.config.pooled and memories.shape[1] > 1)
+            features,
+            memories,
+            index,
+            valid,
+            pointers,
+            pointer_valid,
+            pooled=model.config.pooled and memories.shape[1] > 1,
+        )
         if watch is not None:
             watch(conditioned)
         prompts = tracking_prompt(len(masks), masks.device)
@@ -253,9 +271,16 @@ class Unroll:
         bank.add(model.encode_memory(features, low.float(), tracked), pointer)
         return loss, low, iou
 
-    def track(self, batch: Batch, kind: str, rng: np.random.Generator, *,
-              features: Tensor | None = None, keep: bool = False,
-              watch: Callable[[Tensor], None] | None = None) -> Outcome:
+    def track(
+        self,
+        batch: Batch,
+        kind: str,
+        rng: np.random.Generator,
+        *,
+        features: Tensor | None = None,
+        keep: bool = False,
+        watch: Callable[[Tensor], None] | None = None,
+    ) -> Outcome:
         """Prompt every object on frame 0 and track it to the end of the clip.
 
         Args:
@@ -272,8 +297,9 @@ class Unroll:
         logits.append(low)
         later, ious = [], []
         for frame in range(1, batch.masks.shape[1]):
-            loss, low, iou = self.follow(features[batch.clip_of, frame], batch.masks[:, frame],
-                                         bank, watch)
+            loss, low, iou = self.follow(
+                features[batch.clip_of, frame], batch.masks[:, frame], bank, watch
+            )
             later.append(loss)
             visible = batch.masks[:, frame].flatten(1).any(1)
             ious.append(iou[visible])
@@ -284,9 +310,14 @@ class Unroll:
         masks = torch.cat(logits, 1) if keep else None
         return Outcome(first.mean() + tracked.mean(), scores, masks)
 
-    def learn(self, batch: Batch, rng: np.random.Generator, corrections: float = 0.3,
-              prompts: tuple[float, float, float] = (0.5, 0.25, 0.25),
-              teacher: Teacher | None = None) -> Outcome:
+    def learn(
+        self,
+        batch: Batch,
+        rng: np.random.Generator,
+        corrections: float = 0.3,
+        prompts: tuple[float, float, float] = (0.5, 0.25, 0.25),
+        teacher: Teacher | None = None,
+    ) -> Outcome:
         """One training step's loss: segmentation on one frame, tracking over all.
 
         Args:
@@ -300,26 +331,41 @@ class Unroll:
         frames = batch.masks.shape[1]
         # Any frame serves segmentation where the object shows; prefer variety over frame 0.
         areas = batch.masks.flatten(2).float().mean(2).cpu().numpy()
-        frame_of = np.array([rng.choice(np.flatnonzero(row > 0.002)) if (row > 0.002).any() else 0
-                             for row in areas])
+        frame_of = np.array(
+            [
+                rng.choice(np.flatnonzero(row > 0.002)) if (row > 0.002).any() else 0
+                for row in areas
+            ]
+        )
         objects = np.arange(len(areas))
-        outcome = self.segment(features[batch.clip_of, frame_of],
-                               batch.masks[objects, frame_of], rng, rng.random() < corrections)
+        outcome = self.segment(
+            features[batch.clip_of, frame_of],
+            batch.masks[objects, frame_of],
+            rng,
+            rng.random() < corrections,
+        )
         if frames > 1:
             kind = ('mask', 'box', 'click')[rng.choice(3, p=prompts)]
             seed = int(rng.integers(1 << 31)) if teacher else None
             conditioned: list[Tensor] = []
             tracked = self.track(
-                batch, kind, rng if seed is None else np.random.default_rng(seed),
-                features=features, watch=conditioned.append if teacher else None)
-            outcome = Outcome(0.7 * outcome.loss + 1.5 * tracked.loss,
-                              outcome.scores | tracked.scores)
+                batch,
+                kind,
+                rng if seed is None else np.random.default_rng(seed),
+                features=features,
+                watch=conditioned.append if teacher else None,
+            )
+            outcome = Outcome(
+                0.7 * outcome.loss + 1.5 * tracked.loss, outcome.scores | tracked.scores
+            )
             if teacher is not None and seed is not None:
                 error = teacher.memory_loss(batch, kind, seed, conditioned)
-                outcome = Outcome(outcome.loss + error,
-                                  outcome.scores | {'teacher_memory': error.item()})
+                outcome = Outcome(
+                    outcome.loss + error, outcome.scores | {'teacher_memory': error.item()}
+                )
         if teacher is not None:
             error = teacher.image_loss(batch.images, features)
-            outcome = Outcome(outcome.loss + error,
-                              outcome.scores | {'teacher_image': error.item()})
+            outcome = Outcome(
+                outcome.loss + error, outcome.scores | {'teacher_image': error.item()}
+            )
         return outcome

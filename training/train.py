@@ -39,11 +39,14 @@ from training.streaming import Unroll, resized
 from training.validate import validate
 
 # glibc returns big freed blocks to the kernel at once, and every step faults them in again.
-MALLOC = {'MALLOC_MMAP_THRESHOLD_': '4294967296', 'MALLOC_TRIM_THRESHOLD_': '4294967296',
-          'MALLOC_TOP_PAD_': '268435456'}
+MALLOC = {
+    'MALLOC_MMAP_THRESHOLD_': '4294967296',
+    'MALLOC_TRIM_THRESHOLD_': '4294967296',
+    'MALLOC_TOP_PAD_': '268435456',
+}
 
 
-MUON_GAIN = 2.0     # learning rate of Muon, in learning rates of AdamW
+MUON_GAIN = 2.0  # learning rate of Muon, in learning rates of AdamW
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,9 @@ class Progress:
     seconds: float = 0.0
 
 
-def make_optimisers(model: EfficientTAM, maps: Distillation | None = None
-                    ) -> list[torch.optim.Optimizer]:
+def make_optimisers(
+    model: EfficientTAM, maps: Distillation | None = None
+) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the transformers, AdamW for all else."""
     matrices, decayed, plain = [], [], []
     for name, parameter in model.named_parameters():
@@ -90,11 +94,12 @@ def make_optimisers(model: EfficientTAM, maps: Distillation | None = None
             plain.append(parameter)
     adam = torch.optim.AdamW(
         [{'params': decayed, 'weight_decay': 0.05}, {'params': plain, 'weight_decay': 0.0}],
-        lr=1e-3, betas=(0.9, 0.95))
+        lr=1e-3,
+        betas=(0.9, 0.95),
+    )
     if maps is not None:
         adam.add_param_group({'params': list(maps.parameters()), 'weight_decay': 0.0})
-    muon = torch.optim.Muon(matrices, lr=1e-3, weight_decay=0.05,
-                            adjust_lr_fn='match_rms_adamw')
+    muon = torch.optim.Muon(matrices, lr=1e-3, weight_decay=0.05, adjust_lr_fn='match_rms_adamw')
     return [adam, muon]
 
 
@@ -125,12 +130,17 @@ class Run:
         self.model.to(self.device).train()
         self.distillation = None
         if settings.teacher is not None:
-            torch.manual_seed(settings.seed)        # every process starts with the same maps
-            self.distillation = Distillation.of(
-                *settings.teacher, settings.config.dim).to(self.device)
+            torch.manual_seed(settings.seed)  # every process starts with the same maps
+            self.distillation = Distillation.of(*settings.teacher, settings.config.dim).to(
+                self.device
+            )
         self.optimisers = make_optimisers(self.model, self.distillation)
-        self.parameters = [p for module in (self.model, self.distillation) if module is not None
-                           for p in module.parameters()]
+        self.parameters = [
+            p
+            for module in (self.model, self.distillation)
+            if module is not None
+            for p in module.parameters()
+        ]
         self.ema = Ema(self.model, settings.ema)
         self.progress = Progress()
         self.store = ClipStore(settings.clips, 'train')
@@ -140,8 +150,7 @@ class Run:
         self.sums: dict[str, list[float]] = defaultdict(list)
         self.checkpoint = settings.out / 'last.pt'
         if self.checkpoint.is_file():
-            self.restore(torch.load(self.checkpoint, map_location=self.device,
-                                    weights_only=True))
+            self.restore(torch.load(self.checkpoint, map_location=self.device, weights_only=True))
         elif settings.initial is not None:
             weights = torch.load(settings.initial, map_location=self.device, weights_only=True)
             self.model.load_state_dict(weights['model'])
@@ -149,12 +158,18 @@ class Run:
 
     def state(self) -> dict:
         """The checkpoint: official layout under 'model' (averaged weights), the rest beside."""
-        maps = {} if self.distillation is None else {
-            'distillation': self.distillation.state_dict()}
-        return {'model': self.ema.state, 'raw': self.model.state_dict(), **maps,
-                'optimisers': [o.state_dict() for o in self.optimisers],
-                'ema_updates': self.ema.updates, 'progress': asdict(self.progress),
-                'config': asdict(self.settings.config)}
+        maps = (
+            {} if self.distillation is None else {'distillation': self.distillation.state_dict()}
+        )
+        return {
+            'model': self.ema.state,
+            'raw': self.model.state_dict(),
+            **maps,
+            'optimisers': [o.state_dict() for o in self.optimisers],
+            'ema_updates': self.ema.updates,
+            'progress': asdict(self.progress),
+            'config': asdict(self.settings.config),
+        }
 
     def restore(self, state: dict) -> None:
         """Continue from a checkpoint."""
@@ -184,20 +199,24 @@ class Run:
         # A function of the step: an interrupted run continues with the batch it would have had.
         rng = np.random.default_rng((self.settings.seed, self.rank, self.progress.step))
         if self.progress.step % 200 == 0:
-            self.store.rescan()                 # rendering may still be going on
+            self.store.rescan()  # rendering may still be going on
         # The same kind of step in every process, or the quick ones would wait for the slow ones.
         common = np.random.default_rng((self.settings.seed, self.progress.step))
         single = phase.frames == 1 or common.random() < phase.image_share
         clips = phase.image_clips if single and phase.frames > 1 else phase.clips
-        batch = sample(self.store, rng, clips, 1 if single else phase.frames, phase.size,
-                       phase.objects).to(self.device)
+        batch = sample(
+            self.store, rng, clips, 1 if single else phase.frames, phase.size, phase.objects
+        ).to(self.device)
         if phase.size not in self.sized:
             self.sized[phase.size] = resized(self.model, phase.size)
         low, high = phase.positive_weight
         unroll = Unroll(self.sized[phase.size], low + (high - low) * done)
         # The composite attention has the faster backward pass on CPUs.
-        fast = contextlib.nullcontext() if self.device.type == 'cuda' else sdpa_kernel(
-            SDPBackend.MATH)
+        fast = (
+            contextlib.nullcontext()
+            if self.device.type == 'cuda'
+            else sdpa_kernel(SDPBackend.MATH)
+        )
         with fast, torch.autocast(self.device.type, torch.bfloat16):
             outcome = unroll.learn(batch, rng, prompts=phase.prompts, teacher=self.distillation)
         self.sums['loss_image' if single else 'loss_clip'].append(outcome.loss.item())
@@ -210,17 +229,22 @@ class Run:
         if self.settings.processes == 1:
             return seconds
         parameters = self.parameters
-        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten()
-                          for p in parameters]
-                         + [torch.tensor([seconds if self.rank == 0 else 0.0,
-                                          float(self.stop and self.rank == 0)])])
+        flat = torch.cat(
+            [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]
+            + [
+                torch.tensor(
+                    [seconds if self.rank == 0 else 0.0, float(self.stop and self.rank == 0)]
+                )
+            ]
+        )
         distributed.all_reduce(flat)
         self.stop = bool(flat[-1] > 0)
         offset = 0
         for parameter in parameters:
             count = parameter.numel()
-            parameter.grad = (flat[offset:offset + count] / self.settings.processes).view_as(
-                parameter)
+            parameter.grad = (flat[offset : offset + count] / self.settings.processes).view_as(
+                parameter
+            )
             offset += count
         return float(flat[-2])
 
@@ -271,8 +295,9 @@ class Run:
             if new:
                 writer.writerow(('seconds', 'step', 'phase', 'name', 'value'))
             for name, value in list(row.items())[3:]:
-                writer.writerow((f'{state.seconds:.1f}', state.step, state.phase, name,
-                                 f'{value:.5f}'))
+                writer.writerow(
+                    (f'{state.seconds:.1f}', state.step, state.phase, name, f'{value:.5f}')
+                )
 
     def _validate(self) -> None:
         scores = validate(self.averaged(), self.settings.clips, self.device)
@@ -297,7 +322,7 @@ class Run:
             if now - validated > settings.validate_seconds:
                 self._validate()
                 validated = time.monotonic()
-                self.clock = time.perf_counter()        # not training time
+                self.clock = time.perf_counter()  # not training time
         if self.rank == 0:
             self.save()
             if self.finished:
@@ -309,12 +334,14 @@ def worker(rank: int, settings: Settings, meeting: str) -> None:
     torch.set_num_threads(1)
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
     if settings.processes > 1:
-        distributed.init_process_group('gloo', init_method=f'file://{meeting}', rank=rank,
-                                       world_size=settings.processes)
+        distributed.init_process_group(
+            'gloo', init_method=f'file://{meeting}', rank=rank, world_size=settings.processes
+        )
     run = Run(settings, rank)
 
     def end(*_: object) -> None:
         run.stop = rank == 0
+
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     run.train()
@@ -328,8 +355,10 @@ def launch(settings: Settings) -> None:
     with tempfile.TemporaryDirectory() as folder:
         meeting = str(Path(folder) / 'meeting')
         context = multiprocessing.get_context('spawn')
-        others = [context.Process(target=worker, args=(rank, settings, meeting), daemon=True)
-                  for rank in range(1, settings.processes)]
+        others = [
+            context.Process(target=worker, args=(rank, settings, meeting), daemon=True)
+            for rank in range(1, settings.processes)
+        ]
         for process in others:
             process.start()
         worker(0, settings, meeting)
@@ -344,12 +373,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, default=Path('training/out/run'))
     parser.add_argument('--recipe', type=Path, default=Path(__file__).parent / 'recipe_cpu.yaml')
     parser.add_argument('--model', default='efficienttam_nano', help='name in the catalogue')
-    parser.add_argument('--cross-attention', choices=CROSS_ATTENTION_KINDS,
-                        help="train with another kind than the model's: it has no parameters")
+    parser.add_argument(
+        '--cross-attention',
+        choices=CROSS_ATTENTION_KINDS,
+        help="train with another kind than the model's: it has no parameters",
+    )
     parser.add_argument('--initial', type=Path, help='start from these weights')
     parser.add_argument('--teacher', help='learn from this model of the catalogue as well')
-    parser.add_argument('--teacher-weights', type=Path,
-                        help="the teacher's checkpoint, if not the downloaded one")
+    parser.add_argument(
+        '--teacher-weights', type=Path, help="the teacher's checkpoint, if not the downloaded one"
+    )
     parser.add_argument('--processes', type=int, default=1, help='CPU processes of one thread')
     parser.add_argument('--device', default='cpu', help="'cpu' or 'cuda'")
     parser.add_argument('--seed', type=int, default=0)
@@ -357,24 +390,38 @@ def main(argv: list[str] | None = None) -> None:
     if args.device != 'cpu' and args.processes != 1:
         parser.error('--processes is for CPUs; a GPU takes one process')
     from tam_ros.catalogue import model
+
     for name in filter(None, (args.model, args.teacher)):
         if model(name).architecture != 'efficienttam':
             parser.error(f'{name} is no EfficientTAM; only those can be trained or teach here')
     if args.device == 'cpu' and any(os.environ.get(k) != v for k, v in MALLOC.items()):
         # Read by glibc when a process starts, so this one has to start again.
-        os.execve(sys.executable, [sys.executable, '-m', 'training.train', *sys.argv[1:]],
-                  os.environ | MALLOC)
+        os.execve(
+            sys.executable,
+            [sys.executable, '-m', 'training.train', *sys.argv[1:]],
+            os.environ | MALLOC,
+        )
     from tam_ros.runtime.factory import find_weights
+
     teacher = None
     if args.teacher:
         teacher = args.teacher, find_weights(model(args.teacher), args.teacher_weights, 'torch')
     config = dict(model(args.model).config)
     if args.cross_attention:
         config['cross_attention'] = args.cross_attention
-    launch(Settings(
-        clips=args.clips, out=args.out, config=EfficientTAMConfig(**config),
-        phases=tuple(recipes.read(args.recipe)), seed=args.seed, processes=args.processes,
-        device=args.device, initial=args.initial, teacher=teacher))
+    launch(
+        Settings(
+            clips=args.clips,
+            out=args.out,
+            config=EfficientTAMConfig(**config),
+            phases=tuple(recipes.read(args.recipe)),
+            seed=args.seed,
+            processes=args.processes,
+            device=args.device,
+            initial=args.initial,
+            teacher=teacher,
+        )
+    )
 
 
 if __name__ == '__main__':

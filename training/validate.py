@@ -22,8 +22,9 @@ def intersection_over_union(guess: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def validate(model: EfficientTAM, folder: Path, device: torch.device, clips: int = 8,
-             frames: int = 8) -> dict[str, float]:
+def validate(
+    model: EfficientTAM, folder: Path, device: torch.device, clips: int = 8, frames: int = 8
+) -> dict[str, float]:
     """Mean J at the decoder's resolution on the first held-out clips.
 
     Returns:
@@ -41,13 +42,15 @@ def validate(model: EfficientTAM, folder: Path, device: torch.device, clips: int
         images, labels = resize(images, labels, model.config.image_size)
         values = promptable(labels[0])
         masks = torch.from_numpy(np.stack([labels == value for value in values]))
-        batch = Batch(torch.tensor(images)[None], masks,
-                      torch.zeros(len(values), dtype=torch.int64)).to(device)
+        batch = Batch(
+            torch.tensor(images)[None], masks, torch.zeros(len(values), dtype=torch.int64)
+        ).to(device)
         features = unroll.encode(batch.images)
         truth = masks.numpy()[..., 2::4, 2::4]
         for kind in ('mask', 'box', 'click'):
-            outcome = unroll.track(batch, kind, np.random.default_rng(0), features=features,
-                                   keep=True)
+            outcome = unroll.track(
+                batch, kind, np.random.default_rng(0), features=features, keep=True
+            )
             assert outcome.masks is not None
             j = intersection_over_union(outcome.masks.cpu().numpy() > 0, truth)
             scores[kind] += j[:, 1:].mean(1).tolist()

@@ -17,9 +17,10 @@ RUNTIMES = ('onnxruntime', 'openvino', 'tensorrt', 'torch')
 PRECISIONS = ('auto', 'fp16', 'bf16', 'fp32')
 
 
-def add_backend_options(parser: argparse._ActionsContainer,
-                        weights: str = "checkpoint, or folder of graphs, not the model's own"
-                        ) -> None:
+def add_backend_options(
+    parser: argparse._ActionsContainer,
+    weights: str = "checkpoint, or folder of graphs, not the model's own",
+) -> None:
     """Add them to a parser or a group.
 
     Args:
@@ -29,13 +30,23 @@ def add_backend_options(parser: argparse._ActionsContainer,
     parser.add_argument('--model', default='efficienttam_nano', help='see `tam models`')
     parser.add_argument('--weights', help=weights)
     parser.add_argument('--runtime', default=RUNTIMES[0], choices=RUNTIMES)
-    parser.add_argument('--precision', default=PRECISIONS[0], choices=PRECISIONS,
-                        help='of what the runtime computes (default: its first choice)')
+    parser.add_argument(
+        '--precision',
+        default=PRECISIONS[0],
+        choices=PRECISIONS,
+        help='of what the runtime computes (default: its first choice)',
+    )
     parser.add_argument('--threads', type=count, help="CPU threads; else the library's choice")
-    parser.add_argument('--zero-copy', action='store_true', help='TensorRT: images and masks stay '
-                        'in memory that host and GPU share (Jetson)')
-    parser.add_argument('--cuda-graphs', action='store_true',
-                        help='TensorRT: launch the kernels of an engine all at once')
+    parser.add_argument(
+        '--zero-copy',
+        action='store_true',
+        help='TensorRT: images and masks stay in memory that host and GPU share (Jetson)',
+    )
+    parser.add_argument(
+        '--cuda-graphs',
+        action='store_true',
+        help='TensorRT: launch the kernels of an engine all at once',
+    )
 
 
 def backend(options: argparse.Namespace) -> dict[str, Any]:
@@ -50,11 +61,16 @@ def backend(options: argparse.Namespace) -> dict[str, Any]:
 
     known = KNOWN[options.runtime]
     if options.precision not in (AUTO, *known):
-        raise UsageError(f'{options.runtime} knows no precision {options.precision}; {AUTO} or '
-                         f'one of {", ".join(known)}')
+        raise UsageError(
+            f'{options.runtime} knows no precision {options.precision}; {AUTO} or '
+            f'one of {", ".join(known)}'
+        )
     return {
-        'model': options.model, 'weights': options.weights, 'runtime': options.runtime,
-        'threads': options.threads, 'precision': options.precision,
+        'model': options.model,
+        'weights': options.weights,
+        'runtime': options.runtime,
+        'threads': options.threads,
+        'precision': options.precision,
         'engines': EngineOptions(zero_copy=options.zero_copy, cuda_graphs=options.cuda_graphs),
     }
 

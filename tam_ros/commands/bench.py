@@ -19,16 +19,30 @@ def add(commands: argparse._SubParsersAction) -> None:
     """Describe the command."""
     parser = commands.add_parser('bench', help='measure the time of a step on this machine')
     parser.add_argument('--objects', type=count, default=1, help='tracked at once (default 1)')
-    parser.add_argument('--frames', type=count, default=100,
-                        help='frames to measure, after some that are not counted (default 100)')
-    parser.add_argument('--size', type=_size, default=(480, 640), metavar='WxH',
-                        help='of the drawn pictures (default 640x480)')
-    parser.add_argument('--video', metavar='SOURCE', help='video, folder of images or bag to '
-                        'measure on, instead of drawn pictures')
+    parser.add_argument(
+        '--frames',
+        type=count,
+        default=100,
+        help='frames to measure, after some that are not counted (default 100)',
+    )
+    parser.add_argument(
+        '--size',
+        type=_size,
+        default=(480, 640),
+        metavar='WxH',
+        help='of the drawn pictures (default 640x480)',
+    )
+    parser.add_argument(
+        '--video',
+        metavar='SOURCE',
+        help='video, folder of images or bag to measure on, instead of drawn pictures',
+    )
     parser.add_argument('--topic', help='image topic of a bag that has several')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here')
-    add_backend_options(parser, "checkpoint, or folder of graphs, not the model's own; "
-                        "'untrained' will do for time")
+    add_backend_options(
+        parser,
+        "checkpoint, or folder of graphs, not the model's own; 'untrained' will do for time",
+    )
     parser.set_defaults(run=run)
 
 

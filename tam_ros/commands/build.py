@@ -17,15 +17,28 @@ if TYPE_CHECKING:
 def add(commands: argparse._SubParsersAction) -> None:
     """Describe the command."""
     parser = commands.add_parser(
-        'build', help='build the TensorRT engines of a model on this machine; takes minutes')
+        'build', help='build the TensorRT engines of a model on this machine; takes minutes'
+    )
     parser.add_argument('model', help='name of the model, see `tam models`')
     parser.add_argument('--weights', help="checkpoint, or folder of graphs, not the model's own")
-    parser.add_argument('--precision', default='auto', choices=('auto', 'fp16', 'fp32'),
-                        help='auto: half precision where the graphs are there')
-    parser.add_argument('--workspace', type=count, metavar='MB', help='most memory the builder '
-                        'may work in; else what is free, less 512 MB')
-    parser.add_argument('--max-objects', type=count, metavar='N', help='objects an engine takes '
-                        'at a go; more are run in several goes (default 4)')
+    parser.add_argument(
+        '--precision',
+        default='auto',
+        choices=('auto', 'fp16', 'fp32'),
+        help='auto: half precision where the graphs are there',
+    )
+    parser.add_argument(
+        '--workspace',
+        type=count,
+        metavar='MB',
+        help='most memory the builder may work in; else what is free, less 512 MB',
+    )
+    parser.add_argument(
+        '--max-objects',
+        type=count,
+        metavar='N',
+        help='objects an engine takes at a go; more are run in several goes (default 4)',
+    )
     parser.add_argument('--force', action='store_true', help='build what is there already, too')
     parser.set_defaults(run=run)
 
@@ -49,18 +62,29 @@ def run(options: argparse.Namespace) -> None:
     machine = this_machine(trt)
     if options.weights is None and 'repo' in entry.weights:
         from tam_ros.commands import weights
+
         weights.run(options)
     from tam_ros.runtime.factory import find_weights
-    folder = graphs_of(entry, find_weights(
-        entry, options.weights, 'tensorrt', options.precision))
+
+    folder = graphs_of(entry, find_weights(entry, options.weights, 'tensorrt', options.precision))
     spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding='utf-8'))
     precision = available_precision(folder, spec, options.precision)
-    print(f'{spec.name}, {spec.weights}, {precision}: TensorRT {machine.tensorrt} on '
-          f'{machine.gpu}')
+    print(
+        f'{spec.name}, {spec.weights}, {precision}: TensorRT {machine.tensorrt} on {machine.gpu}'
+    )
     bar = Bar()
-    preparation = Preparation(folder, spec, precision, machine, EngineOptions(
-        build='if_missing', objects=options.max_objects, workspace_mb=options.workspace,
-        progress=bar))
+    preparation = Preparation(
+        folder,
+        spec,
+        precision,
+        machine,
+        EngineOptions(
+            build='if_missing',
+            objects=options.max_objects,
+            workspace_mb=options.workspace,
+            progress=bar,
+        ),
+    )
     if options.force:
         for graph in preparation.graphs:
             preparation.discard(graph)
@@ -93,8 +117,10 @@ class Bar:
             self.close()
             self._graph = progress.graph
             self._bar = tqdm(
-                total=100, desc=f'{progress.graph} ({progress.index + 1}/{progress.graphs})',
-                bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed} {postfix}')
+                total=100,
+                desc=f'{progress.graph} ({progress.index + 1}/{progress.graphs})',
+                bar_format='{desc} {percentage:3.0f}%|{bar}| {elapsed} {postfix}',
+            )
         self._bar.n = round(100 * progress.fraction)
         self._bar.set_postfix_str(progress.phase[:40], refresh=False)
         self._bar.refresh()

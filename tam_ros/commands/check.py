@@ -31,11 +31,15 @@ _LIBRARIES = (
 def add(commands: argparse._SubParsersAction) -> None:
     """Describe the command."""
     parser = commands.add_parser(
-        'check', help='show versions, GPU and engines, and test every runtime that is there')
+        'check', help='show versions, GPU and engines, and test every runtime that is there'
+    )
     parser.add_argument('--model', default='efficienttam_nano', help='to test with')
     parser.add_argument('--weights', help="checkpoint, or folder of graphs, not the model's own")
-    parser.add_argument('--runtime', choices=RUNTIMES, help='test only this one; that it is '
-                        'missing is then a failure')
+    parser.add_argument(
+        '--runtime',
+        choices=RUNTIMES,
+        help='test only this one; that it is missing is then a failure',
+    )
     parser.add_argument('--precision', default='auto', help='see `tam bench`')
     parser.set_defaults(run=run)
 
@@ -91,8 +95,10 @@ def _print_machine() -> None:
     except EngineError as error:
         print(f'  GPU          none for TensorRT: {error}')
         return
-    print(f'  GPU          {gpu.name}, compute capability {gpu.compute_capability}, '
-          f'{gpu.multiprocessors} multiprocessors, driver for CUDA {gpu.driver}')
+    print(
+        f'  GPU          {gpu.name}, compute capability {gpu.compute_capability}, '
+        f'{gpu.multiprocessors} multiprocessors, driver for CUDA {gpu.driver}'
+    )
 
 
 def _print_engines() -> None:
@@ -132,8 +138,7 @@ def _test_one(name: str, options: argparse.Namespace, reference: dict) -> bool:
         print(f'  {name:12} not installed')
         return True
     try:
-        runtime = open_runtime(options.model, options.weights, name,
-                               precision=options.precision)
+        runtime = open_runtime(options.model, options.weights, name, precision=options.precision)
     except (EngineError, WeightsError, ImportError, ValueError) as error:
         print(f'  {name:12} cannot be opened: {error}')
         # Weights of one kind do not serve every runtime; a GPU is not everywhere.
@@ -147,4 +152,3 @@ def _test_one(name: str, options: argparse.Namespace, reference: dict) -> bool:
     for part, agreement in results.items():
         print(f'    {"ok" if agreement.good else "WRONG":6} {part:42} {agreement}')
     return all(agreement.good for agreement in results.values())
-

@@ -19,8 +19,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('action', nargs='?', default='list', choices=('list', 'verify', 'delete'))
     parser.add_argument('models', nargs='*', metavar='MODEL', help='only engines of these models')
     parser.add_argument('--all', action='store_true', help='delete the engines of every model')
-    parser.add_argument('--broken', action='store_true',
-                        help='delete only what does not verify')
+    parser.add_argument('--broken', action='store_true', help='delete only what does not verify')
     parser.set_defaults(run=run)
 
 
@@ -33,8 +32,11 @@ def run(options: argparse.Namespace) -> None:
     from tam_ros.plans.cache import PlanCache
 
     cache = PlanCache()
-    entries = [entry for entry in cache.entries()
-               if not options.models or entry.path.parent.name in options.models]
+    entries = [
+        entry
+        for entry in cache.entries()
+        if not options.models or entry.path.parent.name in options.models
+    ]
     if not entries:
         print(f'no engines in {cache.root}; build some with `tam build MODEL`')
         return
@@ -47,8 +49,10 @@ def run(options: argparse.Namespace) -> None:
         wrong += bool(problem)
         print(_line(entry, options.action, problem))
     if wrong:
-        raise UsageError(f'{wrong} of {len(entries)} engines cannot be trusted and will not be '
-                         'loaded; `tam engines delete --broken` removes them')
+        raise UsageError(
+            f'{wrong} of {len(entries)} engines cannot be trusted and will not be '
+            'loaded; `tam engines delete --broken` removes them'
+        )
 
 
 def _delete(cache: PlanCache, entries: list[Entry], options: argparse.Namespace) -> None:

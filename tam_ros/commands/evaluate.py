@@ -16,11 +16,20 @@ def add(commands: argparse._SubParsersAction) -> None:
     """Describe the command."""
     parser = commands.add_parser('eval', help='score a model on a dataset laid out as DAVIS')
     parser.add_argument('dataset', type=Path, help='folder with JPEGImages and Annotations')
-    parser.add_argument('--prompt', default='mask', choices=('mask', 'box', 'click'),
-                        help='what the model is given of an object, made from the truth of the '
-                        'first frame that shows it (default: mask)')
-    parser.add_argument('--sequences', nargs='+', default=[], metavar='NAME',
-                        help='only these; a file NAME.txt holds names, one a line')
+    parser.add_argument(
+        '--prompt',
+        default='mask',
+        choices=('mask', 'box', 'click'),
+        help='what the model is given of an object, made from the truth of the '
+        'first frame that shows it (default: mask)',
+    )
+    parser.add_argument(
+        '--sequences',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='only these; a file NAME.txt holds names, one a line',
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures here')
     parser.add_argument('--plot', type=Path, metavar='FILE.png', help='draw J over time here')
     add_backend_options(parser)

@@ -13,8 +13,10 @@ from tam_ros.commands import UsageError
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Describe the command."""
-    parser = commands.add_parser('export', help='write the ONNX graphs of a model, in single and '
-                                 'half precision (needs torch)')
+    parser = commands.add_parser(
+        'export',
+        help='write the ONNX graphs of a model, in single and half precision (needs torch)',
+    )
     parser.add_argument('model', help='name of the model, see `tam models`')
     parser.add_argument('--weights', help="checkpoint file instead of the model's own")
     parser.add_argument('--out', required=True, type=Path, help='folder to create')

@@ -195,8 +195,9 @@ def _check_outputs(options: argparse.Namespace, kind: str | None) -> None:
     if options.out is None and options.overlay is None:
         raise UsageError('nothing to write: give --out, --overlay or both')
     if options.both_ways and (options.load_tracks or options.save_tracks):
-        raise UsageError('tracks are loaded and saved in the direction of time: without '
-                         '--both-ways')
+        raise UsageError(
+            'tracks are loaded and saved in the direction of time: without --both-ways'
+        )
     if kind is None and options.format:
         raise UsageError('--format says what --out is: give --out as well')
     if kind != 'bag' and (options.copy or options.labels):

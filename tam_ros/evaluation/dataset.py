@@ -158,8 +158,9 @@ def open_dataset(folder: str | Path, names: Sequence[str] = ()) -> list[FolderSe
         if not (root / part).is_dir():
             raise DatasetError(f'{root} has no folder {part}; {_LAYOUT}')
     resolved = (root / IMAGES / RESOLUTION).is_dir()
-    images, truth = (root / part / RESOLUTION if resolved else root / part
-                     for part in (IMAGES, TRUTH))
+    images, truth = (
+        root / part / RESOLUTION if resolved else root / part for part in (IMAGES, TRUTH)
+    )
     if not truth.is_dir():
         raise DatasetError(f'{images} is there, but {truth} is not')
     known = sorted(path.name for path in truth.iterdir() if path.is_dir())
@@ -169,8 +170,9 @@ def open_dataset(folder: str | Path, names: Sequence[str] = ()) -> list[FolderSe
     for name in chosen:
         for place in (truth, images):
             if not (place / name).is_dir():
-                raise DatasetError(f'no folder {place / name}; sequences with masks: '
-                                   f'{", ".join(known) or "none"}')
+                raise DatasetError(
+                    f'no folder {place / name}; sequences with masks: {", ".join(known) or "none"}'
+                )
     if not names:
         bare = sorted({path.name for path in images.iterdir() if path.is_dir()} - set(known))
         if bare:
@@ -219,6 +221,8 @@ def _read_labels(path: Path) -> np.ndarray:
     except (OSError, SyntaxError) as error:  # PIL calls a damaged PNG a SyntaxError
         raise DatasetError(f'{path} cannot be read: {error}') from error
     if labels.ndim != 2:
-        raise DatasetError(f'{path} is a colour picture; masks are indexed or grey PNG files '
-                           'whose pixel values are object ids')
+        raise DatasetError(
+            f'{path} is a colour picture; masks are indexed or grey PNG files '
+            'whose pixel values are object ids'
+        )
     return labels.astype(np.uint8) if labels.dtype == bool else labels

@@ -13,8 +13,10 @@ import numpy as np
 from tam_ros.evaluation.runner import SequenceScores
 
 COLUMNS = {'J&F': 'J&F', 'J': 'J', 'F': 'F', 'J_last_quarter': 'last', 'J_prompted_frame': 'first'}
-LEGEND = ('J, F: means over the frames that count; last: J of their last quarter; first: J of the '
-          'frame on which the object was given, which does not count')
+LEGEND = (
+    'J, F: means over the frames that count; last: J of their last quarter; first: J of the '
+    'frame on which the object was given, which does not count'
+)
 PLOT_COLUMNS = 3
 
 
@@ -86,12 +88,16 @@ def plot(results: Sequence[SequenceScores], path: Path, title: str = '') -> None
     rows = -(-len(results) // columns)
     figure = Figure(figsize=(max(4.2 * columns, 6), 2.6 * rows + 0.5), layout='constrained')
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for panel in panels[len(results):]:
+    for panel in panels[len(results) :]:
         panel.set_visible(False)
     for panel, result in zip(panels, results, strict=False):
         for own in result.objects:
-            panel.plot(own.frames, own.j, linewidth=1.3,
-                       label=f'object {own.object_id}: {np.mean(own.j):.2f}')
+            panel.plot(
+                own.frames,
+                own.j,
+                linewidth=1.3,
+                label=f'object {own.object_id}: {np.mean(own.j):.2f}',
+            )
         panel.set_title(result.name, fontsize=10)
         panel.set_ylim(-0.03, 1.03)
         panel.set_xlim(0, len(result.step_seconds) - 1)

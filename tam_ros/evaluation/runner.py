@@ -127,8 +127,10 @@ def evaluate_sequence(tracker: Steps, sequence: TruthSequence, kind: str) -> Seq
             scores[number] = ObjectScores(number, index, j)
     counted = [own for _, own in sorted(scores.items()) if _without_frame(own, annotated).frames]
     if not counted:
-        raise DatasetError(f'{sequence.name}: no object has a frame that counts between the one '
-                           'on which it is given and the last with a mask')
+        raise DatasetError(
+            f'{sequence.name}: no object has a frame that counts between the one '
+            'on which it is given and the last with a mask'
+        )
     return SequenceScores(sequence.name, counted, seconds)
 
 

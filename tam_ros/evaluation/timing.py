@@ -107,7 +107,8 @@ def boxes_on_a_grid(objects: int, size: tuple[int, int]) -> list[Prompt]:
 def machine() -> str:
     """Return the processor and the number of its cores that this process may use."""
     names = (
-        line.split(':', 1)[1].strip() for line in _lines('/proc/cpuinfo')
+        line.split(':', 1)[1].strip()
+        for line in _lines('/proc/cpuinfo')
         if line.startswith(('model name', 'Model\t'))
     )
     name = next(names, platform.processor() or platform.machine())

@@ -93,45 +93,81 @@ def definitions(network: TrackAnything, spec: ModelSpec) -> Iterator[GraphDefini
     """Describe the graphs of a network, with inputs for two objects."""
     size, mask, grid, objects = spec.image_size, spec.mask_size, spec.image_size // 16, 2
     features = torch.zeros(1, spec.dim, grid, grid)
-    finer = {name: torch.zeros(1, spec.dim // part, grid * scale, grid * scale)
-             for name, part, scale in zip(HIGH_RESOLUTION, (4, 8), (2, 4), strict=True)
-             if network.config.high_resolution}
+    finer = {
+        name: torch.zeros(1, spec.dim // part, grid * scale, grid * scale)
+        for name, part, scale in zip(HIGH_RESOLUTION, (4, 8), (2, 4), strict=True)
+        if network.config.high_resolution
+    }
     yield GraphDefinition(
-        'image_encoder', Function(network, 'encode_image'),
+        'image_encoder',
+        Function(network, 'encode_image'),
         {'image': torch.zeros(1, size, size, 3, dtype=torch.uint8)},
-        ('features', 'features_without_memory', *finer), ())
+        ('features', 'features_without_memory', *finer),
+        (),
+    )
 
     def memory_attention(name: str, slots: int, pooled: bool) -> GraphDefinition:
         return GraphDefinition(
-            name, Function(network, 'attend_memory', pooled=pooled),
-            {'features': features,
-             'memories': torch.zeros(objects, slots, spec.memory_tokens, spec.memory_dim),
-             'temporal_index': torch.zeros(objects, slots, dtype=torch.int64),
-             'memory_valid': torch.ones(objects, slots),
-             'pointers': torch.zeros(objects, spec.pointer_slots, spec.dim),
-             'pointer_valid': torch.ones(objects, spec.pointer_slots)},
+            name,
+            Function(network, 'attend_memory', pooled=pooled),
+            {
+                'features': features,
+                'memories': torch.zeros(objects, slots, spec.memory_tokens, spec.memory_dim),
+                'temporal_index': torch.zeros(objects, slots, dtype=torch.int64),
+                'memory_valid': torch.ones(objects, slots),
+                'pointers': torch.zeros(objects, spec.pointer_slots, spec.dim),
+                'pointer_valid': torch.ones(objects, spec.pointer_slots),
+            },
             ('conditioned',),
-            ('memories', 'temporal_index', 'memory_valid', 'pointers', 'pointer_valid',
-             'conditioned'), fold=False)
+            (
+                'memories',
+                'temporal_index',
+                'memory_valid',
+                'pointers',
+                'pointer_valid',
+                'conditioned',
+            ),
+            fold=False,
+        )
 
     yield memory_attention('memory_attention', spec.slots, spec.pooled)
     if spec.pooled:
         yield memory_attention(SINGLE_MEMORY, 1, False)
     yield GraphDefinition(
-        'mask_decoder', Function(network, 'decode_masks'),
-        {'features': features.repeat(objects, 1, 1, 1),
-         'points': torch.zeros(objects, spec.point_tokens, 2),
-         'labels': torch.zeros(objects, spec.point_tokens, dtype=torch.int64),
-         'mask': torch.zeros(objects, 1, mask, mask),
-         'has_mask': torch.zeros(objects), **finer},
+        'mask_decoder',
+        Function(network, 'decode_masks'),
+        {
+            'features': features.repeat(objects, 1, 1, 1),
+            'points': torch.zeros(objects, spec.point_tokens, 2),
+            'labels': torch.zeros(objects, spec.point_tokens, dtype=torch.int64),
+            'mask': torch.zeros(objects, 1, mask, mask),
+            'has_mask': torch.zeros(objects),
+            **finer,
+        },
         ('masks', 'ious', 'scores', 'object_pointers'),
-        ('features', 'points', 'labels', 'mask', 'has_mask', 'masks', 'ious', 'scores',
-         'object_pointers'))
+        (
+            'features',
+            'points',
+            'labels',
+            'mask',
+            'has_mask',
+            'masks',
+            'ious',
+            'scores',
+            'object_pointers',
+        ),
+    )
     yield GraphDefinition(
-        'memory_encoder', StoredMemory(network, 'encode_memory'),
-        {'features': features, 'masks': torch.zeros(objects, 1, mask, mask),
-         'prompted': torch.zeros(objects)},
-        ('memory',), ('masks', 'prompted', 'memory'))
+        'memory_encoder',
+        StoredMemory(network, 'encode_memory'),
+        {
+            'features': features,
+            'masks': torch.zeros(objects, 1, mask, mask),
+            'prompted': torch.zeros(objects),
+        },
+        ('memory',),
+        ('masks', 'prompted', 'memory'),
+    )
 
 
 def export_graph(graph: GraphDefinition, folder: Path) -> None:
@@ -145,8 +181,7 @@ def export_graph(graph: GraphDefinition, folder: Path) -> None:
     collect_constants(marked)
     rearrange_constants(marked)
     share_constants(marked)
-    for precision, model in (
-            ('fp32', without_marks(marked)), ('fp16', in_half_precision(marked))):
+    for precision, model in (('fp32', without_marks(marked)), ('fp16', in_half_precision(marked))):
         halve_constants(model)
         del model.graph.value_info[:]  # follows from the rest
         onnx.checker.check_model(model, full_check=True)
@@ -156,15 +191,25 @@ def export_graph(graph: GraphDefinition, folder: Path) -> None:
 def trace(graph: GraphDefinition) -> onnx.ModelProto:
     """Trace a graph in single precision, with the marks of ``tam_ros.export.precision``."""
     file = io.BytesIO()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), \
-            torch.inference_mode():
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        torch.inference_mode(),
+    ):
         # The exporter warns of its own deprecation and of every constant that it traces.
         warnings.simplefilter('ignore')
         torch.onnx.export(
-            graph.module, tuple(graph.inputs.values()), file, opset_version=OPSET,
-            input_names=list(graph.inputs), output_names=list(graph.outputs),
-            dynamic_axes={name: {0: OBJECTS} for name in graph.per_object}, dynamo=False,
-            do_constant_folding=graph.fold, custom_opsets={DOMAIN: 1})
+            graph.module,
+            tuple(graph.inputs.values()),
+            file,
+            opset_version=OPSET,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_axes={name: {0: OBJECTS} for name in graph.per_object},
+            dynamo=False,
+            do_constant_folding=graph.fold,
+            custom_opsets={DOMAIN: 1},
+        )
         results = graph.module(*graph.inputs.values())
     model = onnx.load_from_string(file.getvalue())
     results = results if isinstance(results, tuple) else (results,)
@@ -172,8 +217,9 @@ def trace(graph: GraphDefinition) -> onnx.ModelProto:
         shape = list(result.shape)
         if value.name in graph.per_object:
             shape[0] = OBJECTS
-        value.CopyFrom(onnx.helper.make_tensor_value_info(
-            value.name, value.type.tensor_type.elem_type, shape))
+        value.CopyFrom(
+            onnx.helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, shape)
+        )
     return model
 
 
@@ -197,13 +243,19 @@ def rearrange_constants(model: onnx.ModelProto) -> None:
     for node in list(graph.node):
         if node.op_type not in REARRANGING or any(name not in constants for name in node.input):
             continue
-        one = onnx.helper.make_graph([node], 'one', [], [
-            onnx.helper.make_empty_tensor_value_info(node.output[0])],
-            [constants[name] for name in node.input])
-        result, = ReferenceEvaluator(onnx.helper.make_model(
-            one, opset_imports=[onnx.helper.make_opsetid('', OPSET)])).run(None, {})
+        one = onnx.helper.make_graph(
+            [node],
+            'one',
+            [],
+            [onnx.helper.make_empty_tensor_value_info(node.output[0])],
+            [constants[name] for name in node.input],
+        )
+        (result,) = ReferenceEvaluator(
+            onnx.helper.make_model(one, opset_imports=[onnx.helper.make_opsetid('', OPSET)])
+        ).run(None, {})
         constants[node.output[0]] = onnx.numpy_helper.from_array(
-            np.ascontiguousarray(result), node.output[0])
+            np.ascontiguousarray(result), node.output[0]
+        )
         graph.node.remove(node)
     used = {name for node in graph.node for name in node.input}
     del graph.initializer[:]
@@ -243,8 +295,9 @@ def halve_constants(model: onnx.ModelProto) -> None:
             continue
         name = tensor.name
         tensor.CopyFrom(onnx.numpy_helper.from_array(half, f'{name}.half'))
-        graph.node.insert(0, onnx.helper.make_node(
-            'Cast', [f'{name}.half'], [name], to=onnx.TensorProto.FLOAT))
+        graph.node.insert(
+            0, onnx.helper.make_node('Cast', [f'{name}.half'], [name], to=onnx.TensorProto.FLOAT)
+        )
 
 
 def export_model(entry: catalogue.Model, weights: Path | str, folder: Path) -> Path:

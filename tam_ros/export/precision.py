@@ -36,13 +36,22 @@ MARK = 'Precision'
 FLOAT32, FLOAT16 = 'fp32', 'fp16'
 
 # What computes in half precision, but for the exceptions below.
-HALVES = ('image_encoder', 'memory_attention', 'sam_mask_decoder', 'memory_encoder',
-          'spatial_perceiver')
+HALVES = (
+    'image_encoder',
+    'memory_attention',
+    'sam_mask_decoder',
+    'memory_encoder',
+    'spatial_perceiver',
+)
 # Inside those: in single precision, results back in half precision.
 ISLANDS = (nn.LayerNorm, LayerNorm2d, SqueezeExcite)
 # In single precision, results too.
-HEADS = ('sam_mask_decoder.output_hypernetworks_mlps', 'sam_mask_decoder.iou_prediction_head',
-         'sam_mask_decoder.pred_obj_score_head', 'obj_ptr_proj')
+HEADS = (
+    'sam_mask_decoder.output_hypernetworks_mlps',
+    'sam_mask_decoder.iou_prediction_head',
+    'sam_mask_decoder.pred_obj_score_head',
+    'obj_ptr_proj',
+)
 
 
 class _Mark(torch.autograd.Function):
@@ -60,14 +69,15 @@ class _Mark(torch.autograd.Function):
 def _marked(values: Any, precision: str) -> Any:
     """Mark every tensor of floating-point numbers in a structure of them."""
     return tree_map_only(
-        Tensor, lambda x: _Mark.apply(x, precision) if x.is_floating_point() else x, values)
+        Tensor, lambda x: _Mark.apply(x, precision) if x.is_floating_point() else x, values
+    )
 
 
 def mark(network: TrackAnything) -> None:
     """Mark the precision of the parts of a network, for good."""
+
     def inputs(module: nn.Module, precision: str) -> None:
-        module.register_forward_pre_hook(
-            lambda _, arguments: _marked(arguments, precision))
+        module.register_forward_pre_hook(lambda _, arguments: _marked(arguments, precision))
 
     def outputs(module: nn.Module, precision: str) -> None:
         module.register_forward_hook(lambda _, __, result: _marked(result, precision))

@@ -84,7 +84,8 @@ def _elements(model: ModelProto) -> dict[str, int]:
     graph = onnx.shape_inference.infer_shapes(traced, strict_mode=True).graph
     return {tensor.name: tensor.data_type for tensor in graph.initializer} | {
         value.name: value.type.tensor_type.elem_type
-        for value in (*graph.input, *graph.value_info, *graph.output)}
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    }
 
 
 def _copy(node: NodeProto, inputs: list[str], outputs: list[str]) -> NodeProto:
@@ -136,19 +137,30 @@ class _Typing:
     def _node(self, node: NodeProto, names: list[str]) -> None:
         schema = onnx.defs.get_schema(node.op_type, self.opset)
         variables = {constraint.type_param_str for constraint in schema.type_constraints}
-        kinds = [schema.inputs[min(index, len(schema.inputs) - 1)].type_str
-                 for index in range(len(names))]
+        kinds = [
+            schema.inputs[min(index, len(schema.inputs) - 1)].type_str
+            for index in range(len(names))
+        ]
         decided: dict[str, int | None] = {}  # type variables of floats; None: constants alone
         for kind in variables if node.op_type != 'Cast' else ():
-            floats = [name for name, k in zip(names, kinds, strict=True)
-                      if k == kind and self._is_float(name)]
+            floats = [
+                name
+                for name, k in zip(names, kinds, strict=True)
+                if k == kind and self._is_float(name)
+            ]
             if floats:
                 types = {self.types[name] for name in floats if name not in self.fixed}
-                decided[kind] = (None if not types else TensorProto.FLOAT
-                                 if TensorProto.FLOAT in types else types.pop())
-        names = [self._as(name, decided[kind])
-                 if decided.get(kind) and self._is_float(name) else name
-                 for name, kind in zip(names, kinds, strict=True)]
+                decided[kind] = (
+                    None
+                    if not types
+                    else TensorProto.FLOAT
+                    if TensorProto.FLOAT in types
+                    else types.pop()
+                )
+        names = [
+            self._as(name, decided[kind]) if decided.get(kind) and self._is_float(name) else name
+            for name, kind in zip(names, kinds, strict=True)
+        ]
         node = _copy(node, names, list(node.output))
         self.nodes.append(node)
         for index, output in enumerate(node.output):
@@ -163,7 +175,8 @@ class _Typing:
 
     def _is_float(self, name: str) -> bool:
         return self.types.get(name) in TYPES.values() or (
-            name in self.fixed and self.single[name] == TensorProto.FLOAT)
+            name in self.fixed and self.single[name] == TensorProto.FLOAT
+        )
 
     def _as(self, name: str, to: int) -> str:
         """Return the name of a value in a type, adding what converts it."""
@@ -190,7 +203,8 @@ class _Typing:
             if np.abs(array).max(initial=0) > LARGEST:
                 raise ValueError(f'constant {name} is too large for half precision')
             self.graph.initializer.append(
-                onnx.numpy_helper.from_array(array.astype(np.float16), output))
+                onnx.numpy_helper.from_array(array.astype(np.float16), output)
+            )
         elif node is not None and node.op_type in LAYOUT:
             inputs = [self.renamed.get(x, x) for x in node.input]
             self.nodes.append(_copy(node, [self._halved(inputs[0]), *inputs[1:]], [output]))

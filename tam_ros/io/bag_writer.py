@@ -186,9 +186,7 @@ class BagWriter(Closing):
         except OSError as error:
             raise BagWriteError(f'{self._path} cannot be finished: {error}') from error
 
-    def _write(
-        self, topic: str, header: Header, message: Any, recorded_ns: int | None
-    ) -> None:
+    def _write(self, topic: str, header: Header, message: Any, recorded_ns: int | None) -> None:
         data = self._types.serialize_cdr(message, message.__msgtype__)
         time_ns = header.stamp_ns if recorded_ns is None else recorded_ns
         self.write_serialized(topic, message.__msgtype__, time_ns, data)

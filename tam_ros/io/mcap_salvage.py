@@ -70,9 +70,7 @@ class SalvagedMcap:
         self.damaged = contents.damaged
         self.message_count = sum(contents.counts.values())
         self.duration = contents.end_ns - contents.start_ns
-        schemas = [
-            contents.schemas[contents.channels[key].schema_id] for key in contents.counts
-        ]
+        schemas = [contents.schemas[contents.channels[key].schema_id] for key in contents.counts]
         self.typestore = _typestore(schemas)
         self.connections = [
             self._connection(contents.channels[key], schema, contents.counts[key])

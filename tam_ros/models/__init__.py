@@ -7,5 +7,11 @@ from tam_ros.models.edgetam import EdgeTAM
 from tam_ros.models.efficienttam import EfficientTAM
 from tam_ros.models.network import TrackAnything
 
-__all__ = ['EdgeTAM', 'EdgeTAMConfig', 'EfficientTAM', 'EfficientTAMConfig', 'ModelConfig',
-           'TrackAnything']
+__all__ = [
+    'EdgeTAM',
+    'EdgeTAMConfig',
+    'EfficientTAM',
+    'EfficientTAMConfig',
+    'ModelConfig',
+    'TrackAnything',
+]

@@ -67,11 +67,19 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             state = state.get('model', state) if isinstance(state, dict) else state
     except FileNotFoundError as error:
         raise WeightsError(f'weights {path} do not exist') from error
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile,
-            SafetensorError, IsADirectoryError) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        ValueError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        SafetensorError,
+        IsADirectoryError,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
-            f'weights {path} cannot be read (truncated or no checkpoint?): {reason}') from error
+            f'weights {path} cannot be read (truncated or no checkpoint?): {reason}'
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
         raise WeightsError(f'weights {path} hold no state_dict')
     return {key: value.float() for key, value in state.items()}
@@ -82,11 +90,17 @@ def _check_keys(name: str, path: Path, network: nn.Module, state: dict[str, Tens
     given = {key: tuple(value.shape) for key, value in state.items()}
     problems = []
     for what, keys in (
-            ('missing', [key for key in expected if key not in given]),
-            ('unknown', [key for key in given if key not in expected]),
-            ('of another shape', [
-                f'{key} {given[key]} instead of {expected[key]}' for key in expected
-                if key in given and given[key] != expected[key]])):
+        ('missing', [key for key in expected if key not in given]),
+        ('unknown', [key for key in given if key not in expected]),
+        (
+            'of another shape',
+            [
+                f'{key} {given[key]} instead of {expected[key]}'
+                for key in expected
+                if key in given and given[key] != expected[key]
+            ],
+        ),
+    ):
         if keys:
             more = f' and {len(keys) - SHOWN} more' if len(keys) > SHOWN else ''
             problems.append(f'{what}: {", ".join(keys[:SHOWN])}{more}')
@@ -105,10 +119,18 @@ def describe(entry: catalogue.Model, weights: Path | str, network: TrackAnything
         fingerprint = sha256(weights)
         origin = f'{weights.name}, sha256 {fingerprint[:12]}'
     return ModelSpec(
-        name=entry.name, weights=origin, fingerprint=fingerprint,
-        image_size=config.image_size, dim=config.dim,
-        memory_tokens=config.memory_tokens, memory_dim=config.memory_dim, slots=SLOTS,
-        pointer_slots=POINTER_SLOTS, point_tokens=POINT_TOKENS, pooled=config.pooled,
+        name=entry.name,
+        weights=origin,
+        fingerprint=fingerprint,
+        image_size=config.image_size,
+        dim=config.dim,
+        memory_tokens=config.memory_tokens,
+        memory_dim=config.memory_dim,
+        slots=SLOTS,
+        pointer_slots=POINTER_SLOTS,
+        point_tokens=POINT_TOKENS,
+        pooled=config.pooled,
         dense_prompt_prior=config.dense_prompt_prior,
         mask_downsample_weight=tuple(downsample.weight.detach().flatten().tolist()),
-        mask_downsample_bias=downsample.bias.item())
+        mask_downsample_bias=downsample.bias.item(),
+    )

@@ -72,7 +72,7 @@ class ModelConfig:
     @property
     def memory_tokens(self) -> int:
         """Tokens of a memory."""
-        return self.global_tokens + self.memory_grid ** 2
+        return self.global_tokens + self.memory_grid**2
 
     @property
     def pooled(self) -> bool:
@@ -113,11 +113,13 @@ class EfficientTAMConfig(ModelConfig):
         object.__setattr__(self, 'global_blocks', tuple(self.global_blocks))
         if self.cross_attention not in CROSS_ATTENTION_KINDS:
             raise ValueError(
-                f'cross_attention is {self.cross_attention!r}; one of {CROSS_ATTENTION_KINDS}')
+                f'cross_attention is {self.cross_attention!r}; one of {CROSS_ATTENTION_KINDS}'
+            )
         if self.pooled and self.grid % 2:
             raise ValueError(
                 f'image_size {self.image_size} gives a grid of {self.grid} tokens, which the '
-                'pooled cross-attention cannot halve; use a multiple of 32')
+                'pooled cross-attention cannot halve; use a multiple of 32'
+            )
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,8 @@ class EdgeTAMConfig(ModelConfig):
             raise ValueError(
                 f'image_size {self.image_size} gives a grid of {self.grid} tokens, which '
                 f'{self.patch_grid} windows a side do not divide; '
-                f'use a multiple of {16 * self.patch_grid}')
+                f'use a multiple of {16 * self.patch_grid}'
+            )
 
     @property
     def memory_grid(self) -> int:

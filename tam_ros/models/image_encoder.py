@@ -92,19 +92,21 @@ class ViT(nn.Module):
     def __init__(self, config: EfficientTAMConfig) -> None:
         super().__init__()
         dim = config.trunk_dim
-        self.pos_embed = nn.Parameter(torch.zeros(1, PRETRAIN_GRID ** 2 + 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, PRETRAIN_GRID**2 + 1, dim))
         self.patch_embed = PatchEmbed(dim)
         self.blocks = nn.ModuleList(
-            Block(dim, config.trunk_heads,
-                  0 if index in config.global_blocks else config.window_size)
-            for index in range(config.trunk_depth))
+            Block(
+                dim, config.trunk_heads, 0 if index in config.global_blocks else config.window_size
+            )
+            for index in range(config.trunk_depth)
+        )
 
     def position(self, height: int, width: int) -> Tensor:
         """Resize the position embedding to [1, height, width, C], without its class slot."""
         square = self.pos_embed[:, 1:].reshape(1, PRETRAIN_GRID, PRETRAIN_GRID, -1)
         resized = functional.interpolate(
-            square.permute(0, 3, 1, 2), size=(height, width), mode='bicubic',
-            align_corners=False)
+            square.permute(0, 3, 1, 2), size=(height, width), mode='bicubic', align_corners=False
+        )
         return resized.permute(0, 2, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:

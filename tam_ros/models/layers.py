@@ -35,7 +35,8 @@ class MLP(nn.Module):
     def __init__(self, dims: tuple[int, ...], activation: type[nn.Module] = nn.ReLU) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.Linear(i, o) for i, o in zip(dims[:-1], dims[1:], strict=True))
+            nn.Linear(i, o) for i, o in zip(dims[:-1], dims[1:], strict=True)
+        )
         self.activation = activation()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -29,8 +29,10 @@ class DecoderAttention(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """[B, Nq, C], [B, Nk, C], [B, Nk, C] to [B, Nq, C]; bias broadcast to the logits."""
-        q, k, v = (self._split(project(x)) for project, x in (
-            (self.q_proj, q), (self.k_proj, k), (self.v_proj, v)))
+        q, k, v = (
+            self._split(project(x))
+            for project, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))
+        )
         attended = attend(q, k, v, bias)
         _, heads, tokens, channels = sizes(attended)
         return self.out_proj(attended.transpose(1, 2).reshape(-1, tokens, heads * channels))
@@ -55,8 +57,14 @@ class TwoWayBlock(nn.Module):
         self.cross_attn_image_to_token = DecoderAttention(dim, heads, 2)
         self.first = first
 
-    def forward(self, tokens: Tensor, image: Tensor, token_position: Tensor,
-                image_position: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        token_position: Tensor,
+        image_position: Tensor,
+        bias: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
         """Update tokens [B, T, C] and image [B, N, C]; bias [B, 1, 1, T] hides tokens."""
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens, bias)
@@ -64,11 +72,19 @@ class TwoWayBlock(nn.Module):
             q = tokens + token_position
             tokens = tokens + self.self_attn(q, q, tokens, bias)
         tokens = self.norm1(tokens)
-        tokens = self.norm2(tokens + self.cross_attn_token_to_image(
-            tokens + token_position, image + image_position, image))
+        tokens = self.norm2(
+            tokens
+            + self.cross_attn_token_to_image(
+                tokens + token_position, image + image_position, image
+            )
+        )
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(image + self.cross_attn_image_to_token(
-            image + image_position, tokens + token_position, tokens, bias))
+        image = self.norm4(
+            image
+            + self.cross_attn_image_to_token(
+                image + image_position, tokens + token_position, tokens, bias
+            )
+        )
         return tokens, image
 
 
@@ -78,18 +94,19 @@ class TwoWayTransformer(nn.Module):
     def __init__(self, dim: int, heads: int, mlp_dim: int, depth: int = 2) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            TwoWayBlock(dim, heads, mlp_dim, first=index == 0) for index in range(depth))
+            TwoWayBlock(dim, heads, mlp_dim, first=index == 0) for index in range(depth)
+        )
         self.final_attn_token_to_image = DecoderAttention(dim, heads, 2)
         self.norm_final_attn = nn.LayerNorm(dim)
 
-    def forward(self, image: Tensor, image_position: Tensor, tokens: Tensor,
-                bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, image: Tensor, image_position: Tensor, tokens: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Return the tokens [B, T, C] and the image [B, N, C]."""
         position = tokens
         for layer in self.layers:
             tokens, image = layer(tokens, image, position, image_position, bias)
-        attended = self.final_attn_token_to_image(
-            tokens + position, image + image_position, image)
+        attended = self.final_attn_token_to_image(tokens + position, image + image_position, image)
         return self.norm_final_attn(tokens + attended), image
 
 
@@ -120,20 +137,30 @@ class MaskDecoder(nn.Module):
         self.mask_tokens = nn.Embedding(NUM_MASK_TOKENS, dim)
         self.obj_score_token = nn.Embedding(1, dim)
         self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose2d(dim, dim // 4, kernel_size=2, stride=2), LayerNorm2d(dim // 4),
+            nn.ConvTranspose2d(dim, dim // 4, kernel_size=2, stride=2),
+            LayerNorm2d(dim // 4),
             nn.GELU(),
-            nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2), nn.GELU())
+            nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2),
+            nn.GELU(),
+        )
         if config.high_resolution:  # what makes the finer features, once an image
             self.conv_s1 = nn.Conv2d(dim, dim // 4, kernel_size=1)
             self.conv_s0 = nn.Conv2d(dim, dim // 8, kernel_size=1)
         self.output_hypernetworks_mlps = nn.ModuleList(
-            MLP((dim, dim, dim, dim // 8)) for _ in range(NUM_MASK_TOKENS))
+            MLP((dim, dim, dim, dim // 8)) for _ in range(NUM_MASK_TOKENS)
+        )
         self.iou_prediction_head = MLP((dim, dim, dim, NUM_MASK_TOKENS))
         self.pred_obj_score_head = MLP((dim, dim, dim, 1))
 
-    def forward(self, features: Tensor, image_position: Tensor, prompt: Tensor, dense: Tensor,
-                hidden: Tensor | None = None,
-                high_resolution: tuple[Tensor, ...] = ()) -> DecodedMasks:
+    def forward(
+        self,
+        features: Tensor,
+        image_position: Tensor,
+        prompt: Tensor,
+        dense: Tensor,
+        hidden: Tensor | None = None,
+        high_resolution: tuple[Tensor, ...] = (),
+    ) -> DecodedMasks:
         """Decode.
 
         Args:
@@ -145,8 +172,9 @@ class MaskDecoder(nn.Module):
             high_resolution: nothing, or features of stride 8 [1, C / 4, 2G, 2G] and of stride 4
                 [1, C / 8, 4G, 4G], added on the way up.
         """
-        own = torch.cat((self.obj_score_token.weight, self.iou_token.weight,
-                         self.mask_tokens.weight))
+        own = torch.cat(
+            (self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight)
+        )
         # A sum instead of expand(): no shape arithmetic in the exported graph.
         own = own[None] + prompt[:, :1] * 0
         tokens = torch.cat((own, prompt), dim=1)
@@ -159,16 +187,25 @@ class MaskDecoder(nn.Module):
         position = image_position.reshape(channels, height * width).transpose(0, 1)[None]
         tokens, image = self.transformer(image, position, tokens, bias)
 
-        mask_tokens = tokens[:, 2:2 + NUM_MASK_TOKENS]
+        mask_tokens = tokens[:, 2 : 2 + NUM_MASK_TOKENS]
         upscaled = self._upscale(
-            image.transpose(1, 2).reshape(-1, channels, height, width), high_resolution)
+            image.transpose(1, 2).reshape(-1, channels, height, width), high_resolution
+        )
         upscaled = upscaled.reshape(-1, channels // 8, 16 * height * width)
-        kernels = torch.stack([mlp(mask_tokens[:, index]) for index, mlp in enumerate(
-            self.output_hypernetworks_mlps)], dim=1)
+        kernels = torch.stack(
+            [
+                mlp(mask_tokens[:, index])
+                for index, mlp in enumerate(self.output_hypernetworks_mlps)
+            ],
+            dim=1,
+        )
         masks = (kernels @ upscaled).reshape(-1, NUM_MASK_TOKENS, 4 * height, 4 * width)
         return DecodedMasks(
-            masks=masks, ious=self.iou_prediction_head(tokens[:, 1]).sigmoid(),
-            tokens=mask_tokens, score=self.pred_obj_score_head(tokens[:, 0]))
+            masks=masks,
+            ious=self.iou_prediction_head(tokens[:, 1]).sigmoid(),
+            tokens=mask_tokens,
+            score=self.pred_obj_score_head(tokens[:, 0]),
+        )
 
     def _upscale(self, image: Tensor, high_resolution: tuple[Tensor, ...]) -> Tensor:
         """[B, C, G, G] to [B, C / 8, 4G, 4G]."""

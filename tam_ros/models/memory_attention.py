@@ -83,8 +83,14 @@ class MemoryCrossAttention(Projections):
         self.grid = grid
         self.key_offset = key_offset
 
-    def forward(self, x: Tensor, memory: MemoryTokens, rotation: Rotation,
-                memory_rotation: Rotation, pooled: bool) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        memory: MemoryTokens,
+        rotation: Rotation,
+        memory_rotation: Rotation,
+        pooled: bool,
+    ) -> Tensor:
         """Attend from x [B, N, C] (B may be 1) to the memory; returns [B, N, C].
 
         Args:
@@ -115,10 +121,16 @@ class MemoryCrossAttention(Projections):
             else:
                 bias = bias + POOL_OFFSET
         bias = (bias[:, :, None] + bias.new_zeros(tokens)).reshape(-1, slots * tokens)
-        k = torch.cat((k.reshape(-1, slots * tokens, channels),
-                       functional.linear(memory.pointer_keys, *to_key)), dim=1)
-        v = self.v_proj(torch.cat((v.reshape(-1, slots * tokens, memory_dim),
-                                   memory.pointer_values), dim=1))
+        k = torch.cat(
+            (
+                k.reshape(-1, slots * tokens, channels),
+                functional.linear(memory.pointer_keys, *to_key),
+            ),
+            dim=1,
+        )
+        v = self.v_proj(
+            torch.cat((v.reshape(-1, slots * tokens, memory_dim), memory.pointer_values), dim=1)
+        )
         bias = torch.cat((bias, memory.pointer_bias), dim=1)[:, None, None]
         return self.out_proj(attend(q[:, None], k[:, None], v[:, None], bias)[:, 0])
 
@@ -140,16 +152,25 @@ class MemoryAttentionLayer(nn.Module):
         dim = config.dim
         self.self_attn = RotarySelfAttention(dim)
         self.cross_attn_image = MemoryCrossAttention(
-            dim, config.memory_dim, config.memory_grid,
-            config.cross_attention == 'pooled_key_offset')
+            dim,
+            config.memory_dim,
+            config.memory_grid,
+            config.cross_attention == 'pooled_key_offset',
+        )
         self.linear1 = nn.Linear(dim, config.memory_mlp_dim)
         self.linear2 = nn.Linear(config.memory_mlp_dim, dim)
         self.norm1 = nn.LayerNorm(dim)
         self.norm2 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)
 
-    def forward(self, x: Tensor, memory: MemoryTokens, rotation: Rotation,
-                memory_rotation: Rotation, pooled: bool) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        memory: MemoryTokens,
+        rotation: Rotation,
+        memory_rotation: Rotation,
+        pooled: bool,
+    ) -> Tensor:
         """[B or 1, N, C] to [B, N, C]."""
         x = x + self.self_attn(self.norm1(x), rotation)
         x = x + self.cross_attn_image(self.norm2(x), memory, rotation, memory_rotation, pooled)
@@ -162,14 +183,15 @@ class MemoryAttention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            MemoryAttentionLayer(config) for _ in range(config.memory_layers))
+            MemoryAttentionLayer(config) for _ in range(config.memory_layers)
+        )
         self.norm = nn.LayerNorm(config.dim)
         self.rotation = AxialRotation(config.dim, config.grid)
-        self.memory_rotation = AxialRotation(
-            config.dim, config.memory_grid, config.global_tokens)
+        self.memory_rotation = AxialRotation(config.dim, config.memory_grid, config.global_tokens)
 
-    def forward(self, features: Tensor, position: Tensor, memory: MemoryTokens,
-                pooled: bool = False) -> Tensor:
+    def forward(
+        self, features: Tensor, position: Tensor, memory: MemoryTokens, pooled: bool = False
+    ) -> Tensor:
         """Condition the features on the memory.
 
         A batch of one feature map serves all objects: what comes before the first

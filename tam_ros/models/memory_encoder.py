@@ -19,8 +19,11 @@ class MaskDownsampler(nn.Module):
         layers: list[nn.Module] = []
         channels = 1
         for _ in range(4):
-            layers += [nn.Conv2d(channels, channels * 4, kernel_size=3, stride=2, padding=1),
-                       LayerNorm2d(channels * 4), nn.GELU()]
+            layers += [
+                nn.Conv2d(channels, channels * 4, kernel_size=3, stride=2, padding=1),
+                LayerNorm2d(channels * 4),
+                nn.GELU(),
+            ]
             channels *= 4
         layers.append(nn.Conv2d(channels, dim, kernel_size=1))
         self.encoder = nn.Sequential(*layers)

@@ -45,16 +45,19 @@ class TrackAnything(nn.Module):
         self.obj_ptr_proj = MLP((dim, dim, dim, dim))
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
         self.maskmem_tpos_enc = nn.Parameter(
-            torch.zeros(config.num_memories, 1, 1, config.memory_dim))
+            torch.zeros(config.num_memories, 1, 1, config.memory_dim)
+        )
         self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, dim))
         self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, dim))  # in checkpoints, never used
         self.no_obj_ptr = nn.Parameter(torch.zeros(1, dim))
         self.image_position = SinePosition(dim, config.grid)
         self.memory_position = SinePosition(
-            config.memory_dim, config.memory_grid, config.global_tokens)
+            config.memory_dim, config.memory_grid, config.global_tokens
+        )
         for name, value in (
-                ('image_mean', 255.0 * torch.tensor(IMAGE_MEAN)),
-                ('image_std', 255.0 * torch.tensor(IMAGE_STD))):
+            ('image_mean', 255.0 * torch.tensor(IMAGE_MEAN)),
+            ('image_std', 255.0 * torch.tensor(IMAGE_STD)),
+        ):
             self.register_buffer(name, value, persistent=False)
 
     def _features(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -81,9 +84,16 @@ class TrackAnything(nn.Module):
         without_memory = features + self.no_mem_embed.reshape(1, -1, 1, 1)
         return features, without_memory, *high_resolution
 
-    def attend_memory(self, features: Tensor, memories: Tensor, temporal_index: Tensor,
-                      memory_valid: Tensor, pointers: Tensor, pointer_valid: Tensor,
-                      pooled: bool) -> Tensor:
+    def attend_memory(
+        self,
+        features: Tensor,
+        memories: Tensor,
+        temporal_index: Tensor,
+        memory_valid: Tensor,
+        pointers: Tensor,
+        pointer_valid: Tensor,
+        pooled: bool,
+    ) -> Tensor:
         """Condition the features of a frame on the memory bank of each object.
 
         Args:
@@ -113,15 +123,25 @@ class TrackAnything(nn.Module):
             spatial_bias=(1 - memory_valid) * HIDDEN,
             pointer_keys=pointer_tokens,
             pointer_values=pointer_tokens,
-            pointer_bias=pointer_bias.reshape(-1, tokens))
+            pointer_bias=pointer_bias.reshape(-1, tokens),
+        )
         conditioned = self.memory_attention(
             features.reshape(-1, dim, grid * grid).transpose(1, 2),
-            self.image_position(), memory, pooled)
+            self.image_position(),
+            memory,
+            pooled,
+        )
         return conditioned.transpose(1, 2).reshape(-1, dim, grid, grid)
 
-    def decode_masks(self, features: Tensor, points: Tensor, labels: Tensor, mask: Tensor,
-                     has_mask: Tensor, *high_resolution: Tensor
-                     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def decode_masks(
+        self,
+        features: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        mask: Tensor,
+        has_mask: Tensor,
+        *high_resolution: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Predict the candidate masks of each object.
 
         Args:
@@ -140,9 +160,13 @@ class TrackAnything(nn.Module):
         """
         encoder = self.sam_prompt_encoder
         decoded = self.sam_mask_decoder(
-            features, encoder.pe_layer.dense(self.config.grid), encoder.points(points, labels),
-            encoder.dense(mask, has_mask), (labels == ABSENT) * HIDDEN,
-            high_resolution)
+            features,
+            encoder.pe_layer.dense(self.config.grid),
+            encoder.points(points, labels),
+            encoder.dense(mask, has_mask),
+            (labels == ABSENT) * HIDDEN,
+            high_resolution,
+        )
         present = (decoded.score > 0).float()[:, :, None]
         pointers = present * self.obj_ptr_proj(decoded.tokens) + (1 - present) * self.no_obj_ptr
         return decoded.masks, decoded.ious, decoded.score, pointers
@@ -158,9 +182,7 @@ class TrackAnything(nn.Module):
         Returns:
             [B, N, memory_dim].
         """
-        full = functional.interpolate(masks, scale_factor=4, mode='bilinear',
-                                      align_corners=False)
+        full = functional.interpolate(masks, scale_factor=4, mode='bilinear', align_corners=False)
         prompted = prompted[:, None, None, None]
         probability = prompted * (full > 0).float() + (1 - prompted) * full.sigmoid()
-        return self._tokens(
-            self.memory_encoder(features, probability * MASK_SCALE + MASK_SHIFT))
+        return self._tokens(self.memory_encoder(features, probability * MASK_SCALE + MASK_SHIFT))

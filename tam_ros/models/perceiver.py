@@ -64,8 +64,12 @@ class SelfAttention(LatentAttention):
 
 def feed_forward(dim: int) -> nn.Sequential:
     """Build a pre-norm feed-forward network without biases."""
-    return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 4 * dim, bias=False), nn.GELU(),
-                         nn.Linear(4 * dim, dim, bias=False))
+    return nn.Sequential(
+        nn.LayerNorm(dim),
+        nn.Linear(dim, 4 * dim, bias=False),
+        nn.GELU(),
+        nn.Linear(4 * dim, dim, bias=False),
+    )
 
 
 class PerceiverLayer(nn.Module):
@@ -94,7 +98,7 @@ class SpatialPerceiver(nn.Module):
         dim = config.memory_dim
         self.windows = config.patch_grid
         self.latents = nn.Parameter(torch.randn(config.global_latents, dim))
-        self.latents_2d = nn.Parameter(torch.randn(config.patch_grid ** 2, dim))
+        self.latents_2d = nn.Parameter(torch.randn(config.patch_grid**2, dim))
         self.layers = nn.ModuleList(PerceiverLayer(dim) for _ in range(config.perceiver_depth))
         self.norm = nn.LayerNorm(dim)
         self.position = SinePosition(dim, config.grid)
@@ -110,11 +114,16 @@ class SpatialPerceiver(nn.Module):
         rows = memory.permute(0, 2, 3, 1)
         tokens = rows.reshape(-1, 1, height * width, channels)
         windows = rows.reshape(-1, self.windows, side, self.windows, side, channels)
-        windows = windows.transpose(2, 3).reshape(-1, self.windows ** 2, side ** 2, channels)
+        windows = windows.transpose(2, 3).reshape(-1, self.windows**2, side**2, channels)
         everywhere = self._condense(self.latents[None, None], tokens, self.position())
         placed = self._condense(self.latents_2d[None, :, None], windows, None)
-        return torch.cat([latents.reshape(-1, count, channels) for latents, count in (
-            (everywhere, len(self.latents)), (placed, self.windows ** 2))], dim=1)
+        return torch.cat(
+            [
+                latents.reshape(-1, count, channels)
+                for latents, count in ((everywhere, len(self.latents)), (placed, self.windows**2))
+            ],
+            dim=1,
+        )
 
     def _condense(self, latents: Tensor, x: Tensor, position: Tensor | None) -> Tensor:
         for layer in self.layers:

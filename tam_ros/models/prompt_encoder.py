@@ -33,8 +33,9 @@ class RandomFourierPosition(nn.Module):
 
     def dense(self, grid: int) -> Tensor:
         """Encode the centres of a grid x grid map: [channels, grid, grid]."""
-        centre = (torch.arange(grid, device=self.positional_encoding_gaussian_matrix.device)
-                  + 0.5) / grid
+        centre = (
+            torch.arange(grid, device=self.positional_encoding_gaussian_matrix.device) + 0.5
+        ) / grid
         y, x = torch.meshgrid(centre, centre, indexing='ij')
         return self(torch.stack((x, y), dim=-1)).permute(2, 0, 1)
 
@@ -49,9 +50,14 @@ class PromptEncoder(nn.Module):
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, dim)
         self.mask_downscaling = nn.Sequential(
-            nn.Conv2d(1, 4, kernel_size=2, stride=2), LayerNorm2d(4), nn.GELU(),
-            nn.Conv2d(4, 16, kernel_size=2, stride=2), LayerNorm2d(16), nn.GELU(),
-            nn.Conv2d(16, dim, kernel_size=1))
+            nn.Conv2d(1, 4, kernel_size=2, stride=2),
+            LayerNorm2d(4),
+            nn.GELU(),
+            nn.Conv2d(4, 16, kernel_size=2, stride=2),
+            LayerNorm2d(16),
+            nn.GELU(),
+            nn.Conv2d(16, dim, kernel_size=1),
+        )
         self.no_mask_embed = nn.Embedding(1, dim)
 
     def points(self, points: Tensor, labels: Tensor) -> Tensor:
@@ -67,8 +73,11 @@ class PromptEncoder(nn.Module):
         encoded = self.pe_layer((points + 0.5) / self.image_size)
         encoded = encoded * (labels >= 0)[..., None]
         kinds = [embedding.weight for embedding in self.point_embeddings]
-        for label, embedding in zip((PADDING, NEGATIVE, POSITIVE, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT),
-                                    (self.not_a_point_embed.weight, *kinds), strict=True):
+        for label, embedding in zip(
+            (PADDING, NEGATIVE, POSITIVE, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT),
+            (self.not_a_point_embed.weight, *kinds),
+            strict=True,
+        ):
             encoded = encoded + (labels == label)[..., None] * embedding
         return encoded
 

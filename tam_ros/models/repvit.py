@@ -20,11 +20,13 @@ SQUEEZE = 4  # channels of a squeeze-and-excitation bottleneck: a quarter, round
 class ConvNorm(nn.Module):
     """Convolution without bias, and batch norm; keys ``c`` and ``bn``."""
 
-    def __init__(self, inputs: int, outputs: int, kernel_size: int = 1, stride: int = 1,
-                 groups: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel_size: int = 1, stride: int = 1, groups: int = 1
+    ) -> None:
         super().__init__()
-        self.c = nn.Conv2d(inputs, outputs, kernel_size, stride, kernel_size // 2, groups=groups,
-                           bias=False)
+        self.c = nn.Conv2d(
+            inputs, outputs, kernel_size, stride, kernel_size // 2, groups=groups, bias=False
+        )
         self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,8 +36,10 @@ class ConvNorm(nn.Module):
     def kernel(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the convolution that does the same at inference."""
         scale = self.bn.weight / torch.sqrt(self.bn.running_var + self.bn.eps)
-        return (self.c.weight * scale[:, None, None, None],
-                self.bn.bias - self.bn.running_mean * scale)
+        return (
+            self.c.weight * scale[:, None, None, None],
+            self.bn.bias - self.bn.running_mean * scale,
+        )
 
     def fused(self) -> nn.Conv2d:
         """Return that convolution."""
@@ -63,8 +67,15 @@ class TokenMixer(nn.Module):
 
 def _like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
     """Return a convolution of the same shape with other numbers and a bias."""
-    result = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride,
-                       conv.padding, groups=conv.groups, device=weight.device)
+    result = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        conv.stride,
+        conv.padding,
+        groups=conv.groups,
+        device=weight.device,
+    )
     result.weight.data, result.bias.data = weight.detach(), bias.detach()
     return result.train(conv.training)
 
@@ -156,7 +167,8 @@ class Stage(nn.Module):
         super().__init__()
         self.downsample = Downsample(inputs, dim) if inputs else nn.Identity()
         self.blocks = nn.Sequential(
-            *(Block(dim, squeeze=index % 2 == 0) for index in range(depth)))
+            *(Block(dim, squeeze=index % 2 == 0) for index in range(depth))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] to [B, dim, H / 2, W / 2], or H, W in the first stage."""
@@ -218,7 +230,8 @@ class PyramidNeck(nn.Module):
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Maps of strides 4, 8, 16, 32 to features of strides 16, 8, 4."""
         top, features, stride_8, stride_4 = (
-            conv(x) for conv, x in zip(self.convs, reversed(maps), strict=True))
+            conv(x) for conv, x in zip(self.convs, reversed(maps), strict=True)
+        )
         features = features + functional.interpolate(top, scale_factor=2.0, mode='nearest')
         return features, stride_8, stride_4
 

@@ -27,8 +27,9 @@ class AxialRotation(nn.Module):
     cosine: Tensor
     sine: Tensor
 
-    def __init__(self, dim: int, grid: int, global_tokens: int = 0,
-                 theta: float = 10000.0) -> None:
+    def __init__(
+        self, dim: int, grid: int, global_tokens: int = 0, theta: float = 10000.0
+    ) -> None:
         super().__init__()
         self.global_tokens = global_tokens
         frequency = 1.0 / theta ** (torch.arange(0, dim, 4)[: dim // 4].float() / dim)
@@ -38,8 +39,9 @@ class AxialRotation(nn.Module):
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Return cosine and sine, each [global_tokens + grid * grid, dim / 2]."""
-        cosine, sine = (torch.cat((by_column(axis), by_row(axis)), dim=1)
-                        for axis in (self.cosine, self.sine))
+        cosine, sine = (
+            torch.cat((by_column(axis), by_row(axis)), dim=1) for axis in (self.cosine, self.sine)
+        )
         return after(self.global_tokens, 1.0, cosine), after(self.global_tokens, 0.0, sine)
 
 

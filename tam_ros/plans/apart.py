@@ -31,8 +31,9 @@ GRACE_S = 20.0  # for a builder to come to the end of a step when it is cancelle
 _POLL_S = 0.2
 
 
-def build_apart(request: Request, report: Callable[[str, float], None],
-                cancelled: Callable[[], bool]) -> Result:
+def build_apart(
+    request: Request, report: Callable[[str, float], None], cancelled: Callable[[], bool]
+) -> Result:
     """Build one plan in a process of its own, and wait for it.
 
     Args:
@@ -50,9 +51,14 @@ def build_apart(request: Request, report: Callable[[str, float], None],
     """
     with tempfile.TemporaryFile('w+') as errors:
         process = subprocess.Popen(
-            [sys.executable, '-m', 'tam_ros.plans.worker'], text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
-            env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, sys.path))})
+            [sys.executable, '-m', 'tam_ros.plans.worker'],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+            env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, sys.path))},
+        )
         try:
             result = _follow(process, request, report, cancelled)
         finally:
@@ -69,8 +75,12 @@ def build_apart(request: Request, report: Callable[[str, float], None],
     raise EngineError(result.message)
 
 
-def _follow(process: subprocess.Popen[str], request: Request,
-            report: Callable[[str, float], None], cancelled: Callable[[], bool]) -> Result | None:
+def _follow(
+    process: subprocess.Popen[str],
+    request: Request,
+    report: Callable[[str, float], None],
+    cancelled: Callable[[], bool],
+) -> Result | None:
     assert process.stdin is not None and process.stdout is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(json.dumps(asdict(request)) + '\n')
@@ -130,5 +140,8 @@ def _crash(graph: str, status: int, said: str) -> EngineError:
         return out_of_memory(graph, 'the kernel killed the builder, as it does when none is left')
     last = lines[-1] if lines else 'it said nothing'
     how = signal.Signals(-status).name if status < 0 else f'status {status}'
-    return explain(graph, [line for line in lines if 'alloc' in line or 'memory' in line.lower()]
-                   or [f'the builder ended with {how}: {last}'])
+    return explain(
+        graph,
+        [line for line in lines if 'alloc' in line or 'memory' in line.lower()]
+        or [f'the builder ended with {how}: {last}'],
+    )

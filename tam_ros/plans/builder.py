@@ -55,10 +55,16 @@ def workspace_limit_mb(free_mb: float, cap_mb: int | None) -> int:
     return room if cap_mb is None else min(room, cap_mb)
 
 
-def build_plan(trt: ModuleType, graph: str, onnx: bytes, settings: BuildSettings,
-               timings: bytes = b'', report: Callable[[str, float], None] = lambda *_: None,
-               cancelled: Callable[[], bool] = lambda: False,
-               free_mb: float | None = None) -> Built:
+def build_plan(
+    trt: ModuleType,
+    graph: str,
+    onnx: bytes,
+    settings: BuildSettings,
+    timings: bytes = b'',
+    report: Callable[[str, float], None] = lambda *_: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    free_mb: float | None = None,
+) -> Built:
     """Build one plan; takes minutes on a robot.
 
     Args:
@@ -92,7 +98,8 @@ def build_plan(trt: ModuleType, graph: str, onnx: bytes, settings: BuildSettings
         config = builder.create_builder_config()
         if settings.workspace_mb is not None:
             config.set_memory_pool_limit(
-                trt.MemoryPoolType.WORKSPACE, settings.workspace_mb * 1_000_000)
+                trt.MemoryPoolType.WORKSPACE, settings.workspace_mb * 1_000_000
+            )
         _profile(builder, network, config, settings.objects)
         # None: of another version; TensorRT says so in the log, and begins anew.
         cache = config.create_timing_cache(timings) or config.create_timing_cache(b'')
@@ -116,16 +123,19 @@ def _parse(trt: ModuleType, graph: str, onnx: bytes, network: Any, log: Log) -> 
     if parser.parse(onnx):
         return
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    lines = [f'{error.desc()} (node {error.node()} {error.node_name()} {error.node_operator()})'
-             for error in errors]
-    raise EngineError(f'TensorRT cannot read the graph {graph}: '
-                      f'{"; ".join(lines) or log.last()}')
+    lines = [
+        f'{error.desc()} (node {error.node()} {error.node_name()} {error.node_operator()})'
+        for error in errors
+    ]
+    raise EngineError(f'TensorRT cannot read the graph {graph}: {"; ".join(lines) or log.last()}')
 
 
 def _profile(builder: Any, network: Any, config: Any, objects: int) -> None:
-    dynamic = [tensor for tensor in (network.get_input(index)
-                                     for index in range(network.num_inputs))
-               if -1 in tuple(tensor.shape)]
+    dynamic = [
+        tensor
+        for tensor in (network.get_input(index) for index in range(network.num_inputs))
+        if -1 in tuple(tensor.shape)
+    ]
     if not dynamic:
         return
     profile = builder.create_optimization_profile()

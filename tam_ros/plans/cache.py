@@ -64,7 +64,8 @@ class Record:
     seconds: float = 0.0
     workspace_mb: int | None = None
     built_at: str = field(
-        default_factory=lambda: time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()))
+        default_factory=lambda: time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
+    )
     tam_ros: str = ''
 
 
@@ -122,8 +123,9 @@ class PlanCache:
         if entry.record.identity != identity.fields():
             return Found(None, None, f'{what} has a record of something else')
         if objects is not None and entry.record.objects != objects:
-            return Found(None, None, f'{what} takes {entry.record.objects} objects at a go, '
-                                     f'not {objects}')
+            return Found(
+                None, None, f'{what} takes {entry.record.objects} objects at a go, not {objects}'
+            )
         try:
             plan = self._read_checked(path, entry.record)
         except (OSError, EngineError) as error:
@@ -132,10 +134,13 @@ class PlanCache:
 
     def _why_not(self, identity: Identity) -> str:
         """Say in what the plan that comes nearest is another."""
-        others = [identity.differences(entry.record.identity) for entry in self.entries()
-                  if entry.record is not None
-                  and entry.record.identity.get('model') == identity.model
-                  and entry.record.identity.get('graph') == identity.graph]
+        others = [
+            identity.differences(entry.record.identity)
+            for entry in self.entries()
+            if entry.record is not None
+            and entry.record.identity.get('model') == identity.model
+            and entry.record.identity.get('graph') == identity.graph
+        ]
         if not others:
             return f'there is no engine of {identity.graph} for {identity.model} yet'
         return f'the engine of {identity.graph} is another: {"; ".join(min(others, key=len))}'
@@ -223,16 +228,22 @@ class PlanCache:
         for one in (self.root, path):
             one.mkdir(mode=0o700, parents=True, exist_ok=True)
             status = os.lstat(one)
-            if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != 0o700 \
-                    and stat.S_ISDIR(status.st_mode):
+            if (
+                status.st_uid == os.geteuid()
+                and stat.S_IMODE(status.st_mode) != 0o700
+                and stat.S_ISDIR(status.st_mode)
+            ):
                 one.chmod(0o700)
                 status = os.lstat(one)
             _check_owner(status, one)
         return path
 
     @contextlib.contextmanager
-    def locked(self, waiting: Callable[[], None] = lambda: None,
-               cancelled: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    def locked(
+        self,
+        waiting: Callable[[], None] = lambda: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Iterator[None]:
         """Keep other processes from building at the same time.
 
         Args:

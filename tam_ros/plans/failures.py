@@ -17,12 +17,14 @@ _MEMORY = re.compile(
     r'out of memory|outofmemory|bad_alloc|cannot allocate memory|could not find any implementation'
     r'|insufficient (workspace|memory)|requested amount of (gpu )?memory|cuda ?malloc'
     r'|memory allocation|cudaErrorMemoryAllocation|cuMemAlloc|\boom\b|nvmapmem',
-    re.IGNORECASE)
+    re.IGNORECASE,
+)
 ADVICE = (
     'What helps, in this order: close other programs, a desktop and a browser first of all (`sudo '
     'systemctl isolate multi-user.target`); add swap (docs/jetson.md); give the builder less to '
     'work in (`tam build --workspace 512`); build for fewer objects at a go (--max-objects 1); '
-    'take a smaller model.')
+    'take a smaller model.'
+)
 
 
 class OutOfMemoryError(EngineError):
@@ -52,7 +54,8 @@ def out_of_memory(graph: str, evidence: str, free_mb: float | None = None) -> Ou
     """Return the error of a build that had too little memory, with what to change."""
     had = '' if free_mb is None else f' ({free_mb:.0f} MB were free)'
     return OutOfMemoryError(
-        f'building {graph} ran out of memory{had}: {_short(evidence)}. {ADVICE}')
+        f'building {graph} ran out of memory{had}: {_short(evidence)}. {ADVICE}'
+    )
 
 
 def _short(text: str, limit: int = 300) -> str:

@@ -92,21 +92,28 @@ def references(folder: Path, spec: ModelSpec) -> dict[str, Golden]:
     box = (corners * spec.image_size).astype(np.float32)
     prompt = _prompt(spec, [2, 3, PADDING], box) | {
         'mask': np.where(_disc(spec.mask_size)[0], 10, -10).astype(np.float32)[None, None],
-        'has_mask': np.ones(1, np.float32)}
+        'has_mask': np.ones(1, np.float32),
+    }
     first = run('mask_decoder', features=encoded['features_without_memory'], **prompt, **finer)
     found[PROMPTED] = found['mask_decoder']
     best = int(first['ious'][0].argmax())
-    memory = run('memory_encoder', features=features, masks=first['masks'][:, best:best + 1],
-                 prompted=np.ones(1, np.float32))['memory']
+    memory = run(
+        'memory_encoder',
+        features=features,
+        masks=first['masks'][:, best : best + 1],
+        prompted=np.ones(1, np.float32),
+    )['memory']
     pointer = first['object_pointers'][:, best]
     nothing = _prompt(spec, [PADDING, PADDING], np.zeros((0, 2), np.float32))
     if SINGLE_MEMORY in graph_names(spec):
-        conditioned = run(SINGLE_MEMORY, features=features,
-                          **_bank(spec, memory, pointer, 1, 1))['conditioned']
+        conditioned = run(SINGLE_MEMORY, features=features, **_bank(spec, memory, pointer, 1, 1))[
+            'conditioned'
+        ]
         run('mask_decoder', features=conditioned, **nothing, **finer)
         found[AFTER_ONE] = found['mask_decoder']
-    conditioned = run('memory_attention', features=features,
-                      **_bank(spec, memory, pointer, spec.slots, MEMORIES))['conditioned']
+    conditioned = run(
+        'memory_attention', features=features, **_bank(spec, memory, pointer, spec.slots, MEMORIES)
+    )['conditioned']
     # What the decoder does on nearly every frame: no prompt, features that know the object.
     run('mask_decoder', features=conditioned, **nothing, **finer)
     return found
@@ -114,26 +121,34 @@ def references(folder: Path, spec: ModelSpec) -> dict[str, Golden]:
 
 def _prompt(spec: ModelSpec, labels: list[int], points: NDArray[np.float32]) -> Arrays:
     xy = np.zeros((1, spec.point_tokens, 2), np.float32)
-    xy[0, :len(points)] = points
+    xy[0, : len(points)] = points
     kinds = np.full((1, spec.point_tokens), ABSENT, np.int64)
-    kinds[0, :len(labels)] = labels
+    kinds[0, : len(labels)] = labels
     size = spec.mask_size
-    return {'points': xy, 'labels': kinds, 'mask': np.zeros((1, 1, size, size), np.float32),
-            'has_mask': np.zeros(1, np.float32)}
+    return {
+        'points': xy,
+        'labels': kinds,
+        'mask': np.zeros((1, 1, size, size), np.float32),
+        'has_mask': np.zeros(1, np.float32),
+    }
 
 
-def _bank(spec: ModelSpec, memory: NDArray[Any], pointer: NDArray[Any], slots: int, valid: int
-          ) -> Arrays:
+def _bank(
+    spec: ModelSpec, memory: NDArray[Any], pointer: NDArray[Any], slots: int, valid: int
+) -> Arrays:
     pointers = np.zeros((1, spec.pointer_slots, spec.dim), np.float32)
     pointers[:, :valid] = pointer[:, None]
     memories = np.zeros((1, slots, *memory.shape[1:]), memory.dtype)
     memories[:, :valid] = memory[:, None]
     temporal = np.zeros((1, slots), np.int64)
     temporal[0, :valid] = TEMPORAL[:valid]
-    return {'memories': memories, 'temporal_index': temporal,
-            'memory_valid': (np.arange(slots) < valid).astype(np.float32)[None],
-            'pointers': pointers,
-            'pointer_valid': (np.arange(spec.pointer_slots) < valid).astype(np.float32)[None]}
+    return {
+        'memories': memories,
+        'temporal_index': temporal,
+        'memory_valid': (np.arange(slots) < valid).astype(np.float32)[None],
+        'pointers': pointers,
+        'pointer_valid': (np.arange(spec.pointer_slots) < valid).astype(np.float32)[None],
+    }
 
 
 class _Sessions:
@@ -146,7 +161,8 @@ class _Sessions:
         import onnxruntime as ort
 
         session = ort.InferenceSession(
-            str(graph_file(self._folder, graph, 'fp32')), providers=['CPUExecutionProvider'])
+            str(graph_file(self._folder, graph, 'fp32')), providers=['CPUExecutionProvider']
+        )
         names = [value.name for value in session.get_outputs()]
         return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
@@ -165,9 +181,12 @@ def kept_references(cache: PlanCache, folder: Path, spec: ModelSpec) -> Path:
         load(path)
     except (OSError, ValueError, UntrustedError):
         _log.info('computing reference outputs of %s with ONNX Runtime', spec.name)
-        arrays = {f'{graph}/{kind}/{name}': array
-                  for graph, golden in references(folder, spec).items()
-                  for kind, group in golden._asdict().items() for name, array in group.items()}
+        arrays = {
+            f'{graph}/{kind}/{name}': array
+            for graph, golden in references(folder, spec).items()
+            for kind, group in golden._asdict().items()
+            for name, array in group.items()
+        }
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         write_private(path, buffer.getvalue())

@@ -41,8 +41,14 @@ class Machine:
     @classmethod
     def of(cls, tensorrt: str, facts: DeviceFacts, l4t: str) -> Machine:
         """Put together what the libraries say."""
-        return cls(tensorrt, facts.name, facts.compute_capability, facts.multiprocessors,
-                   facts.driver, l4t)
+        return cls(
+            tensorrt,
+            facts.name,
+            facts.compute_capability,
+            facts.multiprocessors,
+            facts.driver,
+            l4t,
+        )
 
     def key(self) -> str:
         """Return what names it in files."""
@@ -85,8 +91,11 @@ class Identity:
 
     def differences(self, other: dict[str, str | int]) -> list[str]:
         """Say where fields of another identity differ, in the words of a log."""
-        return [f'{name} is {_short(other.get(name))}, not {_short(value)}'
-                for name, value in self.fields().items() if other.get(name) != value]
+        return [
+            f'{name} is {_short(other.get(name))}, not {_short(value)}'
+            for name, value in self.fields().items()
+            if other.get(name) != value
+        ]
 
 
 def _short(value: str | int | None) -> str:

@@ -35,12 +35,15 @@ def load_tensorrt() -> ModuleType:
         raise EngineError(
             'TensorRT is not installed for this Python. JetPack brings it (`sudo apt install '
             'python3-libnvinfer`; a virtual environment needs --system-site-packages), see '
-            'docs/jetson.md; elsewhere `pip install tensorrt`') from error
+            'docs/jetson.md; elsewhere `pip install tensorrt`'
+        ) from error
     except ImportError as error:
         raise EngineError(f'TensorRT is installed but does not load: {error}') from error
     if not hasattr(tensorrt, 'Builder'):
-        raise EngineError(f'the TensorRT that is installed ({tensorrt.__file__}) has no builder: '
-                          'it is the lean runtime or a leftover; install all of it')
+        raise EngineError(
+            f'the TensorRT that is installed ({tensorrt.__file__}) has no builder: '
+            'it is the lean runtime or a leftover; install all of it'
+        )
     return tensorrt
 
 
@@ -61,13 +64,15 @@ def available_precision(folder: Path, spec: ModelSpec, precision: str) -> str:
         return precision
     if all((folder / file_name(graph, HALF)).is_file() for graph in graph_names(spec)):
         return HALF
-    _log.info('%s holds no graphs in half precision: %s is run in single precision', folder,
-              spec.name)
+    _log.info(
+        '%s holds no graphs in half precision: %s is run in single precision', folder, spec.name
+    )
     return FULL
 
 
-def open_tensorrt(graphs: Callable[[], Path], precision: str, options: EngineOptions
-                  ) -> TensorrtRuntime:
+def open_tensorrt(
+    graphs: Callable[[], Path], precision: str, options: EngineOptions
+) -> TensorrtRuntime:
     """Find or build the engines of a folder of graphs, and load them.
 
     Args:
@@ -93,9 +98,15 @@ def open_tensorrt(graphs: Callable[[], Path], precision: str, options: EngineOpt
     return load(trt, device, spec, chosen, preparation, plans, options)
 
 
-def load(trt: ModuleType, device: Device, spec: ModelSpec, precision: str,
-         preparation: Preparation, plans: dict[str, Plan],
-         options: EngineOptions) -> TensorrtRuntime:
+def load(
+    trt: ModuleType,
+    device: Device,
+    spec: ModelSpec,
+    precision: str,
+    preparation: Preparation,
+    plans: dict[str, Plan],
+    options: EngineOptions,
+) -> TensorrtRuntime:
     """Load plans into a runtime, which takes the device; closes it where that fails.
 
     A plan that TensorRT refuses is deleted and, if building is wanted, built anew, once.
@@ -111,13 +122,15 @@ def load(trt: ModuleType, device: Device, spec: ModelSpec, precision: str,
                     raise
                 preparation.discard(graph)
                 if options.build == 'never':
-                    raise EngineError(f'{error}. It was deleted; build it anew with `tam build '
-                                      f'{spec.name}`') from error
+                    raise EngineError(
+                        f'{error}. It was deleted; build it anew with `tam build {spec.name}`'
+                    ) from error
                 _log.warning('%s; it is built anew', error)
                 plans[graph] = preparation.rebuilt(graph)
                 engines[graph] = Engine(trt, graph, plans[graph].data)
         return TensorrtRuntime(
-            spec, engines, device, options, _facts(trt, device, precision, plans), free)
+            spec, engines, device, options, _facts(trt, device, precision, plans), free
+        )
     except BaseException:
         for engine in engines.values():
             engine.close()
@@ -125,13 +138,14 @@ def load(trt: ModuleType, device: Device, spec: ModelSpec, precision: str,
         raise
 
 
-def _facts(trt: ModuleType, device: Device, precision: str, plans: dict[str, Plan]
-           ) -> dict[str, str]:
+def _facts(
+    trt: ModuleType, device: Device, precision: str, plans: dict[str, Plan]
+) -> dict[str, str]:
     facts = {
         'device': device.facts.name,
         'precision': precision,
         'engine': f'TensorRT {trt.__version__}, built '
-                  f'{max(plan.record.built_at for plan in plans.values())}',
+        f'{max(plan.record.built_at for plan in plans.values())}',
     }
     replaced = [graph for graph, plan in plans.items() if plan.record.built_from != precision]
     if replaced:

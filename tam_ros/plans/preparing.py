@@ -45,9 +45,16 @@ class Plan:
 class Preparation:
     """What it takes to find or build the plans of one model on one machine."""
 
-    def __init__(self, folder: Path, spec: ModelSpec, precision: str, machine: Machine,
-                 options: EngineOptions, cache: PlanCache | None = None,
-                 build: Build | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spec: ModelSpec,
+        precision: str,
+        machine: Machine,
+        options: EngineOptions,
+        cache: PlanCache | None = None,
+        build: Build | None = None,
+    ) -> None:
         """Nothing is done yet.
 
         Args:
@@ -91,9 +98,13 @@ class Preparation:
             raise EngineError(
                 f'{found[missing[0]].reason}; build the engines of {self._spec.name} with '
                 f'`tam build {self._spec.name}` (minutes, once), or start the node with '
-                'build_engines:=if_missing')
-        plans = {graph: Plan(one.plan, one.record, fresh=False) for graph, one in found.items()
-                 if one.plan is not None and one.record is not None}
+                'build_engines:=if_missing'
+            )
+        plans = {
+            graph: Plan(one.plan, one.record, fresh=False)
+            for graph, one in found.items()
+            if one.plan is not None and one.record is not None
+        }
         if missing:
             with self._cache.locked(self._waiting, self._cancelled):
                 for index, graph in enumerate(missing):
@@ -120,7 +131,8 @@ class Preparation:
         report('starting', 0.0)
         began = time.monotonic()
         with tempfile.TemporaryDirectory(
-                prefix='.build-', dir=self._cache.folder(self._cache.root)) as scratch:
+            prefix='.build-', dir=self._cache.folder(self._cache.root)
+        ) as scratch:
             request = self._request(graph, Path(scratch))
             result, built_from, note = self._checked(graph, request, report)
             plan = Path(request.plan).read_bytes()
@@ -128,14 +140,22 @@ class Preparation:
             if timings.is_file():
                 self._cache.save_timings(self._machine.key(), timings.read_bytes())
         record = self._cache.save(
-            self.identity(graph), plan, objects=request.objects, built_from=built_from,
-            check=result.check, note=note, seconds=round(time.monotonic() - began, 1),
-            workspace_mb=result.workspace_mb, tam_ros=__version__)
+            self.identity(graph),
+            plan,
+            objects=request.objects,
+            built_from=built_from,
+            check=result.check,
+            note=note,
+            seconds=round(time.monotonic() - began, 1),
+            workspace_mb=result.workspace_mb,
+            tam_ros=__version__,
+        )
         report('done', 1.0)
         return Plan(plan, record, fresh=True)
 
-    def _checked(self, graph: str, request: Request, report: Callable[[str, float], None]
-                 ) -> tuple[Result, str, str]:
+    def _checked(
+        self, graph: str, request: Request, report: Callable[[str, float], None]
+    ) -> tuple[Result, str, str]:
         """Build a plan that computes what it should, in single precision if need be."""
         result = self._build(request, report, self._cancelled)
         if result.good:
@@ -144,15 +164,18 @@ class Preparation:
             raise EngineError(
                 f'the engine of {graph} computes something else than its graph ({result.check}) '
                 f'on {self._machine.gpu} with TensorRT {self._machine.tensorrt}; it is not used. '
-                'Another release of TensorRT or JetPack may be right')
+                'Another release of TensorRT or JetPack may be right'
+            )
         note = f'in {self._precision} it is wrong here ({result.check})'
         _log.warning('%s is built in single precision: %s', graph, note)
         request = replace(request, onnx=str(graph_file(self._folder, graph, FULL)))
         result = self._build(request, report, self._cancelled)
         if not result.good:
-            raise EngineError(f'the engine of {graph} is wrong in single precision, too '
-                              f'({result.check}), on {self._machine.gpu} with TensorRT '
-                              f'{self._machine.tensorrt}; it is not used')
+            raise EngineError(
+                f'the engine of {graph} is wrong in single precision, too '
+                f'({result.check}), on {self._machine.gpu} with TensorRT '
+                f'{self._machine.tensorrt}; it is not used'
+            )
         return result, FULL, note
 
     def _request(self, graph: str, scratch: Path) -> Request:
@@ -162,10 +185,14 @@ class Preparation:
         if known:
             timings.write_bytes(known)
         return Request(
-            graph=graph, onnx=str(graph_file(self._folder, graph, self._precision)),
-            plan=str(scratch / 'plan'), objects=self._options.objects or OBJECTS,
+            graph=graph,
+            onnx=str(graph_file(self._folder, graph, self._precision)),
+            plan=str(scratch / 'plan'),
+            objects=self._options.objects or OBJECTS,
             workspace_mb=self._options.workspace_mb,
-            golden=str(golden), timings=str(timings))
+            golden=str(golden),
+            timings=str(timings),
+        )
 
     def _waiting(self) -> None:
         _log.info('another process builds engines; waiting for it')

@@ -51,13 +51,15 @@ class Phases:
 
     def _within(self, name: str) -> float:
         phase = self._phases[name]
-        inner = [self._within(child) for child, other in self._phases.items()
-                 if other.parent == name]
+        inner = [
+            self._within(child) for child, other in self._phases.items() if other.parent == name
+        ]
         return (phase.done + max(inner, default=0.0)) / phase.steps
 
 
-def monitor(trt: ModuleType, report: Callable[[str, float], None],
-            cancelled: Callable[[], bool]) -> Any:
+def monitor(
+    trt: ModuleType, report: Callable[[str, float], None], cancelled: Callable[[], bool]
+) -> Any:
     """Return a progress monitor for a builder.
 
     Args:

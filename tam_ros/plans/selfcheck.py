@@ -42,8 +42,7 @@ class Agreement(NamedTuple):
     @property
     def good(self) -> bool:
         """Whether the engine may be used; False where something is not a number."""
-        return bool(self.cosine >= LEAST_COSINE
-                    and (self.iou is None or self.iou >= LEAST_IOU))
+        return bool(self.cosine >= LEAST_COSINE and (self.iou is None or self.iou >= LEAST_IOU))
 
     def __str__(self) -> str:
         masks = '' if self.iou is None else f', mask IoU {self.iou:.4f}'
@@ -99,8 +98,10 @@ def check_engine(engine: Engine, device: Device, golden: Golden) -> Agreement:
     try:
         engine.use(arena.block(engine.scratch_bytes).address)
         call = Call(arena, engine, tuple(engine.tensors), zero_copy=False, cuda_graphs=False)
-        found = [compare(golden.outputs, _run(call, engine, golden.inputs, objects))
-                 for objects in sorted({1, engine.max_objects})]
+        found = [
+            compare(golden.outputs, _run(call, engine, golden.inputs, objects))
+            for objects in sorted({1, engine.max_objects})
+        ]
     finally:
         device.wait()
         arena.close()
@@ -108,9 +109,9 @@ def check_engine(engine: Engine, device: Device, golden: Golden) -> Agreement:
 
 
 def _run(call: Call, engine: Engine, inputs: Arrays, objects: int) -> Arrays:
-    given = {name: np.repeat(array, objects, axis=0) if engine.tensors[name].per_object else array
-             for name, array in inputs.items()}
+    given = {
+        name: np.repeat(array, objects, axis=0) if engine.tensors[name].per_object else array
+        for name, array in inputs.items()
+    }
     call.run(objects, given, {})
     return call.read(objects)
-
-

@@ -50,11 +50,14 @@ def selftest(runtime: Runtime, golden: dict[str, Golden]) -> dict[str, Agreement
     for slot in range(MEMORIES):
         runtime.store([0], [slot], [slot], memory, pointer)
     found['memory_encoder'] = compare(
-        golden['memory_encoder'].outputs, {'memory': runtime.read_row(0)[0][:1]})
+        golden['memory_encoder'].outputs, {'memory': runtime.read_row(0)[0][:1]}
+    )
 
     nothing = _tokens(golden['mask_decoder'].inputs)
-    for name, key, valid in ((SINGLE_MEMORY, AFTER_ONE, 1),
-                             ('memory_attention', 'mask_decoder', MEMORIES)):
+    for name, key, valid in (
+        (SINGLE_MEMORY, AFTER_ONE, 1),
+        ('memory_attention', 'mask_decoder', MEMORIES),
+    ):
         if key in golden:
             conditioned = runtime.memory_attention(features, _bank(runtime, valid))
             decoded = runtime.mask_decoder(features, conditioned, nothing)
@@ -76,6 +79,5 @@ def _bank(runtime: Runtime, valid: int) -> BankRows:
     slots, pointers = (np.where(column < valid, column, 0)[None] for column in columns)
     temporal = np.zeros((1, spec.slots), np.int64)
     temporal[0, :valid] = TEMPORAL[:valid]
-    memory_valid, pointer_valid = (
-        (column < valid).astype(np.float32)[None] for column in columns)
+    memory_valid, pointer_valid = ((column < valid).astype(np.float32)[None] for column in columns)
     return BankRows(np.zeros(1, np.int64), slots, temporal, memory_valid, pointers, pointer_valid)

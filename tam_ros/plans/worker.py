@@ -108,21 +108,30 @@ def work(request: Request, stop: threading.Event) -> Result:
     device = _open(request.device)
     try:
         free_mb = None if device is None else device.memory().free / 1e6
-        workspace = request.workspace_mb if free_mb is None else \
-            workspace_limit_mb(free_mb, request.workspace_mb)
+        workspace = (
+            request.workspace_mb
+            if free_mb is None
+            else workspace_limit_mb(free_mb, request.workspace_mb)
+        )
         timings = Path(request.timings)
         built = build_plan(
-            trt, request.graph, Path(request.onnx).read_bytes(),
+            trt,
+            request.graph,
+            Path(request.onnx).read_bytes(),
             BuildSettings(request.objects, workspace),
             timings.read_bytes() if timings.is_file() else b'',
-            _reporter(), stop.is_set, free_mb)
+            _reporter(),
+            stop.is_set,
+            free_mb,
+        )
         timings.write_bytes(built.timings)
         good, check = True, 'not checked'
         if device is not None and request.golden is not None:
             _say(phase='comparing with the reference', fraction=1.0)
             engine = Engine(trt, request.graph, built.plan)
             agreement = check_engine(
-                engine, device, golden.load(Path(request.golden))[request.graph])
+                engine, device, golden.load(Path(request.golden))[request.graph]
+            )
             engine.close()
             good, check = agreement.good, str(agreement)
         Path(request.plan).write_bytes(built.plan)
@@ -147,6 +156,7 @@ def _reporter() -> Any:
         if now - last[0] >= 0.1:
             last[0] = now
             _say(phase=phase, fraction=fraction)
+
     return report
 
 

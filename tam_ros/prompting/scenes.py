@@ -115,9 +115,7 @@ class Scenes:
         """
         if stamp_ns == 0:
             return self.newest
-        nearest = min(
-            self._scenes, key=lambda scene: abs(scene.stamp_ns - stamp_ns), default=None
-        )
+        nearest = min(self._scenes, key=lambda scene: abs(scene.stamp_ns - stamp_ns), default=None)
         return nearest or self.newest
 
     def clear(self) -> None:

@@ -92,14 +92,18 @@ def track(
             if index < last:
                 waiting.put(index, frame)
         if seen <= max(by_frame):
-            raise PromptSpecError(f'a prompt names frame {max(by_frame)}, but the recording ended '
-                                  f'after {seen} frames')
+            raise PromptSpecError(
+                f'a prompt names frame {max(by_frame)}, but the recording ended '
+                f'after {seen} frames'
+            )
         for index in range(last - 1, -1, -1):
             frame = waiting.take(index)
             later = {number for number, first in first_of.items() if first > index}
             with _named(index):
-                found.put(index, tracker.step(
-                    index, frame.rgb, reverse=True, only=later, stamp=frame.stamp))
+                found.put(
+                    index,
+                    tracker.step(index, frame.rgb, reverse=True, only=later, stamp=frame.stamp),
+                )
         for index, frame in enumerate(source):
             begun = {number for number, first in first_of.items() if first <= index}
             with _named(index):

@@ -77,9 +77,7 @@ class Inputs:
         # rqt_image_view adds _mouse_left to the topic it shows; the overlay is shown, too.
         for topic in ('~/click', '~/overlay_mouse_left'):
             node.create_subscription(Point, topic, self._on_click, PROMPT_QOS)
-        node.create_subscription(
-            PointStamped, 'clicked_point', self._on_clicked_point, PROMPT_QOS
-        )
+        node.create_subscription(PointStamped, 'clicked_point', self._on_clicked_point, PROMPT_QOS)
         if Detection2DArray is None:
             node.get_logger().info('vision_msgs is not installed: ~/detections is not heard')
         else:
@@ -180,9 +178,7 @@ class Inputs:
         mode, window = self._value('click_mode'), self._value('click_window')
         try:
             xy = place()
-            request = self._clicks.request(
-                xy, self._scenes, session.followed, mode, window, now
-            )
+            request = self._clicks.request(xy, self._scenes, session.followed, mode, window, now)
         except PromptError as error:
             return Answer(False, 0, str(error))
         if isinstance(request, int):
@@ -192,8 +188,10 @@ class Inputs:
         if not answer.accepted:
             return answer
         self._clicks.select(answer.object_id, now)
-        done = 'is added' if request.action is Action.ADD else (
-            'has this point' if request.labels[0] else 'does not have this point'
+        done = (
+            'is added'
+            if request.action is Action.ADD
+            else ('has this point' if request.labels[0] else 'does not have this point')
         )
         return answer._replace(reason=f'object {answer.object_id} {done}')
 

@@ -85,9 +85,7 @@ class TrackNode(ManagedNode):
         """Open the model; FAILURE, and a sentence in the log, where that cannot be done."""
         self._health.state = 'configuring'
         try:
-            self._health.activity(
-                f'opening {self._value("model")} with {self._value("runtime")}'
-            )
+            self._health.activity(f'opening {self._value("model")} with {self._value("runtime")}')
             self._inference = InferenceThread(self._open_session, self._track)
         except Exception as error:
             self._health.closed()

@@ -276,4 +276,3 @@ class Session:
             self._waiting.remove(item)
             self._drop(item, 'the recording that its image belonged to is over')
         self._newest_ns = None
-

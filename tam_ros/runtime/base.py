@@ -88,8 +88,8 @@ class ModelSpec:
             return cls(**values)
         except (ValueError, TypeError, KeyError) as error:
             raise WeightsError(
-                f'the description of the graphs cannot be read ({error}); export them again') \
-                from error
+                f'the description of the graphs cannot be read ({error}); export them again'
+            ) from error
 
 
 class Features(NamedTuple):
@@ -218,8 +218,10 @@ class Runtime(ABC):
         if not self.spec.pooled or single.all() or not single.any():
             return self._attend(features, bank, self.spec.pooled and not single.any())
         groups = [np.flatnonzero(single), np.flatnonzero(~single)]
-        parts = [self._attend(features, bank.select(index), pooled)
-                 for index, pooled in zip(groups, (False, True), strict=True)]
+        parts = [
+            self._attend(features, bank.select(index), pooled)
+            for index, pooled in zip(groups, (False, True), strict=True)
+        ]
         return self._merge(groups, parts)
 
     @abstractmethod
@@ -235,8 +237,9 @@ class Runtime(ABC):
         """Return the conditioned features [1, C, G, G] of one object of a batch."""
 
     @abstractmethod
-    def mask_decoder(self, features: Features, source: Handle,
-                     prompts: PromptTokens) -> Candidates:
+    def mask_decoder(
+        self, features: Features, source: Handle, prompts: PromptTokens
+    ) -> Candidates:
         """Predict masks of B objects.
 
         Args:
@@ -259,8 +262,14 @@ class Runtime(ABC):
         """
 
     @abstractmethod
-    def store(self, rows: list[int], memory_slots: list[int], pointer_slots: list[int],
-              memories: Handle, pointers: Floats) -> None:
+    def store(
+        self,
+        rows: list[int],
+        memory_slots: list[int],
+        pointer_slots: list[int],
+        memories: Handle,
+        pointers: Floats,
+    ) -> None:
         """Write the memories and pointers [B, C] of a frame into their slots."""
 
     @abstractmethod

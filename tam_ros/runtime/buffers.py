@@ -85,8 +85,11 @@ class Pool:
             # The newest first: runs on the same addresses can be recorded and launched again.
             address = self._free.pop()
         except IndexError:
-            _log.info('one more piece of %.1f MB for %s: more are kept than were asked for',
-                      self.nbytes / 1e6, self._name)
+            _log.info(
+                'one more piece of %.1f MB for %s: more are kept than were asked for',
+                self.nbytes / 1e6,
+                self._name,
+            )
             self._add(1)
             address = self._free.pop()
         lease = Lease(address)
@@ -114,7 +117,8 @@ class Rows(NamedTuple):
         """Whether they lie one after another, from an address that an engine accepts."""
         first = self.addresses[0]
         return first % ALIGNMENT == 0 and all(
-            address == first + index * stride for index, address in enumerate(self.addresses))
+            address == first + index * stride for index, address in enumerate(self.addresses)
+        )
 
 
 def align(nbytes: int) -> int:

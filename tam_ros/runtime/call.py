@@ -95,8 +95,14 @@ class Recordings:
 class Call:
     """An engine with its ports."""
 
-    def __init__(self, arena: Arena, engine: Engine, host: tuple[str, ...], zero_copy: bool,
-                 cuda_graphs: bool) -> None:
+    def __init__(
+        self,
+        arena: Arena,
+        engine: Engine,
+        host: tuple[str, ...],
+        zero_copy: bool,
+        cuda_graphs: bool,
+    ) -> None:
         """Allocate the ports.
 
         Args:
@@ -109,13 +115,15 @@ class Call:
         self.max_objects = engine.max_objects
         self._device = arena.device
         self._engine = engine
-        self._ports = {name: Port(arena, engine.tensors[name], engine.max_objects, zero_copy)
-                       for name in host}
+        self._ports = {
+            name: Port(arena, engine.tensors[name], engine.max_objects, zero_copy) for name in host
+        }
         self._recordings = Recordings(arena.device, engine.name) if cuda_graphs else None
         self._done: Event | None = None
 
-    def run(self, objects: int, given: Mapping[str, NDArray[Any]],
-            addresses: Mapping[str, int]) -> None:
+    def run(
+        self, objects: int, given: Mapping[str, NDArray[Any]], addresses: Mapping[str, int]
+    ) -> None:
         """Put a run into the stream; does not wait for it.
 
         Args:
@@ -128,8 +136,9 @@ class Call:
             port = self._ports[name]
             view = port.view(objects)
             if view.shape != array.shape:
-                raise ValueError(f'{name} of {self._engine.name} is {array.shape} instead of '
-                                 f'{view.shape}')
+                raise ValueError(
+                    f'{name} of {self._engine.name} is {array.shape} instead of {view.shape}'
+                )
             np.copyto(view, array, casting='same_kind')
             port.send(objects)
         every = dict(addresses) | {name: port.address for name, port in self._ports.items()}
@@ -149,8 +158,11 @@ class Call:
     def read(self, objects: int) -> dict[str, NDArray[Any]]:
         """Wait for the last run and return copies of its outputs that are the host's."""
         self._wait()
-        return {name: port.view(objects).copy() for name, port in self._ports.items()
-                if not port.tensor.is_input}
+        return {
+            name: port.view(objects).copy()
+            for name, port in self._ports.items()
+            if not port.tensor.is_input
+        }
 
     def _wait(self) -> None:
         if self._done is not None:

@@ -60,8 +60,13 @@ def capture(stream: int, work: Callable[[], Any], library: str = LIBRARY) -> Cud
             # Ends also what went wrong, or the stream would stay in its recording for good.
             status = cuda.cuStreamEndCapture(handle, ctypes.byref(graph))
         _judge('cuStreamEndCapture', status)
-        _check(cuda, 'cuGraphInstantiateWithFlags', ctypes.byref(executable), graph,
-               ctypes.c_ulonglong(0))
+        _check(
+            cuda,
+            'cuGraphInstantiateWithFlags',
+            ctypes.byref(executable),
+            graph,
+            ctypes.c_ulonglong(0),
+        )
     finally:
         if graph:
             cuda.cuGraphDestroy(graph)
@@ -73,8 +78,9 @@ def _open(library: str) -> ctypes.CDLL:
         cuda = ctypes.CDLL(library)
         cuda.cuGraphInstantiateWithFlags  # noqa: B018 - the newest of them, of CUDA 11.4
     except (OSError, AttributeError) as error:
-        raise EngineError(f'CUDA graphs need a driver of CUDA 11.4 or later ({error}); turn '
-                          'cuda_graphs off') from error
+        raise EngineError(
+            f'CUDA graphs need a driver of CUDA 11.4 or later ({error}); turn cuda_graphs off'
+        ) from error
     return cuda
 
 

@@ -61,8 +61,11 @@ class Log:
                 trt.ILogger.__init__(self)
 
             def log(self, severity: Any, msg: str) -> None:
-                keeper.hear(severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR),
-                            severity == trt.ILogger.WARNING, msg)
+                keeper.hear(
+                    severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR),
+                    severity == trt.ILogger.WARNING,
+                    msg,
+                )
 
         self.logger = Logger()
 
@@ -115,12 +118,19 @@ class Engine:
         is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
         per_object = bool(shape) and shape[0] == -1
         if -1 in shape[1:]:
-            raise EngineError(f'{name} of {self.name} has the shape {shape}: only the number of '
-                              'objects may be open')
+            raise EngineError(
+                f'{name} of {self.name} has the shape {shape}: only the number of '
+                'objects may be open'
+            )
         if per_object and is_input:
             self.max_objects = int(engine.get_tensor_profile_shape(name, 0)[2][0])
-        return Tensor(name, np.dtype(trt.nptype(engine.get_tensor_dtype(name))),
-                      shape[1:] if per_object else shape, per_object, is_input)
+        return Tensor(
+            name,
+            np.dtype(trt.nptype(engine.get_tensor_dtype(name))),
+            shape[1:] if per_object else shape,
+            per_object,
+            is_input,
+        )
 
     def use(self, scratch: int) -> None:
         """Make it ready to run.

@@ -23,9 +23,15 @@ AUTO = 'auto'
 UNTRAINED = 'untrained'
 
 
-def open_runtime(model: str, weights: str | Path | None = None, runtime: str = 'onnxruntime',
-                 threads: int | None = None, *, precision: str = AUTO,
-                 engines: EngineOptions | None = None) -> Runtime:
+def open_runtime(
+    model: str,
+    weights: str | Path | None = None,
+    runtime: str = 'onnxruntime',
+    threads: int | None = None,
+    *,
+    precision: str = AUTO,
+    engines: EngineOptions | None = None,
+) -> Runtime:
     """Load a model into a backend.
 
     Args:
@@ -49,29 +55,37 @@ def open_runtime(model: str, weights: str | Path | None = None, runtime: str = '
     if runtime not in PRECISIONS:
         raise ValueError(f'no runtime {runtime!r}; one of {", ".join(RUNTIMES)}')
     if precision not in (AUTO, *PRECISIONS[runtime]):
-        raise ValueError(f'{runtime} knows no precision {precision!r}; {AUTO} or one of '
-                         f'{", ".join(PRECISIONS[runtime])}')
+        raise ValueError(
+            f'{runtime} knows no precision {precision!r}; {AUTO} or one of '
+            f'{", ".join(PRECISIONS[runtime])}'
+        )
     source = find_weights(entry, weights, runtime, precision)
     chosen = PRECISIONS[runtime][0] if precision == AUTO else precision
     if runtime == 'onnxruntime':
         from tam_ros.runtime.graphs import graphs_of
         from tam_ros.runtime.onnxruntime import OnnxRuntime
+
         return OnnxRuntime(graphs_of(entry, source), threads, chosen)
     if runtime == 'openvino':
         from tam_ros.runtime.graphs import graphs_of
         from tam_ros.runtime.openvino import OpenVinoRuntime
+
         return OpenVinoRuntime(graphs_of(entry, source), threads, chosen)
     if runtime == 'tensorrt':
         from tam_ros.plans.opening import open_tensorrt
         from tam_ros.runtime.graphs import graphs_of
+
         return open_tensorrt(
-            lambda: graphs_of(entry, source), precision, engines or EngineOptions())
+            lambda: graphs_of(entry, source), precision, engines or EngineOptions()
+        )
     from tam_ros.runtime.torch import TorchRuntime
+
     return TorchRuntime(entry, source, threads)
 
 
-def find_weights(entry: catalogue.Model, weights: str | Path | None, runtime: str,
-                 precision: str = AUTO) -> Path | str:
+def find_weights(
+    entry: catalogue.Model, weights: str | Path | None, runtime: str, precision: str = AUTO
+) -> Path | str:
     """Find the weights of a catalogue entry, see ``open_runtime``.
 
     Returns:
@@ -95,13 +109,15 @@ def find_weights(entry: catalogue.Model, weights: str | Path | None, runtime: st
         path = folder if graphs else folder / f'{bundled}.safetensors'
         if path.exists():
             return path
-        raise WeightsError(f'the bundled weights {path} are missing; the installation is '
-                           'incomplete')
+        raise WeightsError(
+            f'the bundled weights {path} are missing; the installation is incomplete'
+        )
     path = downloaded(entry)
     if not path.exists():
         raise WeightsError(
             f'no weights of {entry.name} here; fetch them with `tam weights get {entry.name}`, '
-            'or give a checkpoint file')
+            'or give a checkpoint file'
+        )
     return path
 
 

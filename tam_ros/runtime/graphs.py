@@ -49,7 +49,8 @@ def graph_file(folder: Path, graph: str, precision: str) -> Path:
         raise WeightsError(
             f'{folder} holds no {path.name}; export the graphs into a new folder with '
             '`tam export MODEL --weights CHECKPOINT --out FOLDER` (needs torch), and give that as '
-            'weights')
+            'weights'
+        )
     return path
 
 
@@ -77,8 +78,9 @@ def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:
             raise WeightsError(f'{weights} holds no {DESCRIPTION}: it is no folder of graphs')
         return weights
     identity = sha256(weights) if isinstance(weights, Path) else weights
-    key = hashlib.sha256(json.dumps(
-        [FORMAT, entry.name, entry.config, identity], sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(
+        json.dumps([FORMAT, entry.name, entry.config, identity], sort_keys=True).encode()
+    ).hexdigest()
     folder = catalogue.cache_dir() / 'graphs' / f'{entry.name}-{key[:16]}'
     if not (folder / DESCRIPTION).is_file():
         try:
@@ -86,7 +88,7 @@ def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:
         except ModuleNotFoundError as error:
             raise WeightsError(
                 f'{entry.name} has no exported graphs yet and {error.name} is not installed to '
-                'export them; run `tam export` where it is, and give the folder as weights') \
-                from error
+                'export them; run `tam export` where it is, and give the folder as weights'
+            ) from error
         export_model(entry, weights, folder)
     return folder

@@ -40,7 +40,8 @@ class HostRuntime(Runtime):
     def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
         spec = self.spec
         self._memories = np.zeros(
-            (rows, memory_slots, spec.memory_tokens, spec.memory_dim), np.float32)
+            (rows, memory_slots, spec.memory_tokens, spec.memory_dim), np.float32
+        )
         self._pointers = np.zeros((rows, pointer_slots, spec.dim), np.float32)
 
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
@@ -53,12 +54,14 @@ class HostRuntime(Runtime):
             graph, columns = SINGLE_MEMORY, 1
         rows = bank.rows[:, None]
         return self._run(
-            graph, features=features.raw,
+            graph,
+            features=features.raw,
             memories=self._memories[rows, bank.memory_slots[:, :columns]],
             temporal_index=bank.temporal_index[:, :columns],
             memory_valid=bank.memory_valid[:, :columns],
             pointers=self._pointers[rows, bank.pointer_slots],
-            pointer_valid=bank.pointer_valid)[0]
+            pointer_valid=bank.pointer_valid,
+        )[0]
 
     def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
         merged = np.empty((sum(map(len, groups)), *parts[0].shape[1:]), np.float32)
@@ -67,20 +70,29 @@ class HostRuntime(Runtime):
         return merged
 
     def take(self, conditioned: Handle, index: int) -> Handle:
-        return conditioned[index:index + 1]
+        return conditioned[index : index + 1]
 
-    def mask_decoder(self, features: Features, source: Handle,
-                     prompts: PromptTokens) -> Candidates:
+    def mask_decoder(
+        self, features: Features, source: Handle, prompts: PromptTokens
+    ) -> Candidates:
         finer = dict(zip(HIGH_RESOLUTION, features.high_resolution, strict=False))
-        return Candidates(*self._run(
-            'mask_decoder', features=source, **prompts._asdict(), **finer))
+        return Candidates(
+            *self._run('mask_decoder', features=source, **prompts._asdict(), **finer)
+        )
 
     def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
-        return self._run('memory_encoder', features=features.raw, masks=masks[:, None],
-                         prompted=prompted)[0]
+        return self._run(
+            'memory_encoder', features=features.raw, masks=masks[:, None], prompted=prompted
+        )[0]
 
-    def store(self, rows: list[int], memory_slots: list[int], pointer_slots: list[int],
-              memories: Handle, pointers: Floats) -> None:
+    def store(
+        self,
+        rows: list[int],
+        memory_slots: list[int],
+        pointer_slots: list[int],
+        memories: Handle,
+        pointers: Floats,
+    ) -> None:
         self._memories[rows, memory_slots] = memories
         self._pointers[rows, pointer_slots] = pointers
 

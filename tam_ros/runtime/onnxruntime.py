@@ -23,7 +23,8 @@ def share_memory() -> None:
     Measured with the bundled model and 11 objects: 353 MB instead of 492, in the same time.
     """
     memory = ort.OrtMemoryInfo(
-        'Cpu', ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+        'Cpu', ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
     ort.create_and_register_allocator(memory, None)
 
 
@@ -32,8 +33,7 @@ class OnnxRuntime(HostRuntime):
 
     name = 'onnxruntime'
 
-    def __init__(self, folder: Path, threads: int | None = None,
-                 precision: str = 'fp32') -> None:
+    def __init__(self, folder: Path, threads: int | None = None, precision: str = 'fp32') -> None:
         """Load the graphs.
 
         Args:
@@ -55,15 +55,16 @@ class OnnxRuntime(HostRuntime):
         # The graphs run one after another: they can work in the same memory.
         share_memory()
         options.add_session_config_entry('session.use_env_allocators', '1')
-        self._sessions = {name: self._load(graph_file(folder, name, precision), options)
-                          for name in graph_names(self.spec)}
+        self._sessions = {
+            name: self._load(graph_file(folder, name, precision), options)
+            for name in graph_names(self.spec)
+        }
         self.facts = {'device': 'cpu', 'precision': PRECISIONS[precision]}
 
     @staticmethod
     def _load(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
         try:
-            return ort.InferenceSession(
-                str(path), options, providers=['CPUExecutionProvider'])
+            return ort.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
         except Exception as error:  # the library's own classes share no narrower base
             raise WeightsError(f'the graph {path} cannot be loaded: {error}') from error
 

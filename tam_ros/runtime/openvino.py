@@ -30,8 +30,10 @@ try:
     from openvino import properties
     from openvino.properties import hint
 except ImportError as error:
-    raise EngineError(f'the runtime openvino needs a library that is not here ({error}); '
-                      "`pip install 'openvino>=2025,<2027'`") from error
+    raise EngineError(
+        f'the runtime openvino needs a library that is not here ({error}); '
+        "`pip install 'openvino>=2025,<2027'`"
+    ) from error
 finally:
     if _ABSENT:
         del sys.modules['openvino_telemetry']
@@ -82,16 +84,21 @@ class OpenVinoRuntime(HostRuntime):
             halved = precision == 'bf16' and name in HALVED
             settings[hint.inference_precision] = ov.Type.bf16 if halved else ov.Type.f32
             self._requests[name] = _compile(core, graph_file(folder, name, 'fp32'), settings)
-        self.facts = {'device': core.get_property(DEVICE, properties.device.full_name),
-                      'precision': {'fp32': 'float32', 'bf16': 'bfloat16'}[precision]}
+        self.facts = {
+            'device': core.get_property(DEVICE, properties.device.full_name),
+            'precision': {'fp32': 'float32', 'bf16': 'bfloat16'}[precision],
+        }
 
     def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
         request = self._requests[graph]
         outputs: list[NDArray[Any]] = []
         count = max(map(len, inputs.values()))
         for index in range(count):
-            request.infer({name: x[index:index + 1] if len(x) > 1 else x
-                           for name, x in inputs.items()}, share_inputs=True, share_outputs=True)
+            request.infer(
+                {name: x[index : index + 1] if len(x) > 1 else x for name, x in inputs.items()},
+                share_inputs=True,
+                share_outputs=True,
+            )
             # What the request shares is overwritten by the next run.
             results = [tensor.data for tensor in request.output_tensors]
             if not outputs:
@@ -111,8 +118,14 @@ def _check(core: ov.Core, precision: str) -> None:
 def _compile(core: ov.Core, path: Path, settings: dict[Any, Any]) -> ov.InferRequest:
     try:
         model = core.read_model(path)
-        model.reshape({port.any_name: [1 if size.is_dynamic else size.get_length()
-                                       for size in port.partial_shape] for port in model.inputs})
+        model.reshape(
+            {
+                port.any_name: [
+                    1 if size.is_dynamic else size.get_length() for size in port.partial_shape
+                ]
+                for port in model.inputs
+            }
+        )
         return core.compile_model(model, DEVICE, settings).create_infer_request()
     except RuntimeError as error:
         raise WeightsError(f'the graph {path} cannot be loaded: {error}') from error

@@ -166,7 +166,8 @@ class PycudaDevice:
         return EngineError(
             f'{self.facts.name} has no {nbytes / 1e6:.0f} MB left: {free:.0f} of {total:.0f} MB '
             'are free. Follow fewer objects (max_objects), keep fewer images (recall_seconds), or '
-            'close other programs')
+            'close other programs'
+        )
 
     def upload(self, address: int, pinned: Pinned, nbytes: int) -> None:
         """Copy the first bytes of pinned memory to the device."""

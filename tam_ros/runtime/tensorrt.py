@@ -45,21 +45,35 @@ HOST = {
     'image_encoder': ('image',),
     'memory_attention': ('temporal_index', 'memory_valid', 'pointers', 'pointer_valid'),
     SINGLE_MEMORY: ('temporal_index', 'memory_valid', 'pointers', 'pointer_valid'),
-    'mask_decoder': ('points', 'labels', 'mask', 'has_mask', 'masks', 'ious', 'scores',
-                     'object_pointers'),
+    'mask_decoder': (
+        'points',
+        'labels',
+        'mask',
+        'has_mask',
+        'masks',
+        'ious',
+        'scores',
+        'object_pointers',
+    ),
     'memory_encoder': ('masks', 'prompted'),
 }
 FEATURES = ('features', 'features_without_memory')
 # Outputs of one graph that are inputs of another: they must be of one type and size.
 FLOWS = (
-    *((('image_encoder', 'features'), (graph, 'features'))
-      for graph in ('memory_attention', SINGLE_MEMORY, 'memory_encoder')),
+    *(
+        (('image_encoder', 'features'), (graph, 'features'))
+        for graph in ('memory_attention', SINGLE_MEMORY, 'memory_encoder')
+    ),
     *((('image_encoder', name), ('mask_decoder', 'features')) for name in FEATURES),
     *((('image_encoder', name), ('mask_decoder', name)) for name in HIGH_RESOLUTION),
-    *(((graph, 'conditioned'), ('mask_decoder', 'features'))
-      for graph in ('memory_attention', SINGLE_MEMORY)),
-    *((('memory_encoder', 'memory'), (graph, 'memories'))
-      for graph in ('memory_attention', SINGLE_MEMORY)),
+    *(
+        ((graph, 'conditioned'), ('mask_decoder', 'features'))
+        for graph in ('memory_attention', SINGLE_MEMORY)
+    ),
+    *(
+        (('memory_encoder', 'memory'), (graph, 'memories'))
+        for graph in ('memory_attention', SINGLE_MEMORY)
+    ),
 )
 
 
@@ -68,9 +82,15 @@ class TensorrtRuntime(Runtime):
 
     name = 'tensorrt'
 
-    def __init__(self, spec: ModelSpec, engines: Mapping[str, Engine], device: Device,
-                 options: EngineOptions, facts: Mapping[str, str],
-                 free_before: int | None = None) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        engines: Mapping[str, Engine],
+        device: Device,
+        options: EngineOptions,
+        facts: Mapping[str, str],
+        free_before: int | None = None,
+    ) -> None:
         """Take engines and a device, which are closed with the runtime.
 
         Args:
@@ -110,11 +130,16 @@ class TensorrtRuntime(Runtime):
             other = self._engines[target].tensors.get(given)
             if one is None and other is None:
                 continue
-            if one is None or other is None or one.dtype != other.dtype \
-                    or one.nbytes != _single(other.shape, one.shape) * other.dtype.itemsize:
+            if (
+                one is None
+                or other is None
+                or one.dtype != other.dtype
+                or one.nbytes != _single(other.shape, one.shape) * other.dtype.itemsize
+            ):
                 raise EngineError(
                     f'{output} of {source} ({_describe(one)}) does not fit {given} of {target} '
-                    f'({_describe(other)}): these engines do not belong together')
+                    f'({_describe(other)}): these engines do not belong together'
+                )
 
     def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
         if self._calls:
@@ -123,8 +148,9 @@ class TensorrtRuntime(Runtime):
         scratch = arena.block(max(engine.scratch_bytes for engine in engines.values()))
         for name, engine in engines.items():
             engine.use(scratch.address)
-            self._calls[name] = Call(arena, engine, HOST[name], options.zero_copy,
-                                     options.cuda_graphs)
+            self._calls[name] = Call(
+                arena, engine, HOST[name], options.zero_copy, options.cuda_graphs
+            )
         memory = engines['memory_encoder'].tensors['memory']
         attention = engines['memory_attention'].tensors
         self._memory_type, self._memory_bytes = memory.dtype, memory.nbytes
@@ -139,20 +165,26 @@ class TensorrtRuntime(Runtime):
         goes = -(-rows // self._calls['memory_attention'].max_objects)
         self._images = Pool(arena, 'images', self._image_bytes, images)
         self._conditioned = Pool(
-            arena, 'conditioned features', most * self._stride, goes + int(spec.pooled))
+            arena, 'conditioned features', most * self._stride, goes + int(spec.pooled)
+        )
         self._memories = Pool(
-            arena, 'memories', most * self._memory_bytes,
-            -(-rows // self._calls['memory_encoder'].max_objects))
+            arena,
+            'memories',
+            most * self._memory_bytes,
+            -(-rows // self._calls['memory_encoder'].max_objects),
+        )
         self._row = arena.pinned(self._memory_bytes)
         self._device.wait()
 
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
         lease = self._images.take()
-        addresses = {name: lease.address + offset
-                     for name, offset in self._feature_offsets.items()}
+        addresses = {
+            name: lease.address + offset for name, offset in self._feature_offsets.items()
+        }
         self._calls['image_encoder'].run(1, {'image': image[None]}, addresses)
         raw, without_memory, *finer = (
-            Rows((address,), (lease,)) for address in addresses.values())
+            Rows((address,), (lease,)) for address in addresses.values()
+        )
         return Features(raw, without_memory, tuple(finer))
 
     def _attend(self, features: Features, bank: BankRows, pooled: bool) -> Handle:
@@ -167,23 +199,33 @@ class TensorrtRuntime(Runtime):
             lease = self._conditioned.take()
             call.run(
                 len(index),
-                {'temporal_index': part.temporal_index[:, :columns],
-                 'memory_valid': part.memory_valid[:, :columns],
-                 'pointers': self._pointers[part.rows[:, None], part.pointer_slots],
-                 'pointer_valid': part.pointer_valid},
-                {'features': features.raw.addresses[0], 'memories': self._gathered.address,
-                 'conditioned': lease.address})
+                {
+                    'temporal_index': part.temporal_index[:, :columns],
+                    'memory_valid': part.memory_valid[:, :columns],
+                    'pointers': self._pointers[part.rows[:, None], part.pointer_slots],
+                    'pointer_valid': part.pointer_valid,
+                },
+                {
+                    'features': features.raw.addresses[0],
+                    'memories': self._gathered.address,
+                    'conditioned': lease.address,
+                },
+            )
             parts.append(_rows(lease.address, self._stride, len(index), lease))
         return _joined(parts)
 
     def _gather(self, bank: BankRows, columns: int) -> None:
         """Copy what a batch looks at together; columns that are not valid stay as they were."""
-        for position, (row, slots, valid) in enumerate(zip(
-                bank.rows, bank.memory_slots, bank.memory_valid, strict=True)):
+        for position, (row, slots, valid) in enumerate(
+            zip(bank.rows, bank.memory_slots, bank.memory_valid, strict=True)
+        ):
             for column in np.flatnonzero(valid[:columns]):
                 target = position * columns + int(column)
-                self._device.copy(self._gathered.address + target * self._memory_bytes,
-                                  self._slot(row, slots[column]), self._memory_bytes)
+                self._device.copy(
+                    self._gathered.address + target * self._memory_bytes,
+                    self._slot(row, slots[column]),
+                    self._memory_bytes,
+                )
 
     def _slot(self, row: int, slot: int) -> int:
         return self._ring.address + (int(row) * self._slots + int(slot)) * self._memory_bytes
@@ -194,24 +236,34 @@ class TensorrtRuntime(Runtime):
         return Rows(tuple(joined.addresses[index] for index in order), joined.owners)
 
     def take(self, conditioned: Handle, index: int) -> Handle:
-        return Rows(conditioned.addresses[index:index + 1], conditioned.owners)
+        return Rows(conditioned.addresses[index : index + 1], conditioned.owners)
 
-    def mask_decoder(self, features: Features, source: Handle,
-                     prompts: PromptTokens) -> Candidates:
+    def mask_decoder(
+        self, features: Features, source: Handle, prompts: PromptTokens
+    ) -> Candidates:
         call = self._calls['mask_decoder']
-        finer = {name: handle.addresses[0] for name, handle in zip(
-            HIGH_RESOLUTION, features.high_resolution, strict=False)}
+        finer = {
+            name: handle.addresses[0]
+            for name, handle in zip(HIGH_RESOLUTION, features.high_resolution, strict=False)
+        }
         found = []
         for index in _goes(len(prompts.labels), call.max_objects):
             rows = Rows(tuple(source.addresses[i] for i in index), source.owners)
-            call.run(len(index),
-                     {name: array[index] for name, array in prompts._asdict().items()},
-                     {'features': self._contiguous(rows), **finer})
+            call.run(
+                len(index),
+                {name: array[index] for name, array in prompts._asdict().items()},
+                {'features': self._contiguous(rows), **finer},
+            )
             results = call.read(len(index))
-            found.append([results[name] for name in (
-                'masks', 'ious', 'scores', 'object_pointers')])
-        return Candidates(*(np.concatenate(part).astype(np.float32, copy=False)
-                            for part in zip(*found, strict=True)))
+            found.append(
+                [results[name] for name in ('masks', 'ious', 'scores', 'object_pointers')]
+            )
+        return Candidates(
+            *(
+                np.concatenate(part).astype(np.float32, copy=False)
+                for part in zip(*found, strict=True)
+            )
+        )
 
     def _contiguous(self, rows: Rows) -> int:
         """Return where the rows lie one after another, copying them there if they do not yet."""
@@ -219,7 +271,8 @@ class TensorrtRuntime(Runtime):
             return rows.addresses[0]
         for position, address in enumerate(rows.addresses):
             self._device.copy(
-                self._sources.address + position * self._stride, address, self._stride)
+                self._sources.address + position * self._stride, address, self._stride
+            )
         return self._sources.address
 
     def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
@@ -227,13 +280,22 @@ class TensorrtRuntime(Runtime):
         parts = []
         for index in _goes(len(masks), call.max_objects):
             lease = self._memories.take()
-            call.run(len(index), {'masks': masks[index][:, None], 'prompted': prompted[index]},
-                     {'features': features.raw.addresses[0], 'memory': lease.address})
+            call.run(
+                len(index),
+                {'masks': masks[index][:, None], 'prompted': prompted[index]},
+                {'features': features.raw.addresses[0], 'memory': lease.address},
+            )
             parts.append(_rows(lease.address, self._memory_bytes, len(index), lease))
         return _joined(parts)
 
-    def store(self, rows: list[int], memory_slots: list[int], pointer_slots: list[int],
-              memories: Handle, pointers: Floats) -> None:
+    def store(
+        self,
+        rows: list[int],
+        memory_slots: list[int],
+        pointer_slots: list[int],
+        memories: Handle,
+        pointers: Floats,
+    ) -> None:
         for row, slot, address in zip(rows, memory_slots, memories.addresses, strict=True):
             self._device.copy(self._slot(row, slot), address, self._memory_bytes)
         self._pointers[rows, pointer_slots] = pointers
@@ -256,7 +318,7 @@ class TensorrtRuntime(Runtime):
         self._pointers[row] = pointers
 
     def _row_view(self) -> NDArray[Any]:
-        return self._row.array[:self._memory_bytes].view(self._memory_type)
+        return self._row.array[: self._memory_bytes].view(self._memory_type)
 
     def memory(self) -> DeviceMemory | None:
         now = self._device.memory()
@@ -299,5 +361,6 @@ def _rows(address: int, stride: int, count: int, lease: Any) -> Rows:
 
 
 def _joined(parts: list[Rows]) -> Rows:
-    return Rows(sum((part.addresses for part in parts), ()),
-                sum((part.owners for part in parts), ()))
+    return Rows(
+        sum((part.addresses for part in parts), ()), sum((part.owners for part in parts), ())
+    )

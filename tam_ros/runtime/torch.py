@@ -28,8 +28,13 @@ class TorchRuntime(Runtime):
 
     name = 'torch'
 
-    def __init__(self, entry: catalogue.Model, weights: Path | str,
-                 threads: int | None = None, device: str = 'cpu') -> None:
+    def __init__(
+        self,
+        entry: catalogue.Model,
+        weights: Path | str,
+        threads: int | None = None,
+        device: str = 'cpu',
+    ) -> None:
         """Build the network.
 
         Args:
@@ -51,13 +56,15 @@ class TorchRuntime(Runtime):
     def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
         spec = self.spec
         self._memories = torch.zeros(
-            rows, memory_slots, spec.memory_tokens, spec.memory_dim, device=self._device)
+            rows, memory_slots, spec.memory_tokens, spec.memory_dim, device=self._device
+        )
         self._pointers = torch.zeros(rows, pointer_slots, spec.dim, device=self._device)
 
     @torch.inference_mode()
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
         raw, without_memory, *high_resolution = self._network.encode_image(
-            self._tensor(image)[None])
+            self._tensor(image)[None]
+        )
         return Features(raw, without_memory, tuple(high_resolution))
 
     @torch.inference_mode()
@@ -66,35 +73,51 @@ class TorchRuntime(Runtime):
         used = int(bank.memory_valid.sum(1).max())
         rows = self._tensor(bank.rows)[:, None]
         return self._network.attend_memory(
-            features.raw, self._memories[rows, self._tensor(bank.memory_slots[:, :used])],
+            features.raw,
+            self._memories[rows, self._tensor(bank.memory_slots[:, :used])],
             self._tensor(bank.temporal_index[:, :used]),
             self._tensor(bank.memory_valid[:, :used]),
             self._pointers[rows, self._tensor(bank.pointer_slots)],
-            self._tensor(bank.pointer_valid), pooled)
+            self._tensor(bank.pointer_valid),
+            pooled,
+        )
 
     def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
         order = torch.from_numpy(np.argsort(np.concatenate(groups)))
         return torch.cat(parts)[order]
 
     def take(self, conditioned: Handle, index: int) -> Handle:
-        return conditioned[index:index + 1]
+        return conditioned[index : index + 1]
 
     @torch.inference_mode()
-    def mask_decoder(self, features: Features, source: Handle,
-                     prompts: PromptTokens) -> Candidates:
-        return Candidates(*(out.cpu().numpy() for out in self._network.decode_masks(
-            source, *(self._tensor(x) for x in prompts), *features.high_resolution)))
+    def mask_decoder(
+        self, features: Features, source: Handle, prompts: PromptTokens
+    ) -> Candidates:
+        return Candidates(
+            *(
+                out.cpu().numpy()
+                for out in self._network.decode_masks(
+                    source, *(self._tensor(x) for x in prompts), *features.high_resolution
+                )
+            )
+        )
 
     @torch.inference_mode()
-    def memory_encoder(self, features: Features, masks: Floats,
-                       prompted: Floats) -> Handle:
+    def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
         memory = self._network.encode_memory(
-            features.raw, self._tensor(masks)[:, None], self._tensor(prompted))
+            features.raw, self._tensor(masks)[:, None], self._tensor(prompted)
+        )
         return memory.bfloat16().float()
 
     @torch.inference_mode()
-    def store(self, rows: list[int], memory_slots: list[int],
-              pointer_slots: list[int], memories: Handle, pointers: Floats) -> None:
+    def store(
+        self,
+        rows: list[int],
+        memory_slots: list[int],
+        pointer_slots: list[int],
+        memories: Handle,
+        pointers: Floats,
+    ) -> None:
         self._memories[rows, memory_slots] = memories
         self._pointers[rows, pointer_slots] = self._tensor(pointers)
 

@@ -5,5 +5,12 @@
 from tam_ros.spatial.camera import Camera, CameraError
 from tam_ros.spatial.depth import CLOUD_TYPE, DepthOptions, DepthView, Place, image_rays
 
-__all__ = ['CLOUD_TYPE', 'Camera', 'CameraError', 'DepthOptions', 'DepthView', 'Place',
-           'image_rays']
+__all__ = [
+    'CLOUD_TYPE',
+    'Camera',
+    'CameraError',
+    'DepthOptions',
+    'DepthView',
+    'Place',
+    'image_rays',
+]

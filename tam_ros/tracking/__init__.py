@@ -11,5 +11,15 @@ from tam_ros.tracking.prompts import Prompt, PromptError
 from tam_ros.tracking.report import Frame
 from tam_ros.tracking.tracker import Tracker
 
-__all__ = ['ArchiveError', 'ClipTracker', 'Frame', 'FrameError', 'ObjectState', 'Prompt',
-           'PromptError', 'TrackedObject', 'Tracker', 'TrackerOptions']
+__all__ = [
+    'ArchiveError',
+    'ClipTracker',
+    'Frame',
+    'FrameError',
+    'ObjectState',
+    'Prompt',
+    'PromptError',
+    'TrackedObject',
+    'Tracker',
+    'TrackerOptions',
+]

@@ -55,12 +55,25 @@ def write(path: Path, spec: ModelSpec, stages: Stages, archive: Archive) -> None
         memories, pointers = stages.read_row(memory.row)
         arrays[f'memories_{number}'] = (memories.view(np.uint32) >> 16).astype(np.uint16)
         arrays[f'pointers_{number}'] = pointers
-        objects.append({
-            'id': number, 'born_index': memory.born_index, 'born_at': memory.born_at,
-            'seen_at': memory.seen_at, 'bank': memory.bank.to_json()})
-    about = {'format': FORMAT, 'model': spec.name, 'fingerprint': spec.fingerprint,
-             'index': archive.index, 'seconds': archive.seconds, 'size': archive.size,
-             'used': sorted(archive.table.used), 'objects': objects}
+        objects.append(
+            {
+                'id': number,
+                'born_index': memory.born_index,
+                'born_at': memory.born_at,
+                'seen_at': memory.seen_at,
+                'bank': memory.bank.to_json(),
+            }
+        )
+    about = {
+        'format': FORMAT,
+        'model': spec.name,
+        'fingerprint': spec.fingerprint,
+        'index': archive.index,
+        'seconds': archive.seconds,
+        'size': archive.size,
+        'used': sorted(archive.table.used),
+        'objects': objects,
+    }
     partial = path.with_name(f'.{path.name}.partial')
     try:
         with partial.open('wb') as file:
@@ -85,12 +98,16 @@ def read(path: Path, spec: ModelSpec, stages: Stages, max_objects: int) -> Archi
         if (about['model'], about['fingerprint']) != (spec.name, spec.fingerprint):
             raise ArchiveError(
                 f'{path} holds memories of {about["model"]} with weights {about["fingerprint"]}, '
-                f'which mean nothing to {spec.name} with weights {spec.fingerprint}')
+                f'which mean nothing to {spec.name} with weights {spec.fingerprint}'
+            )
         if len(about['objects']) > max_objects:
-            raise ArchiveError(f'{path} holds {len(about["objects"])} objects; max_objects is '
-                               f'{max_objects}')
-        loaded = [_object(row, values, arrays, spec, stages)
-                  for row, values in enumerate(about['objects'])]
+            raise ArchiveError(
+                f'{path} holds {len(about["objects"])} objects; max_objects is {max_objects}'
+            )
+        loaded = [
+            _object(row, values, arrays, spec, stages)
+            for row, values in enumerate(about['objects'])
+        ]
         table = ObjectTable(max_objects, used=set(about['used']))
         size = tuple(about['size']) if about['size'] else None
         found = Archive(int(about['index']), float(about['seconds']), size, table)
@@ -106,22 +123,30 @@ def read(path: Path, spec: ModelSpec, stages: Stages, max_objects: int) -> Archi
     return found
 
 
-def _object(row: int, values: dict, arrays: dict[str, np.ndarray], spec: ModelSpec,
-            stages: Stages) -> tuple[ObjectMemory, Floats, Floats]:
+def _object(
+    row: int, values: dict, arrays: dict[str, np.ndarray], spec: ModelSpec, stages: Stages
+) -> tuple[ObjectMemory, Floats, Floats]:
     """Read one object; its slots move to where this tracker would have put them."""
     number = int(values['id'])
     bank, *origins = MemoryBank.from_json(values['bank'], stages.shape)
     halves = arrays[f'memories_{number}'].astype(np.uint32) << 16
     sources = halves.view(np.float32), arrays[f'pointers_{number}'].astype(np.float32)
     targets = []
-    for origin, source, shape in zip(origins, sources, (
-            (spec.memory_tokens, spec.memory_dim), (spec.dim,)), strict=True):
+    for origin, source, shape in zip(
+        origins, sources, ((spec.memory_tokens, spec.memory_dim), (spec.dim,)), strict=True
+    ):
         if source.shape[1:] != shape:
             raise ValueError(f'an array of object {number} has shape {source.shape}')
         target = np.zeros((len(origin), *shape), np.float32)
         filled = np.flatnonzero(np.array(origin) >= 0)
         target[filled] = source[np.array(origin)[filled]]
         targets.append(target)
-    memory = ObjectMemory(number, row, bank, int(values['born_index']),
-                          float(values['born_at']), float(values['seen_at']))
+    memory = ObjectMemory(
+        number,
+        row,
+        bank,
+        int(values['born_index']),
+        float(values['born_at']),
+        float(values['seen_at']),
+    )
     return memory, *targets

@@ -106,8 +106,10 @@ class MemoryBank:
 
         A frame that is there already keeps its slots.
         """
-        return (self._slot_for(self.memories, frame, conditioning),
-                self._slot_for(self.pointers, frame, conditioning))
+        return (
+            self._slot_for(self.memories, frame, conditioning),
+            self._slot_for(self.pointers, frame, conditioning),
+        )
 
     def add(self, frame: int, conditioning: bool, time: int | None = None) -> None:
         """Enter a frame into the slots of ``slots_for``, over whatever is there.
@@ -135,8 +137,10 @@ class MemoryBank:
     def demote(self, frame: int) -> None:
         """Make a conditioning frame an ordinary one."""
         for slots in (self.memories, self.pointers):
-            slots[:] = [Entry(entry.frame, entry.time, False)
-                        if entry and entry.frame == frame else entry for entry in slots]
+            slots[:] = [
+                Entry(entry.frame, entry.time, False) if entry and entry.frame == frame else entry
+                for entry in slots
+            ]
 
     def view(self, time: int | None = None, reverse: bool = False) -> BankView:
         """Describe what a frame that is being tracked may look at.
@@ -149,20 +153,22 @@ class MemoryBank:
         way = -1 if reverse else 1
         shape = self.shape
         memory_slots, temporal, memory_valid = _columns(shape.memories)
-        chosen = self._select(self.memories, now, way, NUM_RECENT, None)[:shape.memories]
+        chosen = self._select(self.memories, now, way, NUM_RECENT, None)[: shape.memories]
         for column, (slot, entry) in enumerate(chosen):
             code = NUM_RECENT if entry.conditioning else way * (now - entry.time) - 1
             memory_slots[column], temporal[column], memory_valid[column] = slot, code, 1
         pointer_slots, _, pointer_valid = _columns(shape.pointers)
-        chosen = self._select(self.pointers, now, way, POINTER_REACH - 1, 0)[:shape.pointers]
+        chosen = self._select(self.pointers, now, way, POINTER_REACH - 1, 0)[: shape.pointers]
         for column, (slot, _) in enumerate(chosen):
             pointer_slots[column], pointer_valid[column] = slot, 1
         return BankView(memory_slots, temporal, memory_valid, pointer_slots, pointer_valid)
 
     def to_json(self) -> dict:
         """Describe the bank with plain values."""
-        return {name: [asdict(entry) if entry else None for entry in slots]
-                for name, slots in (('memories', self.memories), ('pointers', self.pointers))}
+        return {
+            name: [asdict(entry) if entry else None for entry in slots]
+            for name, slots in (('memories', self.memories), ('pointers', self.pointers))
+        }
 
     @classmethod
     def from_json(cls, values: dict, shape: BankShape) -> tuple[MemoryBank, list[int], list[int]]:
@@ -174,10 +180,14 @@ class MemoryBank:
         """
         bank = cls(shape)
         origins = []
-        for slots, old in ((bank.memories, values['memories']),
-                           (bank.pointers, values['pointers'])):
-            kept = sorted(((Entry(**entry), slot) for slot, entry in enumerate(old) if entry),
-                          key=lambda pair: pair[0].time)
+        for slots, old in (
+            (bank.memories, values['memories']),
+            (bank.pointers, values['pointers']),
+        ):
+            kept = sorted(
+                ((Entry(**entry), slot) for slot, entry in enumerate(old) if entry),
+                key=lambda pair: pair[0].time,
+            )
             origin = [-1] * len(slots)
             for entry, slot in kept:
                 new = bank._slot_for(slots, entry.frame, entry.conditioning)
@@ -186,8 +196,9 @@ class MemoryBank:
         return bank, *origins
 
     @staticmethod
-    def _select(slots: Slots, now: int, way: int, reach: int, conditioning_from: int | None
-                ) -> list[tuple[int, Entry]]:
+    def _select(
+        slots: Slots, now: int, way: int, reach: int, conditioning_from: int | None
+    ) -> list[tuple[int, Entry]]:
         """Return slots and entries to look at: conditioning frames, then the newest others."""
         conditioning, recent = [], []
         for slot, entry in enumerate(slots):
@@ -199,23 +210,32 @@ class MemoryBank:
                     conditioning.append((entry.time, slot, entry))
             elif 1 <= age <= reach:
                 recent.append((age, slot, entry))
-        return [(slot, entry) for _, slot, entry in sorted(conditioning, key=lambda x: x[:2])
-                + sorted(recent, key=lambda x: x[:2])]
+        return [
+            (slot, entry)
+            for _, slot, entry in sorted(conditioning, key=lambda x: x[:2])
+            + sorted(recent, key=lambda x: x[:2])
+        ]
 
     def _slot_for(self, slots: Slots, frame: int, conditioning: bool) -> int:
         for slot, old in enumerate(slots):
             if old is not None and old.frame == frame:
                 return slot
-        kept = sorted((old.frame, slot) for slot, old in enumerate(slots)
-                      if old is not None and old.conditioning)
+        kept = sorted(
+            (old.frame, slot)
+            for slot, old in enumerate(slots)
+            if old is not None and old.conditioning
+        )
         if conditioning and len(kept) >= self.shape.conditioning:
             return kept[1 if len(kept) > 1 else 0][1]
         for slot, old in enumerate(slots):
             if old is None:
                 return slot
         # The farthest: the oldest one, unless time runs backwards.
-        return max((abs(frame - old.frame), slot) for slot, old in enumerate(slots)
-                   if old is not None and not old.conditioning)[1]
+        return max(
+            (abs(frame - old.frame), slot)
+            for slot, old in enumerate(slots)
+            if old is not None and not old.conditioning
+        )[1]
 
 
 def _columns(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:

@@ -49,13 +49,21 @@ class ClipTracker:
         self._runtime = runtime
         spec = runtime.spec
         self._stages = Stages(
-            runtime, self._options, self._options.max_objects,
-            BankShape(spec.slots, spec.pointer_slots, self._options.max_conditioning,
-                      self._options.recall_frames), images=2)
+            runtime,
+            self._options,
+            self._options.max_objects,
+            BankShape(
+                spec.slots,
+                spec.pointer_slots,
+                self._options.max_conditioning,
+                self._options.recall_frames,
+            ),
+            images=2,
+        )
         self._table = ObjectTable(self._options.max_objects)
-        self._prompts: dict[tuple[int, int], list[Prompt]] = {}      # by frame and object
+        self._prompts: dict[tuple[int, int], list[Prompt]] = {}  # by frame and object
         self._prompted: dict[tuple[int, int], Decision] = {}
-        self._tracked: dict[tuple[int, int], bool] = {}              # the last direction
+        self._tracked: dict[tuple[int, int], bool] = {}  # the last direction
         self._encoded: tuple[int, Features] | None = None
         self._size: tuple[int, int] | None = None
 
@@ -64,8 +72,13 @@ class ClipTracker:
         """Ids of the objects, ascending."""
         return tuple(sorted(self._table.live))
 
-    def prompt(self, index: int, image: NDArray[np.uint8], prompts: Sequence[Prompt],
-               stamp: float | None = None) -> Frame:
+    def prompt(
+        self,
+        index: int,
+        image: NDArray[np.uint8],
+        prompts: Sequence[Prompt],
+        stamp: float | None = None,
+    ) -> Frame:
         """Prompt objects on a frame.
 
         On a frame that was not tracked yet, all prompts an object was given there count as given
@@ -98,7 +111,9 @@ class ClipTracker:
                 found = self._refine(replace(moment, reverse=tracked), features, memory, own)
             else:
                 own = self._prompts[index, number] = [
-                    *self._prompts.get((index, number), ()), *own]
+                    *self._prompts.get((index, number), ()),
+                    *own,
+                ]
                 found = self._begin(moment, features, memory, {number: own})
                 self._prompted[index, number] = found[number]
             decisions |= found
@@ -113,14 +128,23 @@ class ClipTracker:
         if (index, object_id) not in self._prompted:
             raise PromptError(f'object {object_id} was not prompted on frame {index}')
         if sum(number == object_id for _, number in self._prompted) == 1:
-            raise PromptError(f'frame {index} has the only prompt of object {object_id}; '
-                              'prompt it elsewhere first')
+            raise PromptError(
+                f'frame {index} has the only prompt of object {object_id}; '
+                'prompt it elsewhere first'
+            )
         del self._prompted[index, object_id]
         self._prompts.pop((index, object_id), None)
         self._table.live[object_id].bank.demote(index)
 
-    def step(self, index: int, image: NDArray[np.uint8], reverse: bool = False, *,
-             only: Container[int] | None = None, stamp: float | None = None) -> Frame:
+    def step(
+        self,
+        index: int,
+        image: NDArray[np.uint8],
+        reverse: bool = False,
+        *,
+        only: Container[int] | None = None,
+        stamp: float | None = None,
+    ) -> Frame:
         """Track objects into a frame; where they were prompted, they are where that said.
 
         Args:
@@ -134,10 +158,16 @@ class ClipTracker:
             FrameError: the image cannot be used.
         """
         moment = replace(self._moment(index, image, stamp), reverse=reverse)
-        known = [memory for number, memory in sorted(self._table.live.items())
-                 if only is None or number in only]
-        decisions = {memory.id: self._prompted[index, memory.id] for memory in known
-                     if (index, memory.id) in self._prompted}
+        known = [
+            memory
+            for number, memory in sorted(self._table.live.items())
+            if only is None or number in only
+        ]
+        decisions = {
+            memory.id: self._prompted[index, memory.id]
+            for memory in known
+            if (index, memory.id) in self._prompted
+        }
         for number in decisions:
             self._tracked[index, number] = reverse
         moving = [memory for memory in known if memory.id not in decisions]
@@ -176,11 +206,14 @@ class ClipTracker:
                 number = self._table.new_id({*plan, *(one.object_id for one in prompts)})
             own = plan.setdefault(number, [])
             own.append(prompt)
-            tokens = sum(len(one.points_xy) for one in (
-                *self._prompts.get((index, number), ()), *own))
+            tokens = sum(
+                len(one.points_xy) for one in (*self._prompts.get((index, number), ()), *own)
+            )
             if tokens > limit:
-                raise PromptError(f'{tokens} points for object {number} on frame {index}; the '
-                                  f'limit is {limit}, a box counting as two')
+                raise PromptError(
+                    f'{tokens} points for object {number} on frame {index}; the '
+                    f'limit is {limit}, a box counting as two'
+                )
             if len(self._table.live.keys() | plan.keys()) > self._options.max_objects:
                 raise PromptError(f'the limit of {self._options.max_objects} objects is reached')
         return plan
@@ -191,24 +224,40 @@ class ClipTracker:
             for key in [key for key in known if key[1] == number]:
                 del known[key]
 
-    def _begin(self, moment: Moment, features: Features, memory: ObjectMemory | None, plan: Plan
-               ) -> dict[int, Decision]:
+    def _begin(
+        self, moment: Moment, features: Features, memory: ObjectMemory | None, plan: Plan
+    ) -> dict[int, Decision]:
         """Prompt a frame without memory, and make it a conditioning frame."""
         found = self._stages.decide(moment, features, [], plan)
         outcome = self._stages.remember(
-            moment, features, [memory] if memory else [], plan, found,
-            lambda: next(self._table.free_rows()), conditioning=True)
+            moment,
+            features,
+            [memory] if memory else [],
+            plan,
+            found,
+            lambda: next(self._table.free_rows()),
+            conditioning=True,
+        )
         for begun in outcome.begun:
             self._table.enter(begun)
         return found
 
-    def _refine(self, moment: Moment, features: Features, memory: ObjectMemory,
-                own: list[Prompt]) -> dict[int, Decision]:
+    def _refine(
+        self, moment: Moment, features: Features, memory: ObjectMemory, own: list[Prompt]
+    ) -> dict[int, Decision]:
         before = self._prompts.get((moment.index, memory.id), [])
         plan = {memory.id: [Prompt.together([*before, *own])]}
-        found = self._stages.decide(moment, features, [memory], plan, {
-            number: decision for (index, number), decision in self._prompted.items()
-            if index == moment.index})
+        found = self._stages.decide(
+            moment,
+            features,
+            [memory],
+            plan,
+            {
+                number: decision
+                for (index, number), decision in self._prompted.items()
+                if index == moment.index
+            },
+        )
         entry = memory.bank.holds(moment.index)
         # The official predictor drops a refinement of a frame that is a conditioning one already.
         if self._options.refined_frames_condition or not (entry and entry.conditioning):
@@ -218,8 +267,9 @@ class ClipTracker:
         return found
 
     def _frame(self, moment: Moment, decisions: dict[int, Decision]) -> Frame:
-        return describe(self._table.live, decisions, moment, moment.seconds, math.inf,
-                        self._stages.clock)
+        return describe(
+            self._table.live, decisions, moment, moment.seconds, math.inf, self._stages.clock
+        )
 
     @staticmethod
     def _no_row() -> int:

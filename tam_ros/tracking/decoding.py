@@ -37,8 +37,12 @@ class Decision(NamedTuple):
 
 def as_decisions(chosen: Chosen) -> list[Decision]:
     """Split a batch."""
-    return [Decision(logits, float(score), pointer) for logits, score, pointer in zip(
-        chosen.masks, chosen.scores, chosen.pointers, strict=True)]
+    return [
+        Decision(logits, float(score), pointer)
+        for logits, score, pointer in zip(
+            chosen.masks, chosen.scores, chosen.pointers, strict=True
+        )
+    ]
 
 
 class Decoder:
@@ -57,13 +61,23 @@ class Decoder:
         labels[:, :2] = PADDING
         points = np.zeros((*labels.shape, 2), np.float32)
         size = self._spec.mask_size
-        tokens = PromptTokens(points, labels, np.zeros((objects, 1, size, size), np.float32),
-                              np.zeros(objects, np.float32))
+        tokens = PromptTokens(
+            points,
+            labels,
+            np.zeros((objects, 1, size, size), np.float32),
+            np.zeros(objects, np.float32),
+        )
         candidates = self._runtime.mask_decoder(features, conditioned, tokens)
         return masks.choose(*candidates, np.ones(objects, bool))
 
-    def prompt(self, prompts: list[Prompt], features: Features, source: Handle,
-               previous: Decision | None, size: tuple[int, int]) -> Decision:
+    def prompt(
+        self,
+        prompts: list[Prompt],
+        features: Features,
+        source: Handle,
+        previous: Decision | None,
+        size: tuple[int, int],
+    ) -> Decision:
         """Apply the prompts of one object in order.
 
         Args:
@@ -88,8 +102,15 @@ class Decoder:
         assert previous is not None
         return previous
 
-    def _points(self, points: Floats, labels: NDArray[np.int64], features: Features,
-                source: Handle, previous: Decision | None, size: tuple[int, int]) -> Decision:
+    def _points(
+        self,
+        points: Floats,
+        labels: NDArray[np.int64],
+        features: Features,
+        source: Handle,
+        previous: Decision | None,
+        size: tuple[int, int],
+    ) -> Decision:
         spec = self._spec
         fractions = points / np.array((size[1], size[0]), np.float32)
         mask = None
@@ -100,8 +121,8 @@ class Decoder:
             mask = draw_prior(fractions, labels, spec.mask_size)
         xy = np.zeros((1, spec.point_tokens, 2), np.float32)
         kinds = np.full((1, spec.point_tokens), ABSENT, np.int64)
-        xy[0, :len(points)] = fractions * spec.image_size
-        kinds[0, :len(points)] = labels
+        xy[0, : len(points)] = fractions * spec.image_size
+        kinds[0, : len(points)] = labels
         kinds[0, len(points)] = PADDING
         return self._decode(features, source, xy, kinds, mask, multimask=len(points) <= 1)
 
@@ -110,20 +131,29 @@ class Decoder:
         spec = self._spec
         fitted = masks.fit_mask(mask, spec.image_size)
         prompt = masks.downsample_mask(
-            fitted, np.array(spec.mask_downsample_weight, np.float32).reshape(4, 4),
-            spec.mask_downsample_bias)
+            fitted,
+            np.array(spec.mask_downsample_weight, np.float32).reshape(4, 4),
+            spec.mask_downsample_bias,
+        )
         labels = np.full((1, spec.point_tokens), ABSENT, np.int64)
         labels[:, :2] = PADDING
         points = np.zeros((1, spec.point_tokens, 2), np.float32)
         decided = self._decode(features, features.raw, points, labels, prompt, multimask=False)
-        return Decision(masks.mask_to_logits(fitted, spec.mask_size), masks.MASK_PROMPT_LOGIT,
-                        decided.pointer)
+        return Decision(
+            masks.mask_to_logits(fitted, spec.mask_size), masks.MASK_PROMPT_LOGIT, decided.pointer
+        )
 
-    def _decode(self, features: Features, source: Handle, points: Floats,
-                labels: NDArray[np.int64], mask: Floats | None, multimask: bool) -> Decision:
+    def _decode(
+        self,
+        features: Features,
+        source: Handle,
+        points: Floats,
+        labels: NDArray[np.int64],
+        mask: Floats | None,
+        multimask: bool,
+    ) -> Decision:
         size = self._spec.mask_size
         given = np.zeros((1, 1, size, size), np.float32) if mask is None else mask[None, None]
-        tokens = PromptTokens(points, labels, given,
-                              np.array([mask is not None], np.float32))
+        tokens = PromptTokens(points, labels, given, np.array([mask is not None], np.float32))
         candidates = self._runtime.mask_decoder(features, source, tokens)
         return as_decisions(masks.choose(*candidates, np.array([multimask])))[0]

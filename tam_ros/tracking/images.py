@@ -23,8 +23,10 @@ def check_image(image: NDArray[np.uint8]) -> None:
     if image.ndim != 3 or image.shape[2] != 3:
         raise FrameError(f'the image has shape {image.shape}; RGB [height, width, 3] is needed')
     if not (0 < image.shape[0] <= MAX_SIDE and 0 < image.shape[1] <= MAX_SIDE):
-        raise FrameError(f'the image is {image.shape[1]}x{image.shape[0]} pixels; each side must '
-                         f'be in 1..{MAX_SIDE}')
+        raise FrameError(
+            f'the image is {image.shape[1]}x{image.shape[0]} pixels; each side must '
+            f'be in 1..{MAX_SIDE}'
+        )
 
 
 def to_network(image: NDArray[np.uint8], size: int, resize: str) -> NDArray[np.uint8]:
@@ -40,7 +42,9 @@ def to_network(image: NDArray[np.uint8], size: int, resize: str) -> NDArray[np.u
         return image
     if resize == 'pil':
         from PIL import Image
+
         return np.asarray(Image.fromarray(image).resize((size, size)))
     shrinks = image.shape[0] > size and image.shape[1] > size
-    return cv2.resize(image, (size, size),
-                      interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return cv2.resize(
+        image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )

@@ -44,8 +44,9 @@ def stability(logits: Floats) -> Floats:
     return np.where(outer > 0, inner / np.maximum(outer, 1), 1.0).astype(np.float32)
 
 
-def choose(masks: Floats, ious: Floats, scores: Floats, pointers: Floats,
-           multimask: Bools) -> Chosen:
+def choose(
+    masks: Floats, ious: Floats, scores: Floats, pointers: Floats, multimask: Bools
+) -> Chosen:
     """Choose one candidate per object as the official predictor does.
 
     Args:
@@ -67,8 +68,12 @@ def choose(masks: Floats, ious: Floats, scores: Floats, pointers: Floats,
     pointed = np.where(multimask, best, 0)
     present = scores[:, 0] > 0
     chosen = np.where(present[:, None, None], masks[rows, shown], np.float32(NO_OBJECT))
-    return Chosen(chosen.astype(np.float32, copy=False), ious[rows, shown], scores[:, 0],
-                  pointers[rows, pointed])
+    return Chosen(
+        chosen.astype(np.float32, copy=False),
+        ious[rows, shown],
+        scores[:, 0],
+        pointers[rows, pointed],
+    )
 
 
 @lru_cache(maxsize=16)
@@ -139,8 +144,9 @@ def centroid(mask: Bools) -> tuple[float, float] | None:
     return x0 + moments['m10'] / area, y0 + moments['m01'] / area
 
 
-def label_image(ids: list[int], logits: list[Floats], height: int, width: int
-                ) -> NDArray[np.uint16]:
+def label_image(
+    ids: list[int], logits: list[Floats], height: int, width: int
+) -> NDArray[np.uint16]:
     """Merge masks that may overlap: each pixel goes to the object with the largest logit.
 
     Args:

@@ -64,17 +64,18 @@ class TrackerOptions:
         if self.resize not in RESIZE_FILTERS:
             raise ValueError(f'resize is {self.resize!r}; one of {", ".join(RESIZE_FILTERS)}')
         if not 1 <= self.max_conditioning <= MAX_CONDITIONING:
-            raise ValueError(
-                f'max_conditioning is {self.max_conditioning}; 1..{MAX_CONDITIONING}')
+            raise ValueError(f'max_conditioning is {self.max_conditioning}; 1..{MAX_CONDITIONING}')
         if self.lost_after < 0:
             raise ValueError(f'lost_after is {self.lost_after}; seconds, at least 0')
         if self.remove_after is not None and self.remove_after < self.lost_after:
-            raise ValueError(f'remove_after is {self.remove_after}; at least lost_after, '
-                             f'{self.lost_after}')
+            raise ValueError(
+                f'remove_after is {self.remove_after}; at least lost_after, {self.lost_after}'
+            )
         if self.recall_seconds < 0:
             raise ValueError(f'recall_seconds is {self.recall_seconds}; seconds, at least 0')
         if not 1 <= self.recall_frames <= 600:
             raise ValueError(f'recall_frames is {self.recall_frames}; 1..600')
         if self.catch_up < 2:
-            raise ValueError(f'catch_up is {self.catch_up}; at least 2, or a late prompt would '
-                             'never arrive')
+            raise ValueError(
+                f'catch_up is {self.catch_up}; at least 2, or a late prompt would never arrive'
+            )

@@ -15,8 +15,9 @@ INSIDE, OUTSIDE = 3.0, -10.0  # logits
 CLICK_SIGMA = 0.07  # of the image's side
 
 
-def draw_prior(points: NDArray[np.float32], labels: NDArray[np.int64], size: int
-               ) -> NDArray[np.float32] | None:
+def draw_prior(
+    points: NDArray[np.float32], labels: NDArray[np.int64], size: int
+) -> NDArray[np.float32] | None:
     """Draw a prompt.
 
     Args:
@@ -37,9 +38,10 @@ def draw_prior(points: NDArray[np.float32], labels: NDArray[np.int64], size: int
         rows = (centre >= y0) & (centre <= y1)
         bump = (rows[:, None] & columns[None]).astype(np.float32)
     elif len(clicks):
-        distance = ((centre[None, :, None] - clicks[:, None, None, 1]) ** 2
-                    + (centre[None, None, :] - clicks[:, None, None, 0]) ** 2)
-        bump = np.exp(-distance / (2 * CLICK_SIGMA ** 2)).max(0).astype(np.float32)
+        distance = (centre[None, :, None] - clicks[:, None, None, 1]) ** 2 + (
+            centre[None, None, :] - clicks[:, None, None, 0]
+        ) ** 2
+        bump = np.exp(-distance / (2 * CLICK_SIGMA**2)).max(0).astype(np.float32)
     else:
         return None
     return OUTSIDE + (INSIDE - OUTSIDE) * bump

@@ -48,8 +48,14 @@ class Prompt:
             raise PromptError(f'the stamp {self.stamp} of the prompt is not finite')
 
     @classmethod
-    def points(cls, object_id: int, points: ArrayLike, labels: Sequence[int],
-               replace: bool = False, stamp: float | None = None) -> Prompt:
+    def points(
+        cls,
+        object_id: int,
+        points: ArrayLike,
+        labels: Sequence[int],
+        replace: bool = False,
+        stamp: float | None = None,
+    ) -> Prompt:
         """Make a prompt of clicks.
 
         Args:
@@ -68,9 +74,15 @@ class Prompt:
         return cls(_object_id(object_id), xy, kinds, replace=replace, stamp=stamp)
 
     @classmethod
-    def box(cls, object_id: int, box: ArrayLike, points: ArrayLike | None = None,
-            labels: Sequence[int] | None = None, replace: bool = False,
-            stamp: float | None = None) -> Prompt:
+    def box(
+        cls,
+        object_id: int,
+        box: ArrayLike,
+        points: ArrayLike | None = None,
+        labels: Sequence[int] | None = None,
+        replace: bool = False,
+        stamp: float | None = None,
+    ) -> Prompt:
         """Make a prompt of a box, with clicks or without.
 
         Args:
@@ -89,15 +101,23 @@ class Prompt:
             raise PromptError(f'a box is four numbers x0, y0, x1, y1, not {corners.size}')
         x0, y0, x1, y1 = corners
         if x1 <= x0 or y1 <= y0:
-            raise PromptError(f'box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) is empty or has its corners '
-                              'swapped; give the top left corner first')
+            raise PromptError(
+                f'box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) is empty or has its corners '
+                'swapped; give the top left corner first'
+            )
         xy, kinds = _clicks([] if points is None else points, labels or [])
-        return cls(_object_id(object_id), np.concatenate((corners.reshape(2, 2), xy)),
-                   np.concatenate(([2, 3], kinds)), replace=replace, stamp=stamp)
+        return cls(
+            _object_id(object_id),
+            np.concatenate((corners.reshape(2, 2), xy)),
+            np.concatenate(([2, 3], kinds)),
+            replace=replace,
+            stamp=stamp,
+        )
 
     @classmethod
-    def mask(cls, object_id: int, mask: ArrayLike, replace: bool = False,
-             stamp: float | None = None) -> Prompt:
+    def mask(
+        cls, object_id: int, mask: ArrayLike, replace: bool = False, stamp: float | None = None
+    ) -> Prompt:
         """Make a prompt of a mask.
 
         Args:
@@ -114,8 +134,14 @@ class Prompt:
             raise PromptError(f'a mask is an array [height, width], not {image.shape}')
         if not image.any():
             raise PromptError('the mask is empty; mark at least one pixel')
-        return cls(_object_id(object_id), np.zeros((0, 2), np.float32), np.zeros(0, np.int64),
-                   image, replace, stamp)
+        return cls(
+            _object_id(object_id),
+            np.zeros((0, 2), np.float32),
+            np.zeros(0, np.int64),
+            image,
+            replace,
+            stamp,
+        )
 
     @classmethod
     def together(cls, prompts: Sequence[Prompt]) -> Prompt:
@@ -123,18 +149,27 @@ class Prompt:
 
         A box or a mask begins anew, as in the official predictor.
         """
-        start = max((i for i, one in enumerate(prompts)
-                     if one.mask_image is not None or (one.labels >= 2).any()), default=0)
+        start = max(
+            (
+                i
+                for i, one in enumerate(prompts)
+                if one.mask_image is not None or (one.labels >= 2).any()
+            ),
+            default=0,
+        )
         last = prompts[start:]
-        return cls(last[0].object_id, np.concatenate([one.points_xy for one in last]),
-                   np.concatenate([one.labels for one in last]), last[0].mask_image)
+        return cls(
+            last[0].object_id,
+            np.concatenate([one.points_xy for one in last]),
+            np.concatenate([one.labels for one in last]),
+            last[0].mask_image,
+        )
 
     def check_image(self, height: int, width: int) -> None:
         """Raise PromptError where the prompt does not fit an image of this size."""
         if self.mask_image is not None and self.mask_image.shape != (height, width):
             rows, columns = self.mask_image.shape
-            raise PromptError(
-                f'the mask is {columns}x{rows} but the image {width}x{height}')
+            raise PromptError(f'the mask is {columns}x{rows} but the image {width}x{height}')
         clicks = self.points_xy[self.labels < 2]
         outside = ((clicks < 0) | (clicks > (width - 1, height - 1))).any(1)
         if outside.any():
@@ -144,8 +179,9 @@ class Prompt:
         if len(corners):
             (x0, y0), (x1, y1) = corners
             if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
-                raise PromptError(f'box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) lies outside the image '
-                                  f'{width}x{height}')
+                raise PromptError(
+                    f'box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) lies outside the image {width}x{height}'
+                )
 
 
 def _object_id(object_id: int) -> int:
@@ -168,8 +204,9 @@ def _finite(values: ArrayLike, what: str) -> NDArray[np.float32]:
     return array
 
 
-def _clicks(points: ArrayLike, labels: Sequence[int]
-            ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _clicks(
+    points: ArrayLike, labels: Sequence[int]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     xy = _finite(points, 'point')
     if xy.size == 0:
         xy = xy.reshape(0, 2)

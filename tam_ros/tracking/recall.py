@@ -87,21 +87,28 @@ class Recall:
         """
         assert here.stamp is not None
         if stamp > here.stamp + SAME_STAMP:
-            raise PromptError(f'the prompt was made on an image {stamp - here.stamp:.3f} s after '
-                              'this one')
+            raise PromptError(
+                f'the prompt was made on an image {stamp - here.stamp:.3f} s after this one'
+            )
         kept = [frame for frame in (*self._frames, here) if frame.stamp is not None]
         if stamp < kept[0].stamp - SAME_STAMP:
             if len(kept) == 1:
                 hint = '' if self.options.recall_seconds else '; set recall_seconds to keep some'
                 raise PromptError(
-                    f'the prompt was made on an earlier image, and none is kept{hint}')
+                    f'the prompt was made on an earlier image, and none is kept{hint}'
+                )
             newest, oldest = kept[-2].stamp, kept[0].stamp
             raise PromptError(
                 f'the prompt was made on an image {newest - stamp:.3f} s before the last one; the '
                 f'oldest that is kept is {newest - oldest:.3f} s before it. Prompt a newer image, '
-                'or raise recall_seconds')
-        if kept[-1] is here and len(kept) > 1 and stamp > kept[-2].stamp + SAME_STAMP \
-                and here.stamp == np.inf:
+                'or raise recall_seconds'
+            )
+        if (
+            kept[-1] is here
+            and len(kept) > 1
+            and stamp > kept[-2].stamp + SAME_STAMP
+            and here.stamp == np.inf
+        ):
             return here
         return min(kept, key=lambda frame: abs(frame.stamp - stamp))
 
@@ -122,16 +129,21 @@ class Recall:
         else:
             begins = memory.born_index
             if index > begins and not any(
-                    entry and entry.conditioning and entry.frame < index
-                    for entry in memory.bank.memories):
-                begins = index + 1              # it was begun anew after that image
+                entry and entry.conditioning and entry.frame < index
+                for entry in memory.bank.memories
+            ):
+                begins = index + 1  # it was begun anew after that image
         if index < begins:
-            raise PromptError(f'object {number} did not exist yet on the image the prompt was '
-                              'made on; use 0 for a new object')
+            raise PromptError(
+                f'object {number} did not exist yet on the image the prompt was '
+                'made on; use 0 for a new object'
+            )
         copies = (self.late.keys() | others | {number}) & self._table.live.keys()
         if late is None and len(copies) > SPARE_ROWS:
-            raise PromptError(f'{SPARE_ROWS} objects are being brought forward from past images '
-                              'already; send the prompt again in a moment')
+            raise PromptError(
+                f'{SPARE_ROWS} objects are being brought forward from past images '
+                'already; send the prompt again in a moment'
+            )
 
     def add(self, frame: PastFrame, number: int, prompts: list[Prompt]) -> None:
         """Let prompts, checked before, join those of a past image, and replay their object."""
@@ -175,8 +187,9 @@ class Recall:
         front = min((one.next_index for one in self.late.values()), default=frame.moment.index)
         now = frame.moment.seconds
         while self._frames[0].moment.index < front and (
-                len(self._frames) > self.options.recall_frames
-                or now - self._frames[0].moment.seconds > self.options.recall_seconds):
+            len(self._frames) > self.options.recall_frames
+            or now - self._frames[0].moment.seconds > self.options.recall_seconds
+        ):
             self._frames.popleft()
 
     def forget(self, number: int) -> None:
@@ -192,23 +205,35 @@ class Recall:
         """Return what was known of an object before an image; None if it begins there."""
         if memory is None or memory.born_index >= index:
             return None
-        return ObjectMemory(memory.id, row, memory.bank.until(index), memory.born_index,
-                            memory.born_at, memory.seen_at)
+        return ObjectMemory(
+            memory.id,
+            row,
+            memory.bank.until(index),
+            memory.born_index,
+            memory.born_at,
+            memory.seen_at,
+        )
 
     def _replay(self, frame: PastFrame) -> None:
         moment = frame.moment
         if frame.features is None:
             assert moment.small is not None
             frame.features = self._stages.encode(moment.small)
-        group = {number: one for number, one in self.late.items()
-                 if one.next_index == moment.index}
+        group = {
+            number: one for number, one in self.late.items() if one.next_index == moment.index
+        }
         plan = {number: frame.plan[number] for number in group if number in frame.plan}
-        fresh = iter([one.row for number, one in group.items()
-                      if number in plan and one.memory is None])
+        fresh = iter(
+            [one.row for number, one in group.items() if number in plan and one.memory is None]
+        )
         # Objects begin in the order of the plan, which is that of the group.
         outcome = self._stages.advance(
-            moment, frame.features, [one.memory for one in group.values() if one.memory], plan,
-            lambda: next(fresh))
+            moment,
+            frame.features,
+            [one.memory for one in group.values() if one.memory],
+            plan,
+            lambda: next(fresh),
+        )
         begun = {memory.id: memory for memory in outcome.begun}
         for number, one in group.items():
             one.memory = begun.get(number, one.memory)

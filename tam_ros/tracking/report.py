@@ -40,8 +40,14 @@ class Frame:
     removed: tuple[int, ...] = ()
 
 
-def describe(known: Mapping[int, ObjectMemory], decisions: dict[int, Decision], moment: Moment,
-             stamp: float, lost_after: float, clock: StageClock) -> Frame:
+def describe(
+    known: Mapping[int, ObjectMemory],
+    decisions: dict[int, Decision],
+    moment: Moment,
+    stamp: float,
+    lost_after: float,
+    clock: StageClock,
+) -> Frame:
     """Put together what is known of a frame.
 
     Args:
@@ -55,8 +61,10 @@ def describe(known: Mapping[int, ObjectMemory], decisions: dict[int, Decision], 
     with clock.stage('masks'):
         ids = sorted(decisions)
         full = [masks.enlarge(decisions[number].logits, *moment.size) for number in ids]
-        objects = [_object(known[number], decisions[number], logits, moment, lost_after)
-                   for number, logits in zip(ids, full, strict=True)]
+        objects = [
+            _object(known[number], decisions[number], logits, moment, lost_after)
+            for number, logits in zip(ids, full, strict=True)
+        ]
         labels = masks.label_image(ids, full, *moment.size)
     return Frame(stamp, moment.index, labels, objects, clock.seconds)
 
@@ -64,16 +72,21 @@ def describe(known: Mapping[int, ObjectMemory], decisions: dict[int, Decision], 
 def merge(frames: Sequence[Frame]) -> Frame:
     """Put together frames of one image that speak of different objects."""
     first = frames[0]
-    objects = sorted((item for frame in frames for item in frame.objects),
-                     key=lambda item: item.id)
+    objects = sorted(
+        (item for frame in frames for item in frame.objects), key=lambda item: item.id
+    )
     size = first.labels.shape
-    labels = masks.label_image([item.id for item in objects],
-                               [masks.enlarge(item.logits, *size) for item in objects], *size)
+    labels = masks.label_image(
+        [item.id for item in objects],
+        [masks.enlarge(item.logits, *size) for item in objects],
+        *size,
+    )
     return replace(first, labels=labels, objects=objects)
 
 
-def _object(memory: ObjectMemory, decision: Decision, full: Floats, moment: Moment,
-            lost_after: float) -> TrackedObject:
+def _object(
+    memory: ObjectMemory, decision: Decision, full: Floats, moment: Moment, lost_after: float
+) -> TrackedObject:
     mask = full > 0
     area = int(np.count_nonzero(mask))
     state = ObjectState.VISIBLE
@@ -81,8 +94,15 @@ def _object(memory: ObjectMemory, decision: Decision, full: Floats, moment: Mome
         lost = moment.seconds - memory.seen_at > lost_after
         state = ObjectState.LOST if lost else ObjectState.OCCLUDED
     return TrackedObject(
-        id=memory.id, state=state, score=float(1 / (1 + np.exp(-decision.score))),
-        score_logit=float(decision.score), mask=mask, logits=decision.logits,
-        box=masks.bounding_box(mask), centroid=masks.centroid(mask), area=area,
+        id=memory.id,
+        state=state,
+        score=float(1 / (1 + np.exp(-decision.score))),
+        score_logit=float(decision.score),
+        mask=mask,
+        logits=decision.logits,
+        box=masks.bounding_box(mask),
+        centroid=masks.centroid(mask),
+        area=area,
         age_frames=moment.index - memory.born_index,
-        age_seconds=moment.seconds - memory.born_at)
+        age_seconds=moment.seconds - memory.born_at,
+    )

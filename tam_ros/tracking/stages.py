@@ -89,8 +89,9 @@ class _Sighting(NamedTuple):
 class Stages:
     """Runs the functions of a model in the order a frame needs them."""
 
-    def __init__(self, runtime: Runtime, options: TrackerOptions, rows: int,
-                 shape: BankShape, images: int) -> None:
+    def __init__(
+        self, runtime: Runtime, options: TrackerOptions, rows: int, shape: BankShape, images: int
+    ) -> None:
         """Allocate the storage.
 
         Args:
@@ -117,8 +118,14 @@ class Stages:
         with self.clock.stage('image_encoder'):
             return self._runtime.image_encoder(small)
 
-    def advance(self, moment: Moment, features: Features, objects: list[ObjectMemory], plan: Plan,
-                new_row: Callable[[], int]) -> Outcome:
+    def advance(
+        self,
+        moment: Moment,
+        features: Features,
+        objects: list[ObjectMemory],
+        plan: Plan,
+        new_row: Callable[[], int],
+    ) -> Outcome:
         """Track objects into a frame, apply its prompts, and remember the frame.
 
         Their banks change last: a device that fails before loses nothing.
@@ -133,38 +140,57 @@ class Stages:
         decisions = self.decide(moment, features, objects, plan)
         return self.remember(moment, features, objects, plan, decisions, new_row)
 
-    def decide(self, moment: Moment, features: Features, objects: list[ObjectMemory], plan: Plan,
-               found: Mapping[int, Decision] | None = None) -> dict[int, Decision]:
+    def decide(
+        self,
+        moment: Moment,
+        features: Features,
+        objects: list[ObjectMemory],
+        plan: Plan,
+        found: Mapping[int, Decision] | None = None,
+    ) -> dict[int, Decision]:
         """Say where every object is, changing nothing; arguments as for ``advance``.
 
         ``found`` holds what prompts refine, where that is not what tracking says of the frame.
         """
-        tracked = [memory for memory in objects
-                   if memory.id not in plan or not plan[memory.id][0].replace]
+        tracked = [
+            memory for memory in objects if memory.id not in plan or not plan[memory.id][0].replace
+        ]
         conditioned: Handle = None
         decisions: dict[int, Decision] = {}
         ids = [memory.id for memory in tracked]
         if tracked:
             with self.clock.stage('memory_attention'):
                 conditioned = self._runtime.memory_attention(
-                    features, self._banks(tracked, moment))
+                    features, self._banks(tracked, moment)
+                )
             with self.clock.stage('mask_decoder'):
                 chosen = self._decoder.track(features, conditioned, len(tracked))
             decisions = dict(zip(ids, as_decisions(chosen), strict=True))
         with self.clock.stage('prompts'):
             for number, own in plan.items():
                 previous = decisions.get(number)
-                source = features.without_memory if previous is None else \
-                    self._runtime.take(conditioned, ids.index(number))
+                source = (
+                    features.without_memory
+                    if previous is None
+                    else self._runtime.take(conditioned, ids.index(number))
+                )
                 if found:
                     previous = found.get(number, previous)
                 decisions[number] = self._decoder.prompt(
-                    own, features, source, previous, moment.size)
+                    own, features, source, previous, moment.size
+                )
         return decisions
 
-    def remember(self, moment: Moment, features: Features, objects: list[ObjectMemory],
-                 plan: Plan, decisions: dict[int, Decision], new_row: Callable[[], int],
-                 conditioning: bool | None = None) -> Outcome:
+    def remember(
+        self,
+        moment: Moment,
+        features: Features,
+        objects: list[ObjectMemory],
+        plan: Plan,
+        decisions: dict[int, Decision],
+        new_row: Callable[[], int],
+        conditioning: bool | None = None,
+    ) -> Outcome:
         """Encode and store the memory of a frame; arguments as for ``advance``.
 
         ``conditioning`` says what a prompted frame is to an object that is known already; None:
@@ -173,9 +199,11 @@ class Stages:
         if conditioning is None:
             conditioning = self.options.refined_frames_condition
         known = {memory.id: memory for memory in objects}
-        sightings = [self._sighting(number, known.get(number), plan, conditioning)
-                     for number in decisions
-                     if number in plan or self._leaves_memory(decisions[number])]
+        sightings = [
+            self._sighting(number, known.get(number), plan, conditioning)
+            for number in decisions
+            if number in plan or self._leaves_memory(decisions[number])
+        ]
         begun: list[ObjectMemory] = []
         if sightings:
             with self.clock.stage('memory_encoder'):
@@ -195,21 +223,31 @@ class Stages:
 
     def _banks(self, tracked: list[ObjectMemory], moment: Moment) -> BankRows:
         views = [memory.bank.view(moment.time, moment.reverse) for memory in tracked]
-        return BankRows(np.array([memory.row for memory in tracked]),
-                        *(np.stack(column) for column in zip(*views, strict=True)))
+        return BankRows(
+            np.array([memory.row for memory in tracked]),
+            *(np.stack(column) for column in zip(*views, strict=True)),
+        )
 
     def _leaves_memory(self, decision: Decision) -> bool:
         return decision.present or not self.options.skip_occluded_memories
 
-    def _sighting(self, number: int, memory: ObjectMemory | None, plan: Plan,
-                  conditioning: bool) -> _Sighting:
+    def _sighting(
+        self, number: int, memory: ObjectMemory | None, plan: Plan, conditioning: bool
+    ) -> _Sighting:
         """Decide what a frame is to the bank of an object."""
         if memory is None or (number in plan and plan[number][0].replace):
             return _Sighting(number, memory, MemoryBank(self.shape), conditioning=True)
         return _Sighting(number, memory, memory.bank, conditioning and number in plan)
 
-    def _store(self, moment: Moment, features: Features, sightings: list[_Sighting], plan: Plan,
-               decisions: dict[int, Decision], new_row: Callable[[], int]) -> list[ObjectMemory]:
+    def _store(
+        self,
+        moment: Moment,
+        features: Features,
+        sightings: list[_Sighting],
+        plan: Plan,
+        decisions: dict[int, Decision],
+        new_row: Callable[[], int],
+    ) -> list[ObjectMemory]:
         prompted = np.array([one.number in plan for one in sightings], np.float32)
         logits = np.stack([decisions[one.number].logits for one in sightings])
         pointers = np.stack([decisions[one.number].pointer for one in sightings])
@@ -223,9 +261,16 @@ class Stages:
         for row, one in zip(rows, sightings, strict=True):
             one.bank.add(moment.index, one.conditioning, moment.time)
             if one.memory is None:
-                begun.append(ObjectMemory(
-                    one.number, row, one.bank, born_index=moment.index,
-                    born_at=moment.seconds, seen_at=moment.seconds))
+                begun.append(
+                    ObjectMemory(
+                        one.number,
+                        row,
+                        one.bank,
+                        born_index=moment.index,
+                        born_at=moment.seconds,
+                        seen_at=moment.seconds,
+                    )
+                )
             else:
                 one.memory.bank = one.bank
         return begun

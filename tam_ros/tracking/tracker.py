@@ -39,17 +39,30 @@ class Tracker:
         self._options = options or TrackerOptions()
         self._runtime = runtime
         self._rows = self._options.max_objects + (SPARE_ROWS if self._options.history else 0)
-        shape = BankShape(runtime.spec.slots, runtime.spec.pointer_slots,
-                          self._options.max_conditioning, self._options.history)
+        shape = BankShape(
+            runtime.spec.slots,
+            runtime.spec.pointer_slots,
+            self._options.max_conditioning,
+            self._options.history,
+        )
         # The past ones, the present one, and one that is encoded before an old one is let go.
-        self._stages = Stages(runtime, self._options, self._rows, shape,
-                              images=self._options.history + 2)
+        self._stages = Stages(
+            runtime, self._options, self._rows, shape, images=self._options.history + 2
+        )
         self.reset()
 
     @classmethod
-    def open(cls, model: str, weights: str | Path | None = None, runtime: str = 'onnxruntime',
-             *, threads: int | None = None, options: TrackerOptions | None = None,
-             precision: str = 'auto', engines: EngineOptions | None = None) -> Tracker:
+    def open(
+        cls,
+        model: str,
+        weights: str | Path | None = None,
+        runtime: str = 'onnxruntime',
+        *,
+        threads: int | None = None,
+        options: TrackerOptions | None = None,
+        precision: str = 'auto',
+        engines: EngineOptions | None = None,
+    ) -> Tracker:
         """Load a model and make a tracker of it.
 
         Args:
@@ -67,12 +80,13 @@ class Tracker:
             tam_ros.runtime.WeightsError: weights missing, damaged or of another model.
             tam_ros.runtime.EngineError: a device or its engines cannot be used.
         """
-        opened = open_runtime(model, weights, runtime, threads, precision=precision,
-                              engines=engines)
+        opened = open_runtime(
+            model, weights, runtime, threads, precision=precision, engines=engines
+        )
         try:
             return cls(opened, options)
         except BaseException:
-            opened.close()                      # no room for the memories, for instance
+            opened.close()  # no room for the memories, for instance
             raise
 
     @property
@@ -116,8 +130,9 @@ class Tracker:
             ValueError: a fixed one, or a value that ``TrackerOptions`` refuses. Nothing has
                 changed then.
         """
-        changed = {name: value for name, value in options.items()
-                   if getattr(self._options, name) != value}
+        changed = {
+            name: value for name, value in options.items() if getattr(self._options, name) != value
+        }
         if fixed := [name for name in FIXED if name in changed]:
             raise ValueError(f'{", ".join(fixed)} cannot change while a tracker lives')
         if changed:
@@ -154,8 +169,12 @@ class Tracker:
 
     def save(self, path: str | Path) -> None:
         """Write the objects and their memories into a file; see ``tracking.archive``."""
-        archive.write(Path(path), self._runtime.spec, self._stages, archive.Archive(
-            self._index, self._seconds, self._size, self._table))
+        archive.write(
+            Path(path),
+            self._runtime.spec,
+            self._stages,
+            archive.Archive(self._index, self._seconds, self._size, self._table),
+        )
 
     def load(self, path: str | Path) -> None:
         """Go on with the objects of a file that ``save`` wrote, in place of those of now.
@@ -166,8 +185,9 @@ class Tracker:
             ArchiveError: the file is damaged, of another model or other weights, or holds more
                 objects than ``max_objects``. Nothing has changed then.
         """
-        found = archive.read(Path(path), self._runtime.spec, self._stages,
-                             self._options.max_objects)
+        found = archive.read(
+            Path(path), self._runtime.spec, self._stages, self._options.max_objects
+        )
         self.reset()
         self._index, self._seconds, self._size = found.index, found.seconds, found.size
         self._table.live, self._table.used = found.table.live, found.table.used
@@ -186,8 +206,9 @@ class Tracker:
         here = PastFrame(Moment(self._index, 0.0, size, None), np.inf)
         self._assign([prompt], here)
 
-    def step(self, image: NDArray[np.uint8], stamp: float,
-             prompts: Sequence[Prompt] = ()) -> Frame:
+    def step(
+        self, image: NDArray[np.uint8], stamp: float, prompts: Sequence[Prompt] = ()
+    ) -> Frame:
         """Track all objects into the next image.
 
         Several prompts for one object are applied in order, the clicks adding up. An object
@@ -209,7 +230,7 @@ class Tracker:
         size, elapsed = self._check_frame(image, stamp)
         here = PastFrame(Moment(self._index, self._seconds + elapsed, size, None), stamp)
         if size != self._size:
-            self._recall.clear()                # nothing lives; the past is of another size
+            self._recall.clear()  # nothing lives; the past is of another size
         assigned = self._assign(prompts, here)
         if self._options.history or self._table.live or assigned:
             here.moment = replace(here.moment, small=self._stages.shrink(image))
@@ -221,8 +242,14 @@ class Tracker:
         for memory in self._recall.catch_up():
             self._table.enter(memory)
         decisions = self._track(here)
-        frame = describe(self._table.live, decisions, here.moment, stamp, self._options.lost_after,
-                         self._stages.clock)
+        frame = describe(
+            self._table.live,
+            decisions,
+            here.moment,
+            stamp,
+            self._options.lost_after,
+            self._stages.clock,
+        )
         removed = self._overdue(here.moment.seconds)
         for number in removed:
             self.remove(number)
@@ -234,15 +261,24 @@ class Tracker:
     def _overdue(self, now: float) -> tuple[int, ...]:
         """Return the objects that were not seen for too long; a late prompt may still help."""
         limit = self._options.remove_after
-        return () if limit is None else tuple(
-            number for number, memory in sorted(self._table.live.items())
-            if now - memory.seen_at > limit and number not in self._recall.late)
+        return (
+            ()
+            if limit is None
+            else tuple(
+                number
+                for number, memory in sorted(self._table.live.items())
+                if now - memory.seen_at > limit and number not in self._recall.late
+            )
+        )
 
     def _track(self, here: PastFrame) -> dict[int, Decision]:
         """Track every live object into the present image, and begin those prompted on it."""
         # An object that is late meets the prompts of this image when its replay gets here.
-        plan = {number: own for number, own in here.plan.items()
-                if number in self._table.live or number not in self._recall.late}
+        plan = {
+            number: own
+            for number, own in here.plan.items()
+            if number in self._table.live or number not in self._recall.late
+        }
         objects = [memory for _, memory in sorted(self._table.live.items())]
         if not plan and not objects:
             return {}
@@ -250,20 +286,23 @@ class Tracker:
         here.features = self._stages.encode(here.moment.small)
         free = self._table.free_rows(one.row for one in self._recall.late.values())
         outcome = self._stages.advance(
-            here.moment, here.features, objects, plan, lambda: next(free))
+            here.moment, here.features, objects, plan, lambda: next(free)
+        )
         for memory in outcome.begun:
             self._table.enter(memory)
         return outcome.decisions
 
-    def _check_frame(self, image: NDArray[np.uint8], stamp: float
-                     ) -> tuple[tuple[int, int], float]:
+    def _check_frame(
+        self, image: NDArray[np.uint8], stamp: float
+    ) -> tuple[tuple[int, int], float]:
         check_image(image)
         size = image.shape[:2]
         if self.objects and self._size not in (None, size):
             assert self._size is not None
             raise FrameError(
                 f'the image is {size[1]}x{size[0]} but the objects live on images of '
-                f'{self._size[1]}x{self._size[0]}; reset the tracker to change the size')
+                f'{self._size[1]}x{self._size[0]}; reset the tracker to change the size'
+            )
         if not np.isfinite(stamp):
             raise FrameError(f'the stamp {stamp} is not finite')
         if self._stamp is None:
@@ -273,11 +312,13 @@ class Tracker:
         if stamp < self._stamp:
             raise FrameError(
                 f'time went back by {self._stamp - stamp:.6f} s; restart the clock or reset the '
-                'tracker if this is meant')
+                'tracker if this is meant'
+            )
         return size, stamp - self._stamp
 
-    def _assign(self, prompts: Sequence[Prompt], here: PastFrame
-                ) -> list[tuple[PastFrame, int, list[Prompt]]]:
+    def _assign(
+        self, prompts: Sequence[Prompt], here: PastFrame
+    ) -> list[tuple[PastFrame, int, list[Prompt]]]:
         """Check prompts and sort them by image and object, choosing the ids of new objects.
 
         Returns:
@@ -296,8 +337,9 @@ class Tracker:
             if number == NEW_OBJECT:
                 number = self._table.new_id({*begins, *(p.object_id for p in prompts)})
             elif number in self._table.used and number not in known:
-                raise PromptError(f'object {number} was removed and ids are not used again; '
-                                  'use 0 or a new id')
+                raise PromptError(
+                    f'object {number} was removed and ids are not used again; use 0 or a new id'
+                )
             if number not in known and index < begins.setdefault(number, index):
                 raise PromptError(f'object {number} begins on a later image than this prompt')
             if number in known and frame is not here:
@@ -310,12 +352,18 @@ class Tracker:
             before = [] if own[0].replace else frame.plan.get(number, [])
             tokens = sum(len(one.points_xy) for one in (*before, *own))
             if tokens > limit:
-                raise PromptError(f'{tokens} points for object {number} on one image; the limit '
-                                  f'is {limit}, a box counting as two')
+                raise PromptError(
+                    f'{tokens} points for object {number} on one image; the limit '
+                    f'is {limit}, a box counting as two'
+                )
             if len(known | begins.keys()) > self._options.max_objects:
-                raise PromptError(f'the limit of {self._options.max_objects} objects is reached; '
-                                  'remove one first')
-            if prompt.mask_image is not None and not masks.fit_mask(
-                    prompt.mask_image, self._runtime.spec.image_size).any():
+                raise PromptError(
+                    f'the limit of {self._options.max_objects} objects is reached; '
+                    'remove one first'
+                )
+            if (
+                prompt.mask_image is not None
+                and not masks.fit_mask(prompt.mask_image, self._runtime.spec.image_size).any()
+            ):
                 raise PromptError('the mask covers less than a pixel of the network input')
         return list(assigned.values())

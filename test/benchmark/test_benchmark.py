@@ -17,7 +17,8 @@ from tam_ros.tracking import Tracker, TrackerOptions
 
 NAME = 'efficienttam_nano'
 bundled = pytest.mark.skipif(
-    not (catalogue.engines_dir() / NAME).is_dir(), reason='no trained weights are bundled yet')
+    not (catalogue.engines_dir() / NAME).is_dir(), reason='no trained weights are bundled yet'
+)
 
 
 def record(steps=1000, **values):
@@ -37,7 +38,7 @@ def test_growing_memory_and_time_are_found():
     assert record(cpu=slower).time_drift() == pytest.approx(0.113, abs=2e-3)
     # Growth before it is settled does not count, nor do steps with more objects.
     early = np.full(1000, 100e6)
-    early[:endurance.SETTLED] = 50e6
+    early[: endurance.SETTLED] = 50e6
     assert record(rss=early).rss_drift() == 0
     live = np.repeat([1, 2], 500)
     mixed = record(live=np.tile([1, 2], 500), cpu=np.tile([0.05, 0.1], 500))
@@ -75,14 +76,19 @@ def test_batch_and_loop_give_the_same_masks():
     prompts = objects.boxes_on_a_grid(2, (120, 160))
     batched = Tracker.open(NAME, options=TrackerOptions(max_objects=2))
     encoded = {}
-    single = [Tracker(objects.SharedEncoder(objects.open_runtime(NAME), encoded),
-                      TrackerOptions(max_objects=1)) for _ in range(2)]
+    single = [
+        Tracker(
+            objects.SharedEncoder(objects.open_runtime(NAME), encoded),
+            TrackerOptions(max_objects=1),
+        )
+        for _ in range(2)
+    ]
     for index in range(4):
         image, _ = scene.frame(index)
         given = prompts if index == 0 else []
         together = batched.step(image, index / 10, given).objects
         for number, tracker in enumerate(single):
-            alone, = tracker.step(image, index / 10, given[number:number + 1]).objects
+            (alone,) = tracker.step(image, index / 10, given[number : number + 1]).objects
             np.testing.assert_allclose(alone.logits, together[number].logits, atol=1e-2)
         assert len(encoded) == 1
     assert all(seconds > 0 for seconds in objects.measure(NAME, None, 'onnxruntime', 1, 1, 2))
@@ -92,12 +98,13 @@ def test_given_masks_are_scored_like_a_tracker(tmp_path):
     frames = []
     for index in range(4):
         labels = np.zeros((20, 30), np.uint8)
-        labels[5:15, 2 + index:12 + index] = 1
+        labels[5:15, 2 + index : 12 + index] = 1
         Image.fromarray(labels * 255).save(tmp_path / f'{index:05}.png')
         frames.append((np.zeros((20, 30, 3), np.uint8), labels))
 
     class Sequence(list):
         name = 'made up'
+
     scores = evaluate_sequence(accuracy.Given(tmp_path), Sequence(frames), 'mask')
     assert scores.objects[0].j == [1.0] * len(scores.objects[0].j)
     assert accuracy.predicted(tmp_path, Sequence(frames)) == 1.0

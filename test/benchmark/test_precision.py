@@ -25,6 +25,7 @@ NAME = 'efficienttam_nano'
 
 def traced():
     """Attention over two keys, one of them hidden; then something large in single precision."""
+
     def constant(name, value):
         return onnx.numpy_helper.from_array(np.array(value, np.float32), name)
 
@@ -32,23 +33,35 @@ def traced():
         return helper.make_node('Precision', [name], [output], domain='tam_ros', to=to)
 
     nodes = [
-        mark('x', 'h', 'fp16'), mark('bias', 'b', 'fp16'),
+        mark('x', 'h', 'fp16'),
+        mark('bias', 'b', 'fp16'),
         helper.make_node('MatMul', ['h', 'keys'], ['/trunk/logits']),
         helper.make_node('Unsqueeze', ['b', 'axis'], ['/trunk/bias']),
         helper.make_node('Add', ['/trunk/logits', '/trunk/bias'], ['/trunk/all']),
         helper.make_node('Softmax', ['/trunk/all'], ['/trunk/weights']),
         helper.make_node('Neg', ['/trunk/weights'], ['/neck/half']),
         mark('/neck/half', 's', 'fp32'),
-        helper.make_node('Mul', ['s', 'much'], ['y'])]
+        helper.make_node('Mul', ['s', 'much'], ['y']),
+    ]
     graph = helper.make_graph(
-        nodes, 'g',
-        [helper.make_tensor_value_info('x', TensorProto.FLOAT, [1, 2]),
-         helper.make_tensor_value_info('bias', TensorProto.FLOAT, [2])],
+        nodes,
+        'g',
+        [
+            helper.make_tensor_value_info('x', TensorProto.FLOAT, [1, 2]),
+            helper.make_tensor_value_info('bias', TensorProto.FLOAT, [2]),
+        ],
         [helper.make_tensor_value_info('y', TensorProto.FLOAT, [1, 2])],
-        [constant('keys', [[3.0, 0.0], [0.0, 2.0]]), constant('much', 1e6),
-         onnx.numpy_helper.from_array(np.array([0], np.int64), 'axis')])
-    return helper.make_model(graph, ir_version=8, opset_imports=[
-        helper.make_opsetid('', 17), helper.make_opsetid('tam_ros', 1)])
+        [
+            constant('keys', [[3.0, 0.0], [0.0, 2.0]]),
+            constant('much', 1e6),
+            onnx.numpy_helper.from_array(np.array([0], np.int64), 'axis'),
+        ],
+    )
+    return helper.make_model(
+        graph,
+        ir_version=8,
+        opset_imports=[helper.make_opsetid('', 17), helper.make_opsetid('tam_ros', 1)],
+    )
 
 
 def test_what_is_in_half_precision_counts_and_what_hides_does_not(tmp_path):
@@ -58,23 +71,33 @@ def test_what_is_in_half_precision_counts_and_what_hides_does_not(tmp_path):
         onnx.save(graph, tmp_path / file_name('image_encoder', precision))
     ranges = object.__new__(Ranges)
     ranges._names, ranges.largest = {}, defaultdict(float)
-    ranges._sessions = {'image_encoder': ranges._load(
-        tmp_path / file_name('image_encoder', 'fp32'), ort.SessionOptions())}
+    ranges._sessions = {
+        'image_encoder': ranges._load(
+            tmp_path / file_name('image_encoder', 'fp32'), ort.SessionOptions()
+        )
+    }
     for x in ([[-5.0, 1.0]], [[1.0, 1.0]]):
-        y, = ranges._run('image_encoder', x=np.array(x, np.float32),
-                         bias=np.array([0.0, -1e4], np.float32))
+        (y,) = ranges._run(
+            'image_encoder', x=np.array(x, np.float32), bias=np.array([0.0, -1e4], np.float32)
+        )
         np.testing.assert_array_equal(y, [[-1e6, 0.0]])
     assert ranges.largest == {'trunk': 15.0, 'neck': 1.0}
 
 
-@pytest.mark.parametrize(('graph', 'value', 'heading'), [
-    ('image_encoder', '/image_encoder/trunk/blocks.0/attn/MatMul_output_0', 'trunk'),
-    ('image_encoder', '/Add_output_0', 'neck'),
-    ('memory_attention_single', '/memory_attention/layers.0/self_attn/Add_output_0',
-     'self-attention'),
-    ('mask_decoder', '/sam_mask_decoder/transformer/layers.0/self_attn/MatMul', 'decoder'),
-    ('memory_encoder', '/spatial_perceiver/layers.0/attn/MatMul', 'perceiver'),
-])
+@pytest.mark.parametrize(
+    ('graph', 'value', 'heading'),
+    [
+        ('image_encoder', '/image_encoder/trunk/blocks.0/attn/MatMul_output_0', 'trunk'),
+        ('image_encoder', '/Add_output_0', 'neck'),
+        (
+            'memory_attention_single',
+            '/memory_attention/layers.0/self_attn/Add_output_0',
+            'self-attention',
+        ),
+        ('mask_decoder', '/sam_mask_decoder/transformer/layers.0/self_attn/MatMul', 'decoder'),
+        ('memory_encoder', '/spatial_perceiver/layers.0/attn/MatMul', 'perceiver'),
+    ],
+)
 def test_groups_of_layers(graph, value, heading):
     assert group_of(graph, value) == heading
 
@@ -86,8 +109,9 @@ def test_overlap_of_masks():
     assert overlap(a, b) == 0.5
 
 
-@pytest.mark.skipif(not (catalogue.engines_dir() / NAME).is_dir(),
-                    reason='no trained weights are bundled yet')
+@pytest.mark.skipif(
+    not (catalogue.engines_dir() / NAME).is_dir(), reason='no trained weights are bundled yet'
+)
 def test_a_runtime_beside_itself_and_beside_a_worse_one():
     from tam_ros.demo.scene import DemoScene
 

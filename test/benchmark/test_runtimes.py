@@ -49,10 +49,13 @@ def test_every_mask_is_compared_with_that_of_the_first():
 
 
 def test_ratios_are_those_to_the_first_runtime():
-    rows = runtimes.rows_of('model', {'slow:fp32': np.array([0.2, 0.4]),
-                                      'fast': np.array([0.1, 0.2])})
-    assert rows == [['`model`', 'slow fp32', '200.0', '400.0', '600.0'],
-                    ['`model`', 'fast', '100.0 (2.00)', '200.0 (2.00)', '300.0 (2.00)']]
+    rows = runtimes.rows_of(
+        'model', {'slow:fp32': np.array([0.2, 0.4]), 'fast': np.array([0.1, 0.2])}
+    )
+    assert rows == [
+        ['`model`', 'slow fp32', '200.0', '400.0', '600.0'],
+        ['`model`', 'fast', '100.0 (2.00)', '200.0 (2.00)', '300.0 (2.00)'],
+    ]
 
 
 @pytest.mark.slow

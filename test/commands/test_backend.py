@@ -24,5 +24,10 @@ def test_options_become_arguments():
     arguments = backend.backend(options)
     engines = arguments.pop('engines')
     assert (engines.zero_copy, engines.cuda_graphs, engines.build) == (True, False, 'never')
-    assert arguments == {'model': 'efficienttam_nano', 'weights': None, 'runtime': 'tensorrt',
-                         'threads': None, 'precision': 'fp32'}
+    assert arguments == {
+        'model': 'efficienttam_nano',
+        'weights': None,
+        'runtime': 'tensorrt',
+        'threads': None,
+        'precision': 'fp32',
+    }

@@ -13,15 +13,27 @@ from tam_ros.cli import main
 
 def test_table_and_json(graphs, tmp_path, capsys):
     path = tmp_path / 'times.json'
-    arguments = ['bench', '--weights', graphs, '--objects', '2', '--frames', '2', '--size',
-                 '160x120', '--json', str(path)]
+    arguments = [
+        'bench',
+        '--weights',
+        graphs,
+        '--objects',
+        '2',
+        '--frames',
+        '2',
+        '--size',
+        '160x120',
+        '--json',
+        str(path),
+    ]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     found = json.loads(path.read_text())
     assert (found['objects'], found['frames']) == (2, 2) and '160x120' in found['images']
     stages = found['stages']
     assert {'image_encoder', 'memory_attention', 'mask_decoder', 'memory_encoder', 'step'} <= set(
-        stages)
+        stages
+    )
     for stage, row in stages.items():
         assert stage in printed and 0 < row['median_ms'] <= row['p95_ms']
     assert stages['step']['median_ms'] > stages['image_encoder']['median_ms']
@@ -32,12 +44,15 @@ def test_a_video_that_is_too_short_to_measure_on(video, graphs, capsys):
     assert 'within the 20 frames that are not counted' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (['--objects', '300'], 'max_objects is 300'),
-    (['--json', '/nowhere/at/all.json'], 'there is no such folder'),
-    (['--video', '/nowhere.mp4'], 'nowhere.mp4'),
-    (['--weights', '/nowhere'], 'do not exist'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--objects', '300'], 'max_objects is 300'),
+        (['--json', '/nowhere/at/all.json'], 'there is no such folder'),
+        (['--video', '/nowhere.mp4'], 'nowhere.mp4'),
+        (['--weights', '/nowhere'], 'do not exist'),
+    ],
+)
 def test_refusals(arguments, message, capsys):
     assert main(['bench', *arguments]) == 2
     assert message in capsys.readouterr().err

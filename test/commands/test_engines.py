@@ -37,9 +37,14 @@ def jetson(monkeypatch):
     monkeypatch.setattr(pycuda_device, 'probe', lambda: FACTS)
     monkeypatch.setattr(pycuda_device, 'PycudaDevice', FakeDevice)
     monkeypatch.setattr(
-        preparing, 'build_apart', lambda request, report, cancelled: build_apart(
+        preparing,
+        'build_apart',
+        lambda request, report, cancelled: build_apart(
             replace(request, tensorrt='fakes.trt', device='fakes.device:FakeDevice'),
-            report, cancelled))
+            report,
+            cancelled,
+        ),
+    )
 
 
 @pytest.fixture
@@ -48,7 +53,8 @@ def graphs():
 
 
 without_tensorrt = pytest.mark.skipif(
-    importlib.util.find_spec('tensorrt') is not None, reason='TensorRT is installed here')
+    importlib.util.find_spec('tensorrt') is not None, reason='TensorRT is installed here'
+)
 
 
 @pytest.mark.slow
@@ -96,16 +102,19 @@ def test_engines_are_built_listed_used_and_deleted(jetson, graphs, capsys):
     assert 'no engines in' in capsys.readouterr().out
 
 
-def test_interrupting_a_build_says_that_what_was_finished_is_kept(jetson, graphs, monkeypatch,
-                                                                  capsys):
+def test_interrupting_a_build_says_that_what_was_finished_is_kept(
+    jetson, graphs, monkeypatch, capsys
+):
     def interrupted(*_):
         raise KeyboardInterrupt
+
     monkeypatch.setattr(preparing, 'build_apart', interrupted)
     assert main(['build', NAME, '--weights', graphs]) == 130
     assert 'what was finished is kept' in capsys.readouterr().err
 
     def cancelled(*_):
         raise BuildCancelledError('building image_encoder was cancelled')
+
     monkeypatch.setattr(preparing, 'build_apart', cancelled)
     assert main(['build', NAME, '--weights', graphs]) == 2
     assert PlanCache().entries() == []
@@ -116,6 +125,7 @@ def test_force_builds_what_is_there(jetson, graphs, monkeypatch, capsys):
 
     def stop(_):
         raise EngineError('far enough')
+
     monkeypatch.setattr(preparing.Preparation, 'discard', lambda self, graph: gone.append(graph))
     monkeypatch.setattr(preparing.Preparation, 'plans', stop)
     assert main(['build', NAME, '--weights', graphs]) == 2
@@ -132,6 +142,7 @@ def test_engines_that_are_missing_are_not_replaced_by_another_runtime(jetson, gr
 @without_tensorrt
 def test_without_tensorrt_it_is_said_before_anything_is_fetched(capsys, monkeypatch):
     from tam_ros.commands import weights
+
     monkeypatch.setattr(weights, 'run', lambda _: pytest.fail('fetched'))
     assert main(['build', 'efficienttam_ti_512x512']) == 2
     assert 'TensorRT is not installed' in capsys.readouterr().err
@@ -152,8 +163,13 @@ def test_a_runtime_that_knows_no_such_precision(capsys):
 def test_ros2_run_build_engines_is_tam_build():
     script = Path(__file__).resolve().parents[2] / 'scripts' / 'build_engines'
     assert os.access(script, os.X_OK)
-    done = subprocess.run([sys.executable, str(script), '--help'], text=True, capture_output=True,
-                          cwd=script.parents[1], env={**os.environ, 'PYTHONPATH': '.'})
+    done = subprocess.run(
+        [sys.executable, str(script), '--help'],
+        text=True,
+        capture_output=True,
+        cwd=script.parents[1],
+        env={**os.environ, 'PYTHONPATH': '.'},
+    )
     assert done.returncode == 0 and '--max-objects' in done.stdout
     assert 'scripts/build_engines' in (script.parents[1] / 'CMakeLists.txt').read_text()
 
@@ -163,6 +179,7 @@ def test_ros2_run_build_engines_is_tam_build():
 
 def test_check_shows_what_is_there_and_tests_it(graphs, capsys, monkeypatch):
     from tam_ros.commands import check
+
     monkeypatch.setattr(check, 'RUNTIMES', ('onnxruntime', 'tensorrt'))
     assert main(['check', '--weights', graphs]) == 0
     out = capsys.readouterr().out
@@ -181,9 +198,11 @@ def test_check_of_what_is_missing_fails(graphs, capsys):
 
 def test_check_notices_a_runtime_that_is_wrong(graphs, capsys, monkeypatch):
     from tam_ros.runtime.onnxruntime import OnnxRuntime
+
     right = OnnxRuntime.memory_encoder
-    monkeypatch.setattr(OnnxRuntime, 'memory_encoder', lambda self, *arguments: -right(
-        self, *arguments))
+    monkeypatch.setattr(
+        OnnxRuntime, 'memory_encoder', lambda self, *arguments: -right(self, *arguments)
+    )
     assert main(['check', '--weights', graphs, '--runtime', 'onnxruntime']) == 2
     out = capsys.readouterr().out
     assert 'WRONG  memory_encoder' in out

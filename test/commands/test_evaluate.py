@@ -104,7 +104,11 @@ def test_a_plot_without_matplotlib(dataset, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize('kind', ['mask', 'box', 'click'])
 def test_the_bundled_model_beats_what_asks_for_no_model(shared_data, tmp_path, kind):
     out = tmp_path / 'scores.json'
-    assert main(['eval', str(shared_data), '--prompt', kind, '--sequences', 'dog', '--json',
-                 str(out)]) == 0
+    assert (
+        main(
+            ['eval', str(shared_data), '--prompt', kind, '--sequences', 'dog', '--json', str(out)]
+        )
+        == 0
+    )
     floor = json.loads((shared_data / 'floors.json').read_text())['dog']['static']['JF_mean']
     assert json.loads(out.read_text())['mean']['J&F'] > floor

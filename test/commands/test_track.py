@@ -19,6 +19,8 @@ from tam_ros.tracking import Prompt, Tracker
 FRAMES = 8
 SIZE = (120, 160)
 BOX = ('--prompt', '1:box:28,38,72,82')
+
+
 def expected(graphs, source, prompts) -> list[np.ndarray]:
     """Track by hand; return the label images."""
     tracker = Tracker.open('efficienttam_nano', graphs)

@@ -19,8 +19,10 @@ def masks(folder):
 def halves(frames, tmp_path):
     """The clip, cut into two folders."""
     first, second = tmp_path / 'first', tmp_path / 'second'
-    for folder, names in ((first, sorted(frames.iterdir())[:5]),
-                          (second, sorted(frames.iterdir())[5:])):
+    for folder, names in (
+        (first, sorted(frames.iterdir())[:5]),
+        (second, sorted(frames.iterdir())[5:]),
+    ):
         folder.mkdir()
         for path in names:
             (folder / path.name).write_bytes(path.read_bytes())
@@ -48,12 +50,15 @@ def test_new_objects_join_those_loaded(halves, tam, tmp_path):
     assert {1, 4} <= set(np.unique(masks(tmp_path / 'two')))
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (('--load-tracks', 'MISSING'), 'does not exist'),
-    (('--load-tracks', 'BROKEN'), 'cannot be read as a file of tracks'),
-    ((*BOX, '--save-tracks', 'BROKEN'), 'exists'),
-    ((*BOX, '--save-tracks', 'MISSING', '--both-ways'), 'without --both-ways'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (('--load-tracks', 'MISSING'), 'does not exist'),
+        (('--load-tracks', 'BROKEN'), 'cannot be read as a file of tracks'),
+        ((*BOX, '--save-tracks', 'BROKEN'), 'exists'),
+        ((*BOX, '--save-tracks', 'MISSING', '--both-ways'), 'without --both-ways'),
+    ],
+)
 def test_refusals_leave_nothing_behind(frames, tam, tmp_path, capsys, arguments, message):
     broken = tmp_path / 'broken'
     broken.write_text('no tracks')

@@ -20,14 +20,22 @@ def names(sequences) -> list[str]:
 @pytest.mark.parametrize('resolution', ['', '480p'])
 def test_sequences_are_read(tmp_path, resolution):
     write(tmp_path, 'b', moving(), resolution)
-    write(tmp_path, 'a', [labels_of((1, 5), (2, 30)), None, labels_of((2, 31)), labels_of()],
-          resolution)
+    write(
+        tmp_path,
+        'a',
+        [labels_of((1, 5), (2, 30)), None, labels_of((2, 31)), labels_of()],
+        resolution,
+    )
     first, second = open_dataset(tmp_path)
     assert names([first, second]) == ['a', 'b']
     assert len(first) == 4 and len(second) == 9
     frames = list(first)
     assert [sorted(np.unique(f.labels)) if f.labels is not None else None for f in frames] == [
-        [0, 1, 2], None, [0, 2], [0]]
+        [0, 1, 2],
+        None,
+        [0, 2],
+        [0],
+    ]
     assert frames[0].image.shape == (40, 60, 3)
     assert frames[0].image[15, 8].tolist() == pytest.approx([40, 120, 200], abs=12)  # RGB
 

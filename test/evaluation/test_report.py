@@ -18,12 +18,17 @@ from tam_ros.evaluation.runner import ObjectScores, SequenceScores
 def results() -> list[SequenceScores]:
     """Two objects in one sequence, one in another: the mean over objects differs from others."""
     return [
-        SequenceScores('first', [
-            ObjectScores(1, 0, 1.0, [1, 2], [0.6, 0.4], [0.8, 0.8]),
-            ObjectScores(4, 0, 0.5, [1, 2], [0.0, 0.0], [0.2, 0.0]),
-        ], [0.01, 0.02, 0.03, 0.04]),
-        SequenceScores('second', [ObjectScores(1, 0, 0.9, [1, 2, 3], [1.0] * 3, [1.0] * 3)],
-                       [0.05] * 5),
+        SequenceScores(
+            'first',
+            [
+                ObjectScores(1, 0, 1.0, [1, 2], [0.6, 0.4], [0.8, 0.8]),
+                ObjectScores(4, 0, 0.5, [1, 2], [0.0, 0.0], [0.2, 0.0]),
+            ],
+            [0.01, 0.02, 0.03, 0.04],
+        ),
+        SequenceScores(
+            'second', [ObjectScores(1, 0, 0.9, [1, 2, 3], [1.0] * 3, [1.0] * 3)], [0.05] * 5
+        ),
     ]
 
 
@@ -60,8 +65,10 @@ def test_plot_shows_every_object(results, tmp_path):
     pytest.importorskip('matplotlib')
     report.plot(results, tmp_path / 'both.png', 'title')
     report.plot([results[0]], tmp_path / 'one.png')
-    both, one = (np.asarray(Image.open(tmp_path / f'{name}.png').convert('RGB')).astype(int)
-                 for name in ('both', 'one'))
+    both, one = (
+        np.asarray(Image.open(tmp_path / f'{name}.png').convert('RGB')).astype(int)
+        for name in ('both', 'one')
+    )
     assert both.shape[1] > one.shape[1]
     # The two lines of the first panel have two colours, the blue and the orange of matplotlib.
     for colour in ((31, 119, 180), (255, 127, 14)):

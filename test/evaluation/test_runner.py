@@ -110,8 +110,15 @@ def test_published_masks_reach_the_figures_of_the_code_of_record(shared_data, na
     summary = evaluate_sequence(tracker, sequence, 'mask').objects[0].summary()
     reference = json.loads((shared_data / 'jf_reference.json').read_text())
     wanted = reference['osvos_shipped_results_union_vs_davis2016_truth'][name][
-        'semi_supervised_1_to_N-2']
-    for ours, theirs in (('J', 'J_mean'), ('J_recall', 'J_recall'), ('J_decay', 'J_decay'),
-                         ('F', 'F_mean'), ('F_recall', 'F_recall'), ('F_decay', 'F_decay'),
-                         ('J&F', 'JF_mean')):
+        'semi_supervised_1_to_N-2'
+    ]
+    for ours, theirs in (
+        ('J', 'J_mean'),
+        ('J_recall', 'J_recall'),
+        ('J_decay', 'J_decay'),
+        ('F', 'F_mean'),
+        ('F_recall', 'F_recall'),
+        ('F_decay', 'F_decay'),
+        ('J&F', 'JF_mean'),
+    ):
         assert summary[ours] == pytest.approx(wanted[theirs], abs=1e-6), ours

@@ -13,10 +13,21 @@ from tam_ros import catalogue
 
 # At 512 every distinct architecture, and one of each family and width at 1024; the pooled ones
 # of the catalogue exist at 1024 only.
-SLOW = ('efficienttam_ti_512x512', 'efficienttam_s_512x512', 'efficienttam_ti',
-        'efficienttam_ti_1', 'efficienttam_ti_2', 'efficienttam_s', 'edgetam_512', 'edgetam')
-MODELS = ['efficienttam_nano', pooled.NAME,
-          *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+SLOW = (
+    'efficienttam_ti_512x512',
+    'efficienttam_s_512x512',
+    'efficienttam_ti',
+    'efficienttam_ti_1',
+    'efficienttam_ti_2',
+    'efficienttam_s',
+    'edgetam_512',
+    'edgetam',
+)
+MODELS = [
+    'efficienttam_nano',
+    pooled.NAME,
+    *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
+]
 
 
 @pytest.fixture(scope='session', params=MODELS)

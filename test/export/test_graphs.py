@@ -23,8 +23,11 @@ def test_what_the_graphs_are_made_of(exported):
     entry, folder = exported
     pooled = 'cross_attention' in entry.config
     names = {path.name for path in folder.glob('*.onnx')}
-    assert names == {file_name(name, precision) for precision in PRECISIONS
-                     for name in (*GRAPHS, *([SINGLE_MEMORY] if pooled else []))}
+    assert names == {
+        file_name(name, precision)
+        for precision in PRECISIONS
+        for name in (*GRAPHS, *([SINGLE_MEMORY] if pooled else []))
+    }
     for path in folder.glob('*.onnx'):
         model = onnx.load(path)
         assert [(o.domain, o.version) for o in model.opset_import] == [('', 17)]
@@ -70,17 +73,23 @@ def test_graphs_compute_the_network_for_one_object_and_for_three(exported):
             difference = np.abs(a - b)
             if graph == 'memory_encoder':  # what fell on the other side of a rounding, by one step
                 assert np.count_nonzero(difference) <= 0.01 * difference.size
-                difference = np.maximum(difference - 2.0 ** -7 * np.abs(b), 0)
+                difference = np.maximum(difference - 2.0**-7 * np.abs(b), 0)
             assert difference.max() <= 1e-3 * max(b.std(), 1e-3), graph
 
     grid, mask = spec.image_size // 16, spec.mask_size
-    finer = {'stride_8': normal(1, spec.dim // 4, 2 * grid, 2 * grid),
-             'stride_4': normal(1, spec.dim // 8, 4 * grid, 4 * grid)
-             } if network.config.high_resolution else {}
+    finer = (
+        {
+            'stride_8': normal(1, spec.dim // 4, 2 * grid, 2 * grid),
+            'stride_4': normal(1, spec.dim // 8, 4 * grid, 4 * grid),
+        }
+        if network.config.high_resolution
+        else {}
+    )
     image = random.integers(0, 256, (1, spec.image_size, spec.image_size, 3), np.uint8)
     same('image_encoder', network.encode_image, {'image': image})
     features = normal(1, spec.dim, grid, grid)
     for objects in (1, 3) if spec.image_size < 1024 else (1,):
+
         def attention(slots, objects=objects):
             return {
                 'features': features,
@@ -88,42 +97,68 @@ def test_graphs_compute_the_network_for_one_object_and_for_three(exported):
                 'temporal_index': random.integers(0, 7, (objects, slots)),
                 'memory_valid': np.ones((objects, slots), np.float32),
                 'pointers': normal(objects, spec.pointer_slots, spec.dim),
-                'pointer_valid': (random.random((objects, spec.pointer_slots)) < 0.5
-                                  ).astype(np.float32)}
+                'pointer_valid': (random.random((objects, spec.pointer_slots)) < 0.5).astype(
+                    np.float32
+                ),
+            }
 
-        same('memory_attention', network.attend_memory, attention(spec.slots),
-             pooled=spec.pooled)
+        same('memory_attention', network.attend_memory, attention(spec.slots), pooled=spec.pooled)
         if spec.pooled:
             same(SINGLE_MEMORY, network.attend_memory, attention(1), pooled=False)
         labels = random.integers(-2, 4, (objects, spec.point_tokens))
-        same('mask_decoder', network.decode_masks, {
-            'features': normal(objects, spec.dim, grid, grid),
-            'points': (random.random((objects, spec.point_tokens, 2)) * spec.image_size
-                       ).astype(np.float32),
-            'labels': labels, 'mask': normal(objects, 1, mask, mask),
-            'has_mask': (np.arange(objects) % 2).astype(np.float32), **finer})
-        same('memory_encoder', network.encode_memory, {
-            'features': features, 'masks': 5 * normal(objects, 1, mask, mask),
-            'prompted': (np.arange(objects) % 2).astype(np.float32)})
+        same(
+            'mask_decoder',
+            network.decode_masks,
+            {
+                'features': normal(objects, spec.dim, grid, grid),
+                'points': (
+                    random.random((objects, spec.point_tokens, 2)) * spec.image_size
+                ).astype(np.float32),
+                'labels': labels,
+                'mask': normal(objects, 1, mask, mask),
+                'has_mask': (np.arange(objects) % 2).astype(np.float32),
+                **finer,
+            },
+        )
+        same(
+            'memory_encoder',
+            network.encode_memory,
+            {
+                'features': features,
+                'masks': 5 * normal(objects, 1, mask, mask),
+                'prompted': (np.arange(objects) % 2).astype(np.float32),
+            },
+        )
 
 
 def test_half_precision_weights_take_half_the_space_and_change_nothing(tmp_path):
     from safetensors.torch import save_file
+
     entry = catalogue.model('efficienttam_nano')
-    halves = {key: value.half()
-              for key, value in build_network(entry, 'untrained').state_dict().items()}
+    halves = {
+        key: value.half() for key, value in build_network(entry, 'untrained').state_dict().items()
+    }
     save_file(halves, tmp_path / 'weights.safetensors')
-    save_file({key: value.float() + 1e-6 for key, value in halves.items()},
-              tmp_path / 'not_halves.safetensors')
-    small, large = (export_model(entry, tmp_path / f'{name}.safetensors', tmp_path / name)
-                    for name in ('weights', 'not_halves'))
-    size = {folder: (folder / file_name('image_encoder', 'fp32')).stat().st_size
-            for folder in (small, large)}
+    save_file(
+        {key: value.float() + 1e-6 for key, value in halves.items()},
+        tmp_path / 'not_halves.safetensors',
+    )
+    small, large = (
+        export_model(entry, tmp_path / f'{name}.safetensors', tmp_path / name)
+        for name in ('weights', 'not_halves')
+    )
+    size = {
+        folder: (folder / file_name('image_encoder', 'fp32')).stat().st_size
+        for folder in (small, large)
+    }
     assert size[small] < 0.6 * size[large]
     image = np.random.default_rng(0).integers(0, 256, (384, 384, 3), np.uint8)
     with torch.inference_mode():
-        expected = build_network(entry, tmp_path / 'weights.safetensors').encode_image(
-            torch.from_numpy(image)[None])[0].numpy()
+        expected = (
+            build_network(entry, tmp_path / 'weights.safetensors')
+            .encode_image(torch.from_numpy(image)[None])[0]
+            .numpy()
+        )
     got = OnnxRuntime(small).image_encoder(image).raw
     assert np.abs(got - expected).max() < 1e-4 * expected.std()
 
@@ -131,6 +166,7 @@ def test_half_precision_weights_take_half_the_space_and_change_nothing(tmp_path)
 def test_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
+
     monkeypatch.setattr('tam_ros.export.onnx.export_graph', fail)
     with pytest.raises(KeyboardInterrupt):
         export_model(catalogue.model('efficienttam_nano'), 'untrained', tmp_path / 'graphs')

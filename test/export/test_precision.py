@@ -21,8 +21,15 @@ from tam_ros.runtime.onnxruntime import OnnxRuntime  # noqa: E402
 NAME = 'efficienttam_nano'
 WORK = ('Conv', 'ConvTranspose', 'MatMul', 'Gemm')
 # Where single precision is wanted: names of values contain one of these.
-SINGLE = ('/output_hypernetworks_mlps', '/iou_prediction_head', '/pred_obj_score_head',
-          '/obj_ptr_proj', '/se/', '/pe_layer', '/mask_downscaling')
+SINGLE = (
+    '/output_hypernetworks_mlps',
+    '/iou_prediction_head',
+    '/pred_obj_score_head',
+    '/obj_ptr_proj',
+    '/se/',
+    '/pe_layer',
+    '/mask_downscaling',
+)
 DEVIATION = 0.03  # max|difference| / std of the fp32 output; random weights on noise
 
 
@@ -30,12 +37,15 @@ def element_types(model):
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     return {tensor.name: tensor.data_type for tensor in graph.initializer} | {
         value.name: value.type.tensor_type.elem_type
-        for value in (*graph.input, *graph.value_info, *graph.output)}
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    }
 
 
 def edges(model):
-    return [(value.name, value.type.tensor_type.elem_type)
-            for value in (*model.graph.input, *model.graph.output)]
+    return [
+        (value.name, value.type.tensor_type.elem_type)
+        for value in (*model.graph.input, *model.graph.output)
+    ]
 
 
 def test_what_computes_in_half_precision_and_what_does_not(exported):
@@ -59,14 +69,15 @@ def test_what_computes_in_half_precision_and_what_does_not(exported):
                 assert type_ == TensorProto.FLOAT16, (path.name, name)
                 logits = makers[node.input[0]]
                 if logits.op_type == 'Add':
-                    logits, = (makers[x] for x in logits.input if makers[x].op_type == 'MatMul')
+                    (logits,) = (makers[x] for x in logits.input if makers[x].op_type == 'MatMul')
                 assert logits.op_type == 'MatMul'
                 assert types[logits.output[0]] == TensorProto.FLOAT16
             elif node.op_type in WORK:
                 work[type_] += 1
                 # kernels times upscaled features are the masks themselves
                 wanted = node.name == '/sam_mask_decoder/MatMul' or any(
-                    part in node.name for part in SINGLE)
+                    part in node.name for part in SINGLE
+                )
                 assert (type_ == TensorProto.FLOAT) == wanted, (path.name, node.name)
     assert work[TensorProto.FLOAT16] > 3 * work[TensorProto.FLOAT] > 0
 
@@ -75,12 +86,15 @@ def test_graphs_of_both_kinds_have_the_same_edges(exported):
     """So that one of them may be replaced by its other kind."""
     _, folder = exported
     for path in folder.glob('*_fp16.onnx'):
-        half, single = (onnx.load(x) for x in (
-            path, path.with_name(path.name.replace('fp16', 'fp32'))))
+        half, single = (
+            onnx.load(x) for x in (path, path.with_name(path.name.replace('fp16', 'fp32')))
+        )
         assert edges(half) == edges(single)
         assert TensorProto.FLOAT16 not in dict(edges(half)).values()
-        assert path.stat().st_size < 0.7 * path.with_name(
-            path.name.replace('fp16', 'fp32')).stat().st_size
+        assert (
+            path.stat().st_size
+            < 0.7 * path.with_name(path.name.replace('fp16', 'fp32')).stat().st_size
+        )
 
 
 def inputs_of(runtime, graph, objects=2):
@@ -97,7 +111,8 @@ def inputs_of(runtime, graph, objects=2):
             inputs[value.name] = random.integers(0, 7, shape)
         elif value.name.endswith('_valid'):
             inputs[value.name] = (np.arange(shape[1]) < (shape[1] + 1) // 2).astype(
-                np.float32) * np.ones(shape, np.float32)
+                np.float32
+            ) * np.ones(shape, np.float32)
         elif value.name == 'points':
             pixels = random.random(shape) * runtime.spec.image_size
             inputs[value.name] = pixels.astype(np.float32)
@@ -127,7 +142,8 @@ def nano(tmp_path_factory):
     if not weights.is_file():
         pytest.skip('no trained weights are bundled yet')
     return export_model(
-        catalogue.model(NAME), weights, tmp_path_factory.mktemp('trained') / 'graphs')
+        catalogue.model(NAME), weights, tmp_path_factory.mktemp('trained') / 'graphs'
+    )
 
 
 @pytest.mark.parametrize('precision', PRECISIONS)
@@ -139,8 +155,10 @@ def test_what_is_hidden_has_no_influence_at_all(nano, precision):
     decoder = inputs_of(runtime, 'mask_decoder')
 
     def results():
-        return [*runtime._run('memory_attention', **attention),
-                *runtime._run('mask_decoder', **decoder)]
+        return [
+            *runtime._run('memory_attention', **attention),
+            *runtime._run('mask_decoder', **decoder),
+        ]
 
     before = results()
     for values, valid in (('memories', 'memory_valid'), ('pointers', 'pointer_valid')):
@@ -155,7 +173,7 @@ def test_what_is_hidden_has_no_influence_at_all(nano, precision):
 @pytest.mark.parametrize('precision', PRECISIONS)
 def test_memories_come_out_rounded_to_bfloat16(nano, precision):
     runtime = OnnxRuntime(nano, precision=precision)
-    memory, = runtime._run('memory_encoder', **inputs_of(runtime, 'memory_encoder'))
+    (memory,) = runtime._run('memory_encoder', **inputs_of(runtime, 'memory_encoder'))
     assert np.count_nonzero(memory) > 0.99 * memory.size
     np.testing.assert_array_equal(memory.view(np.uint32) & 0xFFFF, 0)
 
@@ -178,8 +196,11 @@ def test_masks_are_the_same_on_a_drawn_clip(nano):
     from tam_ros.demo.scene import DemoScene
 
     scene = DemoScene()
-    overlaps = show([OnnxRuntime(nano, precision=name) for name in PRECISIONS],
-                    [scene.frame(index) for index in range(6)], 6)
+    overlaps = show(
+        [OnnxRuntime(nano, precision=name) for name in PRECISIONS],
+        [scene.frame(index) for index in range(6)],
+        6,
+    )
     assert len(overlaps) >= 10 and min(overlaps) >= 0.99
 
 
@@ -195,8 +216,16 @@ def test_masks_are_the_same_on_real_sequences(nano, shared_data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['efficienttam_ti_512x512', 'efficienttam_s_512x512',
-                                  'edgetam_512', 'efficienttam_ti_1', 'edgetam'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'efficienttam_ti_512x512',
+        'efficienttam_s_512x512',
+        'edgetam_512',
+        'efficienttam_ti_1',
+        'edgetam',
+    ],
+)
 def test_masks_and_range_on_the_parity_clips(name, tmp_path, shared_parity, shared_data):
     """The parity kits' weights and real frames; random, so each frame is compared by itself."""
     import edgekit
@@ -207,8 +236,9 @@ def test_masks_and_range_on_the_parity_clips(name, tmp_path, shared_parity, shar
 
     edge = name.startswith('edgetam')
     state = edgekit.state_dict() if edge else kit.state_dict(name)
-    torch.save({'model': {key: torch.from_numpy(x) for key, x in state.items()}},
-               tmp_path / 'weights.pt')
+    torch.save(
+        {'model': {key: torch.from_numpy(x) for key, x in state.items()}}, tmp_path / 'weights.pt'
+    )
     if edge:
         frames = edgekit.real_frames(4)
     else:
@@ -219,9 +249,12 @@ def test_masks_and_range_on_the_parity_clips(name, tmp_path, shared_parity, shar
     sides = SideBySide(*(OnnxRuntime(folder, precision=x) for x in PRECISIONS))
     ranges = Ranges(folder)
     for tracker in (Tracker(sides), Tracker(ranges)):
-        for index, image in enumerate(frames[:4 if sides.spec.image_size < 1024 else 3]):
-            tracker.step(image, index / 24, [] if index else [
-                Prompt.points(1, [[width / 2, height / 2]], [1])])
+        for index, image in enumerate(frames[: 4 if sides.spec.image_size < 1024 else 3]):
+            tracker.step(
+                image,
+                index / 24,
+                [] if index else [Prompt.points(1, [[width / 2, height / 2]], [1])],
+            )
     assert len(sides.overlaps) >= 3
     assert min(sides.overlaps) >= 0.99
     assert 1 < max(ranges.largest.values()) < LARGEST / 10
@@ -239,11 +272,19 @@ def marked(nodes, constants=(), inputs=('x',), outputs=('y',)):
     """Return a graph of vectors with marks, as it is traced."""
     return helper.make_model(
         helper.make_graph(
-            nodes, 'g', *([helper.make_tensor_value_info(name, TensorProto.FLOAT, [2])
-                           for name in names] for names in (inputs, outputs)),
-            [onnx.numpy_helper.from_array(np.array(value, np.float32), name)
-             for name, value in constants]),
-        opset_imports=[helper.make_opsetid('', 17), helper.make_opsetid('tam_ros', 1)])
+            nodes,
+            'g',
+            *(
+                [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in names]
+                for names in (inputs, outputs)
+            ),
+            [
+                onnx.numpy_helper.from_array(np.array(value, np.float32), name)
+                for name, value in constants
+            ],
+        ),
+        opset_imports=[helper.make_opsetid('', 17), helper.make_opsetid('tam_ros', 1)],
+    )
 
 
 def mark(name, output, to):
@@ -253,26 +294,51 @@ def mark(name, output, to):
 def run(model, **inputs):
     onnx.checker.check_model(model, full_check=True)
     from onnx.reference import ReferenceEvaluator
+
     return ReferenceEvaluator(model).run(None, inputs)
 
 
-X = np.array([1.0, 1 + 2 ** -12], np.float32)  # the second is no half-precision number
+X = np.array([1.0, 1 + 2**-12], np.float32)  # the second is no half-precision number
 
 
-@pytest.mark.parametrize(('nodes', 'constants', 'expected'), [
-    # Constants follow what they meet, computed ones too.
-    ([mark('x', 'h', 'fp16'), helper.make_node('Exp', ['c'], ['e']),
-      helper.make_node('Add', ['h', 'e'], ['s']), helper.make_node('Mul', ['s', 'c'], ['y'])],
-     [('c', [0.0, 0.0])], [0.0, 0.0]),
-    # Of two values the more precise one decides.
-    ([mark('x', 'h', 'fp16'), helper.make_node('Sub', ['x', 'h'], ['y'])], [], [0.0, 2 ** -12]),
-    # Back in single precision nothing more is lost.
-    ([mark('x', 'h', 'fp16'), mark('h', 's', 'fp32'), helper.make_node('Sub', ['s', 'c'], ['y'])],
-     [('c', [2 ** -20, 0.0])], [1 - 2 ** -20, 1.0]),
-    # An output that is marked itself, and a mark that changes nothing.
-    ([helper.make_node('Neg', ['x'], ['n']), mark('n', 'm', 'fp32'), mark('m', 'y', 'fp16')], [],
-     [-1.0, -1.0]),
-])
+@pytest.mark.parametrize(
+    ('nodes', 'constants', 'expected'),
+    [
+        # Constants follow what they meet, computed ones too.
+        (
+            [
+                mark('x', 'h', 'fp16'),
+                helper.make_node('Exp', ['c'], ['e']),
+                helper.make_node('Add', ['h', 'e'], ['s']),
+                helper.make_node('Mul', ['s', 'c'], ['y']),
+            ],
+            [('c', [0.0, 0.0])],
+            [0.0, 0.0],
+        ),
+        # Of two values the more precise one decides.
+        ([mark('x', 'h', 'fp16'), helper.make_node('Sub', ['x', 'h'], ['y'])], [], [0.0, 2**-12]),
+        # Back in single precision nothing more is lost.
+        (
+            [
+                mark('x', 'h', 'fp16'),
+                mark('h', 's', 'fp32'),
+                helper.make_node('Sub', ['s', 'c'], ['y']),
+            ],
+            [('c', [2**-20, 0.0])],
+            [1 - 2**-20, 1.0],
+        ),
+        # An output that is marked itself, and a mark that changes nothing.
+        (
+            [
+                helper.make_node('Neg', ['x'], ['n']),
+                mark('n', 'm', 'fp32'),
+                mark('m', 'y', 'fp16'),
+            ],
+            [],
+            [-1.0, -1.0],
+        ),
+    ],
+)
 def test_rules_of_types(nodes, constants, expected):
     model = marked(nodes, constants)
     half = in_half_precision(model)
@@ -285,7 +351,8 @@ def test_rules_of_types(nodes, constants, expected):
 
 
 def test_constant_beyond_half_precision_is_refused():
-    model = marked([mark('x', 'h', 'fp16'), helper.make_node('Add', ['h', 'c'], ['y'])],
-                   [('c', [7e4, 0.0])])
+    model = marked(
+        [mark('x', 'h', 'fp16'), helper.make_node('Add', ['h', 'c'], ['y'])], [('c', [7e4, 0.0])]
+    )
     with pytest.raises(ValueError, match='constant c is too large'):
         in_half_precision(model)

@@ -41,8 +41,12 @@ def test_types_that_do_not_fit_are_refused(trt, exported, tmp_path):
 
     _, folder = exported
     model = onnx.load(folder / 'memory_encoder_fp16.onnx')
-    cast = next(node for node in model.graph.node if node.op_type == 'Cast' and any(
-        a.name == 'to' and a.i == onnx.TensorProto.FLOAT16 for a in node.attribute))
+    cast = next(
+        node
+        for node in model.graph.node
+        if node.op_type == 'Cast'
+        and any(a.name == 'to' and a.i == onnx.TensorProto.FLOAT16 for a in node.attribute)
+    )
     for node in model.graph.node:
         for index, name in enumerate(node.input):
             if name == cast.output[0]:

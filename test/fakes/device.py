@@ -145,18 +145,24 @@ class FakeDevice:
     def find(self, address: int, nbytes: int) -> tuple[FakeBlock, np.ndarray]:
         """Return the block and the bytes at an address that the device may use."""
         for block in self.blocks:
-            if block.address is not None and \
-                    block.address <= address < block.address + block.nbytes:
+            if (
+                block.address is not None
+                and block.address <= address < block.address + block.nbytes
+            ):
                 if block.freed:
                     raise MisuseError(f'{block.kind} memory is used after it was given back')
                 offset = address - block.address
                 if offset + nbytes > block.nbytes:
                     raise MisuseError(f'{nbytes} bytes at {offset} of a block of {block.nbytes}')
-                return block, block.array[offset:offset + nbytes]
+                return block, block.array[offset : offset + nbytes]
         raise MisuseError(f'nothing is allocated at {address}')
 
-    def enqueue(self, used: list[FakeBlock], work: Callable[[], None],
-                at_once: Callable[[], None] = lambda: None) -> None:
+    def enqueue(
+        self,
+        used: list[FakeBlock],
+        work: Callable[[], None],
+        at_once: Callable[[], None] = lambda: None,
+    ) -> None:
         """Put work that uses some memory into the stream; ``at_once`` when it gets there."""
         self.check_thread()
 
@@ -164,6 +170,7 @@ class FakeDevice:
             at_once()
             self.asked += 1
             self.queue.append((used, work))
+
         if self.recording is None:
             put()
         else:
@@ -202,6 +209,7 @@ class FakeDevice:
             if not np.array_equal(then, source):
                 raise MisuseError('pinned memory was changed before its copy was made')
             target[:] = source
+
         self.enqueue([block, pinned], work)
 
     def download(self, pinned: FakePinned, address: int, nbytes: int) -> None:
@@ -212,6 +220,7 @@ class FakeDevice:
 
         def work() -> None:
             target[:] = source
+
         self.enqueue([block, pinned], work)
 
     def copy(self, target: int, source: int, nbytes: int) -> None:
@@ -221,6 +230,7 @@ class FakeDevice:
 
         def work() -> None:
             into[:] = out
+
         self.enqueue([to, of], work)
 
     def clear(self, address: int, nbytes: int) -> None:

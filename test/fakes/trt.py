@@ -22,9 +22,13 @@ from tam_ros.runtime.device import ALIGNMENT
 
 MAGIC = b'fake plan\n'
 SCRATCH = 4096
-DTYPES = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.FLOAT16: np.float16,
-          onnx.TensorProto.UINT8: np.uint8, onnx.TensorProto.INT64: np.int64,
-          onnx.TensorProto.INT32: np.int32}
+DTYPES = {
+    onnx.TensorProto.FLOAT: np.float32,
+    onnx.TensorProto.FLOAT16: np.float16,
+    onnx.TensorProto.UINT8: np.uint8,
+    onnx.TensorProto.INT64: np.int64,
+    onnx.TensorProto.INT32: np.int32,
+}
 
 
 class DataType(Enum):
@@ -96,9 +100,14 @@ class OnnxParser:
         try:
             model = onnx.load_model_from_string(data)
         except Exception:
-            self.errors.append(SimpleNamespace(
-                desc=lambda: 'not an ONNX model', node=lambda: -1, node_name=lambda: '',
-                node_operator=lambda: ''))
+            self.errors.append(
+                SimpleNamespace(
+                    desc=lambda: 'not an ONNX model',
+                    node=lambda: -1,
+                    node_name=lambda: '',
+                    node_operator=lambda: '',
+                )
+            )
             return False
         network.onnx = bytes(data)
 
@@ -107,6 +116,7 @@ class OnnxParser:
                 kind = value.type.tensor_type
                 shape = [d.dim_value if d.HasField('dim_value') else -1 for d in kind.shape.dim]
                 yield ITensor(value.name, DTYPES[kind.elem_type], shape)
+
         constants = {tensor.name for tensor in model.graph.initializer}
         network.inputs = [t for t in tensors(model.graph.input) if t.name not in constants]
         network.outputs = list(tensors(model.graph.output))
@@ -197,10 +207,14 @@ class Builder:
         if {t.name for t in dynamic} != set(profile):
             self.logger.log(ILogger.ERROR, 'dynamic inputs need a profile')
             return None
-        return MAGIC + pickle.dumps({
-            'onnx': network.onnx, 'profile': profile,
-            'inputs': [(t.name, t.dtype.name) for t in network.inputs],
-            'outputs': [(t.name, t.dtype.name) for t in network.outputs]})
+        return MAGIC + pickle.dumps(
+            {
+                'onnx': network.onnx,
+                'profile': profile,
+                'inputs': [(t.name, t.dtype.name) for t in network.inputs],
+                'outputs': [(t.name, t.dtype.name) for t in network.outputs],
+            }
+        )
 
 
 class Runtime:
@@ -213,7 +227,7 @@ class Runtime:
         if not plan.startswith(MAGIC):
             self.logger.log(ILogger.ERROR, 'magicTag mismatch')
             return None
-        return ICudaEngine(pickle.loads(plan[len(MAGIC):]))
+        return ICudaEngine(pickle.loads(plan[len(MAGIC) :]))
 
 
 class ICudaEngine:
@@ -222,14 +236,19 @@ class ICudaEngine:
     def __init__(self, plan):
         self.session = ort.InferenceSession(plan['onnx'], providers=['CPUExecutionProvider'])
         self.profile = plan['profile']
-        shapes = [[d if isinstance(d, int) else -1 for d in value.shape]
-                  for value in (*self.session.get_inputs(), *self.session.get_outputs())]
-        kinds = [TensorIOMode.INPUT] * len(plan['inputs']) + \
-            [TensorIOMode.OUTPUT] * len(plan['outputs'])
+        shapes = [
+            [d if isinstance(d, int) else -1 for d in value.shape]
+            for value in (*self.session.get_inputs(), *self.session.get_outputs())
+        ]
+        kinds = [TensorIOMode.INPUT] * len(plan['inputs']) + [TensorIOMode.OUTPUT] * len(
+            plan['outputs']
+        )
         self.tensors = {
             name: SimpleNamespace(shape=shape, dtype=DataType[dtype], mode=mode)
             for (name, dtype), shape, mode in zip(
-                plan['inputs'] + plan['outputs'], shapes, kinds, strict=True)}
+                plan['inputs'] + plan['outputs'], shapes, kinds, strict=True
+            )
+        }
 
     num_io_tensors = property(lambda self: len(self.tensors))
 
@@ -280,11 +299,9 @@ class IExecutionContext:
         for name, tensor in self.engine.tensors.items():
             if tensor.mode is not mode:
                 continue
-            shape = self.shapes.get(name) or tuple(
-                objects if d == -1 else d for d in tensor.shape)
+            shape = self.shapes.get(name) or tuple(objects if d == -1 else d for d in tensor.shape)
             dtype = np.dtype(tensor.dtype.value)
-            block, data = device.find(
-                self.addresses[name], int(np.prod(shape)) * dtype.itemsize)
+            block, data = device.find(self.addresses[name], int(np.prod(shape)) * dtype.itemsize)
             yield name, block, data.view(dtype).reshape(shape)
 
     def execute_async_v3(self, stream):
@@ -294,9 +311,11 @@ class IExecutionContext:
             raise MisuseError('no scratch memory')
         block, _ = device.find(*self.scratch)
         counts = {shape[0] for shape in self.shapes.values()}
-        if len(counts) > 1 or {name for name, tensor in engine.tensors.items() if
-                               -1 in tensor.shape and tensor.mode is TensorIOMode.INPUT} \
-                != set(self.shapes):
+        if len(counts) > 1 or {
+            name
+            for name, tensor in engine.tensors.items()
+            if -1 in tensor.shape and tensor.mode is TensorIOMode.INPUT
+        } != set(self.shapes):
             raise MisuseError('shapes are missing or do not fit')
         objects = next(iter(counts), 1)
         inputs = list(self._arrays(device, TensorIOMode.INPUT, objects))
@@ -304,20 +323,25 @@ class IExecutionContext:
         mapped = []
 
         def at_once():
-            mapped[:] = [(array, array.copy()) for _, used, array in inputs
-                         if used.kind == 'pinned']
+            mapped[:] = [
+                (array, array.copy()) for _, used, array in inputs if used.kind == 'pinned'
+            ]
             for _, used, array in outputs:
                 if used.kind == 'pinned':  # nobody may read it yet
                     array.view(np.uint8)[:] = POISON
+
         device.journal.append(('run', tuple(engine.tensors), objects))
+
         def work():
             if not all(np.array_equal(now, then) for now, then in mapped):
                 raise MisuseError('mapped memory was changed before the run that reads it')
             feed = {name: array for name, _, array in inputs}
             for (_, _, target), result in zip(
-                    outputs, engine.session.run(None, feed), strict=True):
+                outputs, engine.session.run(None, feed), strict=True
+            ):
                 assert target.shape == result.shape, (target.shape, result.shape)
                 target[:] = result
+
         used = [block, *(used for _, used, _ in (*inputs, *outputs))]
         device.enqueue(used, work, at_once)
         return True
@@ -333,10 +357,20 @@ NetworkDefinitionCreationFlag, ExecutionContextAllocationStrategy = Flag, Strate
 
 def make(**changes):
     """Return a module of it with a builder of its own, and changes to it."""
-    return SimpleNamespace(**{
-        '__version__': __version__, 'ILogger': ILogger, 'DataType': DataType,
-        'IProgressMonitor': IProgressMonitor, 'TensorIOMode': TensorIOMode,
-        'MemoryPoolType': MemoryPoolType, 'NetworkDefinitionCreationFlag': Flag,
-        'ExecutionContextAllocationStrategy': Strategy,
-        'Builder': type('Builder', (Builder,), {'made': [], 'fail': {}}),
-        'OnnxParser': OnnxParser, 'Runtime': Runtime, 'nptype': nptype, **changes})
+    return SimpleNamespace(
+        **{
+            '__version__': __version__,
+            'ILogger': ILogger,
+            'DataType': DataType,
+            'IProgressMonitor': IProgressMonitor,
+            'TensorIOMode': TensorIOMode,
+            'MemoryPoolType': MemoryPoolType,
+            'NetworkDefinitionCreationFlag': Flag,
+            'ExecutionContextAllocationStrategy': Strategy,
+            'Builder': type('Builder', (Builder,), {'made': [], 'fail': {}}),
+            'OnnxParser': OnnxParser,
+            'Runtime': Runtime,
+            'nptype': nptype,
+            **changes,
+        }
+    )

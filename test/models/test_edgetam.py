@@ -14,8 +14,17 @@ from tam_ros.models.repvit import fuse  # noqa: E402
 from tam_ros.models.rope import AxialRotation, rotate  # noqa: E402
 
 SMALL = EdgeTAMConfig(
-    image_size=128, trunk_dims=(8, 16, 24, 32), trunk_depths=(1, 1, 2, 1), dim=64, memory_dim=16,
-    memory_mlp_dim=64, decoder_heads=2, decoder_mlp_dim=64, global_latents=6, patch_grid=4)
+    image_size=128,
+    trunk_dims=(8, 16, 24, 32),
+    trunk_depths=(1, 1, 2, 1),
+    dim=64,
+    memory_dim=16,
+    memory_mlp_dim=64,
+    decoder_heads=2,
+    decoder_mlp_dim=64,
+    global_latents=6,
+    patch_grid=4,
+)
 
 
 @pytest.fixture
@@ -41,20 +50,31 @@ def test_four_functions_fit_together(network):
     image = torch.randint(0, 256, (1, 128, 128, 3), dtype=torch.uint8)
     features, without_memory, *high_resolution = network.encode_image(image)
     assert [tuple(x.shape) for x in (features, without_memory, *high_resolution)] == [
-        (1, 64, 8, 8), (1, 64, 8, 8), (1, 16, 16, 16), (1, 8, 32, 32)]
+        (1, 64, 8, 8),
+        (1, 64, 8, 8),
+        (1, 16, 16, 16),
+        (1, 8, 32, 32),
+    ]
     points, labels = torch.tensor([[[20.0, 30.0], [0, 0]]] * 3), torch.tensor([[1, -1]] * 3)
     prompt = points, labels, torch.zeros(3, 1, 32, 32), torch.zeros(3)
     masks, *_, pointers = network.decode_masks(without_memory, *prompt, *high_resolution)
     memory = network.encode_memory(features, masks[:, :1], torch.ones(3))
     assert memory.shape == (3, 6 + 16, 16)
     conditioned = network.attend_memory(
-        features, memory[:, None], torch.full((3, 1), 6), torch.ones(3, 1), pointers[:, :1],
-        torch.ones(3, 1), False)
+        features,
+        memory[:, None],
+        torch.full((3, 1), 6),
+        torch.ones(3, 1),
+        pointers[:, :1],
+        torch.ones(3, 1),
+        False,
+    )
     assert conditioned.shape == (3, 64, 8, 8)
     masks, *_ = network.decode_masks(conditioned, *prompt, *high_resolution)
     assert masks.shape == (3, 4, 32, 32)
     plain, *_ = network.decode_masks(
-        conditioned, *prompt, *(torch.zeros_like(x) for x in high_resolution))
+        conditioned, *prompt, *(torch.zeros_like(x) for x in high_resolution)
+    )
     assert (masks - plain).abs().max() > 1e-3, 'the finer features count'
 
 
@@ -64,8 +84,10 @@ def test_objects_of_a_batch_do_not_see_each_other(network):
     prompted = torch.tensor([0.0, 1.0, 0.0])
     together = network.encode_memory(features, masks, prompted)
     for i in range(3):
-        close(network.encode_memory(features, masks[i:i + 1], prompted[i:i + 1]),
-              together[i:i + 1])
+        close(
+            network.encode_memory(features, masks[i : i + 1], prompted[i : i + 1]),
+            together[i : i + 1],
+        )
 
 
 def test_patch_latents_see_their_own_window_and_global_ones_everything(network):
@@ -102,8 +124,10 @@ def test_one_checkpoint_serves_every_size(name):
     config = EdgeTAMConfig(**catalogue.model(name).config)
     assert config.memory_tokens == 512
     with torch.device('meta'):
-        shapes = [{key: value.shape for key, value in EdgeTAM(each).state_dict().items()}
-                  for each in (config, EdgeTAMConfig())]
+        shapes = [
+            {key: value.shape for key, value in EdgeTAM(each).state_dict().items()}
+            for each in (config, EdgeTAMConfig())
+        ]
     assert shapes[0] == shapes[1]
 
 

@@ -20,7 +20,8 @@ from tam_ros.tracking.bank import BankShape, MemoryBank  # noqa: E402
 from tam_ros.tracking.images import to_network  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
-    not kit.KIT.is_dir(), reason='the parity kit (../shared/parity/edgetam) is absent')
+    not kit.KIT.is_dir(), reason='the parity kit (../shared/parity/edgetam) is absent'
+)
 
 TOLERANCE = 1e-4  # the kit's own; 1e-6 of noise on the inputs changes its outputs by up to 1e-5
 R, G = 1024, 64
@@ -32,7 +33,8 @@ def network():
     """Return the network with the kit's weights."""
     network = EdgeTAM(EdgeTAMConfig()).eval()
     network.load_state_dict(
-        {key: torch.from_numpy(value) for key, value in kit.state_dict().items()}, strict=True)
+        {key: torch.from_numpy(value) for key, value in kit.state_dict().items()}, strict=True
+    )
     with torch.inference_mode():
         yield network
 
@@ -75,8 +77,7 @@ def test_image_encoder(network):
     check(encoded, 'enc/fpn2')
     check(stride_8, 'enc/s1')
     check(stride_4, 'enc/s0')
-    torch.testing.assert_close(
-        without_memory, encoded + network.no_mem_embed.reshape(1, -1, 1, 1))
+    torch.testing.assert_close(without_memory, encoded + network.no_mem_embed.reshape(1, -1, 1, 1))
 
 
 def test_trunk_fused_into_single_convolutions_computes_the_same(network):
@@ -84,14 +85,15 @@ def test_trunk_fused_into_single_convolutions_computes_the_same(network):
     fused.load_state_dict(network.state_dict())
 
     def convolutions():
-        return sum(isinstance(module, torch.nn.Conv2d)
-                   for module in fused.image_encoder.trunk.modules())
+        return sum(
+            isinstance(module, torch.nn.Conv2d) for module in fused.image_encoder.trunk.modules()
+        )
 
     assert convolutions() == 126
     fuse(fused)
     assert convolutions() == 103
     assert not any('bn' in key for key in fused.state_dict())
-    x = given('in/curr', (4096, 1, 256)).reshape(-1)[:3 * 256 * 256].reshape(1, 3, 256, 256)
+    x = given('in/curr', (4096, 1, 256)).reshape(-1)[: 3 * 256 * 256].reshape(1, 3, 256, 256)
     for ours, theirs in zip(fused.image_encoder(x), network.image_encoder(x), strict=True):
         assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
 
@@ -104,8 +106,12 @@ def test_memory_encoder(network):
     check(as_map(network.spatial_perceiver.position()), 'memenc/pos')
     check(network.memory_position()[None], 'memenc/latents_pos')
     check(network.spatial_perceiver(raw), 'memenc/latents_binarize0')
-    check(network.spatial_perceiver(network.memory_encoder(
-        features, (logits > 0).float() * 20 - 10)), 'memenc/latents_binarize1')
+    check(
+        network.spatial_perceiver(
+            network.memory_encoder(features, (logits > 0).float() * 20 - 10)
+        ),
+        'memenc/latents_binarize1',
+    )
 
 
 def test_perceiver_serves_a_batch(network):
@@ -120,9 +126,17 @@ def attention(network, features, memories, keys, pointers):
     """Run the memory attention on [B, N, C] features and full banks."""
     slots = memories.shape[1]
     return network.memory_attention(
-        features, network.image_position(),
-        MemoryTokens(keys, memories, torch.zeros(1, slots), pointers, pointers,
-                     torch.zeros(1, pointers.shape[1])))
+        features,
+        network.image_position(),
+        MemoryTokens(
+            keys,
+            memories,
+            torch.zeros(1, slots),
+            pointers,
+            pointers,
+            torch.zeros(1, pointers.shape[1]),
+        ),
+    )
 
 
 @pytest.mark.parametrize(('slots', 'pointers'), [(1, 1), (7, 16)])
@@ -131,32 +145,50 @@ def test_memory_attention(network, slots, pointers):
     memory = given(f'in/memory{slots}', (length, 1, 64)).transpose(0, 1)
     position = given(f'in/memory_pos{slots}', (length, 1, 64), 0.5).transpose(0, 1)
     tokens, pointer_tokens = memory.split((512 * slots, 4 * pointers), dim=1)
-    keys = tokens + position[:, :512 * slots]
-    out = attention(network, given('in/curr', (4096, 1, 256)).transpose(0, 1),
-                    tokens.reshape(1, slots, 512, 64), keys.reshape(1, slots, 512, 64),
-                    pointer_tokens)
+    keys = tokens + position[:, : 512 * slots]
+    out = attention(
+        network,
+        given('in/curr', (4096, 1, 256)).transpose(0, 1),
+        tokens.reshape(1, slots, 512, 64),
+        keys.reshape(1, slots, 512, 64),
+        pointer_tokens,
+    )
     check(out.transpose(0, 1), f'memattn/{slots}mem_{pointers}ptr')
 
 
-@pytest.mark.parametrize(('name', 'frame', 'conditioning'), [
-    ('f3_cond0', 3, (0,)),             # a bank that is not full yet
-    ('f20_cond0', 20, (0,)),           # a full one
-    ('f20_cond0_7_18', 20, (0, 7, 18)),  # more prompted frames than a graph has slots for
-])
+@pytest.mark.parametrize(
+    ('name', 'frame', 'conditioning'),
+    [
+        ('f3_cond0', 3, (0,)),  # a bank that is not full yet
+        ('f20_cond0', 20, (0,)),  # a full one
+        ('f20_cond0_7_18', 20, (0, 7, 18)),  # more prompted frames than a graph has slots for
+    ],
+)
 def test_bank_policy_and_memory_attention(network, name, frame, conditioning):
     bank = MemoryBank(BankShape(memories=9, pointers=18, conditioning=3, history=9))
     for t in range(frame):
         bank.add(t, conditioning=t in conditioning)
     view = bank.view(frame)
     slots = view.memory_slots[view.memory_valid > 0]
-    memories = torch.cat([given(f'bank/feat{bank.memories[slot].frame}', (1, 512, 64))
-                          for slot in slots])[None]
-    pointers = torch.cat([given(f'bank/ptr{bank.pointers[slot].frame}', (1, 256))
-                          for slot in view.pointer_slots[view.pointer_valid > 0]])[None]
+    memories = torch.cat(
+        [given(f'bank/feat{bank.memories[slot].frame}', (1, 512, 64)) for slot in slots]
+    )[None]
+    pointers = torch.cat(
+        [
+            given(f'bank/ptr{bank.pointers[slot].frame}', (1, 256))
+            for slot in view.pointer_slots[view.pointer_valid > 0]
+        ]
+    )[None]
     features = given('in/curr', (4096, 1, 256)).permute(1, 2, 0).reshape(1, 256, G, G)
     out = network.attend_memory(
-        features, memories, torch.from_numpy(view.temporal_index)[None, :len(slots)],
-        torch.ones(1, len(slots)), pointers, torch.ones(1, pointers.shape[1]), False)
+        features,
+        memories,
+        torch.from_numpy(view.temporal_index)[None, : len(slots)],
+        torch.ones(1, len(slots)),
+        pointers,
+        torch.ones(1, pointers.shape[1]),
+        False,
+    )
     check(out, f'bank/{name}')
 
 
@@ -171,8 +203,10 @@ PROMPTS = {
 
 def decoder_inputs():
     """Return features, and finer features of strides 8 and 4."""
-    return (given('in/image_embed', (1, 256, G, G)),
-            (given('in/s1', (1, 64, 128, 128)), given('in/s0', (1, 32, 256, 256))))
+    return (
+        given('in/image_embed', (1, 256, G, G)),
+        (given('in/s1', (1, 64, 128, 128)), given('in/s0', (1, 32, 256, 256))),
+    )
 
 
 @pytest.mark.parametrize('case', PROMPTS)
@@ -182,9 +216,17 @@ def test_mask_decoder_and_choice_of_mask(network, case):
     # SAM's padding, and what fills a static shape, which must not be noticed
     points = torch.tensor([[*points, (0, 0), (0, 0), (5, 5)]], dtype=torch.float32)
     labels = torch.tensor([[*labels, PADDING, -2, -2]])
-    masks, ious, score, pointers = (out.numpy() for out in network.decode_masks(
-        features, points, labels, given('in/mask256', (1, 1, 256, 256), 4),
-        torch.tensor([float(has_mask)]), *high_resolution))
+    masks, ious, score, pointers = (
+        out.numpy()
+        for out in network.decode_masks(
+            features,
+            points,
+            labels,
+            given('in/mask256', (1, 1, 256, 256), 4),
+            torch.tensor([float(has_mask)]),
+            *high_resolution,
+        )
+    )
     multimask = case.endswith('multi')
     chosen = mask_math.choose(masks, ious, score, pointers, np.array([multimask]))
     if multimask:
@@ -202,15 +244,17 @@ def test_prompt_encoder_and_all_candidates(network):
     points, labels, _ = PROMPTS['pts3_single']
     features, high_resolution = decoder_inputs()
     encoder = network.sam_prompt_encoder
-    sparse = encoder.points(torch.tensor([[*points, (0, 0)]], dtype=torch.float32),
-                            torch.tensor([[*labels, PADDING]]))
+    sparse = encoder.points(
+        torch.tensor([[*points, (0, 0)]], dtype=torch.float32), torch.tensor([[*labels, PADDING]])
+    )
     dense = encoder.dense(given('in/mask256', (1, 1, 256, 256), 4), torch.ones(1))
     dense_pe = encoder.pe_layer.dense(G)
     check(sparse, 'dec/prompt/sparse')
     check(dense, 'dec/prompt/dense')
     check(dense_pe[None], 'dec/prompt/dense_pe')
     raw = network.sam_mask_decoder(
-        features, dense_pe, sparse, dense, high_resolution=high_resolution)
+        features, dense_pe, sparse, dense, high_resolution=high_resolution
+    )
     check(raw.masks, 'dec/raw/masks4')
     check(raw.ious, 'dec/raw/iou4')
     check(raw.tokens, 'dec/raw/tokens')
@@ -221,11 +265,18 @@ def test_mask_prompt_as_output(network):
     mask = kit.module('inputs').smooth_mask_logits('open')[0, 0] > 0
     check(mask_math.mask_to_logits(mask, R // 4)[None, None], 'dec/mask_as_output/low')
     prompt = mask_math.downsample_mask(
-        mask, network.mask_downsample.weight.numpy().reshape(4, 4),
-        float(network.mask_downsample.bias))
+        mask,
+        network.mask_downsample.weight.numpy().reshape(4, 4),
+        float(network.mask_downsample.bias),
+    )
     outputs = network.decode_masks(
-        features, torch.zeros(1, 2, 2), torch.full((1, 2), PADDING),
-        torch.from_numpy(prompt)[None, None], torch.ones(1), *high_resolution)
+        features,
+        torch.zeros(1, 2, 2),
+        torch.full((1, 2), PADDING),
+        torch.from_numpy(prompt)[None, None],
+        torch.ones(1),
+        *high_resolution,
+    )
     chosen = mask_math.choose(*(out.numpy() for out in outputs), np.array([False]))
     check(chosen.pointers, 'dec/mask_as_output/obj_ptr')
     check(np.full((1, 1), mask_math.MASK_PROMPT_LOGIT, np.float32), 'dec/mask_as_output/score')
@@ -233,9 +284,15 @@ def test_mask_prompt_as_output(network):
 
 def test_image_predictor(network):
     """The official predictor for single images differs in its resize, which is a float one."""
-    image = torch.from_numpy(np.stack([
-        mask_math.resize_antialiased(channel, R, R)
-        for channel in np.moveaxis(kit.frames()[0].astype(np.float32), 2, 0)], axis=-1)[None])
+    image = torch.from_numpy(
+        np.stack(
+            [
+                mask_math.resize_antialiased(channel, R, R)
+                for channel in np.moveaxis(kit.frames()[0].astype(np.float32), 2, 0)
+            ],
+            axis=-1,
+        )[None]
+    )
     normalised = (image - network.image_mean) / network.image_std
     check(normalised.permute(0, 3, 1, 2), 'pre/image_frame0')
     _, features, *high_resolution = network.encode_image(image)
@@ -245,10 +302,17 @@ def test_image_predictor(network):
     def decode(points, labels, previous=None):
         points = np.float32([*points, (0, 0)]) * (R / width, R / height)
         given = torch.zeros(1, 1, R // 4, R // 4) if previous is None else previous
-        return [out.numpy() for out in network.decode_masks(
-            features, torch.from_numpy(np.float32(points))[None],
-            torch.tensor([[*labels, PADDING]]), given,
-            torch.tensor([float(previous is not None)]), *high_resolution)]
+        return [
+            out.numpy()
+            for out in network.decode_masks(
+                features,
+                torch.from_numpy(np.float32(points))[None],
+                torch.tensor([[*labels, PADDING]]),
+                given,
+                torch.tensor([float(previous is not None)]),
+                *high_resolution,
+            )
+        ]
 
     def check_prediction(masks, ious, name):
         check(masks, f'img/{name}/low')
@@ -262,6 +326,5 @@ def test_image_predictor(network):
     box = mask_math.choose(*decode(np.reshape(about['box'], (2, 2)), [2, 3]), single)
     check_prediction(box.masks, box.ious, 'box')
     previous = torch.from_numpy(box.masks)[None]
-    refined = mask_math.choose(
-        *decode(about['refine_pts'], about['refine_lbl'], previous), single)
+    refined = mask_math.choose(*decode(about['refine_pts'], about['refine_lbl'], previous), single)
     check_prediction(refined.masks, refined.ious, 'refine')

@@ -18,15 +18,20 @@ from tam_ros.tracking import masks as mask_math  # noqa: E402
 from tam_ros.tracking.bank import BankShape, MemoryBank  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
-    not kit.KIT.is_dir(), reason='the parity kit (../shared/parity/efficienttam) is absent')
+    not kit.KIT.is_dir(), reason='the parity kit (../shared/parity/efficienttam) is absent'
+)
 
 TOLERANCE = 1e-4
 QUICK = 'efficienttam_ti_512x512'
 
 
-@pytest.fixture(scope='module', params=[
-    name if name == QUICK else pytest.param(name, marks=pytest.mark.slow)
-    for name in kit.CONFIGS])
+@pytest.fixture(
+    scope='module',
+    params=[
+        name if name == QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in kit.CONFIGS
+    ],
+)
 def case(request):
     """Return a configuration's name, network with the kit's weights, and reference arrays."""
     name = request.param
@@ -74,8 +79,13 @@ def prompts(name, size):
     }
     for what, (points, labels) in raw.items():
         mask = given(name, 'mask_prompt', (1, 1, size // 4, size // 4), 8)
-        yield (what, torch.tensor([[*[(x * r, y * r) for x, y in points], (0.0, 0.0)]]),
-               torch.tensor([[*labels, -1]]), mask, torch.tensor([float(what == 'mask')]))
+        yield (
+            what,
+            torch.tensor([[*[(x * r, y * r) for x, y in points], (0.0, 0.0)]]),
+            torch.tensor([[*labels, -1]]),
+            mask,
+            torch.tensor([float(what == 'mask')]),
+        )
 
 
 def test_state_dict_keys_and_shapes_are_the_official_ones(case):
@@ -88,8 +98,10 @@ def test_image_encoder(case):
     name, network, reference = case
     size = network.config.image_size
     seen = []
-    hooks = [block.register_forward_hook(lambda _m, _i, out: seen.append(kit.stats(out.numpy())))
-             for block in network.image_encoder.trunk.blocks]
+    hooks = [
+        block.register_forward_hook(lambda _m, _i, out: seen.append(kit.stats(out.numpy())))
+        for block in network.image_encoder.trunk.blocks
+    ]
     features = network.image_encoder(given(name, 'image', (1, 3, size, size)))
     for hook in hooks:
         hook.remove()
@@ -127,8 +139,11 @@ def test_mask_decoder_and_choice_of_mask(case):
         embedding = given(name, f'embed_{what}', (1, 256, grid, grid))
         encoder = network.sam_prompt_encoder
         raw = network.sam_mask_decoder(
-            embedding, encoder.pe_layer.dense(grid), encoder.points(points, labels),
-            encoder.dense(mask, has_mask))
+            embedding,
+            encoder.pe_layer.dense(grid),
+            encoder.points(points, labels),
+            encoder.dense(mask, has_mask),
+        )
         check(kit.sparse(raw.masks[0].numpy(), 32), reference, f'dec/{what}/masks4')
         check(raw.ious[0], reference, f'dec/{what}/iou4')
         check(raw.tokens[0], reference, f'dec/{what}/tokens')
@@ -146,14 +161,15 @@ def test_mask_decoder_and_choice_of_mask(case):
         hidden = torch.full((1, 6), -2)
         padded = torch.cat((points, torch.zeros(1, 6, 2)), 1), torch.cat((labels, hidden), 1)
         masks, ious, score, pointers = (
-            out.numpy() for out in network.decode_masks(embedding, *padded, mask, has_mask))
+            out.numpy() for out in network.decode_masks(embedding, *padded, mask, has_mask)
+        )
         for multimask in (True, False):
             key = f'heads/{what}/{int(multimask)}'
-            chosen = mask_math.choose(
-                masks, ious, score, pointers, np.array([multimask]))
+            chosen = mask_math.choose(masks, ious, score, pointers, np.array([multimask]))
             check(kit.sparse(chosen.masks, 32), reference, f'{key}/low')
             high = torch.nn.functional.interpolate(
-                torch.from_numpy(chosen.masks[:, None]), (size, size), mode='bilinear')
+                torch.from_numpy(chosen.masks[:, None]), (size, size), mode='bilinear'
+            )
             check(kit.sparse(high[0].numpy(), 32), reference, f'{key}/high')
             check(chosen.pointers[0], reference, f'{key}/ptr')
             check(chosen.scores, reference, f'{key}/score')
@@ -170,11 +186,20 @@ def test_mask_prompt_as_output(case):
     low = mask_math.mask_to_logits(mask, size // 4)
     check(kit.sparse(low[None], 32), reference, 'maskout/low')
     prompt = mask_math.downsample_mask(
-        mask, network.mask_downsample.weight.numpy().reshape(4, 4),
-        float(network.mask_downsample.bias))
-    masks, ious, score, pointers = (out.numpy() for out in network.decode_masks(
-        vis, torch.zeros(1, 2, 2), torch.tensor([[-1, -1]]),
-        torch.from_numpy(prompt)[None, None], torch.ones(1)))
+        mask,
+        network.mask_downsample.weight.numpy().reshape(4, 4),
+        float(network.mask_downsample.bias),
+    )
+    masks, ious, score, pointers = (
+        out.numpy()
+        for out in network.decode_masks(
+            vis,
+            torch.zeros(1, 2, 2),
+            torch.tensor([[-1, -1]]),
+            torch.from_numpy(prompt)[None, None],
+            torch.ones(1),
+        )
+    )
     chosen = mask_math.choose(masks, ious, score, pointers, np.array([False]))
     check(chosen.pointers[0], reference, 'maskout/ptr')
     assert reference['maskout/score'] == 10
@@ -195,16 +220,19 @@ def test_memory_encoder(case):
     check(kit.sparse(position.numpy(), 8), reference, 'memenc/pos')
 
 
-@pytest.mark.parametrize(('key', 'frames', 'pointers', 'batch'), [
-    ('m1p1', 1, 1, 1),      # one memory: the pooled variants are exact here
-    ('m7p16', 7, 16, 1),    # a full bank
-    ('m2p0', 2, 0, 1),      # no pointers
-    ('m3p4_b2', 3, 4, 2),   # two objects
-])
+@pytest.mark.parametrize(
+    ('key', 'frames', 'pointers', 'batch'),
+    [
+        ('m1p1', 1, 1, 1),  # one memory: the pooled variants are exact here
+        ('m7p16', 7, 16, 1),  # a full bank
+        ('m2p0', 2, 0, 1),  # no pointers
+        ('m3p4_b2', 3, 4, 2),  # two objects
+    ],
+)
 def test_memory_attention(case, key, frames, pointers, batch):
     name, network, reference = case
     needs(reference, f'memattn/{key}/out')
-    tokens = network.config.grid ** 2
+    tokens = network.config.grid**2
     length = frames * tokens + 4 * pointers
     current = given(name, f'curr_{key}', (tokens, batch, 256)).transpose(0, 1)
     memory = given(name, f'mem_{key}', (length, batch, 64)).transpose(0, 1)
@@ -212,30 +240,39 @@ def test_memory_attention(case, key, frames, pointers, batch):
     keys = memory + position
 
     def spatial(x):
-        return x[:, :frames * tokens].reshape(batch, frames, tokens, 64)
+        return x[:, : frames * tokens].reshape(batch, frames, tokens, 64)
 
     out = network.memory_attention(
-        current, network.image_position(),
-        MemoryTokens(spatial(keys), spatial(memory), torch.zeros(batch, frames),
-                     keys[:, frames * tokens:], memory[:, frames * tokens:],
-                     torch.zeros(batch, 4 * pointers)),
-        pooled=network.config.pooled and frames > 1)
+        current,
+        network.image_position(),
+        MemoryTokens(
+            spatial(keys),
+            spatial(memory),
+            torch.zeros(batch, frames),
+            keys[:, frames * tokens :],
+            memory[:, frames * tokens :],
+            torch.zeros(batch, 4 * pointers),
+        ),
+        pooled=network.config.pooled and frames > 1,
+    )
     out = out.transpose(0, 1)
-    check(out[::max(1, tokens // 64), :, ::2], reference, f'memattn/{key}/out')
+    check(out[:: max(1, tokens // 64), :, ::2], reference, f'memattn/{key}/out')
     check_stats(out, reference, f'memattn/{key}/stats')
 
 
-@pytest.mark.parametrize(('key', 'frame', 'conditioning', 'recent', 'twice', 'without'), [
-    # a full bank; frame 25 lies ahead and gives a memory but no pointer, which no stream meets;
-    # the kit holds frame 12 both as prompted and as tracked, so its pointer counts twice
-    ('fwd', 20, (0, 12, 25), range(1, 20), (12,), ()),
-    # a bank that is not full yet
-    ('early', 3, (0,), (1, 2), (), ()),
-    # the official loop over pointers ends at a frame beyond the video's stated length (4)
-    ('short', 5, (0,), (1, 2, 3, 4), (), (1, 2, 3, 4)),
-])
-def test_bank_policy_and_memory_attention(
-        case, key, frame, conditioning, recent, twice, without):
+@pytest.mark.parametrize(
+    ('key', 'frame', 'conditioning', 'recent', 'twice', 'without'),
+    [
+        # a full bank; frame 25 lies ahead and gives a memory but no pointer, which no stream meets;
+        # the kit holds frame 12 both as prompted and as tracked, so its pointer counts twice
+        ('fwd', 20, (0, 12, 25), range(1, 20), (12,), ()),
+        # a bank that is not full yet
+        ('early', 3, (0,), (1, 2), (), ()),
+        # the official loop over pointers ends at a frame beyond the video's stated length (4)
+        ('short', 5, (0,), (1, 2, 3, 4), (), (1, 2, 3, 4)),
+    ],
+)
+def test_bank_policy_and_memory_attention(case, key, frame, conditioning, recent, twice, without):
     name, network, reference = case
     needs(reference, f'bank/{key}/out')
     grid = network.config.grid
@@ -250,20 +287,34 @@ def test_bank_policy_and_memory_attention(
     position = tokens('bank_pos', (1, 64, grid, grid), 0.7)
     slots = view.memory_slots[view.memory_valid > 0]
     pointer_slots = view.pointer_slots[view.pointer_valid > 0]
-    memory = torch.stack([
-        tokens(f'bank_f{bank.memories[slot].frame}', (1, 64, grid, grid)).bfloat16().float()
-        for slot in slots], 1)
-    temporal = network.maskmem_tpos_enc[view.temporal_index[:len(slots)].tolist(), 0]
-    frames = [bank.pointers[slot].frame for slot in pointer_slots
-              if bank.pointers[slot].frame not in without]
+    memory = torch.stack(
+        [
+            tokens(f'bank_f{bank.memories[slot].frame}', (1, 64, grid, grid)).bfloat16().float()
+            for slot in slots
+        ],
+        1,
+    )
+    temporal = network.maskmem_tpos_enc[view.temporal_index[: len(slots)].tolist(), 0]
+    frames = [
+        bank.pointers[slot].frame
+        for slot in pointer_slots
+        if bank.pointers[slot].frame not in without
+    ]
     pointers = torch.cat([given(name, f'bank_p{t}', (1, 256)) for t in (*frames, *twice)])
     pointers = pointers.reshape(1, -1, 64)
     out = network.memory_attention(
         given(name, 'vis', (grid * grid, 1, 256)).transpose(0, 1),
         network.image_position(),
-        MemoryTokens(memory + position + temporal, memory, torch.zeros(1, len(slots)),
-                     pointers, pointers, torch.zeros(1, pointers.shape[1])),
-        pooled=network.config.pooled and len(slots) > 1)
+        MemoryTokens(
+            memory + position + temporal,
+            memory,
+            torch.zeros(1, len(slots)),
+            pointers,
+            pointers,
+            torch.zeros(1, pointers.shape[1]),
+        ),
+        pooled=network.config.pooled and len(slots) > 1,
+    )
     out = out.transpose(1, 2).reshape(1, 256, grid, grid)
     check(kit.sparse(out[0, ::4].numpy(), 8), reference, f'bank/{key}/out')
 

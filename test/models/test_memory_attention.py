@@ -15,9 +15,19 @@ from tam_ros.models.memory_attention import POOL_OFFSET, MemoryCrossAttention  #
 from tam_ros.models.rope import AxialRotation, apart, rotate  # noqa: E402
 
 SMALL = EfficientTAMConfig(
-    image_size=128, trunk_dim=64, trunk_heads=1, trunk_depth=2, window_size=4, global_blocks=(1,),
-    dim=64, memory_dim=16, memory_layers=2, memory_mlp_dim=64, decoder_heads=2,
-    decoder_mlp_dim=64)
+    image_size=128,
+    trunk_dim=64,
+    trunk_heads=1,
+    trunk_depth=2,
+    window_size=4,
+    global_blocks=(1,),
+    dim=64,
+    memory_dim=16,
+    memory_layers=2,
+    memory_mlp_dim=64,
+    decoder_heads=2,
+    decoder_mlp_dim=64,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -39,11 +49,12 @@ def bank(network, objects=1, slots=3):
     config = network.config
     return {
         'features': torch.randn(1, config.dim, config.grid, config.grid),
-        'memories': torch.randn(objects, slots, config.grid ** 2, config.memory_dim),
+        'memories': torch.randn(objects, slots, config.grid**2, config.memory_dim),
         'temporal_index': torch.arange(slots).repeat(objects, 1),
         'memory_valid': torch.ones(objects, slots),
         'pointers': torch.randn(objects, 5, config.dim),
-        'pointer_valid': torch.ones(objects, 5)}
+        'pointer_valid': torch.ones(objects, 5),
+    }
 
 
 def test_offset_is_ln_4():
@@ -63,12 +74,20 @@ def test_lemma_1_pooled_attention_is_exact_where_windows_are_equal(frames, monke
         return fine.reshape(1, frames, grid * grid, memory_dim)
 
     pointers = torch.randn(1, 8, memory_dim, dtype=torch.double)
-    tokens = MemoryTokens(blocky(), blocky(), torch.zeros(1, frames, dtype=torch.double),
-                          pointers, pointers, torch.zeros(1, 8, dtype=torch.double))
+    tokens = MemoryTokens(
+        blocky(),
+        blocky(),
+        torch.zeros(1, frames, dtype=torch.double),
+        pointers,
+        pointers,
+        torch.zeros(1, 8, dtype=torch.double),
+    )
     x = torch.randn(1, grid * grid, dim, dtype=torch.double) * 3
     # The lemma speaks of equal keys as they enter the product: the same rotation everywhere.
-    still = (torch.ones(grid * grid, dim // 2, dtype=torch.double),
-             torch.zeros(grid * grid, dim // 2, dtype=torch.double))
+    still = (
+        torch.ones(grid * grid, dim // 2, dtype=torch.double),
+        torch.zeros(grid * grid, dim // 2, dtype=torch.double),
+    )
     full = attention(x, tokens, still, still, pooled=False)
     pooled = attention(x, tokens, still, still, pooled=True)
     torch.testing.assert_close(pooled, full, rtol=1e-10, atol=1e-12)
@@ -83,12 +102,18 @@ def test_order_of_slots_does_not_matter(kind):
     given = bank(network)
     pooled = network.config.pooled
     order = torch.tensor([2, 0, 1])
-    moved = dict(given, memories=given['memories'][:, order],
-                 temporal_index=given['temporal_index'][:, order],
-                 pointers=given['pointers'].flip(1))
-    torch.testing.assert_close(network.attend_memory(**moved, pooled=pooled),
-                               network.attend_memory(**given, pooled=pooled),
-                               rtol=1e-4, atol=1e-5)
+    moved = dict(
+        given,
+        memories=given['memories'][:, order],
+        temporal_index=given['temporal_index'][:, order],
+        pointers=given['pointers'].flip(1),
+    )
+    torch.testing.assert_close(
+        network.attend_memory(**moved, pooled=pooled),
+        network.attend_memory(**given, pooled=pooled),
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize('kind', ['full', 'pooled', 'pooled_key_offset'])
@@ -96,15 +121,25 @@ def test_empty_slots_are_as_if_they_were_not_there(kind):
     network = random_network(cross_attention=kind)
     given = bank(network)
     pooled = network.config.pooled
-    short = dict(given, memories=given['memories'][:, :2],
-                 temporal_index=given['temporal_index'][:, :2],
-                 memory_valid=given['memory_valid'][:, :2], pointers=given['pointers'][:, :3],
-                 pointer_valid=given['pointer_valid'][:, :3])
-    masked = dict(given, memory_valid=torch.tensor([[1.0, 1.0, 0.0]]),
-                  pointer_valid=torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]]))
-    torch.testing.assert_close(network.attend_memory(**masked, pooled=pooled),
-                               network.attend_memory(**short, pooled=pooled),
-                               rtol=1e-4, atol=1e-5)
+    short = dict(
+        given,
+        memories=given['memories'][:, :2],
+        temporal_index=given['temporal_index'][:, :2],
+        memory_valid=given['memory_valid'][:, :2],
+        pointers=given['pointers'][:, :3],
+        pointer_valid=given['pointer_valid'][:, :3],
+    )
+    masked = dict(
+        given,
+        memory_valid=torch.tensor([[1.0, 1.0, 0.0]]),
+        pointer_valid=torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]]),
+    )
+    torch.testing.assert_close(
+        network.attend_memory(**masked, pooled=pooled),
+        network.attend_memory(**short, pooled=pooled),
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 def test_objects_of_a_batch_do_not_see_each_other():
@@ -112,10 +147,12 @@ def test_objects_of_a_batch_do_not_see_each_other():
     given = bank(network, objects=3)
     together = network.attend_memory(**given, pooled=False)
     for i in range(3):
-        alone = {key: value if key == 'features' else value[i:i + 1]
-                 for key, value in given.items()}
-        torch.testing.assert_close(network.attend_memory(**alone, pooled=False),
-                                   together[i:i + 1], rtol=1e-4, atol=1e-5)
+        alone = {
+            key: value if key == 'features' else value[i : i + 1] for key, value in given.items()
+        }
+        torch.testing.assert_close(
+            network.attend_memory(**alone, pooled=False), together[i : i + 1], rtol=1e-4, atol=1e-5
+        )
 
 
 def test_rotation_turns_pairs_by_position():
@@ -137,7 +174,6 @@ def test_queries_meet_keys_as_if_neighbouring_channels_had_turned():
         pairs = torch.view_as_complex(layer(x).reshape(3, 16, 8, 2))
         return torch.view_as_real(pairs * torch.complex(cosine, sine)).flatten(-2)
 
-    q, k = (rotate(torch.nn.functional.linear(x, *apart(layer)), cosine, sine)
-            for layer in layers)
+    q, k = (rotate(torch.nn.functional.linear(x, *apart(layer)), cosine, sine) for layer in layers)
     q_official, k_official = map(official, layers)
     torch.testing.assert_close(q @ k.mT, q_official @ k_official.mT, rtol=1e-5, atol=1e-5)

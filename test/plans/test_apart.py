@@ -25,11 +25,18 @@ from tam_ros.runtime.graphs import graph_file
 def request_for(folder, tmp_path):
     def make(**changes) -> Request:
         values = {
-            'graph': 'memory_encoder', 'plan': str(tmp_path / 'plan'), 'objects': 2,
-            'onnx': str(graph_file(folder, 'memory_encoder', 'fp32')), 'workspace_mb': None,
-            'golden': None, 'timings': str(tmp_path / 'timings'), 'tensorrt': 'fakes.trt',
-            'device': 'fakes.device:FakeDevice'}
+            'graph': 'memory_encoder',
+            'plan': str(tmp_path / 'plan'),
+            'objects': 2,
+            'onnx': str(graph_file(folder, 'memory_encoder', 'fp32')),
+            'workspace_mb': None,
+            'golden': None,
+            'timings': str(tmp_path / 'timings'),
+            'tensorrt': 'fakes.trt',
+            'device': 'fakes.device:FakeDevice',
+        }
         return Request(**values | changes)
+
     return make
 
 
@@ -50,9 +57,12 @@ def test_a_plan_is_built_and_checked(request_for, cache, folder, spec, tmp_path)
 
 def test_the_worker_ends_quietly(request_for):
     done = subprocess.run(
-        [sys.executable, '-m', 'tam_ros.plans.worker'], text=True, capture_output=True,
+        [sys.executable, '-m', 'tam_ros.plans.worker'],
+        text=True,
+        capture_output=True,
         input=json.dumps(asdict(request_for())) + '\n',
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+    )
     # Nobody holds its standard input open: it is cancelled, which is an answer as well.
     assert (done.returncode, done.stderr) == (0, '')
     assert json.loads(done.stdout.splitlines()[-1])['result']['kind'] == 'cancelled'
@@ -67,9 +77,13 @@ def test_a_wrong_plan_is_told_from_a_right_one(request_for, cache, folder, spec,
     weight.CopyFrom(onnx.numpy_helper.from_array(array[::-1].copy(), weight.name))
     onnx.save(model, tmp_path / 'wrong.onnx')
     result = build_apart(
-        request_for(onnx=str(tmp_path / 'wrong.onnx'),
-                    golden=str(golden.kept_references(cache, folder, spec))),
-        lambda *_: None, never)
+        request_for(
+            onnx=str(tmp_path / 'wrong.onnx'),
+            golden=str(golden.kept_references(cache, folder, spec)),
+        ),
+        lambda *_: None,
+        never,
+    )
     assert not result.good
 
 
@@ -97,22 +111,26 @@ def test_cancelling_ends_the_process(request_for):
     said = []
     began = time.monotonic()
     with pytest.raises(BuildCancelledError, match='memory_encoder was cancelled'):
-        build_apart(request_for(tensorrt='fakes.slow'), lambda *x: said.append(x),
-                    lambda: len(said) >= 2)
+        build_apart(
+            request_for(tensorrt='fakes.slow'), lambda *x: said.append(x), lambda: len(said) >= 2
+        )
     assert time.monotonic() - began < 15
 
 
 def test_an_interruption_leaves_nothing_behind(request_for, monkeypatch):
     from tam_ros.plans import apart
+
     started = []
     popen = apart.subprocess.Popen
-    monkeypatch.setattr(apart.subprocess, 'Popen',
-                        lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    monkeypatch.setattr(
+        apart.subprocess, 'Popen', lambda *a, **k: started.append(popen(*a, **k)) or started[-1]
+    )
 
     def interrupt(*_):
         # Ctrl-C goes to every process of a terminal's session; the builder is stopped by us.
         assert os.getsid(started[0].pid) != os.getsid(0)
         raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
         build_apart(request_for(tensorrt='fakes.slow'), interrupt, never)
     with pytest.raises(ProcessLookupError):

@@ -24,25 +24,49 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / 'build' / 'tensorrt_bindings'
 # JetPack 6, 7.0 and 7.1, 7.2, 7.2.2 (TensorRT 11.4.1 is on JetPack alone; 11.4.0 is its wheel).
-WHEELS = {'10.3.0': 'tensorrt-cu12-bindings', '10.13.3.9': 'tensorrt-cu12-bindings',
-          '10.16.1.11': 'tensorrt-cu12-bindings', '11.4.0.106': 'tensorrt-cu13-bindings'}
-FILES = ('plans/builder.py', 'plans/progress.py', 'plans/opening.py', 'plans/worker.py',
-         'runtime/engine.py')
+WHEELS = {
+    '10.3.0': 'tensorrt-cu12-bindings',
+    '10.13.3.9': 'tensorrt-cu12-bindings',
+    '10.16.1.11': 'tensorrt-cu12-bindings',
+    '11.4.0.106': 'tensorrt-cu13-bindings',
+}
+FILES = (
+    'plans/builder.py',
+    'plans/progress.py',
+    'plans/opening.py',
+    'plans/worker.py',
+    'runtime/engine.py',
+)
 # What variables and attributes of these names are, wherever they occur in those files.
 CLASSES = {
-    'builder': 'Builder', 'network': 'INetworkDefinition', 'config': 'IBuilderConfig',
-    'parser': 'OnnxParser', 'error': 'ParserError', 'profile': 'IOptimizationProfile',
-    'cache': 'ITimingCache', 'engine': 'ICudaEngine', '_engine': 'ICudaEngine',
-    '_runtime': 'Runtime', '_context': 'IExecutionContext',
+    'builder': 'Builder',
+    'network': 'INetworkDefinition',
+    'config': 'IBuilderConfig',
+    'parser': 'OnnxParser',
+    'error': 'ParserError',
+    'profile': 'IOptimizationProfile',
+    'cache': 'ITimingCache',
+    'engine': 'ICudaEngine',
+    '_engine': 'ICudaEngine',
+    '_runtime': 'Runtime',
+    '_context': 'IExecutionContext',
 }
 # The same variable names for things of our own, by file.
 OURS = {'plans/opening.py': set(CLASSES), 'plans/worker.py': set(CLASSES)}
 STUBS = {
-    'nvinfer': ('createInferBuilder_INTERNAL', 'createInferRuntime_INTERNAL',
-                'createInferRefitter_INTERNAL', 'getPluginRegistry', 'getBuilderPluginRegistry'),
+    'nvinfer': (
+        'createInferBuilder_INTERNAL',
+        'createInferRuntime_INTERNAL',
+        'createInferRefitter_INTERNAL',
+        'getPluginRegistry',
+        'getBuilderPluginRegistry',
+    ),
     'nvinfer_plugin': ('initLibNvInferPlugins',),
-    'nvonnxparser': ('createNvOnnxParser_INTERNAL', 'createNvOnnxParserRefitter_INTERNAL',
-                     'getNvOnnxParserVersion'),
+    'nvonnxparser': (
+        'createNvOnnxParser_INTERNAL',
+        'createNvOnnxParserRefitter_INTERNAL',
+        'getNvOnnxParserVersion',
+    ),
 }
 LOOK = """
 import json, sys
@@ -82,20 +106,35 @@ def names_used() -> set[str]:
                     if owner in CLASSES and name not in CLASSES:
                         used.add(f'{CLASSES[owner]}.{name}')
             if isinstance(node, ast.ClassDef) and any(
-                    chain(base) == ['trt', 'IProgressMonitor'] for base in node.bases):
-                used |= {f'IProgressMonitor.{item.name}' for item in node.body
-                         if isinstance(item, ast.FunctionDef) and item.name != '__init__'}
+                chain(base) == ['trt', 'IProgressMonitor'] for base in node.bases
+            ):
+                used |= {
+                    f'IProgressMonitor.{item.name}'
+                    for item in node.body
+                    if isinstance(item, ast.FunctionDef) and item.name != '__init__'
+                }
     return used - {'__version__'}
 
 
 def test_the_names_are_found_in_the_code():
     used = names_used()
-    assert {'Builder', 'NetworkDefinitionCreationFlag.STRONGLY_TYPED', 'Runtime', 'nptype',
-            'Builder.build_serialized_network', 'IBuilderConfig.progress_monitor',
-            'IExecutionContext.execute_async_v3', 'IExecutionContext.set_device_memory',
-            'ICudaEngine.device_memory_size_v2', 'Runtime.engine_host_code_allowed',
-            'IProgressMonitor.step_complete', 'OnnxParser.parse', 'ParserError.node_name',
-            'IOptimizationProfile.set_shape', 'ITimingCache.serialize'} <= used
+    assert {
+        'Builder',
+        'NetworkDefinitionCreationFlag.STRONGLY_TYPED',
+        'Runtime',
+        'nptype',
+        'Builder.build_serialized_network',
+        'IBuilderConfig.progress_monitor',
+        'IExecutionContext.execute_async_v3',
+        'IExecutionContext.set_device_memory',
+        'ICudaEngine.device_memory_size_v2',
+        'Runtime.engine_host_code_allowed',
+        'IProgressMonitor.step_complete',
+        'OnnxParser.parse',
+        'ParserError.node_name',
+        'IOptimizationProfile.set_shape',
+        'ITimingCache.serialize',
+    } <= used
     gone = {'EXPLICIT_BATCH', 'FP16', 'device_memory_size', 'max_workspace_size'}
     assert not gone & {part for name in used for part in name.split('.')}
 
@@ -114,8 +153,22 @@ def stubs() -> Path:
             if (folder / name).exists():
                 continue
             code = '\n'.join(f'void *{function}(void) {{ return 0; }}' for function in functions)
-            subprocess.run([compiler, '-x', 'c', '-shared', '-fPIC', f'-Wl,-soname,{name}', '-',
-                            '-o', str(folder / name)], input=code, text=True, check=True)
+            subprocess.run(
+                [
+                    compiler,
+                    '-x',
+                    'c',
+                    '-shared',
+                    '-fPIC',
+                    f'-Wl,-soname,{name}',
+                    '-',
+                    '-o',
+                    str(folder / name),
+                ],
+                input=code,
+                text=True,
+                check=True,
+            )
     return folder
 
 
@@ -125,9 +178,25 @@ def downloaded(requirement: str, folder: Path, *options: str) -> Path:
     if not kept:
         folder.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            [sys.executable, '-m', 'pip', 'download', '--no-deps', '-q', '--retries', '1',
-             '--timeout', '20', '-d', str(folder), *options, requirement],
-            text=True, capture_output=True)
+            [
+                sys.executable,
+                '-m',
+                'pip',
+                'download',
+                '--no-deps',
+                '-q',
+                '--retries',
+                '1',
+                '--timeout',
+                '20',
+                '-d',
+                str(folder),
+                *options,
+                requirement,
+            ],
+            text=True,
+            capture_output=True,
+        )
         kept = sorted(folder.glob('*.whl')) + sorted(folder.glob('*.tar.gz'))
         if done.returncode and not kept:
             pytest.skip(f'{requirement} cannot be had: {done.stderr.strip().splitlines()[-1:]}')
@@ -138,14 +207,18 @@ def downloaded(requirement: str, folder: Path, *options: str) -> Path:
 @pytest.mark.parametrize('version', WHEELS)
 def test_every_name_is_in_the_bindings(version, stubs, tmp_path):
     tag = f'cp{sys.version_info.major}{sys.version_info.minor}'
-    wheel = downloaded(f'{WHEELS[version]}=={version}', KEPT / f'{version}-{tag}',
-                       '--only-binary=:all:')
+    wheel = downloaded(
+        f'{WHEELS[version]}=={version}', KEPT / f'{version}-{tag}', '--only-binary=:all:'
+    )
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     done = subprocess.run(
-        [sys.executable, '-c', LOOK], input=json.dumps(sorted(names_used())), text=True,
-        capture_output=True, env={**os.environ, 'LD_LIBRARY_PATH': str(stubs),
-                                  'PYTHONPATH': str(tmp_path)})
+        [sys.executable, '-c', LOOK],
+        input=json.dumps(sorted(names_used())),
+        text=True,
+        capture_output=True,
+        env={**os.environ, 'LD_LIBRARY_PATH': str(stubs), 'PYTHONPATH': str(tmp_path)},
+    )
     assert done.returncode == 0, done.stderr
     found, missing = json.loads(done.stdout.strip().splitlines()[-1])
     assert version.startswith(found) or found.startswith(version)
@@ -161,9 +234,12 @@ def test_a_name_that_is_gone_is_noticed(stubs, tmp_path):
     with zipfile.ZipFile(kept[0]) as archive:
         archive.extractall(tmp_path)
     done = subprocess.run(
-        [sys.executable, '-c', LOOK], input='["BuilderFlag.FP16", "BuilderFlag.TF32"]', text=True,
-        capture_output=True, env={**os.environ, 'LD_LIBRARY_PATH': str(stubs),
-                                  'PYTHONPATH': str(tmp_path)})
+        [sys.executable, '-c', LOOK],
+        input='["BuilderFlag.FP16", "BuilderFlag.TF32"]',
+        text=True,
+        capture_output=True,
+        env={**os.environ, 'LD_LIBRARY_PATH': str(stubs), 'PYTHONPATH': str(tmp_path)},
+    )
     assert json.loads(done.stdout.strip().splitlines()[-1])[1] == ['BuilderFlag.FP16']
 
 
@@ -185,14 +261,31 @@ def pycuda_names() -> set[str]:
 @pytest.mark.slow
 def test_every_name_is_in_pycuda():
     used = pycuda_names()
-    assert {'memcpy_htod_async', 'retain_primary_context', 'pagelocked_empty', 'DEVICEMAP',
-            'get_device_pointer', 'MULTIPROCESSOR_COUNT', 'push', 'detach', 'handle'} <= used
-    archive = downloaded('pycuda==2026.1', KEPT / 'pycuda', '--no-binary=:all:',
-                         '--no-build-isolation')
+    assert {
+        'memcpy_htod_async',
+        'retain_primary_context',
+        'pagelocked_empty',
+        'DEVICEMAP',
+        'get_device_pointer',
+        'MULTIPROCESSOR_COUNT',
+        'push',
+        'detach',
+        'handle',
+    } <= used
+    archive = downloaded(
+        'pycuda==2026.1', KEPT / 'pycuda', '--no-binary=:all:', '--no-build-isolation'
+    )
     with tarfile.open(archive) as source:
-        text = ''.join(source.extractfile(member).read().decode()
-                       for member in source.getmembers()
-                       if member.name.endswith(('wrap_cudadrv.cpp', 'pycuda/driver.py')))
-    missing = [name for name in used if not any(
-        form in text for form in (f'"{name}"', f'({name})', f'({name},', f'def {name}('))]
+        text = ''.join(
+            source.extractfile(member).read().decode()
+            for member in source.getmembers()
+            if member.name.endswith(('wrap_cudadrv.cpp', 'pycuda/driver.py'))
+        )
+    missing = [
+        name
+        for name in used
+        if not any(
+            form in text for form in (f'"{name}"', f'({name})', f'({name},', f'def {name}(')
+        )
+    ]
     assert missing == []

@@ -17,9 +17,12 @@ from tam_ros.runtime.graphs import graph_file
 @pytest.fixture(scope='module')
 def rtx():
     """Return TensorRT for RTX."""
-    pytest.importorskip('tensorrt_rtx_libs', reason='the wheels tensorrt-rtx-cu13-libs and '
-                        '-bindings 1.7.1.116 are not installed')
+    pytest.importorskip(
+        'tensorrt_rtx_libs',
+        reason='the wheels tensorrt-rtx-cu13-libs and -bindings 1.7.1.116 are not installed',
+    )
     import importlib
+
     return importlib.import_module('fakes.rtx')
 
 
@@ -31,9 +34,13 @@ def memory_encoder(folder):
 @pytest.mark.slow
 def test_a_graph_is_built_with_progress_and_a_timing_cache(rtx, memory_encoder):
     said = []
-    built = build_plan(rtx, 'memory_encoder', memory_encoder,
-                       BuildSettings(objects=4, workspace_mb=1000),
-                       report=lambda phase, fraction: said.append((phase, fraction)))
+    built = build_plan(
+        rtx,
+        'memory_encoder',
+        memory_encoder,
+        BuildSettings(objects=4, workspace_mb=1000),
+        report=lambda phase, fraction: said.append((phase, fraction)),
+    )
     assert len(built.plan) > 1_000_000 and built.timings
     fractions = [fraction for _, fraction in said]
     assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] == 1
@@ -45,9 +52,14 @@ def test_a_graph_is_built_with_progress_and_a_timing_cache(rtx, memory_encoder):
 def test_a_build_is_cancelled_half_way(rtx, memory_encoder):
     seen = []
     with pytest.raises(BuildCancelledError, match='building memory_encoder was cancelled'):
-        build_plan(rtx, 'memory_encoder', memory_encoder, BuildSettings(),
-                   report=lambda phase, fraction: seen.append(fraction),
-                   cancelled=lambda: len(seen) > 10)
+        build_plan(
+            rtx,
+            'memory_encoder',
+            memory_encoder,
+            BuildSettings(),
+            report=lambda phase, fraction: seen.append(fraction),
+            cancelled=lambda: len(seen) > 10,
+        )
     assert 10 < len(seen) < 100
 
 
@@ -59,7 +71,7 @@ def test_a_damaged_graph_is_refused_by_the_real_parser(rtx, memory_encoder):
 def test_the_profile_is_one_to_the_objects_and_the_workspace_is_limited(memory_encoder):
     trt = fake_trt.make()
     build_plan(trt, 'memory_encoder', memory_encoder, BuildSettings(objects=6, workspace_mb=700))
-    (_, config), = trt.Builder.made
+    ((_, config),) = trt.Builder.made
     (profile,) = config.profiles
     assert {shapes[0][0] for shapes in profile.shapes.values()} == {1}
     assert {shapes[2][0] for shapes in profile.shapes.values()} == {6}
@@ -73,15 +85,18 @@ def test_timings_of_another_version_are_begun_anew(memory_encoder):
     assert built.timings == b'timings'
 
 
-@pytest.mark.parametrize('text', [
-    'Error Code 10: Internal Error (Could not find any implementation for node {ForeignNode})',
-    'Requested amount of GPU memory (2147483648 bytes) could not be allocated.',
-    '[virtualMemoryBuffer.cpp::resizePhysical::154] Error Code 2: OutOfMemory (no further '
-    'information)',
-    'std::bad_alloc',
-    'NvMapMemAllocInternalTagged: 1075072515 error 12',
-    'Cuda Runtime (out of memory)',
-])
+@pytest.mark.parametrize(
+    'text',
+    [
+        'Error Code 10: Internal Error (Could not find any implementation for node {ForeignNode})',
+        'Requested amount of GPU memory (2147483648 bytes) could not be allocated.',
+        '[virtualMemoryBuffer.cpp::resizePhysical::154] Error Code 2: OutOfMemory (no further '
+        'information)',
+        'std::bad_alloc',
+        'NvMapMemAllocInternalTagged: 1075072515 error 12',
+        'Cuda Runtime (out of memory)',
+    ],
+)
 def test_out_of_memory_is_called_so_and_says_what_to_change(memory_encoder, text):
     trt = fake_trt.make()
     trt.Builder.fail['memory'] = text
@@ -102,13 +117,17 @@ def test_other_failures_are_not_called_out_of_memory():
 def test_a_library_that_does_not_start_is_said_to(memory_encoder):
     def nothing(_):
         raise TypeError('factory function returned nullptr')
+
     with pytest.raises(EngineError, match='factory function returned nullptr'):
-        build_plan(fake_trt.make(Builder=nothing), 'memory_encoder', memory_encoder,
-                   BuildSettings())
+        build_plan(
+            fake_trt.make(Builder=nothing), 'memory_encoder', memory_encoder, BuildSettings()
+        )
 
 
-@pytest.mark.parametrize(('free', 'cap', 'limit'), [
-    (4000, None, 3488), (4000, 1000, 1000), (1000, 2000, 488), (300, None, 64)])
+@pytest.mark.parametrize(
+    ('free', 'cap', 'limit'),
+    [(4000, None, 3488), (4000, 1000, 1000), (1000, 2000, 488), (300, None, 64)],
+)
 def test_the_builder_gets_what_is_free_less_a_margin(free, cap, limit):
     assert workspace_limit_mb(free, cap) == limit
 

@@ -27,7 +27,7 @@ def identity(machine) -> Identity:
 @pytest.fixture
 def saved(cache, identity):
     cache.save(identity, PLAN, objects=4, built_from='fp16', check='fine')
-    entry, = cache.entries()
+    (entry,) = cache.entries()
     return entry
 
 
@@ -46,16 +46,20 @@ def test_everything_is_the_users_alone(cache, saved):
     assert not list(saved.path.parent.glob('.*')), 'no drafts are left'
 
 
-@pytest.mark.parametrize(('change', 'said'), [
-    ({'tensorrt': '10.13.3'}, 'tensorrt is 10.3.0, not 10.13.3'),
-    ({'gpu': 'Orin NX'}, 'gpu is Fake Orin, not Orin NX'),
-    ({'compute_capability': '11.0'}, 'compute_capability is 8.7, not 11.0'),
-    ({'multiprocessors': 16}, 'multiprocessors is 8, not 16'),
-    ({'cuda': '13.0'}, 'cuda is 12.6, not 13.0'),
-    ({'l4t': '38.2'}, 'l4t is 36.4.3, not 38.2'),
-])
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        ({'tensorrt': '10.13.3'}, 'tensorrt is 10.3.0, not 10.13.3'),
+        ({'gpu': 'Orin NX'}, 'gpu is Fake Orin, not Orin NX'),
+        ({'compute_capability': '11.0'}, 'compute_capability is 8.7, not 11.0'),
+        ({'multiprocessors': 16}, 'multiprocessors is 8, not 16'),
+        ({'cuda': '13.0'}, 'cuda is 12.6, not 13.0'),
+        ({'l4t': '38.2'}, 'l4t is 36.4.3, not 38.2'),
+    ],
+)
 def test_a_plan_of_another_machine_is_not_used_and_it_is_said_why(
-        cache, identity, saved, change, said):
+    cache, identity, saved, change, said
+):
     other = replace(identity, machine=replace(identity.machine, **change))
     found = cache.find(other)
     assert found.plan is None
@@ -63,12 +67,16 @@ def test_a_plan_of_another_machine_is_not_used_and_it_is_said_why(
 
 
 def test_a_plan_of_another_graph_or_precision_is_not_used(cache, identity, saved):
-    assert 'onnx_sha256 is abababababab…, not cdcdcdcdcdcd…' in cache.find(
-        replace(identity, onnx_sha256='cd' * 32)).reason
+    assert (
+        'onnx_sha256 is abababababab…, not cdcdcdcdcdcd…'
+        in cache.find(replace(identity, onnx_sha256='cd' * 32)).reason
+    )
     assert 'precision is fp16, not fp32' in cache.find(replace(identity, precision='fp32')).reason
     assert 'format is 1, not 2' in cache.find(replace(identity, format=2)).reason
-    assert cache.find(replace(identity, graph='memory_encoder')).reason == \
-        'there is no engine of memory_encoder for efficienttam_nano yet'
+    assert (
+        cache.find(replace(identity, graph='memory_encoder')).reason
+        == 'there is no engine of memory_encoder for efficienttam_nano yet'
+    )
     assert 'takes 4 objects at a go, not 8' in cache.find(identity, objects=8).reason
 
 
@@ -129,7 +137,7 @@ def test_a_folder_that_was_open_is_closed_before_anything_is_kept_there(cache, i
 def test_a_record_that_cannot_be_read_does_not_count(cache, identity, saved, text):
     saved.path.with_suffix('.json').write_text(text)
     assert cache.find(identity).plan is None
-    entry, = cache.entries()
+    (entry,) = cache.entries()
     assert cache.verify(entry) == 'has no record that can be read'
 
 
@@ -175,8 +183,10 @@ def test_two_do_not_build_at_once_and_waiting_can_be_cancelled(cache):
     other = PlanCache(cache.root)
     with cache.locked():
         threading.Timer(0.2, stop.set).start()
-        with pytest.raises(BuildCancelledError, match='waiting for another build'), \
-                other.locked(lambda: told.append(1), stop.is_set):
+        with (
+            pytest.raises(BuildCancelledError, match='waiting for another build'),
+            other.locked(lambda: told.append(1), stop.is_set),
+        ):
             raise AssertionError('two at once')
     assert told == [1]
     with other.locked(lambda: told.append(2)):
@@ -184,12 +194,18 @@ def test_two_do_not_build_at_once_and_waiting_can_be_cancelled(cache):
     assert told == [1]
 
 
-@pytest.mark.parametrize(('text', 'release', 'line'), [
-    ('# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64',
-     '36.4.3', '6'),
-    ('# R39 (release), REVISION: 2.0, GCID: 1\nR2', '39.2.0', '7'),
-    ('Ubuntu', '', ''),
-])
+@pytest.mark.parametrize(
+    ('text', 'release', 'line'),
+    [
+        (
+            '# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64',
+            '36.4.3',
+            '6',
+        ),
+        ('# R39 (release), REVISION: 2.0, GCID: 1\nR2', '39.2.0', '7'),
+        ('Ubuntu', '', ''),
+    ],
+)
 def test_release_of_jetson_linux(tmp_path, text, release, line):
     file = tmp_path / 'nv_tegra_release'
     file.write_text(text)

@@ -38,8 +38,12 @@ class FakeBuild:
             raise BuildCancelledError(f'building {request.graph} was cancelled')
         precision = Path(request.onnx).stem.rsplit('_', 1)[1]
         trt = fake_trt.make()
-        built = worker.build_plan(trt, request.graph, Path(request.onnx).read_bytes(),
-                                  worker.BuildSettings(request.objects))
+        built = worker.build_plan(
+            trt,
+            request.graph,
+            Path(request.onnx).read_bytes(),
+            worker.BuildSettings(request.objects),
+        )
         Path(request.plan).write_bytes(built.plan)
         Path(request.timings).write_bytes(built.timings)
         return self.answers.get((request.graph, precision), Result('built', check='cosine 1'))
@@ -60,8 +64,10 @@ def reference(monkeypatch):
 def prepare(folder, spec, machine, cache, build):
     def make(precision='fp32', graphs=folder, **options) -> Preparation:
         options = {'build': 'if_missing', **options}
-        return Preparation(graphs, spec, precision, machine, EngineOptions(**options), cache,
-                           build)
+        return Preparation(
+            graphs, spec, precision, machine, EngineOptions(**options), cache, build
+        )
+
     return make
 
 
@@ -84,12 +90,14 @@ def test_plans_are_built_once(prepare, build, spec, caplog):
     assert [request.graph for request in build.requests] == list(graph_names(spec))
     assert {request.objects for request in build.requests} == {3}
     assert [(one.index, one.graphs) for one in seen if one.phase == 'starting'] == [
-        (index, len(plans)) for index in range(len(plans))]
+        (index, len(plans)) for index in range(len(plans))
+    ]
     assert 'there is no engine of image_encoder for efficienttam_nano yet' in caplog.text
     again = prepare().plans()
     assert len(build.requests) == len(plans) and not any(one.fresh for one in again.values())
     assert {name: plan.data for name, plan in again.items()} == {
-        name: plan.data for name, plan in plans.items()}
+        name: plan.data for name, plan in plans.items()
+    }
 
 
 def test_timings_of_one_build_serve_the_next(prepare, build, cache, machine):
@@ -135,19 +143,22 @@ def test_what_another_process_has_built_meanwhile_is_taken(prepare, build, monke
         other.plans()
         with locked(*arguments):
             yield
+
     monkeypatch.setattr(waits._cache, 'locked', after_the_other)
     plans = waits.plans()
     assert len(build.requests) == len(GRAPHS) and not any(plan.fresh for plan in plans.values())
 
 
 def test_a_graph_that_is_wrong_in_half_precision_is_built_in_single(
-        prepare, build, halved, caplog):
+    prepare, build, halved, caplog
+):
     build.answers['image_encoder', 'fp16'] = Result('built', good=False, check='cosine 0.81')
     plans = prepare('fp16', halved).plans()
     record = plans['image_encoder'].record
     assert (record.built_from, record.note) == ('fp32', 'in fp16 it is wrong here (cosine 0.81)')
-    assert {plan.record.built_from for name, plan in plans.items()
-            if name != 'image_encoder'} == {'fp16'}
+    assert {plan.record.built_from for name, plan in plans.items() if name != 'image_encoder'} == {
+        'fp16'
+    }
     assert 'image_encoder is built in single precision' in caplog.text
     # It is not tried again with every start.
     assert len(build.requests) == len(GRAPHS) + 1
@@ -159,16 +170,25 @@ def test_a_graph_that_is_wrong_in_half_precision_is_built_in_single(
 def test_a_graph_that_is_wrong_in_both_is_not_used(prepare, build, halved, cache):
     for precision in ('fp16', 'fp32'):
         build.answers['memory_encoder', precision] = Result('built', good=False, check='bad')
-    for precision, said in (('fp16', 'wrong in single precision, too'),
-                            ('fp32', 'computes something else than its graph')):
+    for precision, said in (
+        ('fp16', 'wrong in single precision, too'),
+        ('fp32', 'computes something else than its graph'),
+    ):
         with pytest.raises(EngineError, match=said):
             prepare(precision, halved).plans()
     assert not [entry for entry in cache.entries() if 'memory_encoder' in entry.path.name]
 
 
 def opened(preparation, spec, trt=None, device=None, **options):
-    return load(trt or fake_trt.make(), device or FakeDevice(), spec, 'fp32', preparation,
-                preparation.plans(), EngineOptions(**options))
+    return load(
+        trt or fake_trt.make(),
+        device or FakeDevice(),
+        spec,
+        'fp32',
+        preparation,
+        preparation.plans(),
+        EngineOptions(**options),
+    )
 
 
 def test_plans_become_a_runtime(prepare, spec):
@@ -182,15 +202,21 @@ def test_a_plan_that_is_not_accepted_is_built_anew_once(prepare, spec, build, ca
     preparation = prepare()
     preparation.plans()
     identity = preparation.identity('mask_decoder')
-    cache.save(identity, b'of a TensorRT that said the same version', objects=4,
-               built_from='fp32', check='')
+    cache.save(
+        identity,
+        b'of a TensorRT that said the same version',
+        objects=4,
+        built_from='fp32',
+        check='',
+    )
     opened(preparation, spec, build='if_missing').close()
     assert len(build.requests) == len(GRAPHS) + 1 and build.requests[-1].graph == 'mask_decoder'
     assert 'cannot be loaded: magicTag mismatch; it is built anew' in caplog.text
 
 
 def test_a_plan_that_is_not_accepted_is_deleted_where_nothing_is_built(
-        prepare, spec, build, cache):
+    prepare, spec, build, cache
+):
     preparation = prepare()
     preparation.plans()
     identity = preparation.identity('mask_decoder')
@@ -206,6 +232,7 @@ def test_a_fresh_plan_that_is_not_accepted_is_no_endless_story(prepare, spec, bu
         def deserialize_cuda_engine(self, plan):
             self.logger.log(1, 'no kernel image is available')
             return None
+
     with pytest.raises(EngineError, match='no kernel image'):
         opened(prepare(), spec, fake_trt.make(Runtime=Refuses), build='if_missing')
     assert len(build.requests) == len(GRAPHS)
@@ -229,6 +256,7 @@ def test_what_is_missing_is_named(monkeypatch):
         with pytest.raises(EngineError, match='TensorRT is not installed.*docs/jetson.md'):
             load_tensorrt()
     import sys
+
     monkeypatch.setitem(sys.modules, 'tensorrt', type(sys)('tensorrt'))
     sys.modules['tensorrt'].__file__ = '/usr/lib/lean.py'
     with pytest.raises(EngineError, match='has no builder'):

@@ -92,6 +92,7 @@ def test_every_graph_has_a_reference_of_real_size(reference, spec):
 def test_a_pooled_model_is_checked_with_one_memory_as_well(tmp_path, monkeypatch):
     pytest.importorskip('torch')
     from tam_ros.export import export_model
+
     weights = catalogue.engines_dir() / 'efficienttam_nano' / 'efficienttam_nano.safetensors'
     folder = export_model(pooled.add(monkeypatch), weights, tmp_path / 'graphs')
     spec = ModelSpec.from_json((folder / 'model.json').read_text())
@@ -103,13 +104,15 @@ def test_a_pooled_model_is_checked_with_one_memory_as_well(tmp_path, monkeypatch
 
 
 def test_the_reference_is_computed_once_and_again_when_it_is_damaged(
-        cache, folder, spec, monkeypatch):
+    cache, folder, spec, monkeypatch
+):
     path = golden.kept_references(cache, folder, spec)
     before = golden.load(path)
     calls = []
     right = golden.references
-    monkeypatch.setattr(golden, 'references',
-                        lambda *arguments: calls.append(1) or right(*arguments))
+    monkeypatch.setattr(
+        golden, 'references', lambda *arguments: calls.append(1) or right(*arguments)
+    )
     assert golden.kept_references(cache, folder, spec) == path and not calls
     path.write_bytes(path.read_bytes()[:1000])
     golden.kept_references(cache, folder, spec)

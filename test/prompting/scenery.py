@@ -20,8 +20,17 @@ def tracked(number, box=None, state=None, size=SIZE):
         mask[y0:y1, x0:x1] = True
     state = state or (ObjectState.VISIBLE if box else ObjectState.OCCLUDED)
     return TrackedObject(
-        id=number, state=state, score=0.9, score_logit=2.2, mask=mask, logits=mask.astype('f4'),
-        box=box, centroid=None, area=int(mask.sum()), age_frames=0, age_seconds=0.0,
+        id=number,
+        state=state,
+        score=0.9,
+        score_logit=2.2,
+        mask=mask,
+        logits=mask.astype('f4'),
+        box=box,
+        centroid=None,
+        area=int(mask.sum()),
+        age_frames=0,
+        age_seconds=0.0,
     )
 
 

@@ -82,14 +82,22 @@ def test_an_object_that_was_refused_or_removed_is_tried_again_after_the_cooldown
     detector = Detector()
     assert detector.detect(Detection(MUG), follow=False)
     assert [len(detector.detect(Detection(MUG), follow=False)) for _ in range(5)] == [
-        0, 0, 0, 0, 1,
+        0,
+        0,
+        0,
+        0,
+        1,
     ]
     # Removed by the operator: the same.
     detector = Detector()
     assert detector.detect(Detection(MUG))
     detector.followed.clear()
     assert [len(detector.detect(Detection(MUG), follow=False)) for _ in range(5)] == [
-        0, 0, 0, 0, 1,
+        0,
+        0,
+        0,
+        0,
+        1,
     ]
 
 

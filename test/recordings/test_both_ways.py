@@ -50,8 +50,9 @@ def tracker(runtime):
 
 def test_objects_are_found_before_and_after_their_first_prompt(tracker, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
-    results = list(both_ways.track(
-        tracker, Recording(), [click(1, 0, 12), click(2, 5, 50), click(2, 7, 40)]))
+    results = list(
+        both_ways.track(tracker, Recording(), [click(1, 0, 12), click(2, 5, 50), click(2, 7, 40)])
+    )
     assert [one.index for one in results] == [one.tracked.index for one in results] == [*range(9)]
     for index, one in enumerate(results):
         assert one.source.rgb[0, 0, 0] == index
@@ -77,8 +78,9 @@ def test_only_from_the_first_frame_nothing_waits_on_disk(tracker, monkeypatch):
     assert len(list(both_ways.track(tracker, Recording(), [click(1, 0, 12)]))) == 9
 
 
-@pytest.mark.parametrize(('frames', 'kept'), [([0], 2), ([0, 0, 3], 2), ([0, 3, 5], 3),
-                                              ([0, 1, 2, 3, 4, 5, 6, 7], 6)])
+@pytest.mark.parametrize(
+    ('frames', 'kept'), [([0], 2), ([0, 0, 3], 2), ([0, 3, 5], 3), ([0, 1, 2, 3, 4, 5, 6, 7], 6)]
+)
 def test_prompted_frames_are_kept_as_far_as_that_goes(runtime, frames, kept):
     prompts = [click(1, frame, 12 + 4 * frame) for frame in frames] + [click(2, 0, 50)]
     assert both_ways.conditioning_frames(prompts) == kept

@@ -102,8 +102,11 @@ def test_every_parameter_is_an_argument_and_unset_as_such(load):
     arguments = module.generate_launch_description().get_launch_arguments()
     names = [argument.name for argument in arguments]
     assert len(names) == len(set(names)), 'a parameter has the name of an argument'
-    defaults = {a.name: ''.join(part.text for part in a.default_value) for a in arguments
-                if a.name not in module.ARGUMENTS}
+    defaults = {
+        a.name: ''.join(part.text for part in a.default_value)
+        for a in arguments
+        if a.name not in module.ARGUMENTS
+    }
     assert defaults == {parameter.name: '' for parameter in PARAMETERS}
 
 
@@ -112,8 +115,14 @@ def test_what_is_given_reaches_the_node_and_the_rest_is_the_file(launch, call, t
     config = tmp_path / 'mine.yaml'
     config.write_text('/**:\n  ros__parameters:\n    max_objects: 5\n    lost_after: 7.5\n')
     process = launch(
-        'track.launch.py', image='/eye/image_raw', namespace='robot', name='tracker',
-        config=config, max_objects=3, skip_occluded_memories='true', lost_after=4,
+        'track.launch.py',
+        image='/eye/image_raw',
+        namespace='robot',
+        name='tracker',
+        config=config,
+        max_objects=3,
+        skip_occluded_memories='true',
+        lost_after=4,
         detections='/detector/boxes',
     )
     names = ('max_objects', 'skip_occluded_memories', 'lost_after', 'catch_up', 'use_sim_time')
@@ -190,8 +199,13 @@ def test_what_is_recorded(load):
     assert command[command.index('--output') + 1] == 'day1/front'
     assert '--use-sim-time' in command
     assert command[-7:] == [
-        '/front/colour/image', '/shared/info', '/front/eye/labels/compressed',
-        '/front/eye/objects', '/tf', '/tf_static', '/diagnostics',
+        '/front/colour/image',
+        '/shared/info',
+        '/front/eye/labels/compressed',
+        '/front/eye/objects',
+        '/tf',
+        '/tf_static',
+        '/diagnostics',
     ]
 
 
@@ -202,8 +216,9 @@ def test_the_demo_follows_two_objects(launch, make_peer):
     process, peer = launch('demo.launch.py'), make_peer(node_name=NODE)
     peer.wait(
         'two objects that are seen',
-        lambda: any(sum(o.state == o.VISIBLE for o in m.objects) == 2
-                    for m in peer.received['objects']),
+        lambda: any(
+            sum(o.state == o.VISIBLE for o in m.objects) == 2 for m in peer.received['objects']
+        ),
         timeout=90,
     )
     assert process.log.count('accepted=True') == 2

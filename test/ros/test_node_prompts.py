@@ -161,9 +161,7 @@ def test_a_selection_ends_with_its_object(operator, how):
     operator.says('object 1 is added')
     operator.objects()
     if how == 'remove':
-        assert peer.call(
-            RemoveObject, 'remove_object', RemoveObject.Request(object_id=1)
-        ).accepted
+        assert peer.call(RemoveObject, 'remove_object', RemoveObject.Request(object_id=1)).accepted
     else:
         assert peer.call(Reset, 'reset', Reset.Request()).accepted
         peer.track(IMAGE)

@@ -127,7 +127,6 @@ def test_checkpoints_that_cannot_be_used(start, tmp_path, weights, model, words)
     assert 'Traceback' not in node.log
 
 
-
 def test_a_managed_node_whose_weights_are_wrong_can_be_configured_again(start, make_peer):
     """The transition fails, the process stays, and right parameters help."""
     node, peer = start('-p', 'autostart:=false', '-p', 'model:=missing'), make_peer()

@@ -64,16 +64,14 @@ def test_a_mask():
 def test_what_else_the_message_says():
     header = Header()
     header.stamp.sec, header.stamp.nanosec = 3, 7
-    message = Prompt(
-        header=header, object_id=9, action=Prompt.REPLACE, label='mug', points=POINTS
-    )
+    message = Prompt(header=header, object_id=9, action=Prompt.REPLACE, label='mug', points=POINTS)
     request = read_prompt(message)
     assert (request.action, request.object_id) == (Action.REPLACE, 9)
     assert (request.stamp_ns, request.label) == (3_000_000_007, 'mug')
     assert request.prompt(9).replace
-    assert not read_prompt(Prompt(points=POINTS, action=Prompt.REFINE, object_id=9)).prompt(
-        9
-    ).replace
+    assert (
+        not read_prompt(Prompt(points=POINTS, action=Prompt.REFINE, object_id=9)).prompt(9).replace
+    )
 
 
 def test_removal_needs_only_the_id():

@@ -126,7 +126,8 @@ def test_a_prompt_made_on_a_past_image_is_applied_to_it(start, make_peer):
         objects, labels = peer.track(image)
         stamps.append(peer.stamp_ns)
         frame = tracker.step(
-            image, float(index), [TrackerPrompt.box(1, box)] if index == 2 else [])
+            image, float(index), [TrackerPrompt.box(1, box)] if index == 2 else []
+        )
         assert [item.age_frames for item in objects.objects] == ([index - 2] if index > 7 else [])
         if index > 7:
             ours = labels_of(labels)

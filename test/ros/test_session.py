@@ -100,9 +100,7 @@ def test_what_only_the_tracker_can_refuse_costs_the_last_prompt_alone():
     for _ in range(MAX_OBJECTS + 1):
         stream.ask(RED, label='mug')
     assert stream.image(33) == [1, 2, 3, 4]
-    assert stream.warnings == [
-        f'prompt for object 5 refused: {MAX_OBJECTS} objects are the limit'
-    ]
+    assert stream.warnings == [f'prompt for object 5 refused: {MAX_OBJECTS} objects are the limit']
     assert 5 not in stream.session.names
 
 

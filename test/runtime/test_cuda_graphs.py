@@ -43,8 +43,12 @@ def library(tmp_path_factory) -> Path:
     if compiler is None:
         pytest.skip('no C compiler')
     path = tmp_path_factory.mktemp('cuda') / 'libcuda.so'
-    subprocess.run([compiler, '-x', 'c', '-shared', '-fPIC', '-w', '-', '-o', str(path)],
-                   input=CODE, text=True, check=True)
+    subprocess.run(
+        [compiler, '-x', 'c', '-shared', '-fPIC', '-w', '-', '-o', str(path)],
+        input=CODE,
+        text=True,
+        check=True,
+    )
     return path
 
 
@@ -70,14 +74,20 @@ def test_work_is_recorded_once_and_launched_often(library, log):
 def test_a_recording_is_ended_when_the_work_fails(library, log):
     def fail():
         raise RuntimeError('broken')
+
     with pytest.raises(RuntimeError, match='broken'):
         capture(77, fail, str(library))
     assert log() == ['begin 77 1', 'end 77 0', 'destroy 5 0']
 
 
-@pytest.mark.parametrize(('call', 'name', 'last'), [
-    ('begin', 'cuStreamBeginCapture_v2', 'begin'), ('end', 'cuStreamEndCapture', 'end'),
-    ('instantiate', 'cuGraphInstantiateWithFlags', 'destroy')])
+@pytest.mark.parametrize(
+    ('call', 'name', 'last'),
+    [
+        ('begin', 'cuStreamBeginCapture_v2', 'begin'),
+        ('end', 'cuStreamEndCapture', 'end'),
+        ('instantiate', 'cuGraphInstantiateWithFlags', 'destroy'),
+    ],
+)
 def test_what_the_driver_refuses_is_said(library, log, monkeypatch, call, name, last):
     monkeypatch.setenv('FAKE_CUDA_FAILS', call)
     with pytest.raises(EngineError, match=f'{name} failed with CUDA error 901'):

@@ -26,6 +26,7 @@ def cache(tmp_path, monkeypatch):
 def state():
     """Return a fitting state_dict."""
     from tam_ros.models.build import build_network
+
     return build_network(catalogue.model(NAME), 'untrained').state_dict()
 
 
@@ -55,16 +56,19 @@ def damaged(state, tmp_path, what):
     return path
 
 
-@pytest.mark.parametrize(('what', 'message'), [
-    ('missing', 'missing: no_mem_embed, no_obj_ptr'),
-    ('unknown', 'unknown: surplus.weight'),
-    ('shape', r'another shape: no_mem_embed \(1, 1, 3\) instead of \(1, 1, 128\)'),
-    ('truncated', 'cannot be read'),
-    ('text', 'cannot be read'),
-    ('empty', 'cannot be read'),
-    ('code', 'cannot be read'),
-    ('no state', 'no state_dict'),
-])
+@pytest.mark.parametrize(
+    ('what', 'message'),
+    [
+        ('missing', 'missing: no_mem_embed, no_obj_ptr'),
+        ('unknown', 'unknown: surplus.weight'),
+        ('shape', r'another shape: no_mem_embed \(1, 1, 3\) instead of \(1, 1, 128\)'),
+        ('truncated', 'cannot be read'),
+        ('text', 'cannot be read'),
+        ('empty', 'cannot be read'),
+        ('code', 'cannot be read'),
+        ('no state', 'no state_dict'),
+    ],
+)
 @pytest.mark.parametrize('runtime', ['torch', 'onnxruntime'])
 def test_damaged_checkpoints(state, tmp_path, what, message, runtime):
     with pytest.raises(WeightsError, match=message):
@@ -77,13 +81,22 @@ def test_checkpoint_of_another_model_names_the_first_few_keys(state, tmp_path):
         open_runtime('efficienttam_ti_512x512', path, 'torch')
 
 
-@pytest.mark.parametrize(('model', 'weights', 'runtime', 'error', 'message'), [
-    ('efficienttam_xl', None, 'torch', UnknownModelError, 'known are .*efficienttam_ti_512x512'),
-    (NAME, '/no/such/file.pt', 'torch', WeightsError, 'do not exist'),
-    (NAME, 'untrained', 'cuda', ValueError, 'no runtime'),
-    # never downloaded: says how
-    ('efficienttam_s', None, 'torch', WeightsError, 'tam weights get efficienttam_s'),
-])
+@pytest.mark.parametrize(
+    ('model', 'weights', 'runtime', 'error', 'message'),
+    [
+        (
+            'efficienttam_xl',
+            None,
+            'torch',
+            UnknownModelError,
+            'known are .*efficienttam_ti_512x512',
+        ),
+        (NAME, '/no/such/file.pt', 'torch', WeightsError, 'do not exist'),
+        (NAME, 'untrained', 'cuda', ValueError, 'no runtime'),
+        # never downloaded: says how
+        ('efficienttam_s', None, 'torch', WeightsError, 'tam weights get efficienttam_s'),
+    ],
+)
 def test_what_cannot_be_opened(model, weights, runtime, error, message):
     with pytest.raises(error, match=message):
         open_runtime(model, weights, runtime)
@@ -96,14 +109,16 @@ def test_folder_that_holds_no_graphs(tmp_path):
 
 def test_checkpoint_is_exported_once(state, tmp_path, cache, monkeypatch):
     from safetensors.torch import save_file
+
     path = tmp_path / 'weights.safetensors'
     save_file({key: value.half() for key, value in state.items()}, path)
     runtime = open_runtime(NAME, path, 'onnxruntime', threads=1)
     assert runtime.spec.weights.startswith('weights.safetensors')
-    folder, = (cache / 'graphs').iterdir()
+    (folder,) = (cache / 'graphs').iterdir()
 
     def fail(*_):
         raise AssertionError('exported twice')
+
     monkeypatch.setattr('tam_ros.export.export_model', fail)
     open_runtime(NAME, path, 'onnxruntime')
     # A graph that was damaged since is named.

@@ -62,8 +62,13 @@ class Stream:
         runtime.allocate(rows, self.spec.slots + 1, self.spec.pointer_slots + 1)
         self.random = np.random.default_rng(0)
         for row in range(rows):
-            runtime.write_row(row, *(self.random.normal(size=x.shape).astype(np.float32)
-                                     for x in runtime.read_row(row)))
+            runtime.write_row(
+                row,
+                *(
+                    self.random.normal(size=x.shape).astype(np.float32)
+                    for x in runtime.read_row(row)
+                ),
+            )
 
     def frame(self, rows, memories=7):
         """Return all that comes out of the four functions for some objects."""
@@ -79,26 +84,44 @@ class Stream:
 
         slots, valid = columns(spec.slots, memories)
         pointers, pointers_valid = columns(spec.pointer_slots, memories)
-        bank = BankRows(np.array(rows), slots, np.tile(np.arange(spec.slots), (objects, 1)), valid,
-                        pointers, pointers_valid)
+        bank = BankRows(
+            np.array(rows),
+            slots,
+            np.tile(np.arange(spec.slots), (objects, 1)),
+            valid,
+            pointers,
+            pointers_valid,
+        )
         conditioned = self.runtime.memory_attention(features, bank)
         labels = np.full((objects, spec.point_tokens), ABSENT, np.int64)
         labels[:, 0], labels[:, 1] = 1, PADDING
         points = self.random.uniform(0, spec.image_size, (*labels.shape, 2)).astype(np.float32)
         side = spec.mask_size
-        tokens = PromptTokens(points, labels, np.zeros((objects, 1, side, side), np.float32),
-                              np.zeros(objects, np.float32))
+        tokens = PromptTokens(
+            points,
+            labels,
+            np.zeros((objects, 1, side, side), np.float32),
+            np.zeros(objects, np.float32),
+        )
         candidates = self.runtime.mask_decoder(features, conditioned, tokens)
         first = self.runtime.mask_decoder(features, features.without_memory, tokens)
         memory = self.runtime.memory_encoder(
-            features, candidates.masks[:, 0], np.zeros(objects, np.float32))
+            features, candidates.masks[:, 0], np.zeros(objects, np.float32)
+        )
         slot = [spec.slots] * objects
         self.runtime.store(list(rows), slot, slot, memory, candidates.pointers[:, 0])
-        return {'features': features.raw, 'without_memory': features.without_memory,
-                'conditioned': conditioned, 'masks': candidates.masks, 'ious': candidates.ious,
-                'scores': candidates.scores, 'pointers': candidates.pointers,
-                'first masks': first.masks, 'memory': memory,
-                'row': self.runtime.read_row(rows[-1])[0]}
+        return {
+            'features': features.raw,
+            'without_memory': features.without_memory,
+            'conditioned': conditioned,
+            'masks': candidates.masks,
+            'ious': candidates.ious,
+            'scores': candidates.scores,
+            'pointers': candidates.pointers,
+            'first masks': first.masks,
+            'memory': memory,
+            'row': self.runtime.read_row(rows[-1])[0],
+        }
 
 
 def deviation(ours, theirs):
@@ -128,11 +151,16 @@ def test_bfloat16_is_near_and_is_only_where_it_pays(half, single):
     assert half.facts['precision'] == 'bfloat16' and single.facts['precision'] == 'float32'
     # Given the same features, masks and memories are those of single precision.
     random = np.random.default_rng(1)
-    features, mask = (random.normal(size=x.shape).astype(np.float32)
-                      for x in (wanted['features'], wanted['masks'][:1, :1]))
+    features, mask = (
+        random.normal(size=x.shape).astype(np.float32)
+        for x in (wanted['features'], wanted['masks'][:1, :1])
+    )
     inputs = {'features': features, 'masks': mask, 'prompted': np.ones(1, np.float32)}
-    np.testing.assert_allclose(*(runtime._run('memory_encoder', **inputs)[0]
-                                 for runtime in (half, single)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        *(runtime._run('memory_encoder', **inputs)[0] for runtime in (half, single)),
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
 def test_handles_keep_their_values(single):
@@ -158,8 +186,10 @@ class Core:
     """Says of a processor what OpenVINO would."""
 
     def get_property(self, device, name):
-        return {'OPTIMIZATION_CAPABILITIES': ['FP32', 'INT8'],
-                'FULL_DEVICE_NAME': 'Some processor'}[name()]
+        return {
+            'OPTIMIZATION_CAPABILITIES': ['FP32', 'INT8'],
+            'FULL_DEVICE_NAME': 'Some processor',
+        }[name()]
 
 
 def test_a_processor_without_bf16_says_so(monkeypatch):
@@ -204,8 +234,13 @@ def test_a_damaged_graph_is_named(tmp_path):
 
 def in_a_fresh_interpreter(code, **environment):
     return subprocess.run(
-        [sys.executable, '-c', code], cwd=ROOT, text=True, capture_output=True, check=True,
-        env=os.environ | environment).stdout.split()
+        [sys.executable, '-c', code],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        check=True,
+        env=os.environ | environment,
+    ).stdout.split()
 
 
 def test_its_makers_are_not_told(tmp_path):
@@ -213,14 +248,14 @@ def test_its_makers_are_not_told(tmp_path):
     shown = in_a_fresh_interpreter(
         'import sys, tam_ros.runtime.openvino; '
         'print(any(name.startswith("openvino_telemetry") for name in sys.modules))',
-        HOME=str(tmp_path))
+        HOME=str(tmp_path),
+    )
     assert shown == ['False']
     assert not list(tmp_path.iterdir())
 
 
 def test_a_robot_needs_neither_torch_nor_onnx_for_it():
-    modules = in_a_fresh_interpreter(
-        'import sys, tam_ros.runtime.openvino; print(*sys.modules)')
+    modules = in_a_fresh_interpreter('import sys, tam_ros.runtime.openvino; print(*sys.modules)')
     assert not {'torch', 'onnx', 'onnxruntime', 'rclpy'} & set(modules)
 
 
@@ -229,5 +264,6 @@ def test_where_it_is_not_installed_the_message_says_what_to_do():
         "import sys; sys.modules['openvino'] = None\n"
         'from tam_ros.runtime import EngineError, open_runtime\n'
         "try: open_runtime('efficienttam_nano', runtime='openvino')\n"
-        'except EngineError as error: print(error)')
+        'except EngineError as error: print(error)'
+    )
     assert 'pip install' in ' '.join(said)

@@ -48,8 +48,12 @@ class Driver(ModuleType):
 
             def retain_primary_context(self) -> SimpleNamespace:
                 driver.calls.append(('retain',))
-                return SimpleNamespace(**{name: lambda name=name: driver.calls.append((name,))
-                                          for name in ('push', 'pop', 'detach')})
+                return SimpleNamespace(
+                    **{
+                        name: lambda name=name: driver.calls.append((name,))
+                        for name in ('push', 'pop', 'detach')
+                    }
+                )
 
         class Stream:
             handle = 77
@@ -69,7 +73,8 @@ class Driver(ModuleType):
 
         self.Device, self.Stream, self.Event = Device, Stream, Event
         self.device_attribute = SimpleNamespace(
-            MULTIPROCESSOR_COUNT='sms', INTEGRATED='integrated')
+            MULTIPROCESSOR_COUNT='sms', INTEGRATED='integrated'
+        )
         self.host_alloc_flags = SimpleNamespace(DEVICEMAP=2)
         self.event_flags = SimpleNamespace(DISABLE_TIMING=4)
 
@@ -93,12 +98,14 @@ class Driver(ModuleType):
 
             def free(self) -> None:
                 calls.append(('free', nbytes))
+
         return Allocation()
 
     def pagelocked_empty(self, nbytes: int, dtype: type, mem_flags: int):
         self.calls.append(('pinned', nbytes, mem_flags))
-        base = SimpleNamespace(get_device_pointer=lambda: 8192,
-                               free=lambda: self.calls.append(('unpin', nbytes)))
+        base = SimpleNamespace(
+            get_device_pointer=lambda: 8192, free=lambda: self.calls.append(('unpin', nbytes))
+        )
         return SimpleNamespace(base=base)
 
     def __getattr__(self, name: str):
@@ -116,6 +123,7 @@ def driver(monkeypatch):
         monkeypatch.setitem(sys.modules, 'pycuda', package)
         monkeypatch.setitem(sys.modules, 'pycuda.driver', made)
         return made
+
     return install
 
 
@@ -134,8 +142,13 @@ def test_a_probe_takes_nothing(driver):
     cuda = driver()
     facts = probe()
     assert cuda.calls == [('init',)]
-    assert (facts.name, facts.compute_capability, facts.multiprocessors, facts.integrated,
-            facts.driver) == ('Orin', '8.7', 8, True, '12.6')
+    assert (
+        facts.name,
+        facts.compute_capability,
+        facts.multiprocessors,
+        facts.integrated,
+        facts.driver,
+    ) == ('Orin', '8.7', 8, True, '12.6')
 
 
 def test_memory_is_given_back_once(driver):
@@ -163,8 +176,13 @@ def test_work_goes_into_the_stream(driver):
     device.clear(4, 5)
     device.mark().wait()
     device.wait()
-    assert cuda.calls == [('memcpy_dtod_async', 1, 2, 3), ('memset_d8_async', 4, 0, 5),
-                          ('record', 4), ('event',), ('synchronize',)]
+    assert cuda.calls == [
+        ('memcpy_dtod_async', 1, 2, 3),
+        ('memset_d8_async', 4, 0, 5),
+        ('record', 4),
+        ('event',),
+        ('synchronize',),
+    ]
 
 
 def test_no_room_says_how_much_and_what_to_do(driver):
@@ -175,7 +193,8 @@ def test_no_room_says_how_much_and_what_to_do(driver):
 
 
 def test_free_memory_of_a_shared_one_counts_what_the_kernel_would_give_back(
-        driver, tmp_path, monkeypatch):
+    driver, tmp_path, monkeypatch
+):
     file = tmp_path / 'meminfo'
     file.write_text('MemTotal: 9 kB\nMemFree: 1 kB\nMemAvailable:    4096 kB\n')
     assert available_bytes(file) == 4096 * 1024

@@ -21,12 +21,16 @@ from tam_ros.tracking import Prompt, Tracker
 pytest.importorskip('torch')
 NAME = 'efficienttam_nano'
 pytestmark = pytest.mark.skipif(
-    not (catalogue.engines_dir() / NAME).is_dir(), reason='no trained weights are bundled yet')
+    not (catalogue.engines_dir() / NAME).is_dir(), reason='no trained weights are bundled yet'
+)
 
 
 # Runtimes beside torch, their precision, and how near their masks are.
 RUNTIMES = [
-    ('onnxruntime', 'fp32', 0.999), ('openvino', 'fp32', 0.999), ('openvino', 'bf16', 0.99)]
+    ('onnxruntime', 'fp32', 0.999),
+    ('openvino', 'fp32', 0.999),
+    ('openvino', 'bf16', 0.99),
+]
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -57,14 +61,19 @@ def test_two_objects_over_20_frames(name, second_from, runtime, precision, near,
     box = next(p.box for p in scene.prompts if p.object_id == 1)
     prompts = {0: [Prompt.box(1, box)]}
     prompts.setdefault(second_from, []).append(Prompt.mask(2, frames[second_from][1] == 2))
-    trackers = {'torch': open_tracker(name, 'torch'),
-                runtime: open_tracker(name, runtime, precision)}
+    trackers = {
+        'torch': open_tracker(name, 'torch'),
+        runtime: open_tracker(name, runtime, precision),
+    }
     seen = 0
     for index, (image, _) in enumerate(frames):
         results = {
-            name: {item.id: item for item in tracker.step(
-                image, index / 15, prompts.get(index, ())).objects}
-            for name, tracker in trackers.items()}
+            name: {
+                item.id: item
+                for item in tracker.step(image, index / 15, prompts.get(index, ())).objects
+            }
+            for name, tracker in trackers.items()
+        }
         for number in results['torch']:
             ours, theirs = (results[name][number].mask for name in trackers)
             union = np.count_nonzero(ours | theirs)
@@ -77,11 +86,12 @@ def test_two_objects_over_20_frames(name, second_from, runtime, precision, near,
 @pytest.mark.parametrize(('runtime', 'precision', 'near'), RUNTIMES[1:])
 def test_a_real_sequence(shared_data, runtime, precision, near):
     """Each runtime with its own memories: what one rounds otherwise has sixty frames to grow."""
-    sequence, = open_dataset(shared_data, ['dog'])
-    together = Together([open_tracker(NAME, 'onnxruntime', 'fp32'),
-                         open_tracker(NAME, runtime, precision)])
+    (sequence,) = open_dataset(shared_data, ['dog'])
+    together = Together(
+        [open_tracker(NAME, 'onnxruntime', 'fp32'), open_tracker(NAME, runtime, precision)]
+    )
     evaluate_sequence(together, sequence, 'mask')
-    ious, = together.ious
+    (ious,) = together.ious
     assert len(ious) == len(sequence) and np.mean(ious) >= near
 
 
@@ -112,11 +122,12 @@ def test_bundled_weights_serve_another_input_size(tmp_path, monkeypatch):
         tracker = Tracker.open(f'{NAME}_256', runtime=runtime)
         image, labels = scene.frame(0)
         tracker.step(image, 0.0, [Prompt.mask(1, labels == 1)])
-        masks[runtime] = [tracker.step(scene.frame(i)[0], i / 15).objects[0].mask
-                          for i in range(1, 5)]
+        masks[runtime] = [
+            tracker.step(scene.frame(i)[0], i / 15).objects[0].mask for i in range(1, 5)
+        ]
     truth = [scene.frame(i)[1] == 1 for i in range(1, 5)]
     for ours, theirs, true in zip(*masks.values(), truth, strict=True):
         assert np.count_nonzero(ours & theirs) >= 0.999 * np.count_nonzero(ours | theirs)
         assert np.count_nonzero(ours & true) > 0.6 * np.count_nonzero(ours | true)
-    exported, = (tmp_path / 'graphs').iterdir()
+    (exported,) = (tmp_path / 'graphs').iterdir()
     assert '"image_size": 256' in (exported / 'model.json').read_text()

@@ -34,8 +34,12 @@ SPEC = ModelSpec.from_json((FOLDER / 'model.json').read_text())
 def plans():
     """Return plans for at most two objects at a go."""
     trt = fake_trt.make()
-    return {name: build_plan(trt, name, graph_file(FOLDER, name, 'fp32').read_bytes(),
-                             BuildSettings(objects=2)).plan for name in graph_names(SPEC)}
+    return {
+        name: build_plan(
+            trt, name, graph_file(FOLDER, name, 'fp32').read_bytes(), BuildSettings(objects=2)
+        ).plan
+        for name in graph_names(SPEC)
+    }
 
 
 def opened(plans, device=None, spec=SPEC, **options):
@@ -47,9 +51,15 @@ def opened(plans, device=None, spec=SPEC, **options):
 
 def clip(scene, tracker, frames, prompts):
     """Return the masks of each frame by object."""
-    return [{item.id: item.mask for item in tracker.step(
-        scene.frame(index)[0], index / 15, prompts.get(index, ())).objects}
-        for index in range(frames)]
+    return [
+        {
+            item.id: item.mask
+            for item in tracker.step(
+                scene.frame(index)[0], index / 15, prompts.get(index, ())
+            ).objects
+        }
+        for index in range(frames)
+    ]
 
 
 @pytest.mark.slow
@@ -59,10 +69,12 @@ def test_masks_are_those_of_onnx_runtime(plans, options):
     scene = DemoScene()
     box = next(p.box for p in scene.prompts if p.object_id == 1)
     y, x = np.argwhere(scene.frame(4)[1] == 2).mean(0)
-    prompts = {0: [Prompt.box(1, box)],
-               3: [Prompt.mask(2, scene.frame(3)[1] == 2)],
-               4: [Prompt.points(2, [(x, y)], [1])],
-               6: [Prompt.box(3, (20, 20, 120, 90), stamp=2 / 15)]}
+    prompts = {
+        0: [Prompt.box(1, box)],
+        3: [Prompt.mask(2, scene.frame(3)[1] == 2)],
+        4: [Prompt.points(2, [(x, y)], [1])],
+        6: [Prompt.box(3, (20, 20, 120, 90), stamp=2 / 15)],
+    }
     limits = TrackerOptions(max_objects=4, recall_seconds=1.0, recall_frames=6)
     runtime, device = opened(plans, **options)
     ours = clip(scene, Tracker(runtime, limits), 10, prompts)
@@ -89,17 +101,25 @@ def test_pooled_masks_in_half_precision_are_those_of_onnx_runtime(tmp_path, monk
     """A pooled model has a graph more, for objects with one memory."""
     pytest.importorskip('torch')
     from tam_ros.export import export_model
-    folder = export_model(pooled.add(monkeypatch), FOLDER / 'efficienttam_nano.safetensors',
-                          tmp_path / 'graphs')
+
+    folder = export_model(
+        pooled.add(monkeypatch), FOLDER / 'efficienttam_nano.safetensors', tmp_path / 'graphs'
+    )
     spec = ModelSpec.from_json((folder / 'model.json').read_text())
     assert SINGLE_MEMORY in graph_names(spec)
     trt = fake_trt.make()
-    plans = {name: build_plan(trt, name, graph_file(folder, name, 'fp16').read_bytes(),
-                              BuildSettings(objects=2)).plan for name in graph_names(spec)}
+    plans = {
+        name: build_plan(
+            trt, name, graph_file(folder, name, 'fp16').read_bytes(), BuildSettings(objects=2)
+        ).plan
+        for name in graph_names(spec)
+    }
     runtime, _ = opened(plans, spec=spec)
     scene = DemoScene()
-    prompts = {0: [Prompt.mask(1, scene.frame(0)[1] == 1)],
-               2: [Prompt.mask(2, scene.frame(2)[1] == 2)]}
+    prompts = {
+        0: [Prompt.mask(1, scene.frame(0)[1] == 1)],
+        2: [Prompt.mask(2, scene.frame(2)[1] == 2)],
+    }
     ours = clip(scene, Tracker(runtime), 5, prompts)
     theirs = clip(scene, Tracker(OnnxRuntime(folder, precision='fp16')), 5, prompts)
     for mine, reference in zip(ours, theirs, strict=True):
@@ -111,15 +131,22 @@ def test_pooled_masks_in_half_precision_are_those_of_onnx_runtime(tmp_path, monk
 def test_masks_on_a_real_sequence_are_those_of_onnx_runtime(plans, shared_data):
     (sequence,) = open_dataset(shared_data, ['comp-blackswan-dog'])
     frames = list(islice(sequence, 8))
-    prompts = [Prompt.mask(int(number), frames[0].labels == number)
-               for number in np.unique(frames[0].labels) if number not in (0, 255)]
+    prompts = [
+        Prompt.mask(int(number), frames[0].labels == number)
+        for number in np.unique(frames[0].labels)
+        if number not in (0, 255)
+    ]
     assert len(prompts) == 2
     runtime, _ = opened(plans, zero_copy=True)
     seen = []
     for backend in (runtime, OnnxRuntime(FOLDER)):
         tracker = Tracker(backend)
-        seen.append([tracker.step(frame.image, index / 24, () if index else prompts).labels
-                     for index, frame in enumerate(frames)])
+        seen.append(
+            [
+                tracker.step(frame.image, index / 24, () if index else prompts).labels
+                for index, frame in enumerate(frames)
+            ]
+        )
         tracker.close()
     for ours, theirs in zip(*seen, strict=True):
         assert np.array_equal(ours, theirs) and len(np.unique(ours)) == 3
@@ -134,7 +161,8 @@ def ready(plans):
 
 def image(seed):
     return np.random.default_rng(seed).integers(
-        0, 256, (SPEC.image_size, SPEC.image_size, 3), np.uint8)
+        0, 256, (SPEC.image_size, SPEC.image_size, 3), np.uint8
+    )
 
 
 def values(device, handle, stride):

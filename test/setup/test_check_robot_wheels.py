@@ -22,17 +22,30 @@ import check_robot_wheels  # noqa: E402
 def wheel(tmp_path):
     def make(name, version, *requires, tag='py3-none-any'):
         path = tmp_path / f'{name}-{version}-{tag}.whl'
-        lines = ['Metadata-Version: 2.1', f'Name: {name}', f'Version: {version}',
-                 *(f'Requires-Dist: {one}' for one in requires)]
+        lines = [
+            'Metadata-Version: 2.1',
+            f'Name: {name}',
+            f'Version: {version}',
+            *(f'Requires-Dist: {one}' for one in requires),
+        ]
         with ZipFile(path, 'w') as archive:
             archive.writestr(f'{name}-{version}.dist-info/METADATA', '\n'.join(lines) + '\n\n')
         return path
+
     return make
 
 
 def test_conditions_are_those_of_the_robot(wheel):
-    wheels = [wheel('app', '1.0', 'backport; python_version < "3.11"', 'win; os_name == "nt"',
-                    'arm>=2; platform_machine == "aarch64"', 'plot; extra == "plots"')]
+    wheels = [
+        wheel(
+            'app',
+            '1.0',
+            'backport; python_version < "3.11"',
+            'win; os_name == "nt"',
+            'arm>=2; platform_machine == "aarch64"',
+            'plot; extra == "plots"',
+        )
+    ]
     assert check_robot_wheels.missing(wheels, '3.10') == ['arm>=2', 'backport']
     assert check_robot_wheels.missing(wheels, '3.12') == ['arm>=2']
 
@@ -51,6 +64,7 @@ def test_what_pip_left_out_is_asked_for_again(wheel, tmp_path, monkeypatch):
         asked.append(list(arguments))
         if 'backport' in arguments:
             wheel('backport', '3.0')
+
     monkeypatch.setattr(check_robot_wheels, 'download', download)
     wheels = check_robot_wheels.resolve(['app'], '3.10', tmp_path)
     assert [path.name.partition('-')[0] for path in wheels] == ['app', 'backport']
@@ -66,11 +80,16 @@ def test_what_cannot_be_met_is_an_error(wheel, tmp_path, monkeypatch):
         check_robot_wheels.resolve(['app'], '3.10', tmp_path)
 
 
-@pytest.mark.parametrize(('said', 'error'), [
-    ('ERROR: No matching distribution found for app', check_robot_wheels.MissingError),
-    ('WARNING: Retrying after connection broken\nERROR: No matching distribution found for app',
-     check_robot_wheels.UnreachableError),
-])
+@pytest.mark.parametrize(
+    ('said', 'error'),
+    [
+        ('ERROR: No matching distribution found for app', check_robot_wheels.MissingError),
+        (
+            'WARNING: Retrying after connection broken\nERROR: No matching distribution found for app',
+            check_robot_wheels.UnreachableError,
+        ),
+    ],
+)
 def test_no_index_is_not_a_missing_wheel(tmp_path, monkeypatch, said, error):
     failed = subprocess.CompletedProcess([], 1, '', said)
     monkeypatch.setattr(subprocess, 'run', lambda *_, **__: failed)
@@ -81,8 +100,9 @@ def test_no_index_is_not_a_missing_wheel(tmp_path, monkeypatch, said, error):
 @pytest.mark.slow
 @pytest.mark.parametrize('python', check_robot_wheels.PYTHONS)
 def test_a_robot_gets_everything_as_wheels(python):
-    done = subprocess.run([sys.executable, SCRIPT, '--python', python], text=True,
-                          capture_output=True)
+    done = subprocess.run(
+        [sys.executable, SCRIPT, '--python', python], text=True, capture_output=True
+    )
     if done.returncode == check_robot_wheels.NOT_THERE:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr

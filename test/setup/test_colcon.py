@@ -45,7 +45,10 @@ def run(workspace, command):
     """Run a shell command with the workspace set up, from another folder; return its output."""
     answer = subprocess.run(
         ['bash', '-ec', f'. "$0"/install/local_setup.bash; {command}', workspace],
-        cwd='/', env=environment(), capture_output=True, text=True,
+        cwd='/',
+        env=environment(),
+        capture_output=True,
+        text=True,
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return answer.stdout
@@ -59,9 +62,15 @@ def workspace(tmp_path_factory):
     (workspace / 'src').mkdir()
     (workspace / 'src' / 'tam_ros').symlink_to(ROOT)
     colcon(
-        workspace, 'build', '--symlink-install', '--cmake-args',
-        '-G', 'Ninja', f'-DPython3_EXECUTABLE={sys.executable}',
-        f'-DCMAKE_PROJECT_INCLUDE={FIXUPS}', '-DTAM_ROS_PYTEST=-k one_version',
+        workspace,
+        'build',
+        '--symlink-install',
+        '--cmake-args',
+        '-G',
+        'Ninja',
+        f'-DPython3_EXECUTABLE={sys.executable}',
+        f'-DCMAKE_PROJECT_INCLUDE={FIXUPS}',
+        '-DTAM_ROS_PYTEST=-k one_version',
     )
     return workspace
 

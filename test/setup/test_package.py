@@ -36,8 +36,18 @@ ROSDEP_KEYS = {
 ROS_PACKAGES = {'tf2_ros': 'tf2_ros_py'}
 # What pip installs where it is used; see the README and docs/jetson.md.
 FROM_PIP = {
-    'huggingface_hub', 'matplotlib', 'mcap', 'onnx', 'onnxruntime', 'openvino', 'pycocotools',
-    'pycuda', 'rosbags', 'safetensors', 'tensorrt', 'torch',
+    'huggingface_hub',
+    'matplotlib',
+    'mcap',
+    'onnx',
+    'onnxruntime',
+    'openvino',
+    'pycocotools',
+    'pycuda',
+    'rosbags',
+    'safetensors',
+    'tensorrt',
+    'torch',
 }
 
 
@@ -48,8 +58,11 @@ def test_one_version():
 
 def test_cmake_generates_every_interface():
     listed = re.findall(r'"((?:msg|srv)/\w+\.(?:msg|srv))"', (ROOT / 'CMakeLists.txt').read_text())
-    present = [str(path.relative_to(ROOT)) for folder in ('msg', 'srv')
-               for path in sorted((ROOT / folder).iterdir())]
+    present = [
+        str(path.relative_to(ROOT))
+        for folder in ('msg', 'srv')
+        for path in sorted((ROOT / folder).iterdir())
+    ]
     assert sorted(listed) == sorted(present)
 
 
@@ -112,12 +125,19 @@ def test_a_wheel_holds_what_the_package_looks_for(tmp_path):
     source.mkdir()
     for name in ('tam_ros', 'engines', 'config'):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('pyproject.toml', 'setup.py', 'requirements-robot.txt', 'requirements.txt',
-                 'README.md'):
+    for name in (
+        'pyproject.toml',
+        'setup.py',
+        'requirements-robot.txt',
+        'requirements.txt',
+        'README.md',
+    ):
         shutil.copy(ROOT / name, source)
     answer = subprocess.run(
         [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '.'],
-        cwd=source, capture_output=True, text=True,
+        cwd=source,
+        capture_output=True,
+        text=True,
     )
     assert answer.returncode == 0, answer.stderr
     (wheel,) = source.glob('tam_ros-*.whl')

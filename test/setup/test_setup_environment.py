@@ -105,8 +105,11 @@ def test_a_command_that_fails_shows_its_last_words(tmp_path, monkeypatch):
     monkeypatch.setattr(setup_runner, 'ROOT', tmp_path)
     monkeypatch.setattr(setup_runner, 'BUILD', tmp_path)
     monkeypatch.setattr(setup_runner, 'LOG', tmp_path / 'setup.log')
-    with (tmp_path / 'lock').open('w') as lock, pytest.raises(
-        setup_runner.SetupError, match='(?s)step failed.*no such wheel.*Is it there'
+    with (
+        (tmp_path / 'lock').open('w') as lock,
+        pytest.raises(
+            setup_runner.SetupError, match='(?s)step failed.*no such wheel.*Is it there'
+        ),
     ):
         setup_runner.Runner(lock.fileno()).run(
             'step', ['sh', '-c', 'echo no such wheel; exit 3'], hint='Is it there?'

@@ -92,8 +92,9 @@ def test_a_pixel_that_the_lens_does_not_reach_has_no_ray():
 
 
 def test_a_fisheye_sees_far_to_the_side():
-    lens = Camera(640, 480, np.array([[180.0, 0, 320], [0, 180, 240], [0, 0, 1]]), 'equidistant',
-                  EQUIDISTANT)
+    lens = Camera(
+        640, 480, np.array([[180.0, 0, 320], [0, 180, 240], [0, 0, 1]]), 'equidistant', EQUIDISTANT
+    )
     far = math.tan(math.radians(80))
     (pixel,) = lens.project([(far, 0, 1)])
     assert lens.contains([pixel])
@@ -117,9 +118,16 @@ def info(**fields):
     """What a driver sends for a raw 640x480 image."""
     projection = [400.0, 0, 310, -40, 0, 400, 230, 0, 0, 0, 1, 0]
     made = {
-        'width': 640, 'height': 480, 'distortion_model': 'plumb_bob', 'd': list(PLUMB_BOB),
-        'k': MATRIX.ravel(), 'r': np.eye(3).ravel(), 'p': projection, 'binning_x': 0,
-        'binning_y': 0, 'roi': SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0),
+        'width': 640,
+        'height': 480,
+        'distortion_model': 'plumb_bob',
+        'd': list(PLUMB_BOB),
+        'k': MATRIX.ravel(),
+        'r': np.eye(3).ravel(),
+        'p': projection,
+        'binning_x': 0,
+        'binning_y': 0,
+        'roi': SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0),
     }
     return SimpleNamespace(**{**made, **fields})
 

@@ -9,9 +9,21 @@ import numpy as np
 from tam_ros.runtime.base import Candidates, Features, ModelSpec, Runtime
 
 SPEC = ModelSpec(
-    name='fake', weights='none', fingerprint='fake', image_size=64, dim=8, memory_tokens=16,
-    memory_dim=4, slots=7, pointer_slots=16, point_tokens=8, pooled=False,
-    dense_prompt_prior=False, mask_downsample_weight=(1 / 16,) * 16, mask_downsample_bias=0.0)
+    name='fake',
+    weights='none',
+    fingerprint='fake',
+    image_size=64,
+    dim=8,
+    memory_tokens=16,
+    memory_dim=4,
+    slots=7,
+    pointer_slots=16,
+    point_tokens=8,
+    pooled=False,
+    dense_prompt_prior=False,
+    mask_downsample_weight=(1 / 16,) * 16,
+    mask_downsample_bias=0.0,
+)
 
 
 class FakeRuntime(Runtime):
@@ -52,8 +64,12 @@ class FakeRuntime(Runtime):
         self._called('memory_attention', len(bank.rows))
         self.banks.append(bank)
         # Follow the newest pointer, which carries the centre and when it was made.
-        seen = [self.pointers[row, slots[valid > 0]] for row, slots, valid in zip(
-            bank.rows, bank.pointer_slots, bank.pointer_valid, strict=True)]
+        seen = [
+            self.pointers[row, slots[valid > 0]]
+            for row, slots, valid in zip(
+                bank.rows, bank.pointer_slots, bank.pointer_valid, strict=True
+            )
+        ]
         return [pointers[pointers[:, 3].argmax(), :2] for pointers in seen]
 
     def _merge(self, groups, parts):
@@ -78,7 +94,7 @@ class FakeRuntime(Runtime):
                 x, y = (8, 8) if isinstance(source, str) else source[i]
                 scores[i] = 2 if self.present else -2
             y0, x0 = int(max(y - 2, 0)), int(max(x - 2, 0))
-            masks[i, :, y0:int(y) + 3, x0:int(x) + 3] = 5 + i
+            masks[i, :, y0 : int(y) + 3, x0 : int(x) + 3] = 5 + i
             pointers[i, :, :2] = x, y
             pointers[i, :, 2] = range(4)  # which candidate it is
         ious = np.tile(np.array([0.9, 0.1, 0.3, 0.2], np.float32), (objects, 1))

@@ -45,11 +45,14 @@ def test_objects_are_found_again(tmp_path, options):
     mine, theirs = before._runtime, after._runtime
     assert mine.banks[-1].memory_valid.sum() == theirs.banks[-1].memory_valid.sum() == 7
     for bank, runtime in ((mine.banks[-1], mine), (theirs.banks[-1], theirs)):
-        assert len({runtime.memories[bank.rows[0], slot].tobytes()
-                    for slot in bank.memory_slots[0]}) == 7
+        assert (
+            len({runtime.memories[bank.rows[0], slot].tobytes() for slot in bank.memory_slots[0]})
+            == 7
+        )
         runtime.shown = sorted(
             (code, runtime.memories[bank.rows[0], slot].tobytes())
-            for slot, code in zip(bank.memory_slots[0], bank.temporal_index[0], strict=True))
+            for slot, code in zip(bank.memory_slots[0], bank.temporal_index[0], strict=True)
+        )
     assert mine.shown == theirs.shown
     with pytest.raises(PromptError, match='object 3 was removed'):
         after.step(IMAGE, 501.0, [Prompt.points(3, [(1, 1)], [1])])
@@ -91,11 +94,17 @@ def pickled(path):
     return SPEC
 
 
-@pytest.mark.parametrize(('spoil', 'message'), [
-    (other_weights, 'which mean nothing to fake with weights another'),
-    (other_model, 'memories of fake with weights fake, which mean nothing to another'),
-    (truncated, 'cannot be read'), (text, 'cannot be read'), (pickled, 'cannot be read'),
-    (gone, 'does not exist')])
+@pytest.mark.parametrize(
+    ('spoil', 'message'),
+    [
+        (other_weights, 'which mean nothing to fake with weights another'),
+        (other_model, 'memories of fake with weights fake, which mean nothing to another'),
+        (truncated, 'cannot be read'),
+        (text, 'cannot be read'),
+        (pickled, 'cannot be read'),
+        (gone, 'does not exist'),
+    ],
+)
 def test_a_file_that_does_not_fit_is_refused_and_nothing_changes(tmp_path, spoil, message):
     path = tmp_path / 'tracks.npz'
     tracked().save(path)
@@ -119,6 +128,7 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
 
     def full(*_, **__):
         raise OSError(28, 'No space left on device')
+
     monkeypatch.setattr(np, 'savez_compressed', full)
     with pytest.raises(OSError, match='No space'):
         tracked().save(path)

@@ -63,7 +63,7 @@ def test_memories_that_are_too_old_are_not_shown():
     bank = MemoryBank()
     bank.add(0, True, time=0)
     bank.add(1, False, time=1)
-    assert memories(bank, 9) == [0]                # nothing was stored on frames 2..8
+    assert memories(bank, 9) == [0]  # nothing was stored on frames 2..8
     assert pointers(bank, 9) == [0, 1]
     assert pointers(bank, 17) == [0]
 
@@ -82,8 +82,13 @@ def test_backwards_the_frames_ahead_are_recent_and_pointers_of_earlier_prompts_a
     assert memories(bank, 4, reverse=True) == [0, *range(5, 11), 12]
     assert pointers(bank, 4, reverse=True) == [*range(5, 12), 12]
     view = bank.view(4, reverse=True)
-    codes = {bank.memories[slot].frame: code for slot, code, ok in zip(
-        view.memory_slots, view.temporal_index, view.memory_valid, strict=True) if ok}
+    codes = {
+        bank.memories[slot].frame: code
+        for slot, code, ok in zip(
+            view.memory_slots, view.temporal_index, view.memory_valid, strict=True
+        )
+        if ok
+    }
     assert codes == {0: 6, 12: 6, 5: 0, 6: 1, 7: 2, 8: 3, 9: 4, 10: 5}
 
 
@@ -148,8 +153,11 @@ def test_a_bank_comes_back_from_its_description_into_other_slots(shape):
     text = json.loads(json.dumps(bank.to_json()))
     again, memory_origin, pointer_origin = MemoryBank.from_json(text, BankShape(**shape))
     assert (memories(again), pointers(again)) == (memories(bank), pointers(bank)) or shape.get(
-        'memories')
-    for slots, origin, old in ((again.memories, memory_origin, bank.memories),
-                               (again.pointers, pointer_origin, bank.pointers)):
+        'memories'
+    )
+    for slots, origin, old in (
+        (again.memories, memory_origin, bank.memories),
+        (again.pointers, pointer_origin, bank.pointers),
+    ):
         assert [old[i] if i >= 0 else None for i in origin] == slots
     assert again.time == bank.time

@@ -14,7 +14,8 @@ from tam_ros.tracking import ClipTracker, Prompt, Tracker, TrackerOptions
 
 NAME = 'efficienttam_nano'
 pytestmark = pytest.mark.skipif(
-    not (catalogue.engines_dir() / NAME).is_dir(), reason='no trained weights are bundled yet')
+    not (catalogue.engines_dir() / NAME).is_dir(), reason='no trained weights are bundled yet'
+)
 
 
 @pytest.fixture(scope='module')
@@ -36,8 +37,10 @@ def overlap(ours, theirs):
 
 def run(tracker, clip, prompts):
     """Return the masks of each image by object."""
-    return [{item.id: item.mask for item in tracker.step(
-        image, i / 15, prompts.get(i, ())).objects} for i, (image, _) in enumerate(clip)]
+    return [
+        {item.id: item.mask for item in tracker.step(image, i / 15, prompts.get(i, ())).objects}
+        for i, (image, _) in enumerate(clip)
+    ]
 
 
 def test_a_prompt_made_8_frames_ago_gives_the_masks_of_one_given_in_time(clip):
@@ -47,8 +50,11 @@ def test_a_prompt_made_8_frames_ago_gives_the_masks_of_one_given_in_time(clip):
     on_it = [(float(columns.mean()), float(rows.mean()))]
 
     def prompts(stamp):
-        return [Prompt.box(2, box_of(clip[4][1], 2), stamp=stamp),
-                Prompt.points(1, on_it, [1], stamp=stamp)]
+        return [
+            Prompt.box(2, box_of(clip[4][1], 2), stamp=stamp),
+            Prompt.points(1, on_it, [1], stamp=stamp),
+        ]
+
     options = TrackerOptions(max_objects=2, recall_seconds=1.0, catch_up=4)
     in_time = run(Tracker.open(NAME, options=options), clip, {0: first, 4: prompts(None)})
     late = run(Tracker.open(NAME, options=options), clip, {0: first, 12: prompts(4 / 15)})
@@ -64,8 +70,11 @@ def test_late_prompts_cost_the_memory_that_is_stated(clip):
     tracker = Tracker.open(NAME, options=TrackerOptions(max_objects=1, recall_seconds=1.0))
     run(tracker, clip[:2], {0: [Prompt.box(1, box_of(clip[0][1], 1))]})
     frame = tracker._recall._frames[-1]
-    kept = frame.moment.small.nbytes + frame.features.raw.nbytes \
+    kept = (
+        frame.moment.small.nbytes
+        + frame.features.raw.nbytes
         + frame.features.without_memory.nbytes
+    )
     assert kept == pytest.approx(1.0e6, rel=0.05)
     memories, _ = tracker._runtime.read_row(0)
     assert memories[0].nbytes == pytest.approx(0.15e6, rel=0.05)

@@ -109,10 +109,14 @@ def test_frame_is_encoded_once_for_several_prompts_and_objects(runtime):
     assert runtime.calls.count(('image_encoder', 1)) == 1
 
 
-@pytest.mark.parametrize(('prompts', 'message'), [
-    ([click(1, x=70)], 'outside'),
-    ([click(n) for n in range(1, 5)], 'limit of 3'),
-    ([click(1)] * 8, '8 points for object 1 on frame 0; the limit is 7')])
+@pytest.mark.parametrize(
+    ('prompts', 'message'),
+    [
+        ([click(1, x=70)], 'outside'),
+        ([click(n) for n in range(1, 5)], 'limit of 3'),
+        ([click(1)] * 8, '8 points for object 1 on frame 0; the limit is 7'),
+    ],
+)
 def test_refused_prompts(runtime, prompts, message):
     tracker = opened(runtime)
     with pytest.raises(PromptError, match=message):

@@ -16,7 +16,8 @@ from tam_ros.tracking.masks import enlarge
 
 torch = pytest.importorskip('torch')
 pytestmark = pytest.mark.skipif(
-    not kit.KIT.is_dir(), reason='the parity kit (../shared/parity/edgetam) is absent')
+    not kit.KIT.is_dir(), reason='the parity kit (../shared/parity/edgetam) is absent'
+)
 
 # Of the largest logit. The kit allows 5e-4, for memories rounded to bfloat16.
 TOLERANCE = 1e-4
@@ -35,8 +36,14 @@ def open_tracker(tmp_path_factory):
         if not path.exists():
             state = kit.state_dict(absent)
             torch.save({'model': {key: torch.from_numpy(x) for key, x in state.items()}}, path)
-        return Tracker.open(model, weights=path, runtime=runtime, threads=2,
-                            options=TrackerOptions(refined_frames_condition=False))
+        return Tracker.open(
+            model,
+            weights=path,
+            runtime=runtime,
+            threads=2,
+            options=TrackerOptions(refined_frames_condition=False),
+        )
+
     yield opened
     patch.undo()
 
@@ -71,11 +78,14 @@ def follow(tracker: Tracker, frames, prompts: dict[int, list[Prompt]]) -> list[F
     return [tracker.step(image, t / 10, prompts.get(t, ())) for t, image in enumerate(frames)]
 
 
-@pytest.mark.parametrize(('runtime', 'count'), [
-    ('torch', 3),
-    pytest.param('torch', 10, marks=pytest.mark.slow),
-    pytest.param('onnxruntime', 10, marks=pytest.mark.slow),
-])
+@pytest.mark.parametrize(
+    ('runtime', 'count'),
+    [
+        ('torch', 3),
+        pytest.param('torch', 10, marks=pytest.mark.slow),
+        pytest.param('onnxruntime', 10, marks=pytest.mark.slow),
+    ],
+)
 def test_click_and_mask_tracked_together(open_tracker, runtime, count):
     """Two objects at once, which the official code itself cannot track."""
     tracker = open_tracker(runtime=runtime)
@@ -90,7 +100,7 @@ def test_refinement(open_tracker):
     about = kit.about()
     at = about['refine_frame']
     refine = Prompt.points(1, about['refine_pts'], about['refine_lbl'])
-    frames = follow(open_tracker(), kit.frames()[:at + 3], {0: [click(), mask()], at: [refine]})
+    frames = follow(open_tracker(), kit.frames()[: at + 3], {0: [click(), mask()], at: [refine]})
     refined = np.stack([enlarge(item.logits, 240, 320) for item in frames[at].objects])
     assert kit.deviation(refined[:, None], 'vid_two/refine_prompt') < TOLERANCE
     compare(frames[at], f'vid_two_refined/f{at:02}')
@@ -127,8 +137,14 @@ def test_object_that_is_absent(open_tracker):
 @pytest.mark.parametrize('model', ['edgetam_512', 'edgetam_768'])
 def test_smaller_inputs_give_the_same_masks_in_every_runtime(open_tracker, model):
     """No official numbers exist at these sizes; the weights are those of 1024."""
-    runs = [follow(open_tracker(runtime=runtime, model=model), kit.frames()[:4],
-                   {0: [click()], 1: [mask()]}) for runtime in ('torch', 'onnxruntime')]
+    runs = [
+        follow(
+            open_tracker(runtime=runtime, model=model),
+            kit.frames()[:4],
+            {0: [click()], 1: [mask()]},
+        )
+        for runtime in ('torch', 'onnxruntime')
+    ]
     for ours, theirs in zip(*runs, strict=True):
         for one, other in zip(ours.objects, theirs.objects, strict=True):
             assert np.abs(one.logits - other.logits).max() < 1e-3 * np.abs(other.logits).max()

@@ -11,7 +11,8 @@ import pytest
 from tam_ros.tracking import masks
 
 needs_kit = pytest.mark.skipif(
-    not kit.KIT.is_dir(), reason='the parity kit (../shared/parity/efficienttam) is absent')
+    not kit.KIT.is_dir(), reason='the parity kit (../shared/parity/efficienttam) is absent'
+)
 
 
 @pytest.fixture(scope='module')
@@ -30,8 +31,13 @@ def test_stability_fallback(select):
     candidates[1, 0] *= 0.05
     candidates[2, 0] = -5
     ious = 1 / (1 + np.exp(-given(select, 'sel_iou', (3, 4), 1)))
-    chosen = masks.choose(candidates, ious, np.ones((3, 1), np.float32),
-                          np.zeros((3, 4, 8), np.float32), np.zeros(3, bool))
+    chosen = masks.choose(
+        candidates,
+        ious,
+        np.ones((3, 1), np.float32),
+        np.zeros((3, 4, 8), np.float32),
+        np.zeros(3, bool),
+    )
     np.testing.assert_allclose(chosen.masks, select['sel_masks_out'], atol=1e-5)
     np.testing.assert_allclose(chosen.ious, select['sel_iou_out'][:, 0], atol=1e-6)
     np.testing.assert_allclose(masks.stability(candidates[:, 0]), select['sel_stability'][:, 0])
@@ -48,16 +54,20 @@ def test_antialiased_resize(select):
 def test_mask_prompt_of_the_image_size(select):
     mask = given(select, 'pts_mask', (1, 1, 100, 140), 1)[0, 0] > 0.3
     ours = masks.fit_mask(mask, 512)
-    theirs = np.unpackbits(select['maskprompt_resized'])[:ours.size].reshape(ours.shape)
+    theirs = np.unpackbits(select['maskprompt_resized'])[: ours.size].reshape(ours.shape)
     # A value of exactly one half may round either way.
     assert (ours != theirs.astype(bool)).mean() < 1e-4
 
 
 def test_absent_object_has_no_mask_whatever_the_candidates_say():
     candidates = np.full((2, 4, 4, 4), 7, np.float32)
-    chosen = masks.choose(candidates, np.zeros((2, 4), np.float32),
-                          np.array([[-0.1], [0.1]], np.float32),
-                          np.zeros((2, 4, 3), np.float32), np.ones(2, bool))
+    chosen = masks.choose(
+        candidates,
+        np.zeros((2, 4), np.float32),
+        np.array([[-0.1], [0.1]], np.float32),
+        np.zeros((2, 4, 3), np.float32),
+        np.ones(2, bool),
+    )
     assert (chosen.masks[0] == masks.NO_OBJECT).all()
     assert (chosen.masks[1] == 7).all()
 

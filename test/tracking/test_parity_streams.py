@@ -28,7 +28,8 @@ from tam_ros.tracking.masks import enlarge
 
 torch = pytest.importorskip('torch')
 pytestmark = pytest.mark.skipif(
-    not kit.KIT.is_dir(), reason='the parity kit (../shared/parity/efficienttam) is absent')
+    not kit.KIT.is_dir(), reason='the parity kit (../shared/parity/efficienttam) is absent'
+)
 
 # max|difference| / std(reference). Float noise grows from frame to frame: a pixel of a binarised
 # mask or a bf16 rounding falls on the other side, and untrained weights amplify it. After one
@@ -48,9 +49,10 @@ def video(entry: dict) -> np.ndarray:
     about = entry['video']
     if about['kind'] == 'real':
         with np.load(kit.KIT / 'open' / about['file']) as arrays:
-            return arrays[arrays.files[0]][:about['n']]
-    return np.stack([kit.fill().frame(about['seed'], t, about['h'], about['w'])
-                     for t in range(about['n'])])
+            return arrays[arrays.files[0]][: about['n']]
+    return np.stack(
+        [kit.fill().frame(about['seed'], t, about['h'], about['w']) for t in range(about['n'])]
+    )
 
 
 def prompt_of(op: dict, height: int, width: int) -> Prompt:
@@ -77,8 +79,13 @@ class Scenario:
         self.frames = video(entry)
         self.ops = entry['ops']
 
-    def run(self, tracker: Tracker, prompts: Iterable[int] = (),
-            frames: Iterable[int] | None = None, remove: tuple[int, int] | None = None) -> Results:
+    def run(
+        self,
+        tracker: Tracker,
+        prompts: Iterable[int] = (),
+        frames: Iterable[int] | None = None,
+        remove: tuple[int, int] | None = None,
+    ) -> Results:
         """Show frames to a fresh tracker.
 
         Args:
@@ -137,7 +144,7 @@ class Scenario:
     @staticmethod
     def _overlap(ours: np.ndarray, bits: np.ndarray) -> tuple[int, int]:
         """Return the pixels of the intersection and of the union."""
-        theirs = np.unpackbits(bits)[:ours.size].reshape(ours.shape).astype(bool)
+        theirs = np.unpackbits(bits)[: ours.size].reshape(ours.shape).astype(bool)
         return np.count_nonzero(ours & theirs), np.count_nonzero(ours | theirs)
 
 
@@ -145,16 +152,26 @@ def checkpoint(name: str, folder) -> Path:
     """Write a checkpoint with the kit's weights, once."""
     path = folder / f'{name}.pt'
     if not path.exists():
-        torch.save({'model': {key: torch.from_numpy(value)
-                              for key, value in kit.state_dict(name).items()}}, path)
+        torch.save(
+            {
+                'model': {
+                    key: torch.from_numpy(value) for key, value in kit.state_dict(name).items()
+                }
+            },
+            path,
+        )
     return path
 
 
 def opened(name: str, runtime: str, folder) -> Tracker:
     """Open the public tracker on a checkpoint with the kit's weights."""
-    return Tracker.open(name, weights=checkpoint(name, folder), runtime=runtime,
-                        threads=1 if runtime == 'torch' else None,
-                        options=TrackerOptions(refined_frames_condition=False))
+    return Tracker.open(
+        name,
+        weights=checkpoint(name, folder),
+        runtime=runtime,
+        threads=1 if runtime == 'torch' else None,
+        options=TrackerOptions(refined_frames_condition=False),
+    )
 
 
 @pytest.fixture(scope='module')
@@ -163,12 +180,16 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp('checkpoints')
 
 
-@pytest.fixture(scope='module', params=[
-    ('efficienttam_ti_512x512', 'torch'),
-    pytest.param(('efficienttam_ti_512x512', 'onnxruntime'), marks=pytest.mark.slow),
-    pytest.param(('efficienttam_s_512x512', 'torch'), marks=pytest.mark.slow),
-    pytest.param(('efficienttam_s_512x512', 'onnxruntime'), marks=pytest.mark.slow),
-], ids='-'.join)
+@pytest.fixture(
+    scope='module',
+    params=[
+        ('efficienttam_ti_512x512', 'torch'),
+        pytest.param(('efficienttam_ti_512x512', 'onnxruntime'), marks=pytest.mark.slow),
+        pytest.param(('efficienttam_s_512x512', 'torch'), marks=pytest.mark.slow),
+        pytest.param(('efficienttam_s_512x512', 'onnxruntime'), marks=pytest.mark.slow),
+    ],
+    ids='-'.join,
+)
 def at_512(request, folder):
     """Return scenarios of a 512 configuration by their letter, and a tracker of it."""
     name, runtime = request.param
@@ -211,12 +232,14 @@ class Clip:
     def prompt(self, op: int) -> None:
         """Make a prompt and compare what comes of it."""
         index = self.scenario.ops[op]['frame']
-        frame = self.tracker.prompt(index, self.scenario.frames[index],
-                                    [prompt_of(self.scenario.ops[op], *self.size)])
+        frame = self.tracker.prompt(
+            index, self.scenario.frames[index], [prompt_of(self.scenario.ops[op], *self.size)]
+        )
         self.scenario.compare_prompt({index: {item.id: item for item in frame.objects}}, op)
 
-    def propagate(self, op: int, frames: Iterable[int], ids: list[int],
-                  reverse: bool = False) -> None:
+    def propagate(
+        self, op: int, frames: Iterable[int], ids: list[int], reverse: bool = False
+    ) -> None:
         """Visit frames and compare them."""
         results = {}
         for t in frames:
@@ -225,19 +248,30 @@ class Clip:
         self.scenario.compare_propagation(results, op, ids)
 
 
-@pytest.fixture(scope='module', params=[
-    'efficienttam_ti_512x512',
-    pytest.param('efficienttam_s_512x512', marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope='module',
+    params=[
+        'efficienttam_ti_512x512',
+        pytest.param('efficienttam_s_512x512', marks=pytest.mark.slow),
+    ],
+)
 def clip_of(request, folder):
     """Return scenarios by their letter, each with a clip tracker of its own.
 
     The official bank has no limit: two more prompted frames need two more slots than graphs have.
     """
+
     def make(key: str) -> Clip:
         runtime = open_runtime(request.param, checkpoint(request.param, folder), 'torch', 1)
         runtime.spec = replace(runtime.spec, slots=9, pointer_slots=18)
-        return Clip(Scenario(request.param, key), ClipTracker(runtime, TrackerOptions(
-            max_objects=1, max_conditioning=3, refined_frames_condition=False)))
+        return Clip(
+            Scenario(request.param, key),
+            ClipTracker(
+                runtime,
+                TrackerOptions(max_objects=1, max_conditioning=3, refined_frames_condition=False),
+            ),
+        )
+
     return make
 
 
@@ -287,15 +321,18 @@ def test_refinement_that_stays(at_512):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('name', 'runtime'), [
-    ('efficienttam_ti', 'torch'),
-    ('efficienttam_ti', 'onnxruntime'),
-    ('efficienttam_ti_1', 'torch'),
-    ('efficienttam_ti_2', 'torch'),
-    ('efficienttam_s', 'torch'),
-    ('efficienttam_s_1', 'torch'),
-    ('efficienttam_s_2', 'torch'),
-])
+@pytest.mark.parametrize(
+    ('name', 'runtime'),
+    [
+        ('efficienttam_ti', 'torch'),
+        ('efficienttam_ti', 'onnxruntime'),
+        ('efficienttam_ti_1', 'torch'),
+        ('efficienttam_ti_2', 'torch'),
+        ('efficienttam_s', 'torch'),
+        ('efficienttam_s_1', 'torch'),
+        ('efficienttam_s_2', 'torch'),
+    ],
+)
 def test_1024_configurations(name, runtime, folder):
     tracker = opened(name, runtime, folder)
     for key, entry in kit.spec()[name]['scenarios'].items():
@@ -308,6 +345,7 @@ def test_1024_configurations(name, runtime, folder):
         scenario.compare_propagation(results, 1, [entry['ops'][0]['obj']])
         if len(entry['ops']) > 2:
             scenario.compare_propagation(results, 3, [entry['ops'][0]['obj']])
-            refined = scenario.run(tracker, prompts=(0, 2),
-                                   frames=range(entry['ops'][2]['frame'] + 1))
+            refined = scenario.run(
+                tracker, prompts=(0, 2), frames=range(entry['ops'][2]['frame'] + 1)
+            )
             scenario.compare_prompt(refined, 2)

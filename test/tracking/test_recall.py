@@ -20,8 +20,12 @@ def runtime():
 
 
 def opened(runtime, **options):
-    return Tracker(runtime, TrackerOptions(
-        **{'max_objects': 8, 'recall_seconds': 1.0, 'recall_frames': 12, **options}))
+    return Tracker(
+        runtime,
+        TrackerOptions(
+            **{'max_objects': 8, 'recall_seconds': 1.0, 'recall_frames': 12, **options}
+        ),
+    )
 
 
 def click(number, x=20, y=20, **more):
@@ -30,8 +34,9 @@ def click(number, x=20, y=20, **more):
 
 def run(tracker, first, last, prompts=None):
     """Show images at ten a second; ``prompts`` by the index of the image they come with."""
-    return [tracker.step(IMAGE, i / 10, (prompts or {}).get(i, ()))
-            for i in range(first, last + 1)]
+    return [
+        tracker.step(IMAGE, i / 10, (prompts or {}).get(i, ())) for i in range(first, last + 1)
+    ]
 
 
 def state(tracker, number):
@@ -39,10 +44,18 @@ def state(tracker, number):
     memory = tracker._table.live[number]
     view = memory.bank.view()
     row = tracker._runtime.read_row(memory.row)
-    shown = [(code, row[0][slot].tobytes()) for slot, code, ok in zip(
-        view.memory_slots, view.temporal_index, view.memory_valid, strict=True) if ok]
-    pointers = [row[1][slot][:3].tobytes() for slot, ok in zip(
-        view.pointer_slots, view.pointer_valid, strict=True) if ok]
+    shown = [
+        (code, row[0][slot].tobytes())
+        for slot, code, ok in zip(
+            view.memory_slots, view.temporal_index, view.memory_valid, strict=True
+        )
+        if ok
+    ]
+    pointers = [
+        row[1][slot][:3].tobytes()
+        for slot, ok in zip(view.pointer_slots, view.pointer_valid, strict=True)
+        if ok
+    ]
     return sorted(shown), sorted(pointers), memory.born_index, memory.born_at
 
 
@@ -57,7 +70,7 @@ def test_a_new_object_is_brought_forward_before_the_next_output(runtime):
     assert runtime.calls == [], 'without objects nothing is encoded'
     frame = late.step(IMAGE, 1.0, [click(1, stamp=0.2)])
     run(timely, 0, 10, {2: [click(1)]})
-    item, = frame.objects
+    (item,) = frame.objects
     assert (item.id, item.age_frames, round(item.age_seconds, 6)) == (1, 8, 0.8)
     banks_agree(late, timely)
     assert runtime.calls.count(('image_encoder', 1)) == 9
@@ -105,11 +118,23 @@ def test_second_click_on_the_frame_of_the_first_counts_as_given_together(runtime
 
 def test_prompts_for_an_object_on_its_way_on_earlier_and_later_images(runtime):
     late, timely = opened(runtime, catch_up=2), opened(FakeRuntime())
-    run(late, 0, 16, {9: [click(1, stamp=0.1)], 10: [click(1, x=30, stamp=0.8)],
-                      11: [click(1, x=24, stamp=0.3), click(1, x=26)]})
+    run(
+        late,
+        0,
+        16,
+        {
+            9: [click(1, stamp=0.1)],
+            10: [click(1, x=30, stamp=0.8)],
+            11: [click(1, x=24, stamp=0.3), click(1, x=26)],
+        },
+    )
     run(late, 17, 20)
-    run(timely, 0, 20, {1: [click(1)], 3: [click(1, x=24)], 8: [click(1, x=30)],
-                        11: [click(1, x=26)]})
+    run(
+        timely,
+        0,
+        20,
+        {1: [click(1)], 3: [click(1, x=24)], 8: [click(1, x=30)], 11: [click(1, x=26)]},
+    )
     banks_agree(late, timely)
 
 
@@ -159,7 +184,7 @@ def test_an_image_that_was_dropped_gives_its_prompt_to_the_nearest(runtime):
 def test_what_is_kept_is_bounded_and_too_old_is_said(runtime):
     tracker = opened(runtime)
     run(tracker, 0, 40)
-    assert len(tracker._recall._frames) == 11          # one second, both ends
+    assert len(tracker._recall._frames) == 11  # one second, both ends
     with pytest.raises(PromptError, match=r'3\.000 s before the last one; the oldest .* 1\.000 s'):
         tracker.step(IMAGE, 4.1, [click(1, stamp=1.0)])
     with pytest.raises(PromptError, match='after this one'):
@@ -223,10 +248,12 @@ def test_checking_a_late_prompt_says_what_step_would(runtime):
     tracker = opened(runtime)
     run(tracker, 0, 40, {35: [click(3)]})
     tracker.check(click(1, stamp=3.5), (48, 64))
-    tracker.check(click(1, stamp=4.5), (48, 64))       # the image after this one, it seems
-    for prompt, message in ((click(1, stamp=1.0), 'oldest that is kept'),
-                            (click(3, stamp=3.2), 'did not exist yet'),
-                            (click(1, x=70, stamp=3.5), 'outside')):
+    tracker.check(click(1, stamp=4.5), (48, 64))  # the image after this one, it seems
+    for prompt, message in (
+        (click(1, stamp=1.0), 'oldest that is kept'),
+        (click(3, stamp=3.2), 'did not exist yet'),
+        (click(1, x=70, stamp=3.5), 'outside'),
+    ):
         with pytest.raises(PromptError, match=message):
             tracker.check(prompt, (48, 64))
 

@@ -34,7 +34,7 @@ def test_prompted_object_is_tracked_with_its_id(tracker):
     assert first.labels.dtype == np.uint16 and first.labels.shape == (48, 64)
     assert first.labels[12, 16] == 5 and first.labels[40, 60] == 0
     second = tracker.step(IMAGE, 0.1)
-    item, = second.objects
+    (item,) = second.objects
     assert (item.id, item.state, item.age_frames) == (5, ObjectState.VISIBLE, 1)
     assert item.age_seconds == pytest.approx(0.1)
     assert item.mask[12, 16] and item.area == item.mask.sum()
@@ -47,8 +47,12 @@ def test_all_objects_share_one_batch_of_each_function(tracker, runtime):
     tracker.step(IMAGE, 0.0, [click(1), click(2, x=50), click(3, y=40)])
     runtime.calls.clear()
     tracker.step(IMAGE, 0.1)
-    assert runtime.calls == [('image_encoder', 1), ('memory_attention', 3), ('mask_decoder', 3),
-                             ('memory_encoder', 3)]
+    assert runtime.calls == [
+        ('image_encoder', 1),
+        ('memory_attention', 3),
+        ('mask_decoder', 3),
+        ('memory_encoder', 3),
+    ]
 
 
 def test_first_frame_skips_memory_attention_and_counts_as_prompted(tracker, runtime):
@@ -91,14 +95,18 @@ def test_second_click_adds_to_the_first_and_sees_the_previous_mask(tracker, runt
     assert prompt.has_mask.tolist() == [1] and prompt.mask.max() == 5
 
 
-@pytest.mark.parametrize(('prompts', 'candidate'), [
-    ([click(1)], 2),                                      # ambiguous: the best of 1..3 by IoU
-    ([click(1), click(1, x=30)], 0),                      # two clicks are not
-    ([Prompt.box(1, (10, 10, 30, 30))], 0),               # nor is a box
-    ([Prompt.mask(1, np.ones((48, 64), bool))], 0),
-])
+@pytest.mark.parametrize(
+    ('prompts', 'candidate'),
+    [
+        ([click(1)], 2),  # ambiguous: the best of 1..3 by IoU
+        ([click(1), click(1, x=30)], 0),  # two clicks are not
+        ([Prompt.box(1, (10, 10, 30, 30))], 0),  # nor is a box
+        ([Prompt.mask(1, np.ones((48, 64), bool))], 0),
+    ],
+)
 def test_ambiguous_prompts_and_tracked_frames_choose_among_three(
-        tracker, runtime, prompts, candidate):
+    tracker, runtime, prompts, candidate
+):
     tracker.step(IMAGE, 0.0, prompts)
     assert runtime.candidates == [candidate]
     tracker.step(IMAGE, 0.1)
@@ -116,7 +124,12 @@ def test_refinement_tracks_first_and_stays_a_recent_memory_as_officially(runtime
     runtime.calls.clear()
     frame = tracker.step(IMAGE, 0.1, [click(2, x=30, y=30)])
     assert [name for name, _ in runtime.calls] == [
-        'image_encoder', 'memory_attention', 'mask_decoder', 'mask_decoder', 'memory_encoder']
+        'image_encoder',
+        'memory_attention',
+        'mask_decoder',
+        'mask_decoder',
+        'memory_encoder',
+    ]
     assert runtime.prompted[-1] == [0.0, 1.0]
     assert frame.objects[1].mask[30, 30]
     tracker.step(IMAGE, 0.2)
@@ -201,7 +214,7 @@ def test_objects_lost_for_long_are_shown_a_last_time_and_removed(runtime):
     tracker.step(IMAGE, 0.0, [click(1), click(2, x=50)])
     runtime.present = False
     tracker.step(IMAGE, 1.5)
-    frame = tracker.step(IMAGE, 1.9, [click(2, x=50)])     # seen again, because it is pointed at
+    frame = tracker.step(IMAGE, 1.9, [click(2, x=50)])  # seen again, because it is pointed at
     assert [item.state for item in frame.objects] == ['lost', 'visible']
     frame = tracker.step(IMAGE, 2.1)
     assert frame.removed == (1,) and [item.id for item in frame.objects] == [1, 2]
@@ -265,7 +278,7 @@ def test_occluded_frames_can_be_kept_out_of_the_bank(runtime, skip, kept):
     assert ('memory_encoder', 1) not in runtime.calls or not skip
     runtime.present = True
     tracker.step(IMAGE, 0.4)
-    item, = tracker.step(IMAGE, 0.5).objects
+    (item,) = tracker.step(IMAGE, 0.5).objects
     bank = runtime.banks[-1]
     assert set(bank.temporal_index[0][bank.memory_valid[0] > 0]) == kept
     assert (item.state, item.age_frames) == ('visible', 5)
@@ -280,18 +293,21 @@ def test_a_long_stream_keeps_its_storage(tracker, runtime):
     assert runtime.banks[-1].memory_valid.all() and runtime.banks[-1].pointer_valid.all()
 
 
-@pytest.mark.parametrize(('image', 'stamp', 'message'), [
-    (IMAGE[..., 0], 1.0, r'shape \(48, 64\)'),             # grey
-    (np.zeros((48, 64, 4), np.uint8), 1.0, 'shape'),       # with alpha
-    (IMAGE.astype(np.float32), 1.0, 'float32'),
-    ('image', 1.0, 'str'),
-    (np.zeros((0, 64, 3), np.uint8), 1.0, '64x0'),         # empty
-    (np.zeros((1, 20000, 3), np.uint8), 1.0, '20000x1'),   # no camera is that wide
-    (np.zeros((24, 32, 3), np.uint8), 1.0, 'reset the tracker to change the size'),
-    (IMAGE, 0.0, 'time stands still'),
-    (IMAGE, -3.0, 'time went back by 3'),
-    (IMAGE, float('nan'), 'not finite'),
-])
+@pytest.mark.parametrize(
+    ('image', 'stamp', 'message'),
+    [
+        (IMAGE[..., 0], 1.0, r'shape \(48, 64\)'),  # grey
+        (np.zeros((48, 64, 4), np.uint8), 1.0, 'shape'),  # with alpha
+        (IMAGE.astype(np.float32), 1.0, 'float32'),
+        ('image', 1.0, 'str'),
+        (np.zeros((0, 64, 3), np.uint8), 1.0, '64x0'),  # empty
+        (np.zeros((1, 20000, 3), np.uint8), 1.0, '20000x1'),  # no camera is that wide
+        (np.zeros((24, 32, 3), np.uint8), 1.0, 'reset the tracker to change the size'),
+        (IMAGE, 0.0, 'time stands still'),
+        (IMAGE, -3.0, 'time went back by 3'),
+        (IMAGE, float('nan'), 'not finite'),
+    ],
+)
 def test_refused_frames_change_nothing(tracker, image, stamp, message):
     tracker.step(IMAGE, 0.0, [click(1)])
     with pytest.raises(FrameError, match=message):
@@ -300,15 +316,18 @@ def test_refused_frames_change_nothing(tracker, image, stamp, message):
     assert (frame.index, frame.objects[0].id, frame.objects[0].age_frames) == (1, 1, 1)
 
 
-@pytest.mark.parametrize(('prompts', 'message'), [
-    ([click(1, x=64)], 'outside the image 64x48'),
-    ([Prompt.mask(1, np.ones((4, 4), bool))], '4x4 but the image 64x48'),
-    ([click(7), click(8), click(9)], 'limit of 3 objects'),
-    # nothing of an accepted prompt is applied when a later one is refused
-    ([click(2), click(3, x=99)], 'outside'),
-    ([Prompt.points(2, [(i, i) for i in range(8)], [1] * 8)], 'the limit is 7'),
-    ([Prompt.points(2, [(i, i) for i in range(4)], [1] * 4)] * 2, 'the limit is 7'),
-])
+@pytest.mark.parametrize(
+    ('prompts', 'message'),
+    [
+        ([click(1, x=64)], 'outside the image 64x48'),
+        ([Prompt.mask(1, np.ones((4, 4), bool))], '4x4 but the image 64x48'),
+        ([click(7), click(8), click(9)], 'limit of 3 objects'),
+        # nothing of an accepted prompt is applied when a later one is refused
+        ([click(2), click(3, x=99)], 'outside'),
+        ([Prompt.points(2, [(i, i) for i in range(8)], [1] * 8)], 'the limit is 7'),
+        ([Prompt.points(2, [(i, i) for i in range(4)], [1] * 4)] * 2, 'the limit is 7'),
+    ],
+)
 def test_refused_prompts_change_nothing(tracker, prompts, message):
     tracker.step(IMAGE, 0.0, [click(1)])
     with pytest.raises(PromptError, match=message):
@@ -325,8 +344,9 @@ def test_removing_what_is_not_there(tracker):
         tracker.remove(9)
 
 
-@pytest.mark.parametrize('function', [
-    'image_encoder', 'memory_attention', 'mask_decoder', 'memory_encoder', 'store'])
+@pytest.mark.parametrize(
+    'function', ['image_encoder', 'memory_attention', 'mask_decoder', 'memory_encoder', 'store']
+)
 def test_a_failing_device_loses_no_object(tracker, runtime, function):
     tracker.step(IMAGE, 0.0, [click(1)])
     runtime.fail_in = function
@@ -368,10 +388,21 @@ def test_prior_is_drawn_for_models_that_want_it():
     assert prompt.mask[0, 0, 8, 8] == 3 and prompt.mask[0, 0, 0, 0] == -10
 
 
-@pytest.mark.parametrize('wrong', [
-    {'max_objects': 0}, {'max_objects': 256}, {'resize': 'nearest'}, {'lost_after': -1},
-    {'max_conditioning': 0}, {'max_conditioning': 7}, {'remove_after': 1.0},
-    {'recall_seconds': -1}, {'recall_frames': 0}, {'catch_up': 1}])
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'max_objects': 0},
+        {'max_objects': 256},
+        {'resize': 'nearest'},
+        {'lost_after': -1},
+        {'max_conditioning': 0},
+        {'max_conditioning': 7},
+        {'remove_after': 1.0},
+        {'recall_seconds': -1},
+        {'recall_frames': 0},
+        {'catch_up': 1},
+    ],
+)
 def test_options_that_mean_nothing(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TrackerOptions(**wrong)

@@ -46,6 +46,18 @@ def clips(sources, tmp_path_factory):
 def config() -> EfficientTAMConfig:
     """A network small enough to train in a test."""
     return EfficientTAMConfig(
-        image_size=64, trunk_dim=32, trunk_heads=2, trunk_depth=2, window_size=2,
-        global_blocks=(1,), dim=32, memory_dim=16, memory_layers=1, memory_mlp_dim=32,
-        cross_attention='pooled', decoder_heads=2, decoder_mlp_dim=32, dense_prompt_prior=True)
+        image_size=64,
+        trunk_dim=32,
+        trunk_heads=2,
+        trunk_depth=2,
+        window_size=2,
+        global_blocks=(1,),
+        dim=32,
+        memory_dim=16,
+        memory_layers=1,
+        memory_mlp_dim=32,
+        cross_attention='pooled',
+        decoder_heads=2,
+        decoder_mlp_dim=32,
+        dense_prompt_prior=True,
+    )

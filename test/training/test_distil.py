@@ -69,10 +69,13 @@ def test_student_comes_nearer_to_its_teacher(config, teacher, batch):
     for step in range(30):
         features = Unroll(student).encode(batch.images)
         conditioned = []
-        Unroll(student).track(batch, 'mask', np.random.default_rng(step), features=features,
-                              watch=conditioned.append)
-        errors = (distillation.image_loss(batch.images, features),
-                  distillation.memory_loss(batch, 'mask', step, conditioned))
+        Unroll(student).track(
+            batch, 'mask', np.random.default_rng(step), features=features, watch=conditioned.append
+        )
+        errors = (
+            distillation.image_loss(batch.images, features),
+            distillation.memory_loss(batch, 'mask', step, conditioned),
+        )
         optimiser.zero_grad()
         sum(errors).backward()
         optimiser.step()
@@ -83,14 +86,18 @@ def test_student_comes_nearer_to_its_teacher(config, teacher, batch):
 
 
 def test_training_run_with_a_teacher_continues_identically(
-        clips, config, teacher, tmp_path, monkeypatch):
+    clips, config, teacher, tmp_path, monkeypatch
+):
     monkeypatch.setattr(train.Distillation, 'of', lambda *_: Distillation(teacher, config.dim))
-    phases = (Phase('image', size=64, frames=1, clips=2, lr=(1e-3, 1e-3), steps=2),
-              Phase('clips', size=64, frames=3, clips=1, lr=(1e-3, 1e-3), steps=4))
+    phases = (
+        Phase('image', size=64, frames=1, clips=2, lr=(1e-3, 1e-3), steps=2),
+        Phase('clips', size=64, frames=3, clips=1, lr=(1e-3, 1e-3), steps=4),
+    )
 
     def run(folder):
         folder.mkdir(exist_ok=True)
         return train.Run(train.Settings(clips, folder, config, phases, teacher=('any', 'any')))
+
     straight = run(tmp_path / 'a')
     while not straight.finished:
         straight.step()

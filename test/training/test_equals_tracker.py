@@ -37,8 +37,9 @@ def test_unrolled_network_gives_the_masks_of_the_tracker(clips, config, tmp_path
     masks = torch.from_numpy(labels == value)[None]
     batch = Batch(torch.from_numpy(images)[None], masks, torch.zeros(1, dtype=torch.int64))
     with torch.no_grad():
-        outcome = Unroll(network, jitter=0.0).track(batch, kind, np.random.default_rng(0),
-                                                    keep=True)
+        outcome = Unroll(network, jitter=0.0).track(
+            batch, kind, np.random.default_rng(0), keep=True
+        )
     logits = functional.interpolate(outcome.masks, scale_factor=4, mode='bilinear')[0].numpy()
 
     truth = masks[0, 0].numpy()
@@ -50,7 +51,7 @@ def test_unrolled_network_gives_the_masks_of_the_tracker(clips, config, tmp_path
     for index, image in enumerate(images):
         frame = tracker.step(image, index / 15, [prompt] if index == 0 else [])
         if index == 0 and kind == 'mask':
-            continue                        # the tracker returns a given mask untouched
+            continue  # the tracker returns a given mask untouched
         # Untrained logits hover around 0, so the undecided pixels are left out.
         clear = np.abs(logits[index]) > 1e-2 * np.abs(logits[index]).max()
         assert clear.mean() > 0.5

@@ -41,7 +41,7 @@ class PerfectTracker:
 def moving_square(frames: int = 10) -> evaluate.Clip:
     labels = np.zeros((frames, 40, 60), np.uint8)
     for t in range(frames):
-        labels[t, 10:20, 5 + 2 * t:15 + 2 * t] = 1
+        labels[t, 10:20, 5 + 2 * t : 15 + 2 * t] = 1
     return evaluate.Clip('square', np.zeros((frames, 40, 60, 3), np.uint8), labels)
 
 
@@ -62,11 +62,23 @@ def test_a_beginning_is_scored_as_a_shorter_sequence():
 def test_table_means_over_sequences():
     scores = {'j': 0.5, 'f': 0.3, 'jf': 0.4, 'j_last': 0.25, 'j_0': 1.0, 'ms': 40.0}
     others = scores | {'j': 0.7, 'jf': 0.5, 'j_last': 0.75}
-    floors = {'a': {'static': {'JF_mean': 0.1}, 'dis_flow': {'JF_mean': 0.3}},
-              'b': {'static': {'JF_mean': 0.2}, 'dis_flow': {'JF_mean': 0.5}}}
+    floors = {
+        'a': {'static': {'JF_mean': 0.1}, 'dis_flow': {'JF_mean': 0.3}},
+        'b': {'static': {'JF_mean': 0.2}, 'dis_flow': {'JF_mean': 0.5}},
+    }
     text = evaluate.table('x', {'a': {'mask': scores}, 'b': {'mask': others}}, floors)
     assert [cell.strip() for cell in text.splitlines()[-1].split('|')[1:-1]] == [
-        'mean of 2', 'mask', '0.450', '0.600', '0.300', '0.500', '1.000', '0.150', '0.400', '40']
+        'mean of 2',
+        'mask',
+        '0.450',
+        '0.600',
+        '0.300',
+        '0.500',
+        '1.000',
+        '0.150',
+        '0.400',
+        '40',
+    ]
 
 
 def test_package_loads_and_is_half_precision(clips, config, tmp_path):
@@ -88,8 +100,14 @@ def test_package_writes_the_mean_of_runs_of_one_network(config, tmp_path):
         network = EfficientTAM(config)
         for value in network.parameters():
             torch.nn.init.constant_(value, fill)
-        torch.save({'model': network.state_dict(), 'config': asdict(config),
-                    'progress': {'step': 7, 'seconds': 60.0}}, tmp_path / name)
+        torch.save(
+            {
+                'model': network.state_dict(),
+                'config': asdict(config),
+                'progress': {'step': 7, 'seconds': 60.0},
+            },
+            tmp_path / name,
+        )
         return tmp_path / name
 
     runs = [checkpoint('a.pt', 0.25, config), checkpoint('b.pt', 0.5, config)]
@@ -104,8 +122,10 @@ def test_package_writes_the_mean_of_runs_of_one_network(config, tmp_path):
 
 def test_curves_are_drawn(tmp_path):
     pytest.importorskip('matplotlib')
-    (tmp_path / 'log.csv').write_text('seconds,step,phase,name,value\n60,5,0,loss_clip,2.0\n'
-                                      '120,9,0,loss_clip,1.5\n120,9,0,val_mask,0.4\n')
+    (tmp_path / 'log.csv').write_text(
+        'seconds,step,phase,name,value\n60,5,0,loss_clip,2.0\n'
+        '120,9,0,loss_clip,1.5\n120,9,0,val_mask,0.4\n'
+    )
     assert plot.read_log(tmp_path / 'log.csv')['loss_clip'] == ([1.0, 2.0], [2.0, 1.5])
     assert plot.plot(tmp_path).stat().st_size > 5000
 
@@ -115,8 +135,10 @@ def data(tmp_path):
     """An index with one picture of each licence, one of them held out."""
     folder = tmp_path / 'stills' / 'coco'
     folder.mkdir(parents=True)
-    entries = [{'image': f'{n}.jpg', 'licence': licence, 'licence_url': 'u', 'flickr_url': 'f'}
-               for n, licence in enumerate((*sources.ATTRIBUTION_ONLY, sources.SHARE_ALIKE))]
+    entries = [
+        {'image': f'{n}.jpg', 'licence': licence, 'licence_url': 'u', 'flickr_url': 'f'}
+        for n, licence in enumerate((*sources.ATTRIBUTION_ONLY, sources.SHARE_ALIKE))
+    ]
     entries.append(entries[2] | {'image': min(sources.HELD_OUT_STILLS)})
     (folder / 'index.json').write_text(json.dumps(entries))
     (tmp_path / 'training').mkdir()
@@ -128,6 +150,7 @@ def data(tmp_path):
 def test_share_alike_pictures_only_on_request(data):
     def names(*args):
         return [e['image'] for e in sources.chosen_stills(data, *args)]
+
     assert names('train') == ['0.jpg', '1.jpg']
     assert names('train', True) == ['0.jpg', '1.jpg', '2.jpg']
     assert names('val') == [min(sources.HELD_OUT_STILLS)]

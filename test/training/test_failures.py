@@ -25,8 +25,11 @@ class Stays:
             self.labels = np.zeros(image.shape[:2], np.uint16)
             for prompt in prompts:
                 self.labels[prompt.mask_image] = prompt.object_id
-        objects = [SimpleNamespace(id=number, score=0.9, state='visible')
-                   for number in np.unique(self.labels).tolist() if number]
+        objects = [
+            SimpleNamespace(id=number, score=0.9, state='visible')
+            for number in np.unique(self.labels).tolist()
+            if number
+        ]
         return SimpleNamespace(labels=self.labels, objects=objects)
 
 

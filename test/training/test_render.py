@@ -23,15 +23,21 @@ def flat_thing(colour, size, position, *, frames=3, labelled=True, present=None)
     rgb = np.full((size, size, 3), colour, np.uint8)
     pose = np.stack([motion.affine(x + 4 * t, y, 0, 1, 1) for t in range(frames)])
     local = np.broadcast_to(np.eye(3), (frames, 3, 3))
-    return Thing([Part(rgb, np.full((size, size), 255, np.uint8), local)], pose, None,
-                 np.ones(frames, bool) if present is None else np.array(present), labelled,
-                 np.ones(frames))
+    return Thing(
+        [Part(rgb, np.full((size, size), 255, np.uint8), local)],
+        pose,
+        None,
+        np.ones(frames, bool) if present is None else np.array(present),
+        labelled,
+        np.ones(frames),
+    )
 
 
 def empty_background(size: int) -> Background:
     """Black, without labels."""
-    return Background(np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8), [],
-                      np.eye(3), None)
+    return Background(
+        np.zeros((size, size, 3), np.uint8), np.zeros((size, size), np.uint8), [], np.eye(3), None
+    )
 
 
 STILL = np.broadcast_to(np.eye(3), (3, 3, 3))
@@ -69,20 +75,24 @@ def test_labels_are_the_visible_pixels():
         image, labels = scene.paint(empty_background(64), things, STILL, frame, 64)
         assert np.array_equal(labels == 1, image[..., 0] > 100)
         assert np.array_equal(labels == 2, image[..., 1] > 100)
-    assert (labels == 1).sum() == 24 * 24 - 16 * 16      # the front one hides the other
+    assert (labels == 1).sum() == 24 * 24 - 16 * 16  # the front one hides the other
 
 
 def test_unlabelled_occluder_hides_the_label():
-    things = [flat_thing((200, 0, 0), 24, (8, 20)),
-              flat_thing((0, 0, 200), 12, (8, 20), labelled=False)]
+    things = [
+        flat_thing((200, 0, 0), 24, (8, 20)),
+        flat_thing((0, 0, 200), 12, (8, 20), labelled=False),
+    ]
     image, labels = scene.paint(empty_background(64), things, STILL, 0, 64)
     assert (image[..., 2] > 100).sum() == 144
     assert (labels == 1).sum() == 24 * 24 - 144 and set(np.unique(labels)) == {0, 1}
 
 
 def test_absent_thing_has_neither_pixels_nor_label_but_keeps_its_number():
-    things = [flat_thing((200, 0, 0), 10, (4, 4), present=[True, False, True]),
-              flat_thing((0, 200, 0), 10, (30, 30))]
+    things = [
+        flat_thing((200, 0, 0), 10, (4, 4), present=[True, False, True]),
+        flat_thing((0, 200, 0), 10, (30, 30)),
+    ]
     image, labels = scene.paint(empty_background(64), things, STILL, 1, 64)
     assert image[..., 0].max() == 0 and set(np.unique(labels)) == {0, 2}
 
@@ -119,14 +129,19 @@ def annotated_video(folder, frames, entries):
     masks = {}
     for number in frames:
         Image.fromarray(np.full((36, 64, 3), 10 * number + 20, np.uint8)).save(
-            video / f'90_square_{number:04d}.jpg')
+            video / f'90_square_{number:04d}.jpg'
+        )
         if number in entries:
             mask = np.zeros((36, 64), np.uint8, order='F')
-            mask[8:28, 8 + number:28 + number] = 1
-            masks[f'{number:04d}'] = {'2': run_lengths.encode(mask)['counts'].decode()} \
-                if entries[number] else {}
-    (folder / '90_square.json').write_text(json.dumps(
-        {'video': '90_square', 'size': [36, 64], 'objects': {'2': 'square'}, 'masks': masks}))
+            mask[8:28, 8 + number : 28 + number] = 1
+            masks[f'{number:04d}'] = (
+                {'2': run_lengths.encode(mask)['counts'].decode()} if entries[number] else {}
+            )
+    (folder / '90_square.json').write_text(
+        json.dumps(
+            {'video': '90_square', 'size': [36, 64], 'objects': {'2': 'square'}, 'masks': masks}
+        )
+    )
     return folder / 'data'
 
 
@@ -140,7 +155,8 @@ def test_annotated_video_is_cut_where_frames_have_no_annotation(tmp_path, monkey
     use_annotations(monkeypatch, tmp_path)
     stretches = sources_module.read_footage(data, 'train')
     assert [[image.name for image in stretch] for stretch in stretches] == [
-        [f'90_square_{n:04d}.jpg' for n in run] for run in ((0, 1), (3, 4, 5))]
+        [f'90_square_{n:04d}.jpg' for n in run] for run in ((0, 1), (3, 4, 5))
+    ]
     assert (stretches[0][1].labels == 2).sum() == 400 and stretches[0][1].labels[8, 9] == 2
     assert not stretches[1][1].labels.any(), 'none of the objects is in that frame'
     assert sources_module.read_footage(data, 'val') == []
@@ -166,8 +182,10 @@ def test_clips_without_footage_do_not_change_by_its_presence(sources, tmp_path, 
     use_annotations(monkeypatch, tmp_path)
     footage = replace(sources, footage=sources_module.read_footage(data, 'train'))
     for seed in range(4):
-        assert np.array_equal(render.render_clip(seed, sources, frames=2, size=96)[0],
-                              render.render_clip(seed, footage, frames=2, size=96)[0])
+        assert np.array_equal(
+            render.render_clip(seed, sources, frames=2, size=96)[0],
+            render.render_clip(seed, footage, frames=2, size=96)[0],
+        )
 
 
 def test_shipped_annotations_fit_the_videos(shared_data):

@@ -23,10 +23,20 @@ from training.streaming import Bank, Unroll, choose, resized
 from training.validate import validate
 
 PHASES = (
-    Phase('image', size=64, frames=1, clips=2, lr=(1e-3, 1e-3), positive_weight=(0.3, 0.1),
-          steps=3),
-    Phase('clips', size=64, frames=3, clips=1, lr=(1e-3, 5e-4), image_share=0.3, image_clips=2,
-          steps=4))
+    Phase(
+        'image', size=64, frames=1, clips=2, lr=(1e-3, 1e-3), positive_weight=(0.3, 0.1), steps=3
+    ),
+    Phase(
+        'clips',
+        size=64,
+        frames=3,
+        clips=1,
+        lr=(1e-3, 5e-4),
+        image_share=0.3,
+        image_clips=2,
+        steps=4,
+    ),
+)
 
 
 def settings(clips, out, config, **changes) -> train.Settings:
@@ -57,7 +67,7 @@ def test_loss_falls_on_one_batch(clips, network):
 def test_a_closer_look_shows_the_object_where_its_mask_is(tmp_path):
     """A red disc on blue, whatever the window, the flips and the proportions."""
     y, x = np.mgrid[:128, :128]
-    disc = (y - 50) ** 2 + (x - 70) ** 2 < 30 ** 2
+    disc = (y - 50) ** 2 + (x - 70) ** 2 < 30**2
     images = np.where(disc[..., None], (200, 20, 20), (20, 20, 200)).astype(np.uint8)
     np.save(tmp_path / 'train_0_00000.images.npy', np.tile(images, (1, 4, 1, 1, 1)))
     np.save(tmp_path / 'train_0_00000.labels.npy', np.tile(disc.astype(np.uint8), (1, 4, 1, 1)))
@@ -85,10 +95,17 @@ def test_every_parameter_learns(clips, network):
         unroll = Unroll(network)
         unroll.track(batch, kind, np.random.default_rng(0)).loss.backward()
     unroll.learn(batch, np.random.default_rng(0), corrections=1.0).loss.backward()
-    silent = {name for name, p in network.named_parameters()
-              if p.grad is None or not p.grad.abs().sum() > 0}
-    assert silent <= {'no_mem_pos_enc', 'no_obj_ptr', 'sam_prompt_encoder.no_mask_embed.weight',
-                      'sam_prompt_encoder.point_embeddings.0.weight'}
+    silent = {
+        name
+        for name, p in network.named_parameters()
+        if p.grad is None or not p.grad.abs().sum() > 0
+    }
+    assert silent <= {
+        'no_mem_pos_enc',
+        'no_obj_ptr',
+        'sam_prompt_encoder.no_mask_embed.weight',
+        'sam_prompt_encoder.point_embeddings.0.weight',
+    }
 
 
 def test_interrupted_run_continues_identically(clips, config, tmp_path):
@@ -105,8 +122,9 @@ def test_interrupted_run_continues_identically(clips, config, tmp_path):
     assert second.progress.step == 4
     while not second.finished:
         second.step()
-    for (name, a), b in zip(straight.model.state_dict().items(),
-                            second.model.state_dict().values(), strict=True):
+    for (name, a), b in zip(
+        straight.model.state_dict().items(), second.model.state_dict().values(), strict=True
+    ):
         assert torch.equal(a, b), name
     for name, value in straight.ema.state.items():
         assert torch.equal(value, second.ema.state[name]), name
@@ -156,7 +174,7 @@ def test_choice_of_the_candidate():
     """Ambiguous: best predicted IoU of 1..3; unambiguous: 0, unless it is unstable."""
     masks = torch.full((3, 4, 4, 4), -5.0)
     masks[:, :, :2] = 5.0
-    masks[2, 0, 2:] = 0.01                       # neither in nor out: unstable
+    masks[2, 0, 2:] = 0.01  # neither in nor out: unstable
     masks[:, 2, 0, 0] = 7.0
     ious = torch.tensor([[0.9, 0.1, 0.5, 0.2]]).expand(3, -1)
     pointers = torch.arange(4.0)[None, :, None].expand(3, -1, 2)
@@ -192,7 +210,7 @@ def test_corrective_click_lies_in_the_error():
     truth = torch.zeros(1, 64, 64, dtype=torch.bool)
     truth[0, 10:40, 10:40] = True
     guess = truth.clone()
-    guess[0, 10:40, 40:60] = True                # too much: a negative click is due
+    guess[0, 10:40, 40:60] = True  # too much: a negative click is due
     first = prompting.first_prompts(truth, np.random.default_rng(0), ['click'])
     more = prompting.corrected(first, guess, truth, np.random.default_rng(0))
     x, y = more.points[0, 1].int().tolist()
@@ -203,7 +221,7 @@ def test_corrective_click_lies_in_the_error():
 def test_vanishing_objects_are_found():
     labels = np.zeros((3, 30, 30), np.uint8)
     labels[:, :10, :10] = 1
-    labels[:2, 15:, 15:] = 4                     # gone in the last frame
+    labels[:2, 15:, 15:] = 4  # gone in the last frame
     assert vanishing(labels, np.array([1, 4])).tolist() == [4]
 
 
