@@ -4,7 +4,7 @@
 
     python -m benchmark.accuracy --data DIR [--doc docs/performance.md]
 
-DIR is a folder like DAVIS (``JPEGImages``, ``Annotations``) with ``floors.json``: J&F of the first
+DIR is a folder like DAVIS (`JPEGImages`, `Annotations`) with `floors.json`: J&F of the first
 mask left in place and of the first mask warped by DIS optical flow, both from the true mask.
 """
 

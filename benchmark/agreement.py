@@ -5,7 +5,7 @@
     python -m benchmark.agreement --data DIR [--runtimes onnxruntime:fp32 openvino:fp32 ...]
                                   [--model NAME] [--doc docs/performance.md]
 
-DIR is a folder like DAVIS (``JPEGImages``, ``Annotations``). Every runtime tracks every sequence
+DIR is a folder like DAVIS (`JPEGImages`, `Annotations`). Every runtime tracks every sequence
 from a mask, a box and a click, with its own memories; nothing passes from one to the other. An IoU
 counts for each object of each frame, the prompted one too; of two empty masks it is 1.
 """
@@ -27,7 +27,7 @@ from tam_ros.tracking import Frame, Prompt, Tracker
 
 RUNTIMES = ('onnxruntime:fp32', 'openvino:fp32', 'openvino:bf16')
 LIMIT = 0.99
-"""IoU that the mean of every sequence must reach for a precision to be what ``auto`` means."""
+"""IoU that the mean of every sequence must reach for a precision to be what `auto` means."""
 
 
 class Together:
@@ -59,7 +59,7 @@ class Together:
 
 
 def open_tracker(model: str, weights: str | None, runtime: str, threads: int | None) -> Tracker:
-    """Open ``RUNTIME:PRECISION``."""
+    """Open `RUNTIME:PRECISION`."""
     name, _, precision = runtime.partition(':')
     return Tracker.open(model, weights, name, threads=threads, precision=precision or 'auto')
 

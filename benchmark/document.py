@@ -23,7 +23,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def replace_section(path: Path, name: str, text: str) -> None:
-    """Put ``text`` between the comments ``<!-- name: begin -->`` and ``<!-- name: end -->``.
+    """Put `text` between the comments `<!-- name: begin -->` and `<!-- name: end -->`.
 
     Raises:
         ValueError: the file has no such comments, or several.

@@ -72,7 +72,7 @@ class TrackedFrame:
         )
 
     def seconds(self) -> list[float]:
-        """Return the time of each function, in the order of ``GRAPHS``."""
+        """Return the time of each function, in the order of `GRAPHS`."""
         runtime, times = self._runtime, []
 
         def timed(function: Callable, *arguments: object) -> object:

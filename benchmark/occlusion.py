@@ -5,8 +5,8 @@
     python -m benchmark.occlusion --data DIR [--doc docs/performance.md]
 
 A composite in which an object is gone for ten frames, the sequence with the strongest occlusions,
-and drawn clips whose objects leave and come back (``training.render``), tracked with
-``skip_occluded_memories`` off and on.
+and drawn clips whose objects leave and come back (`training.render`), tracked with
+`skip_occluded_memories` off and on.
 """
 
 from __future__ import annotations

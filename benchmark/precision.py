@@ -5,8 +5,8 @@
     python -m benchmark.precision --data DIR [--models NAME ...] [--checkpoints DIR]
         [--doc docs/performance.md]
 
-DIR is a folder like DAVIS (``JPEGImages``, ``Annotations``); its sequences are the calibration
-inputs. Checkpoints are ``NAME.pt``; a model that has none there takes its bundled weights, or
+DIR is a folder like DAVIS (`JPEGImages`, `Annotations`); its sequences are the calibration
+inputs. Checkpoints are `NAME.pt`; a model that has none there takes its bundled weights, or
 random ones.
 
 Range: of every value that the fp16 graphs hold in half precision, computed by the fp32 graphs,

@@ -32,7 +32,7 @@ RUNTIMES = ('onnxruntime:fp32', 'openvino:fp32', 'openvino:bf16')
 def measure(
     model: str, runtimes: list[str], objects: int, threads: int, turns: int
 ) -> dict[str, np.ndarray]:
-    """Return seconds of each function of a model, in the order of ``GRAPHS``, by runtime."""
+    """Return seconds of each function of a model, in the order of `GRAPHS`, by runtime."""
     clock = time.process_time if threads == 1 else time.perf_counter
     frames = {}
     for runtime in runtimes:

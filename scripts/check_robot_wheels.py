@@ -137,7 +137,7 @@ def download(arguments: Sequence[str], python: str, folder: Path) -> None:
 
 
 def resolve(arguments: Sequence[str], python: str, folder: Path) -> list[Path]:
-    """Fetch wheels and all that they need, see ``download``."""
+    """Fetch wheels and all that they need, see `download`."""
     more: list[str] = []
     while True:
         download([*arguments, *more], python, folder)

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The catalogue of models, ``engines/models.yaml``: what a model name stands for."""
+"""The catalogue of models, `engines/models.yaml`: what a model name stands for."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Model:
 
     Attributes:
         name: what users call it.
-        architecture: ``efficienttam`` or ``edgetam``.
+        architecture: `efficienttam` or `edgetam`.
         description: one line.
         licence: SPDX name of the licence of the weights.
         config: numbers that differ from the architecture's defaults.
-        weights: ``{'repo': ..., 'file': ...}`` on the Hugging Face hub, or ``{'bundled': stem}``
-            for what lies in ``engines/``: weights, and the graphs of the model of that name.
+        weights: `{'repo': ..., 'file': ...}` on the Hugging Face hub, or `{'bundled': stem}`
+            for what lies in `engines/`: weights, and the graphs of the model of that name.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Model:
 def engines_dir() -> Path:
     """Return the folder of the catalogue and the bundled weights.
 
-    It is ``engines/`` in a source checkout and ``share/tam_ros/engines`` once installed.
+    It is `engines/` in a source checkout and `share/tam_ros/engines` once installed.
     """
     for parent in Path(__file__).resolve().parents:
         for candidate in (parent / 'engines', parent / 'share' / 'tam_ros' / 'engines'):
@@ -57,7 +57,7 @@ def engines_dir() -> Path:
 def cache_dir() -> Path:
     """Return the folder for downloads and exported graphs.
 
-    ``TAM_ROS_CACHE`` if set, else ``tam_ros`` in the XDG cache directory.
+    `TAM_ROS_CACHE` if set, else `tam_ros` in the XDG cache directory.
     """
     own = os.environ.get('TAM_ROS_CACHE')
     if own:

@@ -18,7 +18,7 @@ KIT = ROOT.parent / 'shared' / 'parity' / 'edgetam'
 
 @lru_cache(maxsize=2)
 def module(name: str) -> ModuleType:
-    """Load ``fill`` or ``inputs`` of the kit."""
+    """Load `fill` or `inputs` of the kit."""
     spec = importlib.util.spec_from_file_location(f'edgetam_{name}', KIT / f'{name}.py')
     assert spec and spec.loader
     loaded = importlib.util.module_from_spec(spec)
@@ -44,7 +44,7 @@ def keys() -> dict[str, tuple[int, ...]]:
 
 
 def state_dict(absent: bool = False) -> dict[str, np.ndarray]:
-    """Return the deterministic weights; ``absent`` are those that see no object anywhere."""
+    """Return the deterministic weights; `absent` are those that see no object anywhere."""
     value, salt = module('fill').value, about()['salt']
     state = {key: value(key, shape, salt) for key, shape in keys().items()}
     if absent:

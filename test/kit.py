@@ -40,7 +40,7 @@ def spec() -> dict[str, Any]:
 
 @lru_cache(maxsize=4)
 def reference(name: str) -> dict[str, np.ndarray]:
-    """Return the reference arrays ``reference_<name>.npz``."""
+    """Return the reference arrays `reference_<name>.npz`."""
     with np.load(KIT / 'open' / f'reference_{name}.npz') as arrays:
         return {key: arrays[key] for key in arrays.files}
 

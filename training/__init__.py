@@ -1,3 +1,3 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the bundled model ``efficienttam_nano``: clips, training, evaluation."""
+"""Training of the bundled model `efficienttam_nano`: clips, training, evaluation."""

@@ -38,7 +38,7 @@ class ClipStore:
     """The shards of one split in a folder, mapped, not read.
 
     Args:
-        folder: what ``training.render`` wrote.
+        folder: what `training.render` wrote.
         split: 'train' or 'val'.
 
     Raises:
@@ -127,13 +127,13 @@ def _augment(
 
 
 def promptable(labels: np.ndarray) -> np.ndarray:
-    """Labels that show at least ``MIN_AREA`` of the frame uint8 [S, S]."""
+    """Labels that show at least `MIN_AREA` of the frame uint8 [S, S]."""
     share = np.bincount(labels.ravel(), minlength=2)[1:] / labels.size
     return np.flatnonzero(share >= MIN_AREA) + 1
 
 
 def vanishing(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Those of ``values`` that are nowhere to be seen in some frame of labels [T, S, S]."""
+    """Those of `values` that are nowhere to be seen in some frame of labels [T, S, S]."""
     # Every third pixel will do: what shows less than that is hardly there.
     counts = np.stack([np.bincount(frame[::3, ::3].ravel(), minlength=256) for frame in labels])
     return values[(counts[:, values] == 0).any(0)]

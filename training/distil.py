@@ -48,11 +48,11 @@ class Distillation(nn.Module):
 
         Args:
             name: of the catalogue.
-            weights: its checkpoint, or ``'untrained'``.
+            weights: its checkpoint, or `'untrained'`.
             student_dim: channels of the student's features.
 
         Raises:
-            tam_ros.runtime.WeightsError: see ``build_network``.
+            tam_ros.runtime.WeightsError: see `build_network`.
         """
         return cls(build_network(catalogue_entry(name), weights), student_dim)
 

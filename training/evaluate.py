@@ -4,7 +4,7 @@
 
     python -m training.evaluate --data DIR --clips training/out/clips --weights last.pt
 
-Rules and measures are those of ``tam eval`` (``tam_ros.evaluation``): prompts are made from the
+Rules and measures are those of `tam eval` (`tam_ros.evaluation`): prompts are made from the
 truth of the first frame, which does not count, as the last does not.  Nothing that is evaluated
 here was trained or tuned on.
 """
@@ -67,7 +67,7 @@ class Video:
     Attributes:
         name: for the table.
         paths: of the images.
-        labels: of each image, see ``TruthFrame``.
+        labels: of each image, see `TruthFrame`.
     """
 
     name: str
@@ -137,7 +137,7 @@ def held_out(folder: Path, limit: int | None = None, frames: int = 20) -> Iterat
 
 
 def demo(limit: int | None = None) -> Iterator[TruthSequence]:
-    """The clip that ``make demo`` shows."""
+    """The clip that `make demo` shows."""
     from tam_ros.demo.scene import DemoScene
 
     scene = DemoScene()

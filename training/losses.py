@@ -18,7 +18,7 @@ def soft_targets(masks: Tensor) -> Tensor:
 def mask_losses(logits: Tensor, target: Tensor, positive_weight: float) -> tuple[Tensor, Tensor]:
     """Losses and IoU of each candidate.
 
-    The binary cross-entropy weighs the object's pixels by ``max(1, positive_weight / area)``: a
+    The binary cross-entropy weighs the object's pixels by `max(1, positive_weight / area)`: a
     small object would otherwise be best explained, early on, by an empty mask.
 
     Args:
@@ -69,7 +69,7 @@ def decoding_loss(
         score: object score logits [O, 1].
         target: coverage [O, h, w]; empty where the object is not visible.
         single: bool [O].
-        positive_weight: see ``mask_losses``.
+        positive_weight: see `mask_losses`.
         share: weight of the mean of the three candidates.
 
     Returns:

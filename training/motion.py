@@ -50,7 +50,7 @@ def excursion(rng: Rng, frames: int) -> np.ndarray:
 def affine(
     x: float, y: float, angle: float, scale_x: float, scale_y: float, shear: float = 0.0
 ) -> np.ndarray:
-    """3x3 matrix: scale, shear, rotate by ``angle`` radians, then move to (x, y)."""
+    """3x3 matrix: scale, shear, rotate by `angle` radians, then move to (x, y)."""
     cosine, sine = np.cos(angle), np.sin(angle)
     rotation = np.array([[cosine, -sine, x], [sine, cosine, y], [0, 0, 1.0]])
     return (
@@ -96,7 +96,7 @@ class Elastic:
 
     @classmethod
     def random(cls, rng: Rng, frames: int, amplitude: float) -> Elastic:
-        """A field whose displacement has a standard deviation of ``amplitude`` pixels."""
+        """A field whose displacement has a standard deviation of `amplitude` pixels."""
         cells = int(rng.integers(3, 6))
         grid = rng.normal(0, amplitude, (2, cells, cells, 2)).astype(np.float32)
         return cls(grid, rng.uniform(0, 6.3) + np.linspace(0, rng.uniform(0.5, 5.0), frames))

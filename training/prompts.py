@@ -132,7 +132,7 @@ def corrected(
 
 
 def dense_prior(prompts: PromptBatch, size: int) -> tuple[Tensor, Tensor]:
-    """The mask prompt that stands for a box or clicks, as ``tam_ros.tracking.prior`` draws it.
+    """The mask prompt that stands for a box or clicks, as `tam_ros.tracking.prior` draws it.
 
     Args:
         prompts: boxes and clicks; negative clicks are ignored.

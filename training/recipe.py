@@ -21,10 +21,10 @@ class Phase:
         clips: clips in the batch of one process.
         objects: at most this many objects of each clip.
         lr: learning rate at the start and at the end, linear between them.
-        positive_weight: see ``training.losses``; at the start and at the end.
+        positive_weight: see `training.losses`; at the start and at the end.
         seconds: length in time (of training, pauses do not count), or
         steps: length in steps.
-        image_share: share of the steps that take single frames of ``image_clips`` clips instead.
+        image_share: share of the steps that take single frames of `image_clips` clips instead.
         image_clips: clips of such a step.
         prompts: probabilities of mask, box and click on the first frame of a clip.
     """
@@ -59,7 +59,7 @@ class Phase:
 
 
 def read(path: Path) -> list[Phase]:
-    """Read the ``phases`` of a YAML recipe; ValueError names what is wrong in it."""
+    """Read the `phases` of a YAML recipe; ValueError names what is wrong in it."""
     entries = yaml.safe_load(Path(path).read_text())['phases']
     try:
         return [Phase(**entry) for entry in entries]

@@ -202,7 +202,7 @@ def write_shard(
     absence: float = 0.24,
     footage: float = 0.0,
 ) -> None:
-    """Render ``clips`` clips into two .npy files beside ``path``, named so when complete."""
+    """Render `clips` clips into two .npy files beside `path`, named so when complete."""
     images_path, labels_path = path.with_suffix('.images.npy'), path.with_suffix('.labels.npy')
     if images_path.exists() and labels_path.exists():
         return

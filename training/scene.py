@@ -57,7 +57,7 @@ class Background:
 
     Attributes:
         rgb: uint8 [h, w, 3].
-        labels: uint8 [h, w]; the values in ``chosen`` are objects of the clip.
+        labels: uint8 [h, w]; the values in `chosen` are objects of the clip.
         chosen: label values, in the order of the clip's object numbers.
         pose: float64 [3, 3], picture pixels -> world pixels.
         elastic: deformation of the whole picture, or None.
@@ -160,7 +160,7 @@ def paint(
 
 
 def _fit(rgb: np.ndarray, alpha: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Shrink a sprite so that its longer side is at most ``side`` (no aliasing later)."""
+    """Shrink a sprite so that its longer side is at most `side` (no aliasing later)."""
     factor = side / max(alpha.shape)
     if factor >= 1:
         return rgb, alpha
@@ -335,7 +335,7 @@ def twin(rng: Rng, thing: Thing, size: int) -> Thing:
 def random_background(
     rng: Rng, image: LabelledImage, size: int, objects: int, frames: int, elastic: float
 ) -> Background:
-    """A picture as background, up to ``objects`` of its own labels becoming objects."""
+    """A picture as background, up to `objects` of its own labels becoming objects."""
     height, width = image.rgb.shape[:2]
     aspect = rng.choice((1.0, 1.2, 1.33, 1.5, 1.78))  # of the camera, squashed to 1
     zoom = rng.uniform(0.55, 1.0) if objects else rng.uniform(0.4, 1.0)

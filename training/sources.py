@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures the training clips are drawn from: what may be used, what is held out, who made it.
 
-The data folder holds ``stills/coco`` (pictures with instance masks, ``index.json`` names the
-licence and the address of each) and ``training`` (video frames without truth, named
-``<video>_<frame>.jpg``).  ``annotations`` beside this file holds masks of the main objects in
+The data folder holds `stills/coco` (pictures with instance masks, `index.json` names the
+licence and the address of each) and `training` (video frames without truth, named
+`<video>_<frame>.jpg`).  `annotations` beside this file holds masks of the main objects in
 those frames, made for this project: COCO run lengths by frame and object.
 
 Weights that are shipped are trained on pictures whose licence asks for attribution at most;
@@ -79,7 +79,7 @@ class Sources:
     footage: list[list[LabelledImage]] = field(default_factory=list)
 
     def annotated(self, rng: np.random.Generator, footage: bool) -> LabelledImage:
-        """Pick a picture with masks made by people; half of them from videos if ``footage``."""
+        """Pick a picture with masks made by people; half of them from videos if `footage`."""
         if not footage or not self.footage or rng.random() < 0.5:
             return self.stills[rng.integers(len(self.stills))]
         stretch = self.footage[rng.integers(len(self.footage))]
@@ -87,7 +87,7 @@ class Sources:
 
 
 def read_index(data: Path) -> list[dict]:
-    """Entries of ``stills/coco/index.json``; FileNotFoundError says what is missing."""
+    """Entries of `stills/coco/index.json`; FileNotFoundError says what is missing."""
     path = data / 'stills' / 'coco' / 'index.json'
     if not path.is_file():
         raise FileNotFoundError(
@@ -97,7 +97,7 @@ def read_index(data: Path) -> list[dict]:
 
 
 def chosen_stills(data: Path, split: str, share_alike: bool = False) -> list[dict]:
-    """Index entries of the stills used for ``split`` ('train' or 'val')."""
+    """Index entries of the stills used for `split` ('train' or 'val')."""
     entries = read_index(data)
     if split == 'val':
         return [e for e in entries if e['image'] in HELD_OUT_STILLS]
@@ -111,7 +111,7 @@ def video_of(path: Path) -> str:
 
 
 def chosen_frames(data: Path, split: str) -> list[Path]:
-    """Video frames used for ``split`` ('train' or 'val'), sorted."""
+    """Video frames used for `split` ('train' or 'val'), sorted."""
     paths = sorted((data / 'training').glob('*.jpg'))
     wanted = [p for p in paths if video_of(p) not in UNUSED_VIDEOS]
     return [p for p in wanted if (video_of(p) in HELD_OUT_VIDEOS) == (split == 'val')]

@@ -117,7 +117,7 @@ class Outcome:
 
 
 class Teacher(Protocol):
-    """What ``Unroll.learn`` asks of ``training.distil.Distillation``."""
+    """What `Unroll.learn` asks of `training.distil.Distillation`."""
 
     def image_loss(self, images: Tensor, features: Tensor) -> Tensor:
         """Compare image features."""
@@ -131,8 +131,8 @@ class Unroll:
 
     Args:
         model: at the size of the batches.
-        positive_weight: see ``training.losses``.
-        jitter: how loose boxes may be, see ``first_prompts``.
+        positive_weight: see `training.losses`.
+        jitter: how loose boxes may be, see `first_prompts`.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Unroll:
     def decode(
         self, features: Tensor, prompts: PromptBatch, previous: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Candidates for prompts; ``previous`` logits [O, 1, h, w] are the mask prompt."""
+        """Candidates for prompts; `previous` logits [O, 1, h, w] are the mask prompt."""
         if previous is not None:
             mask, has_mask = previous, previous.new_ones(len(previous))
         elif self.model.config.dense_prompt_prior:
@@ -246,7 +246,7 @@ class Unroll:
         bank: Bank,
         watch: Callable[[Tensor], None] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Track every object into the next frame and remember it; returns as ``start``."""
+        """Track every object into the next frame and remember it; returns as `start`."""
         model = self.model
         memories, index, pointers = bank.read(model.config.num_memories)
         valid = memories.new_ones(memories.shape[:2])
@@ -287,7 +287,7 @@ class Unroll:
             batch: clips of two frames or more.
             kind: 'mask', 'box' or 'click'.
             rng: source of the prompts.
-            features: of ``encode``, if they exist already.
+            features: of `encode`, if they exist already.
             keep: return the masks of every frame.
             watch: told the features [O, C, G, G] of each later frame after memory attention.
         """
@@ -325,7 +325,7 @@ class Unroll:
             rng: source of prompts.
             corrections: probability of a round with a corrective click.
             prompts: probabilities of a mask, a box and a click as first prompt of tracking.
-            teacher: whose features are to be learned too, see ``training.distil``.
+            teacher: whose features are to be learned too, see `training.distil`.
         """
         features = self.encode(batch.images)
         frames = batch.masks.shape[1]

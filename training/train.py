@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Train ``efficienttam_nano`` on rendered clips, on CPU cores or one GPU.
+"""Train `efficienttam_nano` on rendered clips, on CPU cores or one GPU.
 
     python -m training.train --clips training/out/clips --out training/out/run --processes 2
 
@@ -282,7 +282,7 @@ class Run:
         return self.progress.phase >= len(self.settings.phases)
 
     def _log(self, extra: dict[str, float] | None = None) -> None:
-        """One line on the terminal, one row in ``log.csv``."""
+        """One line on the terminal, one row in `log.csv`."""
         state = self.progress
         row = {'seconds': state.seconds, 'step': state.step, 'phase': state.phase}
         row |= {k: float(np.mean(v)) for k, v in sorted(self.sums.items())} | (extra or {})

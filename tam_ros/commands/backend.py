@@ -25,7 +25,7 @@ def add_backend_options(
 
     Args:
         parser: to add to.
-        weights: help of ``--weights``.
+        weights: help of `--weights`.
     """
     parser.add_argument('--model', default='efficienttam_nano', help='see `tam models`')
     parser.add_argument('--weights', help=weights)
@@ -50,7 +50,7 @@ def add_backend_options(
 
 
 def backend(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of ``open_runtime`` that the options name, all by keyword.
+    """Return the arguments of `open_runtime` that the options name, all by keyword.
 
     Raises:
         UsageError: the runtime knows no such precision.

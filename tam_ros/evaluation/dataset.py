@@ -42,7 +42,7 @@ class TruthFrame(NamedTuple):
 
     Attributes:
         image: uint8 RGB [H, W, 3].
-        labels: integer [H, W], 0 background, object ids, ``VOID``; None where nobody annotated.
+        labels: integer [H, W], 0 background, object ids, `VOID`; None where nobody annotated.
     """
 
     image: np.ndarray
@@ -146,7 +146,7 @@ def open_dataset(folder: str | Path, names: Sequence[str] = ()) -> list[FolderSe
     Args:
         folder: of the dataset.
         names: sequences to take, in this order; none: all that have masks, sorted. A path of a
-            text file stands for the names in it, one a line, as in DAVIS's ``ImageSets``.
+            text file stands for the names in it, one a line, as in DAVIS's `ImageSets`.
 
     Raises:
         DatasetError: a folder or a sequence is missing, or a sequence is broken.

@@ -37,7 +37,7 @@ def region_similarity(
 def counted(
     truth: np.ndarray, prediction: np.ndarray, void: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return both masks as bool [H, W] without the pixels of ``void``.
+    """Return both masks as bool [H, W] without the pixels of `void`.
 
     Raises:
         ValueError: the masks differ in shape.

@@ -16,7 +16,7 @@ def prompt_from_truth(kind: str, object_id: int, mask: np.ndarray) -> Prompt:
     """Return a prompt for one object.
 
     Args:
-        kind: ``mask``, the truth itself; ``box``, the tightest one around it; ``click``, one on
+        kind: `mask`, the truth itself; `box`, the tightest one around it; `click`, one on
             the pixel that lies deepest inside, as in Kirillov et al., "Segment Anything", ICCV
             2023, section 7.1.
         object_id: for the tracker.

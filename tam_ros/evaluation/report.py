@@ -49,7 +49,7 @@ def as_table(results: Sequence[SequenceScores]) -> str:
 
 
 def as_json(results: Sequence[SequenceScores]) -> dict[str, Any]:
-    """Return ``sequences`` (each with its means, ``objects`` and time) and ``mean`` over objects.
+    """Return `sequences` (each with its means, `objects` and time) and `mean` over objects.
 
     Every object carries its values frame by frame; frames are counted from 0.
     """

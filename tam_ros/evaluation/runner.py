@@ -96,7 +96,7 @@ def evaluate_sequence(tracker: Steps, sequence: TruthSequence, kind: str) -> Seq
     Args:
         tracker: is reset first.
         sequence: video and truth.
-        kind: of prompt, one of ``prompts.KINDS``.
+        kind: of prompt, one of `prompts.KINDS`.
 
     Raises:
         DatasetError: no object can be scored, or the tracker refuses an image or a prompt.

@@ -21,7 +21,7 @@ def decay(values: Sequence[float]) -> float:
 
 
 def last_quarter(values: Sequence[float]) -> float:
-    """Return the mean of the last quarter, the frames that ``decay`` takes for it."""
+    """Return the mean of the last quarter, the frames that `decay` takes for it."""
     return _mean_between(values, *_edges(len(values))[-2:])
 
 

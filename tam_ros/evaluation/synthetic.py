@@ -59,7 +59,7 @@ class MovingDiscs:
         self._phase = rng.uniform(0, 2 * np.pi, (objects, 2))
 
     def frame(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return frame ``index``: uint8 RGB [H, W, 3] and the truth, uint8 [H, W]."""
+        """Return frame `index`: uint8 RGB [H, W, 3] and the truth, uint8 [H, W]."""
         image, labels = self._ground.copy(), np.zeros(self.size, np.uint8)
         middle = np.array(self.size) / 2
         ways = np.sin(self._speed * index + self._phase)
@@ -80,7 +80,7 @@ class MovingDiscs:
 def _texture(
     rng: np.random.Generator, size: tuple[int, int], grain: int, values: tuple[int, int]
 ) -> np.ndarray:
-    """Return uint8 [H, W, 3] of soft blotches about ``grain`` pixels wide."""
+    """Return uint8 [H, W, 3] of soft blotches about `grain` pixels wide."""
     height, width = size
     coarse = rng.integers(*values, (height // grain + 2, width // grain + 2, 3), np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -27,7 +27,7 @@ class Timing:
     """Time of the counted steps of one run.
 
     Attributes:
-        seconds: of each step by stage, and of all of it as ``step``.
+        seconds: of each step by stage, and of all of it as `step`.
         size: (height, width) of the images in pixels.
     """
 
@@ -62,7 +62,7 @@ def time_steps(
         warm_up: first steps to leave out.
 
     Raises:
-        SourceError: the video has no more than ``warm_up`` frames.
+        SourceError: the video has no more than `warm_up` frames.
         PromptError, FrameError: the tracker refuses a prompt or an image.
     """
     tracker.reset()
@@ -83,7 +83,7 @@ def time_steps(
 
 
 def boxes_on_a_grid(objects: int, size: tuple[int, int]) -> list[Prompt]:
-    """Return box prompts spread over an image of ``size`` (height, width).
+    """Return box prompts spread over an image of `size` (height, width).
 
     For time it does not matter what is in them.
     """

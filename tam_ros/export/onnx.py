@@ -189,7 +189,7 @@ def export_graph(graph: GraphDefinition, folder: Path) -> None:
 
 
 def trace(graph: GraphDefinition) -> onnx.ModelProto:
-    """Trace a graph in single precision, with the marks of ``tam_ros.export.precision``."""
+    """Trace a graph in single precision, with the marks of `tam_ros.export.precision`."""
     file = io.BytesIO()
     with (
         warnings.catch_warnings(),
@@ -236,7 +236,7 @@ def collect_constants(model: onnx.ModelProto) -> None:
 def rearrange_constants(model: onnx.ModelProto) -> None:
     """Do once what every run would do to weights: transpose and reshape them, and no more.
 
-    The exporter does that itself, but only together with writing out tables (``fold``).
+    The exporter does that itself, but only together with writing out tables (`fold`).
     """
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -308,7 +308,7 @@ def export_model(entry: catalogue.Model, weights: Path | str, folder: Path) -> P
 
     Args:
         entry: of the catalogue.
-        weights: a checkpoint, or ``'untrained'``.
+        weights: a checkpoint, or `'untrained'`.
         folder: to create; replaced if it exists.
 
     Returns:

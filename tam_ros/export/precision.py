@@ -16,7 +16,7 @@ inside the pattern keeps TensorRT from running it as one kernel. The rotary posi
 half precision too; in single precision the result is no nearer.
 
 The parts are marked in the network with hooks that change no number. Traced, the marks become
-nodes of ``DOMAIN``, from which ``tam_ros.export.types`` makes a graph of either precision.
+nodes of `DOMAIN`, from which `tam_ros.export.types` makes a graph of either precision.
 """
 
 from __future__ import annotations

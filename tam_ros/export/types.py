@@ -3,7 +3,7 @@
 """Explicit types for every number of a graph, as strongly typed TensorRT networks want them.
 
 A graph is traced once, in single precision, with marks where the precision changes (see
-``tam_ros.export.precision``). Here the marks become casts, and what lies between follows by the
+`tam_ros.export.precision`). Here the marks become casts, and what lies between follows by the
 rules of type promotion that torch and numpy have: constants, and what is computed of constants
 alone, take the type of the values they meet; of two values the more precise one decides.
 """

@@ -138,7 +138,7 @@ def decode(
 
 
 def decode_message(message: Any) -> np.ndarray:
-    """Decode a ``sensor_msgs/Image``, whichever library read it; see ``decode``."""
+    """Decode a `sensor_msgs/Image`, whichever library read it; see `decode`."""
     return decode(
         message.encoding,
         message.height,

@@ -36,7 +36,7 @@ def build_network(entry: catalogue.Model, weights: Path | str) -> TrackAnything:
 
     Args:
         entry: of the catalogue.
-        weights: a checkpoint, or ``'untrained'`` for deterministic random numbers.
+        weights: a checkpoint, or `'untrained'` for deterministic random numbers.
 
     Raises:
         WeightsError: the checkpoint is missing, damaged or belongs to another model.
@@ -54,7 +54,7 @@ def build_network(entry: catalogue.Model, weights: Path | str) -> TrackAnything:
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint: ``.safetensors``, or ``torch.load(...)['model']``.
+    """Read the tensors of a checkpoint: `.safetensors`, or `torch.load(...)['model']`.
 
     Raises:
         WeightsError: the file is missing, truncated or something else.

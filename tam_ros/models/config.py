@@ -19,14 +19,14 @@ class ModelConfig:
     Attributes:
         image_size: side of the square network input, pixels; a multiple of 16.
         dim: channels of the features, of the decoder and of the object pointers.
-        memory_dim: channels of one memory token; divides ``dim``.
+        memory_dim: channels of one memory token; divides `dim`.
         memory_layers: layers of the memory attention.
         memory_mlp_dim: hidden width of their feed-forward networks.
         decoder_heads: attention heads of the mask decoder.
         decoder_mlp_dim: hidden width of the mask decoder's feed-forward networks.
         num_memories: temporal codes, hence memories: one prompted + this many less one recent.
         dense_prompt_prior: the network was trained with a coarse mask drawn from the clicks or
-            the box as mask prompt beside them (see ``tam_ros.tracking.prior``).
+            the box as mask prompt beside them (see `tam_ros.tracking.prior`).
     """
 
     image_size: int = 1024
@@ -84,8 +84,8 @@ class ModelConfig:
 class EfficientTAMConfig(ModelConfig):
     """Architecture of one EfficientTAM (arXiv 2411.18933).
 
-    The defaults are those of the official ``efficienttam_ti_512x512``; the official checkpoints
-    differ only in ``image_size``, ``trunk_dim``/``trunk_heads`` and ``cross_attention``, and a
+    The defaults are those of the official `efficienttam_ti_512x512`; the official checkpoints
+    differ only in `image_size`, `trunk_dim`/`trunk_heads` and `cross_attention`, and a
     checkpoint does not say which of them it was trained with.
 
     Attributes:
@@ -94,8 +94,8 @@ class EfficientTAMConfig(ModelConfig):
         trunk_depth: blocks of the trunk.
         window_size: side of the attention windows of the trunk, tokens.
         global_blocks: indices of the blocks that attend globally instead.
-        cross_attention: ``full`` (SAM 2's), ``pooled`` (the paper's efficient cross-attention,
-            official suffix ``_1``) or ``pooled_key_offset`` (official suffix ``_2``, which adds
+        cross_attention: `full` (SAM 2's), `pooled` (the paper's efficient cross-attention,
+            official suffix `_1`) or `pooled_key_offset` (official suffix `_2`, which adds
             the 2 ln 2 to the key vectors instead of the logits).
     """
 

@@ -48,7 +48,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Transformer block; ``window_size`` 0 attends globally.
+    """Transformer block; `window_size` 0 attends globally.
 
     A grid that the windows do not divide is padded at the bottom and right after the norm. The
     padding is not masked: its tokens take part as keys, as in the official code.

@@ -30,7 +30,7 @@ class LayerNorm2d(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear layers with an activation between them, named ``layers.N`` as in the checkpoints."""
+    """Linear layers with an activation between them, named `layers.N` as in the checkpoints."""
 
     def __init__(self, dims: tuple[int, ...], activation: type[nn.Module] = nn.ReLU) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def by_column(axis: Tensor) -> Tensor:
 
 
 def after(count: int, value: float, rows: Tensor) -> Tensor:
-    """Put ``count`` rows of one value before rows [N, C]: [count + N, C]."""
+    """Put `count` rows of one value before rows [N, C]: [count + N, C]."""
     if not count:
         return rows
     return torch.cat((rows.new_full((count, 1), value) + 0 * rows[:1], rows))
@@ -101,7 +101,7 @@ class SinePosition(nn.Module):
     """Sine position map of DETR as SAM 2 uses it.
 
     Positions 1..n are scaled to 2 pi, the temperature is 10000. Only one axis is kept: the map
-    is 32 times as large, and exported graphs would carry it. ``global_tokens`` without a place
+    is 32 times as large, and exported graphs would carry it. `global_tokens` without a place
     come before those of the map; their code is zero.
     """
 

@@ -95,7 +95,7 @@ class MemoryCrossAttention(Projections):
 
         Args:
             x: the queries, normalised.
-            memory: keys, values and biases, see ``MemoryTokens``.
+            memory: keys, values and biases, see `MemoryTokens`.
             rotation: of the queries.
             memory_rotation: of the keys of each memory.
             pooled: average the rotated keys and the values over 2x2 windows.

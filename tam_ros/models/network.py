@@ -24,7 +24,7 @@ MASK_SCALE, MASK_SHIFT = 20.0, -10.0  # what the memory encoder makes of mask pr
 
 
 class TrackAnything(nn.Module):
-    """The network; ``load_state_dict`` takes an official checkpoint's ``['model']`` strictly.
+    """The network; `load_state_dict` takes an official checkpoint's `['model']` strictly.
 
     A family adds its image encoder, and says what features it makes of an image and what tokens
     of a memory.
@@ -77,7 +77,7 @@ class TrackAnything(nn.Module):
 
         Returns:
             features [1, dim, G, G], the same as the decoder wants them on a frame without
-            memory, and the finer features that ``decode_masks`` wants, if any.
+            memory, and the finer features that `decode_masks` wants, if any.
         """
         normalised = (image.float() - self.image_mean) / self.image_std
         features, *high_resolution = self._features(normalised.permute(0, 3, 1, 2))
@@ -97,7 +97,7 @@ class TrackAnything(nn.Module):
         """Condition the features of a frame on the memory bank of each object.
 
         Args:
-            features: of ``encode_image`` [1, dim, G, G].
+            features: of `encode_image` [1, dim, G, G].
             memories: [B, S, N, memory_dim], in any order.
             temporal_index: int64 [B, S]: num_memories - 1 for a conditioning frame, d - 1 for
                 the frame d steps ago.
@@ -147,7 +147,7 @@ class TrackAnything(nn.Module):
         Args:
             features: conditioned, or of a frame without memory [B or 1, dim, G, G].
             points: pixels (x, y) of the network input [B, P, 2].
-            labels: int [B, P], see ``prompt_encoder``.
+            labels: int [B, P], see `prompt_encoder`.
             mask: mask prompt, logits [B, 1, R/4, R/4].
             has_mask: [B], 1 where the mask prompt counts, else 0.
             high_resolution: finer features of the image, of strides 8 and 4, if the family has
@@ -175,7 +175,7 @@ class TrackAnything(nn.Module):
         """Make one memory of a frame for each object.
 
         Args:
-            features: of ``encode_image`` [1, dim, G, G].
+            features: of `encode_image` [1, dim, G, G].
             masks: chosen mask logits [B, 1, R/4, R/4].
             prompted: [B], 1 where the frame was prompted (the mask is then taken as certain).
 

@@ -18,7 +18,7 @@ SQUEEZE = 4  # channels of a squeeze-and-excitation bottleneck: a quarter, round
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, and batch norm; keys ``c`` and ``bn``."""
+    """Convolution without bias, and batch norm; keys `c` and `bn`."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel_size: int = 1, stride: int = 1, groups: int = 1
@@ -81,7 +81,7 @@ def _like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
 
 
 def fuse(module: nn.Module) -> None:
-    """Replace everything below a module that offers ``fused()`` by what it returns."""
+    """Replace everything below a module that offers `fused()` by what it returns."""
     for name, child in module.named_children():
         if isinstance(child, ConvNorm | TokenMixer):
             setattr(module, name, child.fused())
@@ -197,7 +197,7 @@ class RepViT(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Puts ``body`` into the names, as the official wrapper does."""
+    """Puts `body` into the names, as the official wrapper does."""
 
     def __init__(self, config: EdgeTAMConfig) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ class AxialRotation(nn.Module):
     """The rotation of every token of a grid x grid map.
 
     The first half of the channel pairs turns with x, the second with y; the frequencies of both
-    are 1 / theta^(4i / dim). Only one axis is kept, see ``layers.SinePosition``; tokens without a
+    are 1 / theta^(4i / dim). Only one axis is kept, see `layers.SinePosition`; tokens without a
     place come first and are not turned.
     """
 
@@ -60,7 +60,7 @@ def apart(layer: nn.Linear) -> tuple[Tensor, Tensor]:
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Rotate the channel pairs (i, i + D / 2) of x [B, N, D] by tables [N, D / 2].
 
-    They are the pairs (2i, 2i + 1) of the official code, see ``apart``.
+    They are the pairs (2i, 2i + 1) of the official code, see `apart`.
     """
     even, odd = x.split(sizes(x)[-1] // 2, dim=-1)
     return torch.cat((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1)

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Building in a process of its own, seen from outside: ``worker`` is the other end."""
+"""Building in a process of its own, seen from outside: `worker` is the other end."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def build_apart(
         cancelled: asked several times a second; True stops it. So does an exception in here.
 
     Returns:
-        A result of the kind ``built``.
+        A result of the kind `built`.
 
     Raises:
         OutOfMemoryError: TensorRT said so, or the kernel ended the process.
-        BuildCancelledError: ``cancelled`` said so.
+        BuildCancelledError: `cancelled` said so.
         EngineError: whatever else the worker says, or that it crashed.
     """
     with tempfile.TemporaryFile('w+') as errors:

@@ -79,7 +79,7 @@ def build_plan(
 
     Raises:
         OutOfMemoryError: however TensorRT puts it.
-        BuildCancelledError: ``cancelled`` said so.
+        BuildCancelledError: `cancelled` said so.
         EngineError: the graph cannot be parsed or built; names the node.
     """
     log = Log(trt)

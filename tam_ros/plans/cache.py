@@ -41,13 +41,13 @@ class Record:
     """What is written beside a plan.
 
     Attributes:
-        identity: fields of its ``Identity``.
+        identity: fields of its `Identity`.
         plan_sha256: of the plan.
         nbytes: of the plan.
         objects: most objects of a run.
         built_from: precision of the graph it was really built from.
         check: how it compared with the reference outputs, in words.
-        note: why ``built_from`` is not the precision that was asked for, or nothing.
+        note: why `built_from` is not the precision that was asked for, or nothing.
         seconds: that the build took.
         workspace_mb: that the builder was given; None: all it wanted.
         built_at: UTC, ISO 8601.
@@ -102,7 +102,7 @@ class PlanCache:
         """Name the folder; nothing is made yet.
 
         Args:
-            root: None: ``engines`` in the cache of the package.
+            root: None: `engines` in the cache of the package.
         """
         self.root = root or catalogue.cache_dir() / 'engines'
 
@@ -181,7 +181,7 @@ class PlanCache:
     # --- changing ---
 
     def save(self, identity: Identity, plan: bytes, **record: Any) -> Record:
-        """Keep a plan, in place of an older one; ``record``: the fields of ``Record`` left.
+        """Keep a plan, in place of an older one; `record`: the fields of `Record` left.
 
         The record is renamed into place last: a plan without one does not count.
         """

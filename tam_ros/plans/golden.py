@@ -67,7 +67,7 @@ def _disc(size: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
 def references(folder: Path, spec: ModelSpec) -> dict[str, Golden]:
     """Run the graphs of a folder in single precision; takes seconds, at 1024 pixels a minute.
 
-    Beside the graphs' own there are ``PROMPTED`` and ``AFTER_ONE``, what the mask decoder makes of
+    Beside the graphs' own there are `PROMPTED` and `AFTER_ONE`, what the mask decoder makes of
     the prompt and of features that know a single memory.
 
     Args:
@@ -194,7 +194,7 @@ def kept_references(cache: PlanCache, folder: Path, spec: ModelSpec) -> Path:
 
 
 def load(path: Path) -> dict[str, Golden]:
-    """Read what ``kept_references`` wrote.
+    """Read what `kept_references` wrote.
 
     Raises:
         OSError, ValueError, UntrustedError: it cannot be read.

@@ -28,7 +28,7 @@ class Machine:
         compute_capability: Orin Nano, NX and AGX are all 8.7,
         multiprocessors: which differ in this, and in what is fastest on them.
         cuda: version of the driver.
-        l4t: release of Jetson Linux, such as ``36.4.3``; empty elsewhere.
+        l4t: release of Jetson Linux, such as `36.4.3`; empty elsewhere.
     """
 
     tensorrt: str
@@ -66,10 +66,10 @@ class Identity:
     Attributes:
         model: catalogue name.
         graph: name.
-        precision: that was asked for, ``fp16`` or ``fp32``.
+        precision: that was asked for, `fp16` or `fp32`.
         onnx_sha256: of the graph of that precision.
         machine: see there.
-        format: ``FORMAT``.
+        format: `FORMAT`.
     """
 
     model: str
@@ -110,7 +110,7 @@ def _digest(values: dict) -> str:
 def l4t_release(file: Path = _TEGRA) -> str:
     """Return the release of Jetson Linux, or nothing.
 
-    The file begins with a line such as ``# R36 (release), REVISION: 4.3, GCID: ...``.
+    The file begins with a line such as `# R36 (release), REVISION: 4.3, GCID: ...`.
     """
     try:
         text = file.read_text(encoding='utf-8', errors='replace')

@@ -59,7 +59,7 @@ def this_machine(trt: ModuleType) -> Machine:
 
 
 def available_precision(folder: Path, spec: ModelSpec, precision: str) -> str:
-    """Return ``fp16`` or ``fp32``: what is asked for, or for ``auto`` the first that is there."""
+    """Return `fp16` or `fp32`: what is asked for, or for `auto` the first that is there."""
     if precision in (HALF, FULL):
         return precision
     if all((folder / file_name(graph, HALF)).is_file() for graph in graph_names(spec)):
@@ -77,7 +77,7 @@ def open_tensorrt(
 
     Args:
         graphs: returns the folder; may take its time, and is not called where TensorRT is missing.
-        precision: ``fp16``, ``fp32`` or ``auto``.
+        precision: `fp16`, `fp32` or `auto`.
         options: how to build and run.
 
     Raises:

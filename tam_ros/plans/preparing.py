@@ -60,7 +60,7 @@ class Preparation:
         Args:
             folder: of graphs.
             spec: of the model.
-            precision: ``fp16`` or ``fp32``.
+            precision: `fp16` or `fp32`.
             machine: where the plans will run.
             options: how to build.
             cache: None: the user's.

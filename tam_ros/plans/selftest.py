@@ -3,7 +3,7 @@
 """Does a runtime, whichever it is, compute what the graphs say?
 
 The functions of the runtime are called as for an object that is prompted, remembered and found
-again, and what comes to the host is compared with the reference outputs. ``selfcheck`` looks at
+again, and what comes to the host is compared with the reference outputs. `selfcheck` looks at
 single TensorRT engines; this is for all backends, and through their own code.
 """
 
@@ -30,7 +30,7 @@ def selftest(runtime: Runtime, golden: dict[str, Golden]) -> dict[str, Agreement
 
     Args:
         runtime: of the model whose graphs gave the reference, and of no other use afterwards.
-        golden: of ``golden.references``.
+        golden: of `golden.references`.
 
     Returns:
         By what was tried, in order.

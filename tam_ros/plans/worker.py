@@ -40,12 +40,12 @@ class Request:
         graph: name.
         onnx: file.
         plan: file to write; belongs to whoever asks.
-        objects: see ``BuildSettings``.
+        objects: see `BuildSettings`.
         workspace_mb: the user's cap on the workspace, or None.
         golden: file of reference outputs; None: the plan is not checked.
         timings: file of TensorRT's timing cache, read and written.
         tensorrt: module to build with.
-        device: ``module:class`` of the device; None: there is none, the plan is only built.
+        device: `module:class` of the device; None: there is none, the plan is only built.
     """
 
     graph: str
@@ -64,7 +64,7 @@ class Result:
     """What came of it.
 
     Attributes:
-        kind: ``built``, ``memory``, ``cancelled`` or ``error``.
+        kind: `built`, `memory`, `cancelled` or `error`.
         message: of an error.
         good: whether the plan computes what it should.
         check: how it compared, in words.

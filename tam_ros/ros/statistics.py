@@ -37,7 +37,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Summary:
-    """The state of the stream at one moment. "Recent" is within the last ``WINDOW_S`` seconds.
+    """The state of the stream at one moment. "Recent" is within the last `WINDOW_S` seconds.
 
     Attributes:
         received: images that reached the node since the start.
@@ -105,7 +105,7 @@ class Statistics:
             self._begin = self._clock()
 
     def received(self, age_s: float, dropped: bool) -> None:
-        """Count an image that arrived ``age_s`` seconds after its stamp.
+        """Count an image that arrived `age_s` seconds after its stamp.
 
         Args:
             age_s: may be negative: the clocks of two machines differ.
@@ -126,7 +126,7 @@ class Statistics:
             self._losses.add(self._clock(), count)
 
     def tracked(self, age_s: float) -> None:
-        """Count a tracked image whose results are ``age_s`` seconds behind its stamp."""
+        """Count a tracked image whose results are `age_s` seconds behind its stamp."""
         with self._lock:
             self._totals['tracked'] += 1
             self._ages.add(self._clock(), age_s * 1e3)

@@ -3,7 +3,7 @@
 """What a runtime offers: the four functions of a model and the storage of its memories.
 
 R is the side of the network input in pixels, G = R / 16, M = R / 4, B objects, S memory slots,
-P pointer slots, K point tokens, C = ``spec.dim``. Arrays named "handle" belong to the runtime
+P pointer slots, K point tokens, C = `spec.dim`. Arrays named "handle" belong to the runtime
 (they may live on a device) and are only passed back to it.
 """
 
@@ -40,8 +40,8 @@ class ModelSpec:
 
     Attributes:
         name: catalogue name.
-        weights: what the weights are, for people; starts with ``untrained`` if they are.
-        fingerprint: SHA-256 of the checkpoint, or ``untrained``.
+        weights: what the weights are, for people; starts with `untrained` if they are.
+        fingerprint: SHA-256 of the checkpoint, or `untrained`.
         image_size: R.
         dim: C.
         memory_tokens: tokens of one memory.
@@ -81,7 +81,7 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
-        """Read what ``to_json`` wrote; raises WeightsError where it is something else."""
+        """Read what `to_json` wrote; raises WeightsError where it is something else."""
         try:
             values = json.loads(text)
             values['mask_downsample_weight'] = tuple(values['mask_downsample_weight'])
@@ -194,10 +194,10 @@ class Runtime(ABC):
 
     @abstractmethod
     def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
-        """Allocate the storage, once: so many memories and pointers for each of ``rows`` objects.
+        """Allocate the storage, once: so many memories and pointers for each of `rows` objects.
 
-        It may hold more slots than S and P; ``BankRows`` says which of them are looked at.
-        ``images`` is how many encoded images will be referred to at once; a backend whose memory
+        It may hold more slots than S and P; `BankRows` says which of them are looked at.
+        `images` is how many encoded images will be referred to at once; a backend whose memory
         is its own reserves room for them.
         """
 
@@ -226,7 +226,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def _attend(self, features: Features, bank: BankRows, pooled: bool) -> Handle:
-        """Run one memory-attention graph for a batch that agrees on ``pooled``."""
+        """Run one memory-attention graph for a batch that agrees on `pooled`."""
 
     @abstractmethod
     def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
@@ -245,7 +245,7 @@ class Runtime(ABC):
         Args:
             features: of the frame.
             source: what each object makes of them: conditioned [B, C, G, G], or one of
-                ``features`` [1, C, G, G].
+                `features` [1, C, G, G].
             prompts: of the objects.
         """
 
@@ -278,7 +278,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def write_row(self, row: int, memories: Floats, pointers: Floats) -> None:
-        """Overwrite a row with what ``read_row`` returned."""
+        """Overwrite a row with what `read_row` returned."""
 
     def memory(self) -> DeviceMemory | None:
         """Return the device's memory; None where it is the host's, which needs no asking."""

@@ -32,7 +32,7 @@ class Arena:
         return block
 
     def pinned(self, nbytes: int, mapped: bool = False) -> Pinned:
-        """Allocate pinned memory; ``mapped``: the device shall see it, too."""
+        """Allocate pinned memory; `mapped`: the device shall see it, too."""
         pinned = self.device.allocate_pinned(align(nbytes), mapped)
         self._kept.append(pinned)
         return pinned

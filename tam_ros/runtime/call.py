@@ -109,7 +109,7 @@ class Call:
             arena: of the device that the engine is for.
             engine: ready to run.
             host: the inputs that the host gives and the outputs that it reads.
-            zero_copy: see ``EngineOptions``.
+            zero_copy: see `EngineOptions`.
             cuda_graphs: see there.
         """
         self.max_objects = engine.max_objects
@@ -127,7 +127,7 @@ class Call:
         """Put a run into the stream; does not wait for it.
 
         Args:
-            objects: in this run, 1 to ``max_objects``.
+            objects: in this run, 1 to `max_objects`.
             given: every input that is the host's; converted to the types of the engine.
             addresses: of everything that stays on the device.
         """

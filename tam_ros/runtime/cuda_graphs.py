@@ -38,7 +38,7 @@ class CudaGraph:
 
 
 def capture(stream: int, work: Callable[[], Any], library: str = LIBRARY) -> CudaGraph:
-    """Record what ``work`` puts into a stream.
+    """Record what `work` puts into a stream.
 
     Args:
         stream: handle of a stream other than the default one, of the present context.

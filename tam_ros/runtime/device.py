@@ -26,10 +26,10 @@ class DeviceFacts:
 
     Attributes:
         name: of the vendor.
-        compute_capability: such as ``8.7``.
+        compute_capability: such as `8.7`.
         multiprocessors: Orin Nano, NX and AGX have one compute capability and differ in these.
         integrated: device and host share one memory.
-        driver: CUDA version of the driver, such as ``12.6``.
+        driver: CUDA version of the driver, such as `12.6`.
     """
 
     name: str
@@ -47,7 +47,7 @@ class FreeMemory(NamedTuple):
 
 
 class Block(Protocol):
-    """Memory of the device, its address a multiple of ``ALIGNMENT``."""
+    """Memory of the device, its address a multiple of `ALIGNMENT`."""
 
     address: int
     nbytes: int
@@ -68,7 +68,7 @@ class Pinned(Protocol):
     address: int | None
 
     def free(self) -> None:
-        """Give it back; twice is once. ``array`` must not be touched then."""
+        """Give it back; twice is once. `array` must not be touched then."""
 
 
 class Event(Protocol):
@@ -106,7 +106,7 @@ class Device(Protocol):
         """Allocate device memory; EngineError where there is not enough."""
 
     def allocate_pinned(self, nbytes: int, mapped: bool) -> Pinned:
-        """Allocate pinned memory; ``mapped``: the device shall see it, too."""
+        """Allocate pinned memory; `mapped`: the device shall see it, too."""
 
     def upload(self, address: int, pinned: Pinned, nbytes: int) -> None:
         """Copy the first bytes of pinned memory to the device."""
@@ -127,7 +127,7 @@ class Device(Protocol):
         """Let the host wait until everything is done."""
 
     def record(self, work: Callable[[], Any]) -> Recording:
-        """Record what ``work`` puts into the stream instead of doing it.
+        """Record what `work` puts into the stream instead of doing it.
 
         Raises:
             EngineError: this device or its driver cannot.

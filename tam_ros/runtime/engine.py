@@ -28,7 +28,7 @@ class Tensor:
     Attributes:
         name: in the graph.
         dtype: of its elements.
-        shape: of one object, without the dimension of objects, where ``per_object``; else of all.
+        shape: of one object, without the dimension of objects, where `per_object`; else of all.
         per_object: the objects are its first dimension.
         is_input: or else an output.
     """
@@ -136,7 +136,7 @@ class Engine:
         """Make it ready to run.
 
         Args:
-            scratch: address of ``scratch_bytes`` of device memory, which several engines may share
+            scratch: address of `scratch_bytes` of device memory, which several engines may share
                 that run one after another.
         """
         self._context = self._engine.create_execution_context(self._user_managed)
@@ -150,7 +150,7 @@ class Engine:
         Args:
             stream: its handle.
             addresses: of every input and output.
-            objects: in this run, at most ``max_objects``.
+            objects: in this run, at most `max_objects`.
 
         Raises:
             EngineError: TensorRT refuses.

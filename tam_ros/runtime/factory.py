@@ -36,13 +36,13 @@ def open_runtime(
 
     Args:
         model: catalogue name; it decides the architecture, which a checkpoint does not tell.
-        weights: an official checkpoint (``.pt``), a ``.safetensors`` file, or a folder of
-            exported graphs; ``'untrained'`` for deterministic random numbers; None for what is
-            bundled or was downloaded with ``tam weights get``.
-        runtime: one of ``RUNTIMES``.
+        weights: an official checkpoint (`.pt`), a `.safetensors` file, or a folder of
+            exported graphs; `'untrained'` for deterministic random numbers; None for what is
+            bundled or was downloaded with `tam weights get`.
+        runtime: one of `RUNTIMES`.
         threads: CPU threads to use; None leaves it to the library.
-        precision: one of ``PRECISIONS``, or ``auto``. What is not there is refused, never
-            replaced; what runs is in the ``facts`` of the runtime.
+        precision: one of `PRECISIONS`, or `auto`. What is not there is refused, never
+            replaced; what runs is in the `facts` of the runtime.
         engines: what a backend with engines of its own is asked for.
 
     Raises:
@@ -86,10 +86,10 @@ def open_runtime(
 def find_weights(
     entry: catalogue.Model, weights: str | Path | None, runtime: str, precision: str = AUTO
 ) -> Path | str:
-    """Find the weights of a catalogue entry, see ``open_runtime``.
+    """Find the weights of a catalogue entry, see `open_runtime`.
 
     Returns:
-        A checkpoint, a folder of graphs (not for torch), or ``'untrained'``.
+        A checkpoint, a folder of graphs (not for torch), or `'untrained'`.
     """
     if weights is not None and str(weights) == UNTRAINED:
         return UNTRAINED
@@ -122,5 +122,5 @@ def find_weights(
 
 
 def downloaded(entry: catalogue.Model) -> Path:
-    """Return where ``tam weights get`` puts the checkpoint of an entry."""
+    """Return where `tam weights get` puts the checkpoint of an entry."""
     return catalogue.cache_dir() / 'weights' / entry.weights['file']

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of exported graphs: ONNX files and ``model.json``, which describes them.
+"""A folder of exported graphs: ONNX files and `model.json`, which describes them.
 
 Each graph is there in single precision and, unless the folder is the bundled one, in half.
 """
@@ -68,7 +68,7 @@ def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:
 
     Args:
         entry: the model.
-        weights: of ``tam_ros.runtime.factory.find_weights``.
+        weights: of `tam_ros.runtime.factory.find_weights`.
 
     Raises:
         WeightsError: no graphs in the folder, or a checkpoint cannot be exported here.

@@ -23,14 +23,14 @@ from tam_ros.runtime.graphs import HIGH_RESOLUTION, SINGLE_MEMORY
 
 
 class HostRuntime(Runtime):
-    """Runs exported graphs on arrays; a backend says how, in ``_run``, and sets ``spec``."""
+    """Runs exported graphs on arrays; a backend says how, in `_run`, and sets `spec`."""
 
     @abstractmethod
     def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
         """Run a graph by name.
 
         Args:
-            graph: of ``tam_ros.runtime.graphs.graph_names``.
+            graph: of `tam_ros.runtime.graphs.graph_names`.
             inputs: of the graph, by name.
 
         Returns:

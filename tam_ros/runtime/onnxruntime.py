@@ -37,9 +37,9 @@ class OnnxRuntime(HostRuntime):
         """Load the graphs.
 
         Args:
-            folder: see ``tam_ros.runtime.graphs``.
+            folder: see `tam_ros.runtime.graphs`.
             threads: CPU threads; None for one per core.
-            precision: ``fp16`` runs the graphs that are made for GPUs: slower here, and right, to
+            precision: `fp16` runs the graphs that are made for GPUs: slower here, and right, to
                 see what half precision does to masks.
 
         Raises:

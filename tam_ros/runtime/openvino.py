@@ -60,9 +60,9 @@ class OpenVinoRuntime(HostRuntime):
         """Load and compile the graphs, which takes seconds the first time on a machine.
 
         Args:
-            folder: see ``tam_ros.runtime.graphs``.
+            folder: see `tam_ros.runtime.graphs`.
             threads: CPU threads; None for one per core.
-            precision: ``fp32``, or ``bf16`` for the image encoder and the memory attention. That
+            precision: `fp32`, or `bf16` for the image encoder and the memory attention. That
                 pays on processors with instructions for it (AMX, AVX512_BF16), others convert.
 
         Raises:

@@ -41,10 +41,10 @@ class EngineOptions:
     """What a backend with engines is asked for; others ignore it.
 
     Attributes:
-        build: ``never``, or ``if_missing``: engines that the cache does not hold are built when a
+        build: `never`, or `if_missing`: engines that the cache does not hold are built when a
             model is opened, which takes minutes.
         objects: taken at a go by engines that are built; None: those of the engine that is there,
-            or ``OBJECTS``.
+            or `OBJECTS`.
         workspace_mb: most memory the builder may work in, MB; None: what the device has free.
         zero_copy: the device reads images and writes masks in the host's memory. Saves copies
             where both are one memory (Jetson); slower where they are not.

@@ -51,7 +51,7 @@ def probe(index: int = 0) -> DeviceFacts:
     """Say what a device is without taking it: no context is made, no memory used.
 
     Raises:
-        EngineError: see ``load_driver``.
+        EngineError: see `load_driver`.
     """
     cuda = load_driver()
     return _facts(cuda, cuda.Device(index))
@@ -128,7 +128,7 @@ class PycudaDevice:
         """Retain the primary context and make it current.
 
         Raises:
-            EngineError: see ``load_driver``; or the GPU refuses.
+            EngineError: see `load_driver`; or the GPU refuses.
         """
         self._cuda = load_driver()
         device = self._cuda.Device(index)
@@ -155,7 +155,7 @@ class PycudaDevice:
             raise self._out_of_memory(nbytes) from error
 
     def allocate_pinned(self, nbytes: int, mapped: bool) -> PycudaPinned:
-        """Allocate pinned memory; ``mapped``: the device shall see it, too."""
+        """Allocate pinned memory; `mapped`: the device shall see it, too."""
         try:
             return PycudaPinned(self._cuda, nbytes, mapped)
         except self._cuda.MemoryError as error:
@@ -194,7 +194,7 @@ class PycudaDevice:
         self._stream.synchronize()
 
     def record(self, work: Callable[[], Any]) -> CudaGraph:
-        """Record what ``work`` puts into the stream instead of doing it."""
+        """Record what `work` puts into the stream instead of doing it."""
         return capture(self.stream, work)
 
     def close(self) -> None:

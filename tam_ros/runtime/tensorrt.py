@@ -98,7 +98,7 @@ class TensorrtRuntime(Runtime):
             engines: by graph.
             device: open in this thread.
             options: how to run them.
-            facts: see ``Runtime``.
+            facts: see `Runtime`.
             free_before: bytes that were free on the device before the engines were loaded.
 
         Raises:

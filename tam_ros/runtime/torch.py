@@ -39,7 +39,7 @@ class TorchRuntime(Runtime):
 
         Args:
             entry: of the catalogue.
-            weights: a checkpoint or ``'untrained'``.
+            weights: a checkpoint or `'untrained'`.
             threads: CPU threads; None leaves PyTorch's setting, which is global.
             device: of PyTorch.
         """

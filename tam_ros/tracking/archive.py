@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A track bank in a file: objects that a later run finds again.
 
-The file is a compressed numpy archive without pickled objects: ``about``, a JSON text, and for
+The file is a compressed numpy archive without pickled objects: `about`, a JSON text, and for
 each object its memories as the upper halves of float32 numbers (bfloat16, which is how they are
 kept) and its pointers. Memories mean something only to the weights that made them, so the
 model's fingerprint goes with them.

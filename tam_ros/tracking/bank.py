@@ -87,7 +87,7 @@ class MemoryBank:
 
     All conditioning frames and the six most recent others give a memory; conditioning frames and
     the fifteen most recent others give an object pointer. Conditioning frames go only beyond
-    ``shape.conditioning``, and then the first and the newest of them stay, since the first is
+    `shape.conditioning`, and then the first and the newest of them stay, since the first is
     the user's own definition of the object.
     """
 
@@ -112,12 +112,12 @@ class MemoryBank:
         )
 
     def add(self, frame: int, conditioning: bool, time: int | None = None) -> None:
-        """Enter a frame into the slots of ``slots_for``, over whatever is there.
+        """Enter a frame into the slots of `slots_for`, over whatever is there.
 
         Args:
             frame: its index.
             conditioning: whether it was prompted.
-            time: see ``Entry``; None: the next one.
+            time: see `Entry`; None: the next one.
         """
         entry = Entry(frame, self.time if time is None else time, conditioning)
         memory, pointer = self.slots_for(frame, conditioning)
@@ -172,7 +172,7 @@ class MemoryBank:
 
     @classmethod
     def from_json(cls, values: dict, shape: BankShape) -> tuple[MemoryBank, list[int], list[int]]:
-        """Read what ``to_json`` wrote into a bank that may have other slots.
+        """Read what `to_json` wrote into a bank that may have other slots.
 
         Returns:
             The bank, and for each of its memory and pointer slots the old slot that belongs

@@ -41,8 +41,8 @@ class ClipTracker:
 
         Args:
             runtime: with the model loaded.
-            options: ``max_conditioning`` limits the prompted frames an object keeps, and
-                ``recall_frames`` how many frames beside the last fifteen. Fewer prompted frames
+            options: `max_conditioning` limits the prompted frames an object keeps, and
+                `recall_frames` how many frames beside the last fifteen. Fewer prompted frames
                 leave more of the model's memory slots to recent ones.
         """
         self._options = options or TrackerOptions()
@@ -83,7 +83,7 @@ class ClipTracker:
 
         On a frame that was not tracked yet, all prompts an object was given there count as given
         together, and the frame is a conditioning frame. Where it was tracked, they refine what
-        was found, and ``TrackerOptions.refined_frames_condition`` says what that is from then on.
+        was found, and `TrackerOptions.refined_frames_condition` says what that is from then on.
 
         Args:
             index: of the frame.
@@ -148,7 +148,7 @@ class ClipTracker:
         """Track objects into a frame; where they were prompted, they are where that said.
 
         Args:
-            index: of the frame; in order, or against it with ``reverse``.
+            index: of the frame; in order, or against it with `reverse`.
             image: the frame, uint8 RGB [H, W, 3].
             reverse: time runs backwards.
             only: ids of the objects meant; None: all.

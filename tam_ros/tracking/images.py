@@ -35,7 +35,7 @@ def to_network(image: NDArray[np.uint8], size: int, resize: str) -> NDArray[np.u
     Args:
         image: of the camera.
         size: side of the network input, pixels.
-        resize: see ``TrackerOptions``.
+        resize: see `TrackerOptions`.
     """
     image = np.ascontiguousarray(image)
     if image.shape[:2] == (size, size):

@@ -59,7 +59,7 @@ def choose(
             a quirk the checkpoints were trained with.
 
     Returns:
-        The chosen masks, all ``NO_OBJECT`` where the score is not positive.
+        The chosen masks, all `NO_OBJECT` where the score is not positive.
     """
     rows = np.arange(len(masks))
     best = 1 + ious[:, 1:].argmax(1)
@@ -90,7 +90,7 @@ def _triangle_weights(inputs: int, outputs: int) -> NDArray[np.float64]:
 def resize_antialiased(image: Floats, height: int, width: int) -> Floats:
     """Resize [H, W] by the triangle filter that widens when shrinking, in float32.
 
-    The same numbers as ``torch.nn.functional.interpolate(antialias=True, mode='bilinear')``;
+    The same numbers as `torch.nn.functional.interpolate(antialias=True, mode='bilinear')`;
     OpenCV's linear resize does not widen its filter, its area resize is a box.
     """
     rows = _triangle_weights(image.shape[0], height)

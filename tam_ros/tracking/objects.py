@@ -33,7 +33,7 @@ class TrackedObject:
 
     Attributes:
         id: 1..65535, never reused within a run.
-        state: see ``ObjectState``.
+        state: see `ObjectState`.
         score: probability of the object being in the picture, 0..1.
         score_logit: the same as a logit; positive is present.
         mask: bool [H, W] of the image, not cut by other objects.
@@ -92,7 +92,7 @@ class ObjectTable:
     lowest_free: int = 1
 
     def new_id(self, taken: set[int] | frozenset[int] = frozenset()) -> int:
-        """Return the smallest id that was never used and is not in ``taken``.
+        """Return the smallest id that was never used and is not in `taken`.
 
         Raises:
             PromptError: all ids are used up.
@@ -112,6 +112,6 @@ class ObjectTable:
         self.used.add(memory.id)
 
     def free_rows(self, others: Iterable[int] = ()) -> Iterator[int]:
-        """Yield the rows of the storage that neither a live object nor ``others`` own."""
+        """Yield the rows of the storage that neither a live object nor `others` own."""
         taken = {memory.row for memory in self.live.values()} | set(others)
         return (row for row in range(self.rows) if row not in taken)

@@ -18,10 +18,10 @@ class TrackerOptions:
 
     Attributes:
         max_objects: objects that can live at once; the storage for them is allocated at start.
-        resize: ``pil``, the bicubic filter of the official loader, which the published numbers
-            rest on, or ``opencv``, an area filter that is several times faster.
+        resize: `pil`, the bicubic filter of the official loader, which the published numbers
+            rest on, or `opencv`, an area filter that is several times faster.
         lost_after: seconds of occlusion after which an object counts as lost. Raising it keeps
-            objects ``occluded`` for longer; tracking itself does not change.
+            objects `occluded` for longer; tracking itself does not change.
         max_conditioning: prompted frames kept in the bank of one object; the first and the
             newest ones stay. Raising it leaves fewer slots to recent frames once more frames
             than that are prompted.

@@ -26,8 +26,8 @@ def draw_prior(
         size: side of the mask, pixels.
 
     Returns:
-        Logits [size, size]: ``INSIDE`` in a box, or a Gaussian bump around each positive click,
-        ``OUTSIDE`` elsewhere. Negative clicks leave no trace. None if nothing was drawn.
+        Logits [size, size]: `INSIDE` in a box, or a Gaussian bump around each positive click,
+        `OUTSIDE` elsewhere. Negative clicks leave no trace. None if nothing was drawn.
     """
     centre = (np.arange(size, dtype=np.float32) + 0.5) / size
     corners = points[labels >= 2]

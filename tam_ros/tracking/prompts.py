@@ -21,7 +21,7 @@ class PromptError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A prompt for one object; made by ``points``, ``box`` or ``mask``.
+    """A prompt for one object; made by `points`, `box` or `mask`.
 
     Coordinates are pixels of the image, x to the right and y down, (0, 0) the centre of the top
     left pixel.

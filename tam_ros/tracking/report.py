@@ -29,7 +29,7 @@ class Frame:
         objects: all live objects, in order of their ids.
         stage_seconds: time spent in each stage of the step.
         removed: ids that are shown here for the last time: occluded for longer than
-            ``TrackerOptions.remove_after``.
+            `TrackerOptions.remove_after`.
     """
 
     stamp: float
@@ -55,7 +55,7 @@ def describe(
         decisions: of the model on the frame.
         moment: of the frame.
         stamp: of the image, seconds.
-        lost_after: see ``TrackerOptions``.
+        lost_after: see `TrackerOptions`.
         clock: of the stages, which goes on counting here.
     """
     with clock.stage('masks'):

@@ -55,7 +55,7 @@ class Moment:
         seconds: on the tracker's own clock, which never goes back.
         size: (height, width) of the image.
         small: the network input made of it, uint8 [R, R, 3]; None where no model will see it.
-        time: of the objects on it, see ``bank.Entry``; None: one later than their newest entry.
+        time: of the objects on it, see `bank.Entry`; None: one later than their newest entry.
         reverse: the images that lie ahead are known, not those that lie behind.
     """
 
@@ -68,7 +68,7 @@ class Moment:
 
 
 class Outcome(NamedTuple):
-    """What ``Stages.advance`` found.
+    """What `Stages.advance` found.
 
     Attributes:
         decisions: of each object, in no particular order.
@@ -148,9 +148,9 @@ class Stages:
         plan: Plan,
         found: Mapping[int, Decision] | None = None,
     ) -> dict[int, Decision]:
-        """Say where every object is, changing nothing; arguments as for ``advance``.
+        """Say where every object is, changing nothing; arguments as for `advance`.
 
-        ``found`` holds what prompts refine, where that is not what tracking says of the frame.
+        `found` holds what prompts refine, where that is not what tracking says of the frame.
         """
         tracked = [
             memory for memory in objects if memory.id not in plan or not plan[memory.id][0].replace
@@ -191,10 +191,10 @@ class Stages:
         new_row: Callable[[], int],
         conditioning: bool | None = None,
     ) -> Outcome:
-        """Encode and store the memory of a frame; arguments as for ``advance``.
+        """Encode and store the memory of a frame; arguments as for `advance`.
 
-        ``conditioning`` says what a prompted frame is to an object that is known already; None:
-        what ``TrackerOptions.refined_frames_condition`` says.
+        `conditioning` says what a prompted frame is to an object that is known already; None:
+        what `TrackerOptions.refined_frames_condition` says.
         """
         if conditioning is None:
             conditioning = self.options.refined_frames_condition
@@ -218,7 +218,7 @@ class Stages:
         return self._runtime.read_row(row)
 
     def write_row(self, row: int, memories: Floats, pointers: Floats) -> None:
-        """Overwrite a row with what ``read_row`` returned."""
+        """Overwrite a row with what `read_row` returned."""
         self._runtime.write_row(row, memories, pointers)
 
     def _banks(self, tracked: list[ObjectMemory], moment: Moment) -> BankRows:

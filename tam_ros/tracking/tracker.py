@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The tracker: one verb, ``step``, takes an image and prompts and returns masks.
+"""The tracker: one verb, `step`, takes an image and prompts and returns masks.
 
 Its rules are those of the official SAM 2 style video predictor run forward in time, with a bank
 that never grows. All objects share one encoder pass; the rest runs in batches of objects.
@@ -35,7 +35,7 @@ class Tracker:
     """Tracks prompted objects through a stream of images; used from one thread."""
 
     def __init__(self, runtime: Runtime, options: TrackerOptions | None = None) -> None:
-        """Wrap a runtime, which the tracker owns from then on; see ``open``."""
+        """Wrap a runtime, which the tracker owns from then on; see `open`."""
         self._options = options or TrackerOptions()
         self._runtime = runtime
         self._rows = self._options.max_objects + (SPARE_ROWS if self._options.history else 0)
@@ -66,14 +66,14 @@ class Tracker:
         """Load a model and make a tracker of it.
 
         Args:
-            model: catalogue name, for instance ``efficienttam_ti_512x512``.
-            weights: a checkpoint, a folder of exported graphs, ``'untrained'``, or None for
+            model: catalogue name, for instance `efficienttam_ti_512x512`.
+            weights: a checkpoint, a folder of exported graphs, `'untrained'`, or None for
                 what is bundled or downloaded.
-            runtime: one of ``tam_ros.runtime.RUNTIMES``.
+            runtime: one of `tam_ros.runtime.RUNTIMES`.
             threads: CPU threads; None leaves it to the library.
-            options: see ``TrackerOptions``.
-            precision: see ``tam_ros.runtime.open_runtime``.
-            engines: see ``tam_ros.runtime.options``.
+            options: see `TrackerOptions`.
+            precision: see `tam_ros.runtime.open_runtime`.
+            engines: see `tam_ros.runtime.options`.
 
         Raises:
             tam_ros.catalogue.UnknownModelError: no such model.
@@ -101,7 +101,7 @@ class Tracker:
 
     @property
     def weights(self) -> str:
-        """What the weights are, for people; starts with ``untrained`` if they are."""
+        """What the weights are, for people; starts with `untrained` if they are."""
         return self._runtime.spec.weights
 
     @property
@@ -124,10 +124,10 @@ class Tracker:
         return self._runtime.memory()
 
     def change(self, **options: Any) -> None:
-        """Change options from the next step on, those of ``options.FIXED`` excepted.
+        """Change options from the next step on, those of `options.FIXED` excepted.
 
         Raises:
-            ValueError: a fixed one, or a value that ``TrackerOptions`` refuses. Nothing has
+            ValueError: a fixed one, or a value that `TrackerOptions` refuses. Nothing has
                 changed then.
         """
         changed = {
@@ -168,7 +168,7 @@ class Tracker:
         self._recall.forget(object_id)
 
     def save(self, path: str | Path) -> None:
-        """Write the objects and their memories into a file; see ``tracking.archive``."""
+        """Write the objects and their memories into a file; see `tracking.archive`."""
         archive.write(
             Path(path),
             self._runtime.spec,
@@ -177,13 +177,13 @@ class Tracker:
         )
 
     def load(self, path: str | Path) -> None:
-        """Go on with the objects of a file that ``save`` wrote, in place of those of now.
+        """Go on with the objects of a file that `save` wrote, in place of those of now.
 
         They keep their ids and ages; the next image is taken for the one after the last.
 
         Raises:
             ArchiveError: the file is damaged, of another model or other weights, or holds more
-                objects than ``max_objects``. Nothing has changed then.
+                objects than `max_objects`. Nothing has changed then.
         """
         found = archive.read(
             Path(path), self._runtime.spec, self._stages, self._options.max_objects
@@ -197,7 +197,7 @@ class Tracker:
         self._runtime.close()
 
     def check(self, prompt: Prompt, size: tuple[int, int]) -> None:
-        """Raise PromptError where ``step`` would refuse the prompt.
+        """Raise PromptError where `step` would refuse the prompt.
 
         Args:
             prompt: to check.

@@ -52,7 +52,7 @@ class FakeBlock:
 
 
 class FakePinned(FakeBlock):
-    """Pinned memory; ``address`` is None unless it is mapped."""
+    """Pinned memory; `address` is None unless it is mapped."""
 
     def __init__(self, device: FakeDevice, nbytes: int, mapped: bool) -> None:
         place = device.place(nbytes)
@@ -89,7 +89,7 @@ class FakeRecording:
 
 
 class FakeDevice:
-    """See above. ``journal`` lists what was asked for."""
+    """See above. `journal` lists what was asked for."""
 
     def __init__(self, total: int = TOTAL, records: bool = True) -> None:
         self.facts = FACTS
@@ -163,7 +163,7 @@ class FakeDevice:
         work: Callable[[], None],
         at_once: Callable[[], None] = lambda: None,
     ) -> None:
-        """Put work that uses some memory into the stream; ``at_once`` when it gets there."""
+        """Put work that uses some memory into the stream; `at_once` when it gets there."""
         self.check_thread()
 
         def put() -> None:

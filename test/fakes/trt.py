@@ -4,7 +4,7 @@
 
 It has the names that the package uses and no others, and refuses what the real one refuses: graphs
 that are not ONNX, addresses that are not aligned, shapes outside the profile, runs without scratch
-memory, plans that it did not make. Use ``make()`` as the module, or in other processes the file.
+memory, plans that it did not make. Use `make()` as the module, or in other processes the file.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class IBuilderConfig:
 
 
 class Builder:
-    """Lists in ``made`` what it built; ``fail`` is what it says instead, by name of an output."""
+    """Lists in `made` what it built; `fail` is what it says instead, by name of an output."""
 
     made: list = []
     fail: dict[str, str] = {}

@@ -84,7 +84,7 @@ print(json.dumps([trt.__version__, missing]))
 
 
 def chain(node: ast.AST) -> list[str]:
-    """Return the names of ``a.b.c``, or nothing if it is something else."""
+    """Return the names of `a.b.c`, or nothing if it is something else."""
     names: list[str] = []
     while isinstance(node, ast.Attribute):
         names.insert(0, node.attr)
@@ -93,7 +93,7 @@ def chain(node: ast.AST) -> list[str]:
 
 
 def names_used() -> set[str]:
-    """Return what the code uses of TensorRT, such as ``Builder.create_network``."""
+    """Return what the code uses of TensorRT, such as `Builder.create_network`."""
     used = set()
     for file in FILES:
         tree = ast.parse((ROOT / 'tam_ros' / file).read_text())

@@ -30,7 +30,7 @@ class FakeRuntime(Runtime):
     """The mask of a prompt is a square around its first point; tracking keeps it.
 
     A pointer carries the centre of its square, which is how tracking knows it, and the number of
-    its candidate. ``present`` is what the object score says on tracked frames.
+    its candidate. `present` is what the object score says on tracked frames.
     """
 
     name = 'fake'

@@ -66,7 +66,7 @@ def test_a_prompt_made_8_frames_ago_gives_the_masks_of_one_given_in_time(clip):
 
 
 def test_late_prompts_cost_the_memory_that_is_stated(clip):
-    """The description of ``recall_seconds``: 1.0 MB an image and 0.15 MB for each object."""
+    """The description of `recall_seconds`: 1.0 MB an image and 0.15 MB for each object."""
     tracker = Tracker.open(NAME, options=TrackerOptions(max_objects=1, recall_seconds=1.0))
     run(tracker, clip[:2], {0: [Prompt.box(1, box_of(clip[0][1], 1))]})
     frame = tracker._recall._frames[-1]

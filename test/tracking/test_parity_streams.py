@@ -3,7 +3,7 @@
 """The public trackers against the official predictor's runs over whole clips.
 
 A stream tracks every frame it is given and cannot look ahead or go back; what the official
-scenarios C and D do beyond that goes through ``ClipTracker``.
+scenarios C and D do beyond that goes through `ClipTracker`.
 
 A refinement after which the official run starts again *on* the refined frame (A) overwrites it,
 so the frames after it equal those of a stream that never refined; one that starts on the frame
@@ -223,7 +223,7 @@ def test_mask_prompt_object_added_later_and_removed(at_512):
 
 
 class Clip:
-    """A scenario run operation by operation through ``ClipTracker``."""
+    """A scenario run operation by operation through `ClipTracker`."""
 
     def __init__(self, scenario: Scenario, tracker: ClipTracker) -> None:
         self.scenario, self.tracker = scenario, tracker

@@ -33,7 +33,7 @@ def click(number, x=20, y=20, **more):
 
 
 def run(tracker, first, last, prompts=None):
-    """Show images at ten a second; ``prompts`` by the index of the image they come with."""
+    """Show images at ten a second; `prompts` by the index of the image they come with."""
     return [
         tracker.step(IMAGE, i / 10, (prompts or {}).get(i, ())) for i in range(first, last + 1)
     ]

@@ -18,7 +18,7 @@ from training.scene import Background, Part, Thing
 
 
 def flat_thing(colour, size, position, *, frames=3, labelled=True, present=None) -> Thing:
-    """A flat square with its corner at ``position``, moving 4 pixels right per frame."""
+    """A flat square with its corner at `position`, moving 4 pixels right per frame."""
     x, y = position
     rgb = np.full((size, size, 3), colour, np.uint8)
     pose = np.stack([motion.affine(x + 4 * t, y, 0, 1, 1) for t in range(frames)])
