@@ -23,7 +23,7 @@ from tam_ros.evaluation.dataset import open_dataset
 from tam_ros.evaluation.jaccard import region_similarity
 from tam_ros.evaluation.prompts import KINDS
 from tam_ros.evaluation.runner import evaluate_sequence
-from tam_ros.tracking import Frame, Prompt, Tracker
+from tam_ros.tracking import FrameResult, Prompt, Tracker
 
 RUNTIMES = ('onnxruntime:fp32', 'openvino:fp32', 'openvino:bf16')
 LIMIT = 0.99
@@ -47,7 +47,7 @@ class Together:
         for tracker in self._trackers:
             tracker.reset()
 
-    def step(self, image: np.ndarray, stamp: float, prompts: list[Prompt]) -> Frame:
+    def step(self, image: np.ndarray, stamp: float, prompts: list[Prompt]) -> FrameResult:
         """Track into the next image, and compare."""
         first, *others = (tracker.step(image, stamp, prompts) for tracker in self._trackers)
         for ious, other in zip(self.ious, others, strict=True):

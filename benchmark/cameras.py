@@ -22,7 +22,7 @@ import numpy as np
 from benchmark import graph
 from benchmark.document import publish, table
 from tam_ros.evaluation.timing import machine
-from tam_ros.io.process import private_bytes, processor_seconds
+from tam_ros.process_usage import private_bytes, processor_seconds
 
 CAMERAS = ('front', 'rear')
 MODEL = 'efficienttam_nano'

@@ -27,7 +27,7 @@ from benchmark.document import publish
 from tam_ros.evaluation.prompts import prompt_from_truth
 from tam_ros.evaluation.synthetic import MovingDiscs
 from tam_ros.evaluation.timing import RATE_HZ, machine
-from tam_ros.io.process import resident_bytes
+from tam_ros.process_usage import resident_bytes
 from tam_ros.tracking import Prompt, Tracker, TrackerOptions
 
 OBJECTS = 4
@@ -235,7 +235,7 @@ def main(argv: list[str] | None = None) -> int:
         args.weights,
         args.runtime,
         threads=args.threads,
-        options=TrackerOptions(recall_seconds=args.recall),
+        options=TrackerOptions(prompt_history_seconds=args.recall),
     )
     record = run(tracker, args.steps)
     if len(record.rss) < 2 * SETTLED:

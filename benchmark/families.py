@@ -20,10 +20,9 @@ import numpy as np
 
 from benchmark.document import publish, table
 from tam_ros import catalogue
-from tam_ros.runtime import open_runtime
-from tam_ros.runtime.base import ABSENT, PADDING, BankRows, PromptTokens, Runtime
-from tam_ros.runtime.factory import UNTRAINED
-from tam_ros.runtime.graphs import GRAPHS, graphs_of
+from tam_ros.loading import UNTRAINED, graphs_of, open_runtime
+from tam_ros.model_files import ABSENT, PADDING, TRACKER_GRAPHS
+from tam_ros.runtime.base import BankRows, PromptTokens, Runtime
 
 MODELS = (
     'efficienttam_ti_512x512',
@@ -72,7 +71,7 @@ class TrackedFrame:
         )
 
     def seconds(self) -> list[float]:
-        """Return the time of each function, in the order of `GRAPHS`."""
+        """Return the time of each function, in the order of `TRACKER_GRAPHS`."""
         runtime, times = self._runtime, []
 
         def timed(function: Callable, *arguments: object) -> object:
@@ -103,7 +102,7 @@ def work(name: str, objects: int) -> float:
     fuse(network)
     total = 0.0
     for graph in definitions(network, describe(entry, UNTRAINED, network)):
-        if graph.name not in GRAPHS:
+        if graph.name not in TRACKER_GRAPHS:
             continue
         inputs = [
             x[:1].repeat(objects, *[1] * (x.ndim - 1)) if what in graph.per_object else x
@@ -142,7 +141,7 @@ def main(argv: list[str] | None = None) -> None:
             open_runtime(name, UNTRAINED, threads=args.threads), args.objects
         )
         frames[name].seconds()
-    times = {name: np.full(len(GRAPHS), np.inf) for name in args.models}
+    times = {name: np.full(len(TRACKER_GRAPHS), np.inf) for name in args.models}
     for _ in range(args.turns):
         for name, frame in frames.items():
             times[name] = np.minimum(times[name], frame.seconds())
@@ -162,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
         'model',
         'graphs, MB',
         '10^9 multiplications',
-        *(f'{graph.replace("_", " ")}, ms' for graph in GRAPHS),
+        *(f'{graph.replace("_", " ")}, ms' for graph in TRACKER_GRAPHS),
         'all, ms',
         'ratio',
     ]

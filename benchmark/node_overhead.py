@@ -24,7 +24,7 @@ import numpy as np
 from benchmark import graph
 from benchmark.document import publish, table
 from tam_ros.evaluation.timing import machine
-from tam_ros.io.process import processor_seconds
+from tam_ros.process_usage import processor_seconds
 
 OBJECTS = 2
 RATE_HZ = 30.0

@@ -20,8 +20,8 @@ import numpy as np
 from benchmark.document import publish, table
 from tam_ros.evaluation.synthetic import MovingDiscs
 from tam_ros.evaluation.timing import boxes_on_a_grid, machine
-from tam_ros.runtime import Runtime, open_runtime
-from tam_ros.runtime.base import Features
+from tam_ros.loading import open_runtime
+from tam_ros.runtime.base import Features, Runtime
 from tam_ros.tracking import Prompt, Tracker, TrackerOptions
 
 COUNTS = (1, 2, 5, 10)

@@ -27,7 +27,7 @@ from benchmark.stand_in import COST_MS, open_stand_in
 from tam_ros.evaluation.synthetic import MovingDiscs
 from tam_ros.evaluation.timing import boxes_on_a_grid, machine
 from tam_ros.spatial import Camera
-from tam_ros.tracking import Frame, TrackerOptions
+from tam_ros.tracking import FrameResult, TrackerOptions
 
 SIZES = ((480, 640), (720, 1280))
 OBJECTS = 4
@@ -38,7 +38,7 @@ NOBODY = 'all, with no listener'
 class Bench:
     """The outputs of a node, and one tracked image with its depth."""
 
-    def __init__(self, size: tuple[int, int], image: np.ndarray, frame: Frame) -> None:
+    def __init__(self, size: tuple[int, int], image: np.ndarray, frame: FrameResult) -> None:
         """Make a node and bring it up.
 
         Args:
@@ -110,7 +110,7 @@ class Bench:
         self._context.shutdown()
 
 
-def scene(size: tuple[int, int]) -> tuple[np.ndarray, Frame]:
+def scene(size: tuple[int, int]) -> tuple[np.ndarray, FrameResult]:
     """Return an image and what was tracked in it."""
     image, _ = MovingDiscs(OBJECTS, size).frame(0)
     tracker = open_stand_in('any', options=TrackerOptions(resize='opencv'))

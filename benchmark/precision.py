@@ -35,7 +35,9 @@ from benchmark.document import publish, table
 from tam_ros import catalogue
 from tam_ros.evaluation.dataset import VOID, TruthSequence, open_dataset
 from tam_ros.evaluation.prompts import prompt_from_truth
-from tam_ros.export import export_model
+from tam_ros.export.onnx import export_model
+from tam_ros.loading import UNTRAINED, find_weights, open_exported
+from tam_ros.model_files import GRAPH_PRECISIONS, file_name
 from tam_ros.runtime.base import (
     BankRows,
     Candidates,
@@ -45,9 +47,6 @@ from tam_ros.runtime.base import (
     PromptTokens,
     Runtime,
 )
-from tam_ros.runtime.factory import UNTRAINED, find_weights
-from tam_ros.runtime.graphs import PRECISIONS, file_name
-from tam_ros.runtime.onnxruntime import OnnxRuntime
 from tam_ros.tracking import Tracker
 
 LARGEST = 65504.0  # of half precision
@@ -220,9 +219,10 @@ class SideBySide(Runtime):
             for index, one in enumerate(self.both)
         )
 
-    def take(self, conditioned: Handle, index: int) -> Handle:
+    def select_object(self, conditioned: Handle, index: int) -> Handle:
         return tuple(
-            one.take(part, index) for one, part in zip(self.both, conditioned, strict=True)
+            one.select_object(part, index)
+            for one, part in zip(self.both, conditioned, strict=True)
         )
 
     def mask_decoder(
@@ -323,7 +323,9 @@ def measure(
     with tempfile.TemporaryDirectory() as scratch:
         folder = export_model(entry, weights, Path(scratch) / entry.name)
         largest: dict[str, float] = {}
-        sides = SideBySide(*(OnnxRuntime(folder, threads, name) for name in PRECISIONS))
+        sides = SideBySide(
+            *(open_exported(folder, threads=threads, precision=name) for name in GRAPH_PRECISIONS)
+        )
         clips: list[float] = []
         for sequence in sequences:
             ranges = Ranges(folder, threads)

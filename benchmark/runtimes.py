@@ -21,9 +21,8 @@ import numpy as np
 from benchmark.document import publish, table
 from benchmark.families import TrackedFrame
 from tam_ros.evaluation.timing import machine
-from tam_ros.runtime import open_runtime
-from tam_ros.runtime.factory import UNTRAINED
-from tam_ros.runtime.graphs import GRAPHS
+from tam_ros.loading import UNTRAINED, open_runtime
+from tam_ros.model_files import TRACKER_GRAPHS
 
 MODELS = ('efficienttam_nano', 'efficienttam_ti_512x512')
 RUNTIMES = ('onnxruntime:fp32', 'openvino:fp32', 'openvino:bf16')
@@ -32,7 +31,7 @@ RUNTIMES = ('onnxruntime:fp32', 'openvino:fp32', 'openvino:bf16')
 def measure(
     model: str, runtimes: list[str], objects: int, threads: int, turns: int
 ) -> dict[str, np.ndarray]:
-    """Return seconds of each function of a model, in the order of `GRAPHS`, by runtime."""
+    """Return seconds of each function of a model, in the order of `TRACKER_GRAPHS`, by runtime."""
     clock = time.process_time if threads == 1 else time.perf_counter
     frames = {}
     for runtime in runtimes:
@@ -43,7 +42,7 @@ def measure(
             clock,
         )
         frames[runtime].seconds()
-    times = {runtime: np.full(len(GRAPHS), np.inf) for runtime in runtimes}
+    times = {runtime: np.full(len(TRACKER_GRAPHS), np.inf) for runtime in runtimes}
     for _ in range(turns):
         for runtime, frame in frames.items():
             times[runtime] = np.minimum(times[runtime], frame.seconds())
@@ -91,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     heads = [
         'model',
         'runtime',
-        *(f'{graph.replace("_", " ")}, ms' for graph in GRAPHS),
+        *(f'{graph.replace("_", " ")}, ms' for graph in TRACKER_GRAPHS),
         'all, ms',
     ]
     threads = f'{args.threads} threads' if args.threads > 1 else '1 thread, processor time'

@@ -33,7 +33,7 @@ from benchmark import graph
 from benchmark.document import publish
 from tam_ros.demo.processes import ChildProcess
 from tam_ros.evaluation.timing import machine
-from tam_ros.io.process import private_bytes, resident_bytes
+from tam_ros.process_usage import private_bytes, resident_bytes
 
 if TYPE_CHECKING:
     from benchmark.soak_operator import Operator

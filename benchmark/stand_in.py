@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tam_ros.model_files import TrackerSpec
 from tam_ros.runtime.base import (
     BankRows,
     Candidates,
     Features,
     Floats,
     Handle,
-    ModelSpec,
     PromptTokens,
     Runtime,
 )
@@ -45,7 +45,7 @@ class StandIn(Runtime):
     """
 
     name = 'stand-in'
-    spec = ModelSpec(
+    spec = TrackerSpec(
         name='stand-in',
         weights='none',
         fingerprint='stand-in',
@@ -85,7 +85,7 @@ class StandIn(Runtime):
     def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
         raise AssertionError('it is not pooled')
 
-    def take(self, conditioned: Handle, index: int) -> Handle:
+    def select_object(self, conditioned: Handle, index: int) -> Handle:
         """Return what is known of one object."""
         return conditioned[index : index + 1]
 

@@ -29,6 +29,7 @@ class Model:
         config: numbers that differ from the architecture's defaults.
         weights: `{'repo': ..., 'file': ...}` on the Hugging Face hub, or `{'bundled': stem}`
             for what lies in `engines/`: weights, and the graphs of the model of that name.
+        kind: what the model is for: `tracker`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Model:
     licence: str
     config: dict[str, Any]
     weights: dict[str, str]
+    kind: str = 'tracker'
 
 
 def engines_dir() -> Path:

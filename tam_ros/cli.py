@@ -53,10 +53,11 @@ def _show_warnings() -> None:
 
 def _expected_errors() -> tuple[type[Exception], ...]:
     """Return the errors whose message is meant for the user. Looked up only when one occurs."""
-    from tam_ros.io.masks import MaskFileError
-    from tam_ros.io.prompt_spec import PromptSpecError
-    from tam_ros.io.sources import SourceError
-    from tam_ros.runtime import EngineError, WeightsError
+    from tam_ros.io.frames import SourceError
+    from tam_ros.io.mask_files import MaskFileError
+    from tam_ros.model_files import WeightsError
+    from tam_ros.prompting.prompt_text import PromptSpecError
+    from tam_ros.runtime.base import EngineError
     from tam_ros.tracking import ArchiveError, FrameError, PromptError
 
     return (

@@ -8,7 +8,7 @@ import numpy as np
 from rosbags.highlevel import AnyReader
 
 from tam_ros.io.bag_writer import message_types
-from tam_ros.io.sources import Header
+from tam_ros.io.frames import Header
 
 IMAGE = 'sensor_msgs/msg/Image'
 

@@ -104,7 +104,7 @@ def test_parts_import_only_what_they_may(part):
             'from tam_ros.tracking import Tracker',
             {'torch', 'onnx', 'onnxruntime', 'rclpy', 'rosbags'},
         ),
-        ('from tam_ros.runtime.onnxruntime import OnnxRuntime', {'torch', 'onnx', 'rclpy'}),
+        ('from tam_ros.loading import open_exported', {'torch', 'onnx', 'rclpy'}),
         ('import tam_ros.cli', HEAVY),
         # `tam --help` at once: describing the commands imports nothing that takes time
         ('from tam_ros import cli; cli._parser()', HEAVY),

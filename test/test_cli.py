@@ -37,7 +37,7 @@ OFFICIAL = [name for name, model in catalogue.models().items() if 'repo' in mode
 @pytest.mark.parametrize('name', OFFICIAL)
 def test_weights_get_puts_the_file_where_the_tracker_looks(name, monkeypatch, capsys):
     hub = pytest.importorskip('huggingface_hub', reason='huggingface_hub is not installed')
-    from tam_ros.runtime.factory import find_weights
+    from tam_ros.loading import find_weights
 
     asked = []
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from tam_ros.catalogue import model as catalogue_entry
-from tam_ros.models import EfficientTAM
 from tam_ros.models.build import build_network
+from tam_ros.models.efficienttam import EfficientTAM
 from training.clips import Batch
 from training.streaming import Unroll, resized
 

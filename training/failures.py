@@ -17,11 +17,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tam_ros.drawing.contact_sheet import Tile, contact_sheet
+from tam_ros.drawing.overlay import draw_overlay
 from tam_ros.evaluation.dataset import TruthSequence
 from tam_ros.evaluation.jaccard import region_similarity
 from tam_ros.evaluation.prompts import prompt_from_truth
-from tam_ros.io.contact_sheet import Tile, contact_sheet
-from tam_ros.io.overlay import draw_overlay
 from tam_ros.tracking import Tracker
 from training.evaluate import footage
 

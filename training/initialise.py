@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tam_ros.models import EfficientTAM
+from tam_ros.models.efficienttam import EfficientTAM
 from tam_ros.models.image_encoder import PRETRAIN_GRID
 
 

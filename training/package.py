@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from tam_ros.models import EfficientTAM, EfficientTAMConfig
+from tam_ros.models.config import EfficientTAMConfig
+from tam_ros.models.efficienttam import EfficientTAM
 
 
 def package(checkpoints: Sequence[Path], out: Path) -> Path:

@@ -29,8 +29,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tam_ros.models import EfficientTAM, EfficientTAMConfig
-from tam_ros.models.config import CROSS_ATTENTION_KINDS
+from tam_ros.models.config import CROSS_ATTENTION_KINDS, EfficientTAMConfig
+from tam_ros.models.efficienttam import EfficientTAM
 from training import recipe as recipes
 from training.clips import ClipStore, sample
 from training.distil import Distillation
@@ -401,7 +401,7 @@ def main(argv: list[str] | None = None) -> None:
             [sys.executable, '-m', 'training.train', *sys.argv[1:]],
             os.environ | MALLOC,
         )
-    from tam_ros.runtime.factory import find_weights
+    from tam_ros.loading import find_weights
 
     teacher = None
     if args.teacher:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tam_ros.models import EfficientTAM
+from tam_ros.models.efficienttam import EfficientTAM
 from training.clips import Batch, ClipStore, promptable, resize
 from training.streaming import Unroll
 

@@ -11,10 +11,9 @@ if TYPE_CHECKING:
     from tam_ros.tracking import Tracker
 
 from tam_ros.commands import UsageError
+from tam_ros.runtime.backends import AUTO, BACKENDS, RUNTIMES, choose_precision
 
-# Those of tam_ros.runtime, which is not imported before a command runs.
-RUNTIMES = ('onnxruntime', 'openvino', 'tensorrt', 'torch')
-PRECISIONS = ('auto', 'fp16', 'bf16', 'fp32')
+PRECISIONS = (AUTO, *sorted({name for row in BACKENDS.values() for name in row.precisions}))
 
 
 def add_backend_options(
@@ -55,16 +54,12 @@ def backend(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UsageError: the runtime knows no such precision.
     """
-    from tam_ros.runtime.factory import AUTO
-    from tam_ros.runtime.factory import PRECISIONS as KNOWN
-    from tam_ros.runtime.options import EngineOptions
+    from tam_ros.runtime.engine_options import EngineOptions
 
-    known = KNOWN[options.runtime]
-    if options.precision not in (AUTO, *known):
-        raise UsageError(
-            f'{options.runtime} knows no precision {options.precision}; {AUTO} or '
-            f'one of {", ".join(known)}'
-        )
+    try:
+        choose_precision(options.runtime, options.precision)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     return {
         'model': options.model,
         'weights': options.weights,
@@ -77,8 +72,8 @@ def backend(options: argparse.Namespace) -> dict[str, Any]:
 
 def describe(tracker: Tracker) -> str:
     """Say in a line what runs: model, weights, runtime, and on what in which precision."""
-    facts = f' ({", ".join(tracker.facts.values())})' if tracker.facts else ''
-    return f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}{facts}'
+    info = f' ({", ".join(tracker.info.values())})' if tracker.info else ''
+    return f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}{info}'
 
 
 def count(text: str) -> int:

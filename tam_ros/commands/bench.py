@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
         'model': tracker.model,
         'weights': tracker.weights,
         'runtime': tracker.runtime,
-        'facts': dict(tracker.facts),
+        'facts': dict(tracker.info),
         'threads': options.threads,
         'objects': options.objects,
         'frames': timed.steps,
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
 def _images(options: argparse.Namespace, wanted: int) -> tuple[Iterator, str]:
     """Return the pictures to measure on, and what they are."""
     if options.video:
-        from tam_ros.io.sources import open_source
+        from tam_ros.io.open_source import open_source
 
         source = open_source(options.video, options.topic)
         return (frame.rgb for frame in islice(source, wanted)), source.name

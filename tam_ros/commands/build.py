@@ -11,7 +11,7 @@ from tam_ros import catalogue
 from tam_ros.commands.backend import count
 
 if TYPE_CHECKING:
-    from tam_ros.runtime.options import BuildProgress
+    from tam_ros.runtime.engine_options import BuildProgress
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -50,11 +50,11 @@ def run(options: argparse.Namespace) -> None:
         EngineError: TensorRT, pycuda or a GPU is missing, or a build fails; says what to do.
         UnknownModelError, WeightsError, OSError: of the model and its weights.
     """
-    from tam_ros.plans.opening import available_precision, load_tensorrt, this_machine
-    from tam_ros.plans.preparing import Preparation
-    from tam_ros.runtime.base import ModelSpec
-    from tam_ros.runtime.graphs import DESCRIPTION, graphs_of
-    from tam_ros.runtime.options import EngineOptions
+    from tam_ros.loading import graphs_of
+    from tam_ros.model_files import read_tracker_spec
+    from tam_ros.runtime.engine_options import EngineOptions
+    from tam_ros.tensorrt.opening import available_precision, load_tensorrt, this_machine
+    from tam_ros.tensorrt.prepare import Preparation
 
     entry = catalogue.model(options.model)
     # Before anything is fetched: most who are told that TensorRT is missing are told here.
@@ -64,10 +64,10 @@ def run(options: argparse.Namespace) -> None:
         from tam_ros.commands import weights
 
         weights.run(options)
-    from tam_ros.runtime.factory import find_weights
+    from tam_ros.loading import find_weights
 
     folder = graphs_of(entry, find_weights(entry, options.weights, 'tensorrt', options.precision))
-    spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding='utf-8'))
+    spec = read_tracker_spec(folder)
     precision = available_precision(folder, spec, options.precision)
     print(
         f'{spec.name}, {spec.weights}, {precision}: TensorRT {machine.tensorrt} on {machine.gpu}'

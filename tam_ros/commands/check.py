@@ -12,7 +12,7 @@ import sys
 
 from tam_ros import __version__, catalogue
 from tam_ros.commands import UsageError
-from tam_ros.commands.backend import RUNTIMES
+from tam_ros.runtime.backends import RUNTIMES
 
 # Module, the distribution it may come from, and what it is for.
 _LIBRARIES = (
@@ -78,9 +78,9 @@ def _version(module: str, distribution: str) -> str:
 
 
 def _print_machine() -> None:
-    from tam_ros.plans.identity import board, jetpack, l4t_release
     from tam_ros.runtime.base import EngineError
-    from tam_ros.runtime.pycuda_device import available_bytes, probe
+    from tam_ros.tensorrt.cuda import available_bytes, probe
+    from tam_ros.tensorrt.identity import board, jetpack, l4t_release
 
     l4t = l4t_release()
     name = board() or platform.machine()
@@ -102,7 +102,7 @@ def _print_machine() -> None:
 
 
 def _print_engines() -> None:
-    from tam_ros.plans.cache import PlanCache
+    from tam_ros.tensorrt.engine_cache import PlanCache
 
     cache = PlanCache()
     entries = cache.entries()
@@ -115,15 +115,14 @@ def _print_engines() -> None:
 
 def _test(options: argparse.Namespace) -> list[str]:
     """Test the runtimes, one line each and one for each part; return those that failed."""
-    from tam_ros.plans import golden
-    from tam_ros.plans.cache import PlanCache
-    from tam_ros.runtime.base import ModelSpec
-    from tam_ros.runtime.factory import find_weights
-    from tam_ros.runtime.graphs import DESCRIPTION, graphs_of
+    from tam_ros.loading import find_weights, graphs_of
+    from tam_ros.model_files import read_tracker_spec
+    from tam_ros.tensorrt import golden
+    from tam_ros.tensorrt.engine_cache import PlanCache
 
     entry = catalogue.model(options.model)
     folder = graphs_of(entry, find_weights(entry, options.weights, 'onnxruntime'))
-    spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding='utf-8'))
+    spec = read_tracker_spec(folder)
     print(f'self-test of {spec.name}, {spec.weights}; cosine similarity to the reference')
     reference = golden.load(golden.kept_references(PlanCache(), folder, spec))
     chosen = RUNTIMES if options.runtime is None else (options.runtime,)
@@ -131,8 +130,10 @@ def _test(options: argparse.Namespace) -> list[str]:
 
 
 def _test_one(name: str, options: argparse.Namespace, reference: dict) -> bool:
-    from tam_ros.plans.selftest import selftest
-    from tam_ros.runtime import EngineError, WeightsError, open_runtime
+    from tam_ros.loading import open_runtime
+    from tam_ros.model_files import WeightsError
+    from tam_ros.runtime.base import EngineError
+    from tam_ros.tensorrt.selftest import selftest
 
     if options.runtime is None and importlib.util.find_spec(name) is None:
         print(f'  {name:12} not installed')
@@ -144,7 +145,7 @@ def _test_one(name: str, options: argparse.Namespace, reference: dict) -> bool:
         # Weights of one kind do not serve every runtime; a GPU is not everywhere.
         return options.runtime is None
     try:
-        about = ', '.join(runtime.facts.values())
+        about = ', '.join(runtime.info.values())
         print(f'  {name:12} {about}')
         results = selftest(runtime, reference)
     finally:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tam_ros.commands import UsageError
 
 if TYPE_CHECKING:
-    from tam_ros.plans.cache import Entry, PlanCache
+    from tam_ros.tensorrt.engine_cache import Entry, PlanCache
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         UsageError: it is not said what to delete, or something does not verify.
     """
-    from tam_ros.plans.cache import PlanCache
+    from tam_ros.tensorrt.engine_cache import PlanCache
 
     cache = PlanCache()
     entries = [

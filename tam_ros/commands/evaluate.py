@@ -92,7 +92,7 @@ def _report(options: argparse.Namespace, tracker, results: list, wanted: int) ->
             'model': tracker.model,
             'weights': tracker.weights,
             'runtime': tracker.runtime,
-            'facts': dict(tracker.facts),
+            'facts': dict(tracker.info),
             'complete': len(results) == wanted,
         }
         options.json.write_text(json.dumps(about | report.as_json(results), indent=1) + '\n')

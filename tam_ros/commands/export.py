@@ -30,14 +30,14 @@ def run(options: argparse.Namespace) -> None:
         UsageError: the folder exists, or PyTorch is missing.
         UnknownModelError, WeightsError: of the model and its weights.
     """
-    from tam_ros.runtime.factory import find_weights
+    from tam_ros.loading import find_weights
 
     model = catalogue.model(options.model)
     weights = find_weights(model, options.weights, 'torch')
     if options.out.exists():
         raise UsageError(f'{options.out} exists; choose another name or remove it')
     try:
-        from tam_ros.export import export_model
+        from tam_ros.export.onnx import export_model
     except ModuleNotFoundError as error:
         raise UsageError(
             f'{error.name} is needed to export: pip install torch==2.13.0 onnx'

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _whereabouts(model: catalogue.Model) -> str:
-    from tam_ros.runtime.factory import downloaded
+    from tam_ros.loading import downloaded
 
     if 'bundled' in model.weights:
         there = (catalogue.engines_dir() / model.weights['bundled']).is_dir()

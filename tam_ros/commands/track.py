@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from tam_ros.commands import UsageError
 from tam_ros.commands.backend import add_backend_options, backend, describe
-from tam_ros.io.prompt_spec import SYNTAX
+from tam_ros.prompting.prompt_text import SYNTAX
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from tam_ros.io.bag_copy import BagCopy
-    from tam_ros.io.sources import FrameSource
+    from tam_ros.io.frames import FrameSource
     from tam_ros.recordings.offline import FramePrompt, Result
     from tam_ros.recordings.results import Sink
     from tam_ros.tracking import Tracker
@@ -134,8 +134,8 @@ def _track(
     options: argparse.Namespace, source: FrameSource, prompts: list[FramePrompt]
 ) -> tuple[Tracker, Iterator[Result]]:
     """Open the model, refuse prompts that do not fit; return a tracker and the results."""
+    from tam_ros.loading import open_runtime
     from tam_ros.recordings import both_ways, offline
-    from tam_ros.runtime import open_runtime
     from tam_ros.tracking import ClipTracker, Tracker, TrackerOptions
 
     objects = {item.prompt.object_id for item in prompts}
@@ -217,8 +217,8 @@ def _check_outputs(options: argparse.Namespace, kind: str | None) -> None:
 
 
 def _read_prompts(given: list[tuple[str, str]] | None, kind: str | None) -> list[FramePrompt]:
-    from tam_ros.io.masks import MAX_INDEX
-    from tam_ros.io.prompt_spec import parse_prompts
+    from tam_ros.io.mask_files import MAX_INDEX
+    from tam_ros.prompting.prompt_text import parse_prompts
     from tam_ros.recordings import offline
 
     prompts: list[FramePrompt] = []
@@ -249,7 +249,8 @@ def _split_frame(text: str) -> tuple[str, int]:
 
 def _open_source(options: argparse.Namespace) -> FrameSource:
     """Open the recording; ask for the topic where that is open and somebody can answer."""
-    from tam_ros.io.sources import TopicChoiceError, open_source
+    from tam_ros.io.frames import TopicChoiceError
+    from tam_ros.io.open_source import open_source
 
     try:
         return open_source(options.source, options.topic, options.rate)
@@ -277,7 +278,7 @@ def _topics_to_copy(options: argparse.Namespace, source: FrameSource) -> list[st
     if not options.copy:
         return []
     from tam_ros.io.bag_copy import topics_to_copy
-    from tam_ros.io.bags import BagSource
+    from tam_ros.io.bag_source import BagSource
     from tam_ros.recordings.results import (
         IMAGE_TOPIC,
         LABELS_PNG_TOPIC,
@@ -320,10 +321,10 @@ def _open_outputs(
 ) -> tuple[list[Sink], BagCopy | None]:
     """Open what is to be written; return its sinks, and the copy of topics if there is one."""
     from tam_ros.io.bag_copy import BagCopy
+    from tam_ros.io.bag_source import BagSource
     from tam_ros.io.bag_writer import BagWriter
-    from tam_ros.io.bags import BagSource
-    from tam_ros.io.coco import CocoWriter
-    from tam_ros.io.masks import MaskFolder
+    from tam_ros.io.coco_writer import CocoWriter
+    from tam_ros.io.mask_files import MaskFolder
     from tam_ros.io.video_writer import VideoWriter
     from tam_ros.recordings import results
 

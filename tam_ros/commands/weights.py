@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> None:
         UnknownModelError: no such model.
         OSError: it could not be fetched; the message says how to do it by hand.
     """
-    from tam_ros.runtime.factory import downloaded
+    from tam_ros.loading import downloaded
 
     model = catalogue.model(options.model)
     if 'bundled' in model.weights:

@@ -22,14 +22,15 @@ from tqdm import tqdm
 from tam_ros.catalogue import UnknownModelError, engines_dir, model
 from tam_ros.demo.processes import ChildProcess, DemoError, raise_on_termination, wait_until
 from tam_ros.demo.scene import DemoScene
-from tam_ros.io.prompt_spec import (
+from tam_ros.io.frames import SourceError
+from tam_ros.io.open_source import open_source
+from tam_ros.prompting.prompt_text import (
     SYNTAX,
     PromptSpec,
     PromptSpecError,
     check_prompts,
     parse_prompts,
 )
-from tam_ros.io.sources import SourceError, open_source
 
 _OUTPUTS = ('recording.mcap', 'overlay.mp4', 'contact_sheet.png', 'summary.json')
 _START_TIMEOUT = 180.0  # a slow disk reading a large model

@@ -29,7 +29,8 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from tam_ros.demo.scene import DemoScene
-from tam_ros.io.sources import SourceError, open_source
+from tam_ros.io.frames import SourceError
+from tam_ros.io.open_source import open_source
 from tam_ros.ros.conversions import array_to_image
 
 FRAME_ID = 'camera_optical_frame'

@@ -21,8 +21,8 @@ from std_srvs.srv import Trigger
 from tam_ros.demo.processes import DemoError
 from tam_ros.demo.review import IMAGE_TOPIC, LABELS_TOPIC, OBJECTS_TOPIC, TRUTH_TOPIC
 from tam_ros.io.bag_writer import BagWriter
-from tam_ros.io.prompt_spec import PromptSpec
 from tam_ros.msg import Prompt, TrackedObjectArray
+from tam_ros.prompting.prompt_text import PromptSpec
 from tam_ros.ros.conversions import stamp_ns
 
 _QOS = QoSProfile(depth=100)  # reliable: the record must not lose what was sent

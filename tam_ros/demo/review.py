@@ -14,10 +14,10 @@ from PIL import Image
 from rosbags.highlevel import AnyReader
 from tqdm import tqdm
 
+from tam_ros.drawing.contact_sheet import Tile, contact_sheet
+from tam_ros.drawing.overlay import draw_overlay, outline
 from tam_ros.evaluation.jaccard import label_similarity
-from tam_ros.io.contact_sheet import Tile, contact_sheet
 from tam_ros.io.encodings import decode
-from tam_ros.io.overlay import draw_overlay, outline
 from tam_ros.io.video_writer import VideoWriter
 
 IMAGE_TOPIC = '/image'

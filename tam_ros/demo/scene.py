@@ -19,7 +19,7 @@ import numpy as np
 from tam_ros.demo import sprites
 from tam_ros.demo.backdrop import Backdrop
 from tam_ros.demo.sprites import TEXTURE_SCALE, Sprite
-from tam_ros.io.prompt_spec import PromptSpec
+from tam_ros.prompting.prompt_text import PromptSpec
 
 WIDTH, HEIGHT = 640, 360
 FRAMES = 150

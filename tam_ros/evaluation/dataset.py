@@ -22,8 +22,8 @@ from PIL import Image
 
 from tam_ros.evaluation.jaccard import VOID
 from tam_ros.io.encodings import decode_compressed
-from tam_ros.io.images import ImageFolder
-from tam_ros.io.sources import SourceError
+from tam_ros.io.frames import SourceError
+from tam_ros.io.image_folder import ImageFolder
 
 IMAGES, TRUTH = 'JPEGImages', 'Annotations'
 RESOLUTION = '480p'

@@ -21,7 +21,7 @@ from tam_ros.evaluation.dataset import DatasetError, TruthSequence
 from tam_ros.evaluation.jaccard import VOID, region_similarity
 from tam_ros.evaluation.prompts import prompt_from_truth
 from tam_ros.evaluation.statistics import decay, last_quarter, recall
-from tam_ros.tracking import Frame, FrameError, Prompt, PromptError
+from tam_ros.tracking import FrameError, FrameResult, Prompt, PromptError
 
 RATE_HZ = 24.0
 """Frames a second that a sequence without a clock is said to have; DAVIS was filmed at 24."""
@@ -34,7 +34,7 @@ class Steps(Protocol):
         """Forget everything."""
         ...
 
-    def step(self, image: np.ndarray, stamp: float, prompts: list[Prompt]) -> Frame:
+    def step(self, image: np.ndarray, stamp: float, prompts: list[Prompt]) -> FrameResult:
         """Track into the next image; of the answer, the label image counts."""
         ...
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tam_ros.io.sources import SourceError
+from tam_ros.io.frames import SourceError
 from tam_ros.tracking import Prompt, Tracker
 
 WARM_UP = 20

@@ -1,9 +1,9 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The four functions of a network as ONNX graphs, in single and in half precision.
+"""The graphs of a network as ONNX files, in single and in half precision.
 
-Opset 17, static shapes but for the number of objects; the object dimension is written so that no
-shape is computed at run time. Attention is MatMul-Softmax-MatMul and the rotary tables are held
+Opset 17, static shapes but for the batch; the batch dimension is written so that no shape is
+computed at run time. Attention is MatMul-Softmax-MatMul and the rotary tables are held
 once.
 """
 
@@ -14,9 +14,7 @@ import io
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -25,171 +23,54 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from tam_ros import catalogue
-from tam_ros.export.precision import DOMAIN, mark
-from tam_ros.export.types import in_half_precision, without_marks
-from tam_ros.models.build import build_network, describe
-from tam_ros.models.network import TrackAnything
-from tam_ros.models.repvit import fuse
-from tam_ros.runtime.base import ModelSpec
-from tam_ros.runtime.graphs import DESCRIPTION, HIGH_RESOLUTION, SINGLE_MEMORY, file_name
+from tam_ros.export.half_precision import DOMAIN, in_half_precision, mark, without_marks
+from tam_ros.model_files import DESCRIPTION, GraphSpec, file_name
+from tam_ros.models.build import build_network, describe, family_of
 
 OPSET = 17
 HALVED_FROM = 128  # elements; a cast takes as much space as it saves on fewer
 REARRANGING = ('Identity', 'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze')
-OBJECTS = 'objects'  # the dynamic dimension
+BATCH = 'objects'  # name of the dynamic dimension
 
 
-class GraphDefinition(NamedTuple):
-    """One graph.
-
-    Attributes:
-        name: of the file.
-        module: computes it.
-        inputs: example inputs by name, in order.
-        outputs: names of the outputs.
-        per_object: which inputs and outputs carry the objects in their first dimension.
-        fold: compute constants from constants when exporting. Off where that would write out
-            large tables that follow from small ones; runtimes fold them when they load.
-    """
-
-    name: str
-    module: nn.Module
-    inputs: dict[str, Tensor]
-    outputs: tuple[str, ...]
-    per_object: tuple[str, ...]
-    fold: bool = True
-
-
-class Function(nn.Module):
-    """Makes a module of one function of a network, which is of no other use afterwards."""
-
-    def __init__(self, network: TrackAnything, function: str, **fixed: bool) -> None:
-        super().__init__()
-        for module in network.modules():
-            # The exporter sees only what is in the state_dict; of the rest it would write out
-            # results, such as whole position maps, instead of their small origins.
-            module._non_persistent_buffers_set.clear()
-        self.network = network
-        self.function = function
-        self.fixed = fixed
-
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Call the function."""
-        return getattr(self.network, self.function)(*inputs, **self.fixed)
-
-
-class StoredMemory(Function):
-    """Encodes memories and rounds them to bfloat16, as the official predictor keeps them.
-
-    In the graph, so that memories need not leave the device to be stored.
-    """
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Call the function."""
-        return super().forward(*inputs).bfloat16().float()
-
-
-def definitions(network: TrackAnything, spec: ModelSpec) -> Iterator[GraphDefinition]:
-    """Describe the graphs of a network, with inputs for two objects."""
-    size, mask, grid, objects = spec.image_size, spec.mask_size, spec.image_size // 16, 2
-    features = torch.zeros(1, spec.dim, grid, grid)
-    finer = {
-        name: torch.zeros(1, spec.dim // part, grid * scale, grid * scale)
-        for name, part, scale in zip(HIGH_RESOLUTION, (4, 8), (2, 4), strict=True)
-        if network.config.high_resolution
-    }
-    yield GraphDefinition(
-        'image_encoder',
-        Function(network, 'encode_image'),
-        {'image': torch.zeros(1, size, size, 3, dtype=torch.uint8)},
-        ('features', 'features_without_memory', *finer),
-        (),
-    )
-
-    def memory_attention(name: str, slots: int, pooled: bool) -> GraphDefinition:
-        return GraphDefinition(
-            name,
-            Function(network, 'attend_memory', pooled=pooled),
-            {
-                'features': features,
-                'memories': torch.zeros(objects, slots, spec.memory_tokens, spec.memory_dim),
-                'temporal_index': torch.zeros(objects, slots, dtype=torch.int64),
-                'memory_valid': torch.ones(objects, slots),
-                'pointers': torch.zeros(objects, spec.pointer_slots, spec.dim),
-                'pointer_valid': torch.ones(objects, spec.pointer_slots),
-            },
-            ('conditioned',),
-            (
-                'memories',
-                'temporal_index',
-                'memory_valid',
-                'pointers',
-                'pointer_valid',
-                'conditioned',
-            ),
-            fold=False,
-        )
-
-    yield memory_attention('memory_attention', spec.slots, spec.pooled)
-    if spec.pooled:
-        yield memory_attention(SINGLE_MEMORY, 1, False)
-    yield GraphDefinition(
-        'mask_decoder',
-        Function(network, 'decode_masks'),
-        {
-            'features': features.repeat(objects, 1, 1, 1),
-            'points': torch.zeros(objects, spec.point_tokens, 2),
-            'labels': torch.zeros(objects, spec.point_tokens, dtype=torch.int64),
-            'mask': torch.zeros(objects, 1, mask, mask),
-            'has_mask': torch.zeros(objects),
-            **finer,
-        },
-        ('masks', 'ious', 'scores', 'object_pointers'),
-        (
-            'features',
-            'points',
-            'labels',
-            'mask',
-            'has_mask',
-            'masks',
-            'ious',
-            'scores',
-            'object_pointers',
-        ),
-    )
-    yield GraphDefinition(
-        'memory_encoder',
-        StoredMemory(network, 'encode_memory'),
-        {
-            'features': features,
-            'masks': torch.zeros(objects, 1, mask, mask),
-            'prompted': torch.zeros(objects),
-        },
-        ('memory',),
-        ('masks', 'prompted', 'memory'),
-    )
-
-
-def export_graph(graph: GraphDefinition, folder: Path) -> None:
+def export_graph(graph: GraphSpec, module: nn.Module, folder: Path) -> None:
     """Write one graph in every precision and check it.
 
     Args:
-        graph: of a network whose precision is marked.
+        graph: names its inputs and outputs, with their types and shapes.
+        module: computes it; part of a network whose precision is marked.
         folder: for the files.
     """
-    marked = trace(graph)
+    marked = trace(graph, module)
     collect_constants(marked)
     rearrange_constants(marked)
     share_constants(marked)
-    for precision, model in (('fp32', without_marks(marked)), ('fp16', in_half_precision(marked))):
+    for precision, model in (
+        ('fp32', without_marks(marked)),
+        ('fp16', in_half_precision(marked)),
+    ):
         halve_constants(model)
         del model.graph.value_info[:]  # follows from the rest
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, folder / file_name(graph.name, precision))
 
 
-def trace(graph: GraphDefinition) -> onnx.ModelProto:
+def example_inputs(graph: GraphSpec) -> tuple[Tensor, ...]:
+    """Return inputs for a batch of two, zero all over."""
+    return tuple(
+        torch.zeros(tensor.full_shape(2), dtype=getattr(torch, tensor.dtype))
+        for tensor in graph.inputs
+    )
+
+
+def trace(graph: GraphSpec, module: nn.Module) -> onnx.ModelProto:
     """Trace a graph in single precision, with the marks of `tam_ros.export.precision`."""
+    for part in module.modules():
+        # The exporter sees only what is in the state_dict; of the rest it would write out
+        # results, such as whole position maps, instead of their small origins.
+        part._non_persistent_buffers_set.clear()
+    inputs = example_inputs(graph)
+    batched = [tensor.name for tensor in (*graph.inputs, *graph.outputs) if tensor.batched]
     file = io.BytesIO()
     with (
         warnings.catch_warnings(),
@@ -199,24 +80,20 @@ def trace(graph: GraphDefinition) -> onnx.ModelProto:
         # The exporter warns of its own deprecation and of every constant that it traces.
         warnings.simplefilter('ignore')
         torch.onnx.export(
-            graph.module,
-            tuple(graph.inputs.values()),
+            module,
+            inputs,
             file,
             opset_version=OPSET,
-            input_names=list(graph.inputs),
-            output_names=list(graph.outputs),
-            dynamic_axes={name: {0: OBJECTS} for name in graph.per_object},
+            input_names=[tensor.name for tensor in graph.inputs],
+            output_names=[tensor.name for tensor in graph.outputs],
+            dynamic_axes={name: {0: BATCH} for name in batched},
             dynamo=False,
-            do_constant_folding=graph.fold,
+            do_constant_folding=graph.fold_constants,
             custom_opsets={DOMAIN: 1},
         )
-        results = graph.module(*graph.inputs.values())
     model = onnx.load_from_string(file.getvalue())
-    results = results if isinstance(results, tuple) else (results,)
-    for value, result in zip(model.graph.output, results, strict=True):
-        shape = list(result.shape)
-        if value.name in graph.per_object:
-            shape[0] = OBJECTS
+    for value, tensor in zip(model.graph.output, graph.outputs, strict=True):
+        shape = [BATCH, *tensor.shape] if tensor.batched else list(tensor.shape)
         value.CopyFrom(
             onnx.helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, shape)
         )
@@ -314,16 +191,18 @@ def export_model(entry: catalogue.Model, weights: Path | str, folder: Path) -> P
     Returns:
         The folder.
     """
+    family = family_of(entry)
     network = build_network(entry, weights)
-    fuse(network)
-    mark(network)
+    family.fuse(network)
+    mark(network, family.half_precision)
     spec = describe(entry, weights, network)
+    modules = family.graph_modules(network, spec)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.export-', dir=folder.parent) as scratch:
         draft = Path(scratch) / 'graphs'
         draft.mkdir()
-        for graph in definitions(network, spec):
-            export_graph(graph, draft)
+        for graph in spec.graphs:
+            export_graph(graph, modules[graph.name], draft)
         (draft / DESCRIPTION).write_text(spec.to_json() + '\n', encoding='utf-8')
         if folder.exists():
             shutil.rmtree(folder)

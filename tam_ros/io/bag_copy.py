@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tam_ros.io.bag_reading import reading
+from tam_ros.io.bag_reader import reading
 from tam_ros.io.bag_writer import BagWriter
-from tam_ros.io.sources import SourceError
+from tam_ros.io.frames import SourceError
 
 
 def topics_to_copy(path: str | Path) -> tuple[list[str], dict[str, str]]:

@@ -24,9 +24,9 @@ from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from tam_ros.io.closing import Closing
-from tam_ros.io.sources import Header
-from tam_ros.io.space import ensure_room
+from tam_ros.closing import Closing
+from tam_ros.io.disk_space import ensure_room
+from tam_ros.io.frames import Header
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cv2
 
-from tam_ros.io.sources import Frame, SourceError, check_rate, paced_header
+from tam_ros.io.frames import Frame, SourceError, check_rate, paced_header
 
 _FALLBACK_RATE_HZ = 30.0
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tam_ros.io.closing import Closing
-from tam_ros.io.space import ensure_room
+from tam_ros.closing import Closing
+from tam_ros.io.disk_space import ensure_room
 
 _ROOM = 2**20  # bytes for what OpenCV has not written yet and for the fixed parts of the index
 _INDEX_ENTRY = 64  # bytes a frame takes in the index at the end, at most

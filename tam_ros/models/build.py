@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""From a catalogue entry and a checkpoint to a network."""
+"""The families there are; from a catalogue entry and a checkpoint to a network and its spec."""
 
 from __future__ import annotations
 
@@ -14,24 +14,21 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tam_ros import catalogue
-from tam_ros.models.config import EdgeTAMConfig, EfficientTAMConfig
-from tam_ros.models.edgetam import EdgeTAM
-from tam_ros.models.efficienttam import EfficientTAM
-from tam_ros.models.network import TrackAnything
-from tam_ros.runtime.base import ModelSpec, WeightsError
-from tam_ros.runtime.graphs import sha256
+from tam_ros.model_files import UNTRAINED, ModelSpec, WeightsError, sha256
+from tam_ros.models import edgetam, efficienttam
+from tam_ros.models.family import Family
 
-ARCHITECTURES = {
-    'efficienttam': (EfficientTAM, EfficientTAMConfig),
-    'edgetam': (EdgeTAM, EdgeTAMConfig),
-}
-SLOTS = 7  # memories: one prompted and six recent ones fill them
-POINTER_SLOTS = 16
-POINT_TOKENS = 16  # a box and 13 clicks, or 15 clicks, and SAM's padding token
+# A further family is its own files, and a row here.
+FAMILIES = {family.name: family for family in (efficienttam.FAMILY, edgetam.FAMILY)}
 SHOWN = 4  # how many names an error lists
 
 
-def build_network(entry: catalogue.Model, weights: Path | str) -> TrackAnything:
+def family_of(entry: catalogue.Model) -> Family:
+    """Return the family of a catalogue entry."""
+    return FAMILIES[entry.architecture]
+
+
+def build_network(entry: catalogue.Model, weights: Path | str) -> nn.Module:
     """Build the network of a catalogue entry and load its weights strictly.
 
     Args:
@@ -41,10 +38,10 @@ def build_network(entry: catalogue.Model, weights: Path | str) -> TrackAnything:
     Raises:
         WeightsError: the checkpoint is missing, damaged or belongs to another model.
     """
-    network_class, config_class = ARCHITECTURES[entry.architecture]
+    family = family_of(entry)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = network_class(config_class(**entry.config))
+        network = family.network(family.config(**entry.config))
     if isinstance(weights, str):
         return network.eval()
     state = read_checkpoint(weights)
@@ -108,29 +105,12 @@ def _check_keys(name: str, path: Path, network: nn.Module, state: dict[str, Tens
         raise WeightsError(f'weights {path} do not belong to {name}; {"; ".join(problems)}')
 
 
-def describe(entry: catalogue.Model, weights: Path | str, network: TrackAnything) -> ModelSpec:
-    """Collect what a tracker must know of a network."""
-    config = network.config
-    downsample = network.mask_downsample
+def describe(entry: catalogue.Model, weights: Path | str, network: nn.Module) -> ModelSpec:
+    """Return the spec of a network that `build_network` made of the same entry and weights."""
     if isinstance(weights, str):
-        fingerprint = 'untrained'
-        origin = 'untrained: deterministic random numbers, the masks mean nothing'
+        fingerprint = UNTRAINED
+        origin = f'{UNTRAINED}: deterministic random numbers, the masks mean nothing'
     else:
         fingerprint = sha256(weights)
         origin = f'{weights.name}, sha256 {fingerprint[:12]}'
-    return ModelSpec(
-        name=entry.name,
-        weights=origin,
-        fingerprint=fingerprint,
-        image_size=config.image_size,
-        dim=config.dim,
-        memory_tokens=config.memory_tokens,
-        memory_dim=config.memory_dim,
-        slots=SLOTS,
-        pointer_slots=POINTER_SLOTS,
-        point_tokens=POINT_TOKENS,
-        pooled=config.pooled,
-        dense_prompt_prior=config.dense_prompt_prior,
-        mask_downsample_weight=tuple(downsample.weight.detach().flatten().tolist()),
-        mask_downsample_bias=downsample.bias.item(),
-    )
+    return family_of(entry).describe(network, entry.name, origin, fingerprint)

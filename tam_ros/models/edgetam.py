@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from tam_ros.models.config import EdgeTAMConfig
+from tam_ros.models.family import Family
 from tam_ros.models.network import TrackAnything
 from tam_ros.models.perceiver import SpatialPerceiver
-from tam_ros.models.repvit import PyramidEncoder
+from tam_ros.models.repvit import PyramidEncoder, SqueezeExcite, fuse
+from tam_ros.models.tracker_family import HALF_PRECISION, describe, graph_modules
 
 
 class EdgeTAM(TrackAnything):
@@ -34,3 +38,18 @@ class EdgeTAM(TrackAnything):
 
     def _tokens(self, memory: Tensor) -> Tensor:
         return self.spatial_perceiver(memory)
+
+
+FAMILY = Family(
+    name='edgetam',
+    config=EdgeTAMConfig,
+    network=EdgeTAM,
+    describe=describe,
+    graph_modules=graph_modules,
+    half_precision=replace(
+        HALF_PRECISION,
+        halves=(*HALF_PRECISION.halves, 'spatial_perceiver'),
+        islands=(*HALF_PRECISION.islands, SqueezeExcite),
+    ),
+    fuse=fuse,
+)

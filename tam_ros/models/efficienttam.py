@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 from tam_ros.models.config import EfficientTAMConfig
+from tam_ros.models.family import Family
 from tam_ros.models.image_encoder import ImageEncoder
 from tam_ros.models.network import TrackAnything
+from tam_ros.models.tracker_family import HALF_PRECISION, describe, graph_modules
 
 
 class EfficientTAM(TrackAnything):
@@ -16,3 +18,13 @@ class EfficientTAM(TrackAnything):
 
     def __init__(self, config: EfficientTAMConfig) -> None:
         super().__init__(config, ImageEncoder(config))
+
+
+FAMILY = Family(
+    name='efficienttam',
+    config=EfficientTAMConfig,
+    network=EfficientTAM,
+    describe=describe,
+    graph_modules=graph_modules,
+    half_precision=HALF_PRECISION,
+)

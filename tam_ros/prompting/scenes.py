@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros.tracking import Frame, ObjectState, PromptError, TrackedObject
+from tam_ros.tracking import FrameResult, ObjectState, PromptError, TrackedObject
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels, x1 and y1 exclusive."""
@@ -62,7 +62,7 @@ class Scenes:
 
     def __init__(self) -> None:
         self._scenes: deque[Scene] = deque(maxlen=MAX_KEPT)
-        self._frame: Frame | None = None
+        self._frame: FrameResult | None = None
 
     @property
     def newest(self) -> Scene:
@@ -88,7 +88,7 @@ class Scenes:
         objects = self._frame.objects if self._frame is not None else ()
         return any(item.id == object_id and _pixel(item.mask, x, y) for item in objects)
 
-    def add(self, frame: Frame, stamp_ns: int, frame_id: str, keep_s: float) -> None:
+    def add(self, frame: FrameResult, stamp_ns: int, frame_id: str, keep_s: float) -> None:
         """Take over what was published of an image.
 
         Args:

@@ -18,12 +18,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tam_ros.io import sources
-from tam_ros.io.prompt_spec import PromptSpecError
+from tam_ros.io import frames as sources
+from tam_ros.prompting.prompt_text import PromptSpecError
 from tam_ros.recordings.offline import FramePrompt, Result
 from tam_ros.tracking import ClipTracker, FrameError, Prompt, PromptError, TrackerOptions
+from tam_ros.tracking.frame_result import merge
 from tam_ros.tracking.options import MAX_CONDITIONING
-from tam_ros.tracking.report import merge
 
 
 class _Shelf:

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tam_ros.io import sources
-from tam_ros.io.masks import read_masks
-from tam_ros.io.prompt_spec import PromptSpec, PromptSpecError
-from tam_ros.tracking import Frame as TrackedFrame
+from tam_ros.io import frames as sources
+from tam_ros.io.mask_files import read_masks
+from tam_ros.prompting.prompt_text import PromptSpec, PromptSpecError
 from tam_ros.tracking import FrameError, Prompt, PromptError, Tracker
+from tam_ros.tracking import FrameResult as TrackedFrame
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def written_prompt(spec: PromptSpec) -> FramePrompt:
 
 
 def mask_prompts(path: str | Path, frame: int) -> list[FramePrompt]:
-    """Return a prompt for each object of a mask file, see `tam_ros.io.masks.read_masks`.
+    """Return a prompt for each object of a mask file, see `tam_ros.io.mask_files.read_masks`.
 
     Raises:
         MaskFileError: the file cannot be used.

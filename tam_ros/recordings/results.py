@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tam_ros.drawing.overlay import draw_overlay
 from tam_ros.io.bag_copy import BagCopy
 from tam_ros.io.bag_writer import BagWriter
-from tam_ros.io.coco import CocoImage, CocoWriter
-from tam_ros.io.masks import MaskFolder
-from tam_ros.io.overlay import draw_overlay
+from tam_ros.io.coco_writer import CocoImage, CocoWriter
+from tam_ros.io.mask_files import MaskFolder
 from tam_ros.io.video_writer import VideoWriter
 from tam_ros.recordings.offline import Result
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tam_ros.prompting import Detection
+from tam_ros.prompting.detections import Detection
 
 try:
     from vision_msgs.msg import Detection2DArray

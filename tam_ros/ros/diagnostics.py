@@ -194,7 +194,7 @@ def _tracking(report: Report, limits: Thresholds) -> _Entry:
     states = [str(item.state) for item in report.objects]
     entry = _Entry(
         'tracking',
-        report.facts.get('runtime', ''),
+        report.info.get('runtime', ''),
         f'{count} object{"" if count == 1 else "s"} at {summary.tracked_hz:.1f} Hz'
         if report.state == 'active'
         else report.state,
@@ -285,7 +285,7 @@ def _prompts(report: Report) -> _Entry:
 
 
 def _model(report: Report) -> _Entry:
-    facts, memory = report.facts, report.device_memory
+    facts, memory = report.info, report.device_memory
     runs = ', '.join(facts[name] for name in ('model', 'runtime', 'precision') if name in facts)
     entry = _Entry(
         'model',

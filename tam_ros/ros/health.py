@@ -14,13 +14,13 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
 
-from tam_ros.io.process import resident_bytes
+from tam_ros.process_usage import resident_bytes
 from tam_ros.ros.diagnostics import Report, Thresholds, statuses
 from tam_ros.ros.inference import BusyError, InferenceThread
 from tam_ros.ros.session import Session
 from tam_ros.ros.statistics import Statistics
 from tam_ros.runtime.base import DeviceMemory
-from tam_ros.runtime.options import BuildProgress
+from tam_ros.runtime.engine_options import BuildProgress
 from tam_ros.tracking import TrackedObject
 
 PERIOD_S = 1.0
@@ -148,9 +148,9 @@ class Health:
 def _facts(session: Session) -> dict[str, str]:
     tracker = session.tracker
     names = ('model', 'runtime', 'weights')
-    return {**{name: getattr(tracker, name) for name in names}, **tracker.facts}
+    return {**{name: getattr(tracker, name) for name in names}, **tracker.info}
 
 
 def _look(session: Session) -> _Look:
     tracker = session.tracker
-    return _Look(session.waiting, tracker.late, tracker.memory())
+    return _Look(session.waiting, tracker.late, tracker.device_memory())

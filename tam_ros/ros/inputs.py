@@ -18,16 +18,10 @@ from std_msgs.msg import Header
 
 from tam_ros.io.encodings import ImageFormatError
 from tam_ros.msg import Prompt
-from tam_ros.prompting import (
-    MODES,
-    Action,
-    Clicks,
-    Detection,
-    DetectionRules,
-    Detections,
-    PromptRequest,
-    Scenes,
-)
+from tam_ros.prompting.clicks import MODES, Clicks
+from tam_ros.prompting.detections import Detection, DetectionRules, Detections
+from tam_ros.prompting.request import Action, PromptRequest
+from tam_ros.prompting.scenes import Scenes
 from tam_ros.ros.calibration import Calibration
 from tam_ros.ros.conversions import image_to_labels, stamp_ns
 from tam_ros.ros.detections import Detection2DArray, read_detections
@@ -36,7 +30,7 @@ from tam_ros.ros.prompts import read_prompt
 from tam_ros.ros.session import Answer, Session
 from tam_ros.ros.transforms import Transforms
 from tam_ros.srv import AddPrompt, RemoveObject, Reset, SetClickMode
-from tam_ros.tracking import Frame, PromptError
+from tam_ros.tracking import FrameResult, PromptError
 
 if TYPE_CHECKING:
     from tam_ros.ros.node import TrackNode
@@ -92,9 +86,9 @@ class Inputs:
         ):
             node.create_service(kind, name, answer, qos_profile=SERVICE_QOS)
 
-    def published(self, frame: Frame, header: Header) -> None:
+    def published(self, frame: FrameResult, header: Header) -> None:
         """Take note of what was shown of an image; in the inference thread."""
-        keep_s = self._value('recall_seconds')
+        keep_s = self._value('prompt_history_seconds')
         self._scenes.add(frame, stamp_ns(header), header.frame_id, keep_s)
 
     def forget(self) -> None:

@@ -14,7 +14,7 @@ from rclpy.duration import Duration as RosDuration
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from tam_ros.io.palette import colour
+from tam_ros.drawing.palette import colour
 from tam_ros.ros.result import Result
 from tam_ros.spatial import Place
 from tam_ros.tracking import TrackedObject

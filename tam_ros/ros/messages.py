@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 from tam_ros.msg import TrackedObject, TrackedObjectArray
 from tam_ros.ros.conversions import array_to_image
 from tam_ros.spatial import Place
-from tam_ros.tracking import Frame, ObjectState
+from tam_ros.tracking import FrameResult, ObjectState
 
 _STATES = {
     ObjectState.VISIBLE: TrackedObject.VISIBLE,
@@ -30,7 +30,7 @@ NO_PLACES: Mapping[int, Place] = {}
 
 
 def objects_message(
-    frame: Frame,
+    frame: FrameResult,
     header: Header,
     names: Mapping[int, str],
     with_masks: bool,

@@ -31,7 +31,7 @@ from tam_ros.ros.losses import subscribe
 from tam_ros.ros.outputs import Outputs
 from tam_ros.ros.parameters import PARAMETERS
 from tam_ros.ros.session import Answer, Limits, Session, StaleFrameError
-from tam_ros.runtime.options import EngineOptions
+from tam_ros.runtime.engine_options import EngineOptions
 from tam_ros.tracking import FrameError, Tracker, TrackerOptions
 
 ImageMessage = Image | CompressedImage
@@ -117,7 +117,7 @@ class TrackNode(ManagedNode):
             options=TrackerOptions(
                 max_objects=self._value('max_objects'),
                 resize=self._value('resize'),
-                recall_seconds=self._value('recall_seconds'),
+                prompt_history_seconds=self._value('prompt_history_seconds'),
                 **self._live_options(),
             ),
         )
@@ -217,7 +217,7 @@ class TrackNode(ManagedNode):
             with self._statistics.stage('decode'):
                 image = image_to_rgb(message)
             with self._statistics.stage('track'):
-                session.tracker.change(**self._live_options())
+                session.tracker.set_options(**self._live_options())
                 frame = session.step(image, stamp_ns(message.header))
             with self._statistics.stage('publish'):
                 if not self.context.ok():
@@ -289,7 +289,7 @@ class TrackNode(ManagedNode):
         return (self.get_clock().now().nanoseconds - stamp_ns) / 1e9
 
     def _limits(self) -> Limits:
-        names = ('max_objects', 'recall_seconds', 'time_jump')
+        names = ('max_objects', 'prompt_history_seconds', 'time_jump')
         return Limits(*map(self._value, names))
 
     def _value(self, name: str) -> Any:

@@ -15,7 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from tam_ros.io.overlay import draw_overlay
+from tam_ros.drawing.overlay import draw_overlay
 from tam_ros.msg import TrackedObjectArray
 from tam_ros.ros import companions
 from tam_ros.ros.calibration import Calibration
@@ -26,7 +26,7 @@ from tam_ros.ros.markers import Markers, transforms
 from tam_ros.ros.messages import compressed_labels_message, labels_message, objects_message
 from tam_ros.ros.result import Result
 from tam_ros.ros.statistics import Statistics
-from tam_ros.tracking import Frame
+from tam_ros.tracking import FrameResult
 
 try:
     from tf2_msgs.msg import TFMessage
@@ -101,7 +101,11 @@ class Outputs:
         self._say_what_is_missing()
 
     def publish(
-        self, frame: Frame, names: Mapping[int, str], header: Header, image: NDArray[np.uint8]
+        self,
+        frame: FrameResult,
+        names: Mapping[int, str],
+        header: Header,
+        image: NDArray[np.uint8],
     ) -> None:
         """Publish one tracked image.
 

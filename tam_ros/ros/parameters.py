@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import importlib.util
 
-from tam_ros.prompting import MODES
+from tam_ros.prompting.clicks import MODES
 from tam_ros.ros.calibration import RECTIFIED
 from tam_ros.ros.parameter import Parameter
-from tam_ros.runtime import RUNTIMES
-from tam_ros.runtime.factory import AUTO, PRECISIONS
-from tam_ros.runtime.options import BUILD
+from tam_ros.runtime.backends import AUTO, BACKEND_PRECISIONS, RUNTIMES
+from tam_ros.runtime.engine_options import BUILD
 from tam_ros.tracking.options import RESIZE_FILTERS
 
 
@@ -48,7 +47,7 @@ PARAMETERS = (
         'auto',
         'What the runtime computes in. auto: its first choice, which is half precision with '
         'tensorrt. What the runtime cannot do is refused, never replaced.',
-        choices=(AUTO, *sorted({one for row in PRECISIONS.values() for one in row})),
+        choices=(AUTO, *sorted({one for row in BACKEND_PRECISIONS.values() for one in row})),
     ),
     Parameter(
         'build_engines',
@@ -196,7 +195,7 @@ PARAMETERS = (
         limits=(0, 50),
     ),
     Parameter(
-        'recall_seconds',
+        'prompt_history_seconds',
         2.0,
         'Seconds for which tracked images are kept, at most 30 of them, so that a prompt is '
         'applied to the very image it was made on. Higher serves slower operators and takes '

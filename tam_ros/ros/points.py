@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from geometry_msgs.msg import PointStamped
 
-from tam_ros.prompting import Scene
+from tam_ros.prompting.scenes import Scene
 from tam_ros.ros.calibration import Calibration
 from tam_ros.ros.transforms import TransformError, Transforms
 from tam_ros.spatial import CameraError

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tam_ros import msg
 from tam_ros.io.encodings import ImageFormatError
-from tam_ros.prompting import Action, PromptRequest
+from tam_ros.prompting.request import Action, PromptRequest
 from tam_ros.ros.conversions import image_to_mask, stamp_ns
 from tam_ros.tracking import PromptError
 

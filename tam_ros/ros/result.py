@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import Header
 
 from tam_ros.spatial import DepthView, Place
-from tam_ros.tracking import Frame
+from tam_ros.tracking import FrameResult
 
 
 class Result:
@@ -27,7 +27,7 @@ class Result:
 
     def __init__(
         self,
-        frame: Frame,
+        frame: FrameResult,
         names: Mapping[int, str],
         header: Header,
         image: NDArray[np.uint8],

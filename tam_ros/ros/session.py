@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros.prompting import Action, PromptRequest
+from tam_ros.prompting.request import Action, PromptRequest
 from tam_ros.ros.conversions import NANOSECONDS
-from tam_ros.tracking import Frame, FrameError, Prompt, PromptError, Tracker
+from tam_ros.tracking import FrameError, FrameResult, Prompt, PromptError, Tracker
 
 MAX_WAITING = 64
 """Prompts that may wait for an image; more of them mean that no image comes."""
@@ -43,14 +43,14 @@ class Limits:
 
     Attributes:
         max_objects: as many as the tracker has room for.
-        recall_seconds: how long the tracker keeps images; 0: not at all, and prompts are applied
+        prompt_history_seconds: how long the tracker keeps images; 0: not at all, and prompts are applied
             to the next image whatever their stamp.
         time_jump: seconds; a step back in time beyond this is a new recording, and a prompt made
             so far ahead of all images has its stamp from another clock.
     """
 
     max_objects: int
-    recall_seconds: float
+    prompt_history_seconds: float
     time_jump: float
 
 
@@ -97,7 +97,7 @@ class Session:
         """Ids of the objects that are tracked or wait for their first image."""
         return {*self.tracker.objects, *(item.object_id for item in self._waiting)}
 
-    def step(self, image: NDArray[np.uint8], stamp_ns: int) -> Frame:
+    def step(self, image: NDArray[np.uint8], stamp_ns: int) -> FrameResult:
         """Track one image, applying the prompts that are due.
 
         Args:
@@ -188,7 +188,7 @@ class Session:
             object_id = self._check_new(object_id)
         elif object_id not in self.followed:
             raise PromptError(f'no object {object_id} to {request.action.name}; {self._known()}')
-        prompt = request.prompt(object_id, stamped=self._limits().recall_seconds > 0)
+        prompt = request.prompt(object_id, stamped=self._limits().prompt_history_seconds > 0)
         if self._size is not None:
             self.tracker.check(prompt, self._size)
         self._given.add(object_id)

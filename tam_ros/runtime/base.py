@@ -1,95 +1,121 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What a runtime offers: the four functions of a model and the storage of its memories.
+"""The contract of a backend: sessions that run graphs, and the functions of a tracker on them.
+
+A `Session` runs one graph by named inputs and outputs, whatever the graph is for. A `Runtime` is
+what the tracker sees: the four functions of its model and the storage of its memories.
 
 R is the side of the network input in pixels, G = R / 16, M = R / 4, B objects, S memory slots,
-P pointer slots, K point tokens, C = `spec.dim`. Arrays named "handle" belong to the runtime
-(they may live on a device) and are only passed back to it.
+P pointer slots, K point tokens, C = `spec.dim`, N tokens of a memory. Arrays named "handle" belong
+to the runtime (they may live on a device) and are only passed back to it.
 """
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tam_ros.closing import Closing
+from tam_ros.model_files import ModelSpec, TrackerSpec
+from tam_ros.runtime.engine_options import EngineOptions
+
+if TYPE_CHECKING:
+    from tam_ros.catalogue import Model
+
 Handle = Any
 Floats = NDArray[np.float32]
-
-# Labels of point tokens, see tam_ros.models.prompt_encoder (torch, hence not imported here).
-PADDING, ABSENT = -1, -2
-
-
-class WeightsError(RuntimeError):
-    """Weights or graphs that cannot be used; the message says why and what to do."""
+Arrays = dict[str, NDArray[Any]]
+"""Inputs or outputs of a graph by name."""
 
 
 class EngineError(RuntimeError):
     """A device or its engines cannot be used; the message says why and what to do."""
 
 
-@dataclass(frozen=True)
-class ModelSpec:
-    """What the tracker must know of a model; travels with the exported graphs as JSON.
+class Session(Closing):
+    """One graph, loaded and ready to run; used from one thread."""
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Run the graph.
+
+        Args:
+            inputs: all inputs of the graph by name, of the types and shapes of its `GraphSpec`.
+
+        Returns:
+            All outputs by name; new arrays that nobody writes to afterwards.
+        """
+
+    def close(self) -> None:
+        """Release what the session holds on a device; most hold nothing there."""
+
+
+class ModelSource(Protocol):
+    """A model and its weights, as a backend asks for them.
 
     Attributes:
-        name: catalogue name.
-        weights: what the weights are, for people; starts with `untrained` if they are.
-        fingerprint: SHA-256 of the checkpoint, or `untrained`.
-        image_size: R.
-        dim: C.
-        memory_tokens: tokens of one memory.
-        memory_dim: channels of one memory token.
-        slots: S.
-        pointer_slots: P.
-        point_tokens: K, with the padding token SAM appends.
-        pooled: the cross-attention pools its keys from the second memory on.
-        dense_prompt_prior: clicks and boxes are also drawn into the mask prompt.
-        mask_downsample_weight: 16 numbers of the 4x4 convolution for mask prompts, row-major.
-        mask_downsample_bias: its bias.
+        entry: of the catalogue.
+        weights: a checkpoint, a folder of exported graphs, or `untrained`.
     """
 
-    name: str
-    weights: str
-    fingerprint: str
-    image_size: int
-    dim: int
-    memory_tokens: int
-    memory_dim: int
-    slots: int
-    pointer_slots: int
-    point_tokens: int
-    pooled: bool
-    dense_prompt_prior: bool
-    mask_downsample_weight: tuple[float, ...]
-    mask_downsample_bias: float
+    entry: Model
+    weights: Path | str
 
-    @property
-    def mask_size(self) -> int:
-        """M, the side of low-resolution masks."""
-        return self.image_size // 4
+    def graphs(self) -> Path:
+        """Return a folder of exported graphs; exports the checkpoint first if need be."""
 
-    def to_json(self) -> str:
-        """Serialise."""
-        return json.dumps(asdict(self), indent=2)
 
-    @classmethod
-    def from_json(cls, text: str) -> ModelSpec:
-        """Read what `to_json` wrote; raises WeightsError where it is something else."""
-        try:
-            values = json.loads(text)
-            values['mask_downsample_weight'] = tuple(values['mask_downsample_weight'])
-            return cls(**values)
-        except (ValueError, TypeError, KeyError) as error:
-            raise WeightsError(
-                f'the description of the graphs cannot be read ({error}); export them again'
-            ) from error
+@dataclass(frozen=True)
+class LoadedGraphs:
+    """A model, loaded into a backend.
+
+    Attributes:
+        spec: of the model.
+        sessions: one for each graph, by name.
+        info: what else a user should know of what runs, by name: `device`, `precision` and more.
+    """
+
+    spec: ModelSpec
+    sessions: Mapping[str, Session]
+    info: Mapping[str, str] = field(default_factory=dict)
+
+
+class Backend(ABC):
+    """A library that runs models; see `tam_ros.runtime.backends` for those there are."""
+
+    def __init__(
+        self, threads: int | None, precision: str, engine_options: EngineOptions | None = None
+    ) -> None:
+        """Remember how to run; nothing is loaded yet.
+
+        Args:
+            threads: CPU threads; None leaves it to the library.
+            precision: one of the backend's row in `BACKENDS`, or `auto`.
+            engine_options: for a backend that builds engines; the others ignore it.
+        """
+        self.threads = threads
+        self.precision = precision
+        self.engine_options = engine_options or EngineOptions()
+
+    @abstractmethod
+    def load(self, source: ModelSource) -> LoadedGraphs:
+        """Load every graph of a model of any kind.
+
+        Raises:
+            WeightsError: the weights or graphs are missing or damaged.
+            EngineError: the device, the library or an engine cannot be used.
+        """
+
+    @abstractmethod
+    def open_tracker(self, source: ModelSource) -> Runtime:
+        """Load a tracker; raises what `load` raises, WeightsError also for other kinds of model."""
 
 
 class Features(NamedTuple):
@@ -178,19 +204,19 @@ class DeviceMemory(NamedTuple):
     total: int
 
 
-class Runtime(ABC):
-    """One backend with one model loaded; used from one thread.
+class Runtime(Closing):
+    """A tracker's model, loaded into a backend; used from one thread.
 
     Attributes:
         name: of the backend.
         spec: of the model.
-        facts: what else a person should know of what runs, by name: the device, the precision, the
-            engine. Shown in diagnostics.
+        info: what else a user should know of what runs, by name: `device`, `precision` and more.
+            Shown in diagnostics.
     """
 
     name: str
-    spec: ModelSpec
-    facts: Mapping[str, str] = MappingProxyType({})
+    spec: TrackerSpec
+    info: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
@@ -233,7 +259,7 @@ class Runtime(ABC):
         """Put the objects of several batches back in order."""
 
     @abstractmethod
-    def take(self, conditioned: Handle, index: int) -> Handle:
+    def select_object(self, conditioned: Handle, index: int) -> Handle:
         """Return the conditioned features [1, C, G, G] of one object of a batch."""
 
     @abstractmethod
@@ -280,9 +306,9 @@ class Runtime(ABC):
     def write_row(self, row: int, memories: Floats, pointers: Floats) -> None:
         """Overwrite a row with what `read_row` returned."""
 
-    def memory(self) -> DeviceMemory | None:
-        """Return the device's memory; None where it is the host's, which needs no asking."""
+    def device_memory(self) -> DeviceMemory | None:
+        """Return the device's memory; None where the model uses the host's."""
         return None
 
-    def close(self) -> None:  # noqa: B027 - most backends have nothing to give back
-        """Give back what the runtime holds on a device."""
+    def close(self) -> None:
+        """Release what the runtime holds on a device; most hold nothing there."""

@@ -1,41 +1,47 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What the runtimes whose numbers live in numpy arrays have in common: all but running a graph."""
+"""A tracker on sessions whose arrays live in the host's memory: the four functions and the bank."""
 
 from __future__ import annotations
-
-from abc import abstractmethod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tam_ros.model_files import HIGH_RESOLUTION, SINGLE_MEMORY, as_tracker
 from tam_ros.runtime.base import (
+    Backend,
     BankRows,
     Candidates,
     Features,
     Floats,
     Handle,
+    LoadedGraphs,
+    ModelSource,
     PromptTokens,
     Runtime,
 )
-from tam_ros.runtime.graphs import HIGH_RESOLUTION, SINGLE_MEMORY
 
 
 class HostRuntime(Runtime):
-    """Runs exported graphs on arrays; a backend says how, in `_run`, and sets `spec`."""
+    """Runs the graphs of a tracker and keeps its memories in numpy arrays."""
 
-    @abstractmethod
-    def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
-        """Run a graph by name.
+    def __init__(self, name: str, loaded: LoadedGraphs, any_slots: bool = False) -> None:
+        """Take over the sessions, which are closed with the runtime.
 
         Args:
-            graph: of `tam_ros.runtime.graphs.graph_names`.
-            inputs: of the graph, by name.
+            name: of the backend.
+            loaded: the graphs of a tracker.
+            any_slots: the memory attention takes any number of memories. Slots that no object of
+                a batch uses are then left out instead of hidden, which saves time.
 
-        Returns:
-            Its outputs, in order; new arrays that nobody writes to afterwards.
+        Raises:
+            WeightsError: the model is not a tracker.
         """
+        self.name = name
+        self.spec = as_tracker(loaded.spec)
+        self.info = dict(loaded.info)
+        self._sessions = loaded.sessions
+        self._any_slots = any_slots
 
     def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
         spec = self.spec
@@ -45,23 +51,27 @@ class HostRuntime(Runtime):
         self._pointers = np.zeros((rows, pointer_slots, spec.dim), np.float32)
 
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
-        raw, without_memory, *high_resolution = self._run('image_encoder', image=image[None])
-        return Features(raw, without_memory, tuple(high_resolution))
+        encoded = self._sessions['image_encoder'].run({'image': image[None]})
+        finer = tuple(encoded[name] for name in HIGH_RESOLUTION if name in encoded)
+        return Features(encoded['features'], encoded['features_without_memory'], finer)
 
     def _attend(self, features: Features, bank: BankRows, pooled: bool) -> Handle:
         graph, columns = 'memory_attention', self.spec.slots
         if self.spec.pooled and not pooled:
             graph, columns = SINGLE_MEMORY, 1
+        elif self._any_slots:
+            columns = int(bank.memory_valid.sum(1).max())
         rows = bank.rows[:, None]
-        return self._run(
-            graph,
-            features=features.raw,
-            memories=self._memories[rows, bank.memory_slots[:, :columns]],
-            temporal_index=bank.temporal_index[:, :columns],
-            memory_valid=bank.memory_valid[:, :columns],
-            pointers=self._pointers[rows, bank.pointer_slots],
-            pointer_valid=bank.pointer_valid,
-        )[0]
+        return self._sessions[graph].run(
+            {
+                'features': features.raw,
+                'memories': self._memories[rows, bank.memory_slots[:, :columns]],
+                'temporal_index': bank.temporal_index[:, :columns],
+                'memory_valid': bank.memory_valid[:, :columns],
+                'pointers': self._pointers[rows, bank.pointer_slots],
+                'pointer_valid': bank.pointer_valid,
+            }
+        )['conditioned']
 
     def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
         merged = np.empty((sum(map(len, groups)), *parts[0].shape[1:]), np.float32)
@@ -69,21 +79,24 @@ class HostRuntime(Runtime):
             merged[index] = part
         return merged
 
-    def take(self, conditioned: Handle, index: int) -> Handle:
+    def select_object(self, conditioned: Handle, index: int) -> Handle:
         return conditioned[index : index + 1]
 
     def mask_decoder(
         self, features: Features, source: Handle, prompts: PromptTokens
     ) -> Candidates:
         finer = dict(zip(HIGH_RESOLUTION, features.high_resolution, strict=False))
+        decoded = self._sessions['mask_decoder'].run(
+            {'features': source, **prompts._asdict(), **finer}
+        )
         return Candidates(
-            *self._run('mask_decoder', features=source, **prompts._asdict(), **finer)
+            decoded['masks'], decoded['ious'], decoded['scores'], decoded['object_pointers']
         )
 
     def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
-        return self._run(
-            'memory_encoder', features=features.raw, masks=masks[:, None], prompted=prompted
-        )[0]
+        return self._sessions['memory_encoder'].run(
+            {'features': features.raw, 'masks': masks[:, None], 'prompted': prompted}
+        )['memory']
 
     def store(
         self,
@@ -102,3 +115,17 @@ class HostRuntime(Runtime):
     def write_row(self, row: int, memories: Floats, pointers: Floats) -> None:
         self._memories[row] = memories
         self._pointers[row] = pointers
+
+    def close(self) -> None:
+        for session in self._sessions.values():
+            session.close()
+
+
+class HostBackend(Backend):
+    """A backend whose sessions work in the host's memory; says how to load graphs in `load`."""
+
+    name: str
+
+    def open_tracker(self, source: ModelSource) -> Runtime:
+        """Load a tracker."""
+        return HostRuntime(self.name, self.load(source))

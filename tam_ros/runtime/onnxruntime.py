@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tam_ros.runtime.base import ModelSpec, WeightsError
-from tam_ros.runtime.graphs import DESCRIPTION, PRECISIONS, graph_file, graph_names
-from tam_ros.runtime.host import HostRuntime
+from tam_ros.model_files import GRAPH_PRECISIONS, WeightsError, graph_file, read_spec
+from tam_ros.runtime.backends import choose_precision
+from tam_ros.runtime.base import Arrays, LoadedGraphs, ModelSource, Session
+from tam_ros.runtime.host import HostBackend
 
 
 @lru_cache(maxsize=1)
@@ -28,25 +30,19 @@ def share_memory() -> None:
     ort.create_and_register_allocator(memory, None)
 
 
-class OnnxRuntime(HostRuntime):
-    """Runs a folder of exported graphs."""
+class OnnxRuntimeSession(Session):
+    """One graph in ONNX Runtime."""
 
-    name = 'onnxruntime'
-
-    def __init__(self, folder: Path, threads: int | None = None, precision: str = 'fp32') -> None:
-        """Load the graphs.
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        """Load a graph.
 
         Args:
-            folder: see `tam_ros.runtime.graphs`.
+            path: of the ONNX file.
             threads: CPU threads; None for one per core.
-            precision: `fp16` runs the graphs that are made for GPUs: slower here, and right, to
-                see what half precision does to masks.
 
         Raises:
-            WeightsError: a graph is missing or damaged.
-            ValueError: no such precision.
+            WeightsError: the file is damaged.
         """
-        self.spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding='utf-8'))
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3
@@ -55,18 +51,37 @@ class OnnxRuntime(HostRuntime):
         # The graphs run one after another: they can work in the same memory.
         share_memory()
         options.add_session_config_entry('session.use_env_allocators', '1')
-        self._sessions = {
-            name: self._load(graph_file(folder, name, precision), options)
-            for name in graph_names(self.spec)
-        }
-        self.facts = {'device': 'cpu', 'precision': PRECISIONS[precision]}
-
-    @staticmethod
-    def _load(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
         try:
-            return ort.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+            self._session = ort.InferenceSession(
+                str(path), options, providers=['CPUExecutionProvider']
+            )
         except Exception as error:  # the library's own classes share no narrower base
             raise WeightsError(f'the graph {path} cannot be loaded: {error}') from error
+        self._outputs = [value.name for value in self._session.get_outputs()]
 
-    def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
-        return self._sessions[graph].run(None, inputs)
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        return dict(
+            zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True)
+        )
+
+
+class OnnxRuntimeBackend(HostBackend):
+    """Runs a folder of exported graphs.
+
+    The precision `fp16` runs the graphs that are made for GPUs: slower here, and right, to see
+    what half precision does to masks.
+    """
+
+    name = 'onnxruntime'
+
+    def load(self, source: ModelSource) -> LoadedGraphs:
+        """Load all graphs of a model."""
+        folder = source.graphs()
+        spec = read_spec(folder)
+        precision = choose_precision(self.name, self.precision)
+        sessions = {
+            name: OnnxRuntimeSession(graph_file(folder, name, precision), self.threads)
+            for name in spec.graph_names
+        }
+        info = {'device': 'cpu', 'precision': GRAPH_PRECISIONS[precision]}
+        return LoadedGraphs(spec, sessions, info)

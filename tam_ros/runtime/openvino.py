@@ -9,6 +9,7 @@ real footage, but not on all (docs/performance.md).
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros import catalogue
-from tam_ros.runtime.base import EngineError, ModelSpec, WeightsError
-from tam_ros.runtime.graphs import DESCRIPTION, SINGLE_MEMORY, graph_file, graph_names
-from tam_ros.runtime.host import HostRuntime
+from tam_ros.model_files import WeightsError, graph_file, read_spec
+from tam_ros.runtime.backends import choose_precision
+from tam_ros.runtime.base import Arrays, EngineError, LoadedGraphs, ModelSource, Session
+from tam_ros.runtime.host import HostBackend
 
 # Importing openvino reports that to its makers over the network, unless this package is missing.
 # A robot tells nobody that it was started.
@@ -39,80 +41,95 @@ finally:
         del sys.modules['openvino_telemetry']
 
 DEVICE = 'CPU'
-# What bf16 is for: nearly all of the work. In the decoder and the memory encoder it saves next to
-# no time, and there it shows: in one DAVIS sequence the masks fell to an IoU of 0.89.
-HALVED = ('image_encoder', 'memory_attention', SINGLE_MEMORY)
 
 
-class OpenVinoRuntime(HostRuntime):
-    """Runs a folder of exported graphs.
+class OpenVinoSession(Session):
+    """One graph in OpenVINO.
 
-    Every graph is compiled for one object, and objects are run one after another. With the number
-    of objects left open, OpenVINO 2026.4 joins an addition in the memory encoder to a convolution
-    as if the features of the frame were as many as the objects: several of them fail, or get wrong
-    memories. A graph for each number would have to be compiled when that number is first seen. One
-    object alone has hundreds of queries and more, so that batching gains next to nothing.
+    It is compiled for a batch of one, and the batch is run one after another. With the batch left
+    open, OpenVINO 2026.4 joins an addition in the memory encoder to a convolution as if the
+    features of the frame were as many as the objects: several of them fail, or get wrong memories.
+    A graph for each batch size would have to be compiled when that size is first seen. One object
+    alone has hundreds of queries and more, so that batching gains next to nothing.
     """
 
-    name = 'openvino'
-
-    def __init__(self, folder: Path, threads: int | None = None, precision: str = 'fp32') -> None:
-        """Load and compile the graphs, which takes seconds the first time on a machine.
+    def __init__(self, core: ov.Core, path: Path, settings: dict[Any, Any]) -> None:
+        """Load and compile a graph.
 
         Args:
-            folder: see `tam_ros.runtime.graphs`.
-            threads: CPU threads; None for one per core.
-            precision: `fp32`, or `bf16` for the image encoder and the memory attention. That
-                pays on processors with instructions for it (AMX, AVX512_BF16), others convert.
+            core: of OpenVINO.
+            path: of the ONNX file.
+            settings: properties to compile it with.
 
         Raises:
-            WeightsError: a graph is missing or damaged.
-            EngineError: the processor cannot compute in that precision.
+            WeightsError: the file is damaged.
         """
-        self.spec = ModelSpec.from_json((folder / DESCRIPTION).read_text(encoding='utf-8'))
-        core = ov.Core()
-        _check(core, precision)
-        settings = {
-            hint.performance_mode: hint.PerformanceMode.LATENCY,
-            properties.inference_num_threads: threads or 0,
-            # Two nodes on one robot would be pinned to the same cores.
-            hint.enable_cpu_pinning: False,
-            properties.cache_dir: str(_cache()),
-        }
-        self._requests = {}
-        for name in graph_names(self.spec):
-            halved = precision == 'bf16' and name in HALVED
-            settings[hint.inference_precision] = ov.Type.bf16 if halved else ov.Type.f32
-            self._requests[name] = _compile(core, graph_file(folder, name, 'fp32'), settings)
-        self.facts = {
-            'device': core.get_property(DEVICE, properties.device.full_name),
-            'precision': {'fp32': 'float32', 'bf16': 'bfloat16'}[precision],
-        }
+        self._request = _compile(core, path, settings)
+        self._outputs = [port.any_name for port in self._request.model_outputs]
 
-    def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
-        request = self._requests[graph]
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         outputs: list[NDArray[Any]] = []
         count = max(map(len, inputs.values()))
         for index in range(count):
-            request.infer(
+            self._request.infer(
                 {name: x[index : index + 1] if len(x) > 1 else x for name, x in inputs.items()},
                 share_inputs=True,
                 share_outputs=True,
             )
             # What the request shares is overwritten by the next run.
-            results = [tensor.data for tensor in request.output_tensors]
+            results = [tensor.data for tensor in self._request.output_tensors]
             if not outputs:
                 outputs = [np.empty((count, *x.shape[1:]), x.dtype) for x in results]
             for output, result in zip(outputs, results, strict=True):
                 output[index] = result[0]
-        return outputs
+        return dict(zip(self._outputs, outputs, strict=True))
+
+
+class OpenVinoBackend(HostBackend):
+    """Runs a folder of exported graphs; compiling takes seconds the first time on a machine.
+
+    The precision `bf16` is used for graphs that tolerate it (`GraphSpec.tolerates_bf16`): of a
+    tracker the image encoder and the memory attention, which are nearly all of the work. In the
+    decoder and the memory encoder it saves next to no time, and there it shows: in one DAVIS
+    sequence the masks fell to an IoU of 0.89. It pays on processors with instructions for it (AMX,
+    AVX512_BF16); others convert.
+    """
+
+    name = 'openvino'
+
+    def load(self, source: ModelSource) -> LoadedGraphs:
+        """Load and compile all graphs of a model."""
+        precision = choose_precision(self.name, self.precision)
+        core = ov.Core()
+        _check(core, precision)
+        folder = source.graphs()
+        spec = read_spec(folder)
+        settings = {
+            hint.performance_mode: hint.PerformanceMode.LATENCY,
+            properties.inference_num_threads: self.threads or 0,
+            # Two nodes on one robot would be pinned to the same cores.
+            hint.enable_cpu_pinning: False,
+            properties.cache_dir: str(_cache()),
+        }
+        sessions = {}
+        for graph in spec.graphs:
+            half = precision == 'bf16' and graph.tolerates_bf16
+            settings[hint.inference_precision] = ov.Type.bf16 if half else ov.Type.f32
+            sessions[graph.name] = OpenVinoSession(
+                core, graph_file(folder, graph.name, 'fp32'), settings
+            )
+        info = {
+            'device': core.get_property(DEVICE, properties.device.full_name),
+            'precision': {'fp32': 'float32', 'bf16': 'bfloat16'}[precision],
+        }
+        return LoadedGraphs(spec, sessions, info)
 
 
 def _check(core: ov.Core, precision: str) -> None:
     able = core.get_property(DEVICE, properties.device.capabilities)
     if precision == 'bf16' and 'BF16' not in able:
         name = core.get_property(DEVICE, properties.device.full_name)
-        raise EngineError(f'{name} cannot compute in bf16; use the precision fp32')
+        raise EngineError(f'{name} cannot compute in bf16; choose the precision fp32')
 
 
 def _compile(core: ov.Core, path: Path, settings: dict[Any, Any]) -> ov.InferRequest:

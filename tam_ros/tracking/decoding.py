@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros.runtime.base import ABSENT, PADDING, Features, Floats, Handle, PromptTokens, Runtime
+from tam_ros.model_files import ABSENT, PADDING
+from tam_ros.runtime.base import Features, Floats, Handle, PromptTokens, Runtime
 from tam_ros.tracking import masks
 from tam_ros.tracking.masks import Chosen
 from tam_ros.tracking.prior import draw_prior

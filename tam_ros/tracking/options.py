@@ -8,7 +8,13 @@ from dataclasses import dataclass
 
 MAX_CONDITIONING = 6  # one memory less than the graphs take
 RESIZE_FILTERS = ('pil', 'opencv')
-FIXED = ('max_objects', 'resize', 'max_conditioning', 'recall_seconds', 'recall_frames')
+FIXED = (
+    'max_objects',
+    'resize',
+    'max_conditioning',
+    'prompt_history_seconds',
+    'prompt_history_frames',
+)
 """Options that the storage of a tracker, or what it has stored, depends on."""
 
 
@@ -32,11 +38,11 @@ class TrackerOptions:
             what it looked like survives a long absence. Off, they are remembered as empty, as in
             the official predictor.
         remove_after: seconds of occlusion after which an object is removed; None: never.
-        recall_seconds: how old an image may be for a prompt to be applied to it; 0: prompts
+        prompt_history_seconds: how old an image may be for a prompt to be applied to it; 0: prompts
             belong to the image they are handed in with. The encoded images of that time are
             kept: at 512 pixels 2.9 MB each and 0.26 MB of memory for each object, at 1024
             11.5 MB and 1.05 MB; with EdgeTAM at 1024 24 MB and 0.13 MB.
-        recall_frames: images kept at most for that.
+        prompt_history_frames: images kept at most for that.
         catch_up: images a step replays at most to bring late prompts forward, 2 or more. Lower
             keeps the rate steadier, higher shows the object sooner.
     """
@@ -48,14 +54,14 @@ class TrackerOptions:
     refined_frames_condition: bool = True
     skip_occluded_memories: bool = False
     remove_after: float | None = None
-    recall_seconds: float = 0.0
-    recall_frames: int = 30
+    prompt_history_seconds: float = 0.0
+    prompt_history_frames: int = 30
     catch_up: int = 4
 
     @property
     def history(self) -> int:
         """Images kept for prompts on the past."""
-        return self.recall_frames if self.recall_seconds > 0 else 0
+        return self.prompt_history_frames if self.prompt_history_seconds > 0 else 0
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing."""
@@ -71,10 +77,12 @@ class TrackerOptions:
             raise ValueError(
                 f'remove_after is {self.remove_after}; at least lost_after, {self.lost_after}'
             )
-        if self.recall_seconds < 0:
-            raise ValueError(f'recall_seconds is {self.recall_seconds}; seconds, at least 0')
-        if not 1 <= self.recall_frames <= 600:
-            raise ValueError(f'recall_frames is {self.recall_frames}; 1..600')
+        if self.prompt_history_seconds < 0:
+            raise ValueError(
+                f'prompt_history_seconds is {self.prompt_history_seconds}; seconds, at least 0'
+            )
+        if not 1 <= self.prompt_history_frames <= 600:
+            raise ValueError(f'prompt_history_frames is {self.prompt_history_frames}; 1..600')
         if self.catch_up < 2:
             raise ValueError(
                 f'catch_up is {self.catch_up}; at least 2, or a late prompt would never arrive'

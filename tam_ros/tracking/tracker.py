@@ -16,19 +16,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros.runtime import Runtime, open_runtime
-from tam_ros.runtime.base import DeviceMemory
-from tam_ros.runtime.options import EngineOptions
-from tam_ros.tracking import archive, masks
+from tam_ros.loading import open_runtime
+from tam_ros.runtime.base import DeviceMemory, Runtime
+from tam_ros.runtime.engine_options import EngineOptions
+from tam_ros.tracking import masks
+from tam_ros.tracking import saved_tracks as archive
 from tam_ros.tracking.bank import BankShape
 from tam_ros.tracking.decoding import Decision
+from tam_ros.tracking.frame_pipeline import Moment, Stages
+from tam_ros.tracking.frame_result import FrameResult, describe
 from tam_ros.tracking.images import FrameError, check_image
+from tam_ros.tracking.late_prompts import SPARE_ROWS, PastFrame, Recall
 from tam_ros.tracking.objects import ObjectTable
 from tam_ros.tracking.options import FIXED, TrackerOptions
 from tam_ros.tracking.prompts import NEW_OBJECT, Prompt, PromptError
-from tam_ros.tracking.recall import SPARE_ROWS, PastFrame, Recall
-from tam_ros.tracking.report import Frame, describe
-from tam_ros.tracking.stages import Moment, Stages
 
 
 class Tracker:
@@ -73,7 +74,7 @@ class Tracker:
             threads: CPU threads; None leaves it to the library.
             options: see `TrackerOptions`.
             precision: see `tam_ros.runtime.open_runtime`.
-            engines: see `tam_ros.runtime.options`.
+            engines: see `tam_ros.runtime.engine_options`.
 
         Raises:
             tam_ros.catalogue.UnknownModelError: no such model.
@@ -110,20 +111,20 @@ class Tracker:
         return tuple(sorted(self._table.live.keys() | self._recall.late.keys()))
 
     @property
-    def facts(self) -> Mapping[str, str]:
+    def info(self) -> Mapping[str, str]:
         """What else the backend says of itself: its device, its precision, its engine."""
-        return self._runtime.facts
+        return self._runtime.info
 
     @property
     def late(self) -> tuple[int, ...]:
         """Ids of the objects whose prompts came late and are being replayed."""
         return tuple(sorted(self._recall.late))
 
-    def memory(self) -> DeviceMemory | None:
+    def device_memory(self) -> DeviceMemory | None:
         """Return the memory of the backend's device; None where it is the host's."""
-        return self._runtime.memory()
+        return self._runtime.device_memory()
 
-    def change(self, **options: Any) -> None:
+    def set_options(self, **options: Any) -> None:
         """Change options from the next step on, those of `options.FIXED` excepted.
 
         Raises:
@@ -208,7 +209,7 @@ class Tracker:
 
     def step(
         self, image: NDArray[np.uint8], stamp: float, prompts: Sequence[Prompt] = ()
-    ) -> Frame:
+    ) -> FrameResult:
         """Track all objects into the next image.
 
         Several prompts for one object are applied in order, the clicks adding up. An object

@@ -48,7 +48,7 @@ def test_growing_memory_and_time_are_found():
 
 
 def test_objects_come_and_go():
-    tracker = Tracker(FakeRuntime(), TrackerOptions(recall_seconds=0.5))
+    tracker = Tracker(FakeRuntime(), TrackerOptions(prompt_history_seconds=0.5))
     found = endurance.run(tracker, 1500)
     assert found.begun > 8 and len(found.rss) == 1500
     assert found.live.max() <= endurance.OBJECTS and len(set(found.live.tolist())) >= 3
@@ -58,7 +58,7 @@ def test_objects_come_and_go():
 @pytest.mark.slow
 def test_short_form_of_the_long_run(tmp_path):
     """420 steps of the real model: memory stays as it was after the first 200."""
-    tracker = Tracker.open(NAME, threads=1, options=TrackerOptions(recall_seconds=0.5))
+    tracker = Tracker.open(NAME, threads=1, options=TrackerOptions(prompt_history_seconds=0.5))
     found = endurance.run(tracker, 420)
     assert found.rss_drift() <= endurance.RSS_LIMIT
     text, _ = endurance.describe(found, tracker, 'short')

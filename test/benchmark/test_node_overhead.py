@@ -18,7 +18,9 @@ from tam_ros.tracking import Prompt, TrackerOptions
 
 def test_the_stand_in_keeps_objects_where_they_were_clicked(monkeypatch):
     monkeypatch.setenv('TAM_STAND_IN_MS', '0')
-    tracker = open_stand_in('any', options=TrackerOptions(recall_seconds=1.0, resize='opencv'))
+    tracker = open_stand_in(
+        'any', options=TrackerOptions(prompt_history_seconds=1.0, resize='opencv')
+    )
     image = np.zeros((90, 160, 3), np.uint8)
     prompts = [Prompt.points(1, [(40, 40)], [1]), Prompt.box(2, (100, 30, 140, 70))]
     for index in range(5):

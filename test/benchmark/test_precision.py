@@ -16,9 +16,9 @@ from onnx import TensorProto, helper  # noqa: E402
 
 from benchmark.precision import Ranges, SideBySide, group_of, hiding, overlap, show  # noqa: E402
 from tam_ros import catalogue  # noqa: E402
-from tam_ros.export.types import in_half_precision, without_marks  # noqa: E402
-from tam_ros.runtime.graphs import file_name  # noqa: E402
-from tam_ros.runtime.onnxruntime import OnnxRuntime  # noqa: E402
+from tam_ros.export.half_precision import in_half_precision, without_marks  # noqa: E402
+from tam_ros.loading import open_exported  # noqa: E402
+from tam_ros.model_files import file_name  # noqa: E402
 
 NAME = 'efficienttam_nano'
 
@@ -123,10 +123,10 @@ def test_a_runtime_beside_itself_and_beside_a_worse_one():
     scene = DemoScene()
     frames = [scene.frame(index) for index in range(4)]
     folder = catalogue.engines_dir() / NAME
-    same = SideBySide(OnnxRuntime(folder), OnnxRuntime(folder))
+    same = SideBySide(open_exported(folder), open_exported(folder))
     show([same], frames, 4)
     assert same.overlaps == [1.0] * len(same.overlaps) and max(same.deviations) == 0
-    worse = SideBySide(OnnxRuntime(folder), Worse(folder))
+    worse = SideBySide(open_exported(folder), Worse(folder))
     show([worse], frames, 4)
     objects = len(np.unique(frames[0][1])) - 1
     assert len(worse.overlaps) == len(same.overlaps) == 4 * objects

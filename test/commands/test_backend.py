@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import argparse
 
+from tam_ros import loading as factory
 from tam_ros.commands import backend
-from tam_ros.runtime import factory
 
 
 def test_every_runtime_and_precision_can_be_asked_for():

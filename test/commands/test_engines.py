@@ -19,12 +19,15 @@ from fakes.device import FACTS, FakeDevice
 from tam_ros import catalogue
 from tam_ros.cli import main
 from tam_ros.demo.scene import DemoScene
-from tam_ros.plans import opening, preparing
-from tam_ros.plans.apart import build_apart
-from tam_ros.plans.cache import PlanCache
-from tam_ros.plans.failures import BuildCancelledError
-from tam_ros.runtime import EngineError, open_runtime, pycuda_device
-from tam_ros.runtime.graphs import GRAPHS
+from tam_ros.loading import open_runtime
+from tam_ros.model_files import TRACKER_GRAPHS
+from tam_ros.runtime.base import EngineError
+from tam_ros.tensorrt import cuda as pycuda_device
+from tam_ros.tensorrt import opening
+from tam_ros.tensorrt import prepare as preparing
+from tam_ros.tensorrt.build_process import build_apart
+from tam_ros.tensorrt.engine_cache import PlanCache
+from tam_ros.tensorrt.failures import BuildCancelledError
 from tam_ros.tracking import Prompt, Tracker
 
 NAME = 'efficienttam_nano'
@@ -63,20 +66,20 @@ def test_engines_are_built_listed_used_and_deleted(jetson, graphs, capsys):
     assert main(build) == 0
     out = capsys.readouterr().out
     assert 'fp32: TensorRT 10.3.0 on Fake Orin' in out
-    assert out.count('built in') == out.count('cosine 1.00000') == len(GRAPHS)
+    assert out.count('built in') == out.count('cosine 1.00000') == len(TRACKER_GRAPHS)
     assert 'runtime:=tensorrt model:=efficienttam_nano' in out
     assert main(build) == 0
-    assert capsys.readouterr().out.count('was there') == len(GRAPHS)
+    assert capsys.readouterr().out.count('was there') == len(TRACKER_GRAPHS)
 
     assert main(['engines']) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert len(listed) == len(GRAPHS)
+    assert len(listed) == len(TRACKER_GRAPHS)
     assert all('TensorRT 10.3.0, Fake Orin' in line and '2 objects' in line for line in listed)
     assert main(['engines', 'verify']) == 0
-    assert capsys.readouterr().out.count('verified') == len(GRAPHS)
+    assert capsys.readouterr().out.count('verified') == len(TRACKER_GRAPHS)
 
     runtime = open_runtime(NAME, graphs, 'tensorrt')
-    assert runtime.facts['precision'] == 'fp32'
+    assert runtime.info['precision'] == 'fp32'
     scene = DemoScene()
     tracker = Tracker(runtime)
     tracker.step(scene.frame(0)[0], 0.0, [Prompt.mask(1, scene.frame(0)[1] == 1)])
@@ -95,7 +98,7 @@ def test_engines_are_built_listed_used_and_deleted(jetson, graphs, capsys):
     assert main(['engines', 'delete']) == 2
     assert '--all or --broken' in capsys.readouterr().err
     assert main(['engines', 'delete', 'efficienttam_s']) == 0
-    assert len(PlanCache().entries()) == len(GRAPHS) - 1
+    assert len(PlanCache().entries()) == len(TRACKER_GRAPHS) - 1
     assert main(['engines', 'delete', '--all']) == 0
     assert PlanCache().entries() == []
     assert main(['engines']) == 0
@@ -131,7 +134,7 @@ def test_force_builds_what_is_there(jetson, graphs, monkeypatch, capsys):
     assert main(['build', NAME, '--weights', graphs]) == 2
     assert gone == []
     assert main(['build', NAME, '--weights', graphs, '--force']) == 2
-    assert len(gone) == len(GRAPHS)
+    assert len(gone) == len(TRACKER_GRAPHS)
 
 
 def test_engines_that_are_missing_are_not_replaced_by_another_runtime(jetson, graphs, capsys):
@@ -150,7 +153,7 @@ def test_without_tensorrt_it_is_said_before_anything_is_fetched(capsys, monkeypa
 
 @without_tensorrt
 def test_nothing_is_exported_where_tensorrt_is_missing(monkeypatch):
-    monkeypatch.setattr('tam_ros.runtime.graphs.graphs_of', lambda *_: pytest.fail('exported'))
+    monkeypatch.setattr('tam_ros.model_files.graphs_of', lambda *_: pytest.fail('exported'))
     with pytest.raises(EngineError, match='TensorRT is not installed'):
         open_runtime(NAME, runtime='tensorrt')
 
@@ -197,7 +200,6 @@ def test_check_of_what_is_missing_fails(graphs, capsys):
 
 
 def test_check_notices_a_runtime_that_is_wrong(graphs, capsys, monkeypatch):
-    from tam_ros.runtime.onnxruntime import OnnxRuntime
 
     right = OnnxRuntime.memory_encoder
     monkeypatch.setattr(

@@ -12,8 +12,8 @@ import pytest
 from bagdata import read_bag, stamps
 from PIL import Image
 
-from tam_ros.io.palette import voc_palette
-from tam_ros.io.sources import open_source
+from tam_ros.drawing.palette import voc_palette
+from tam_ros.io.open_source import open_source
 from tam_ros.tracking import Prompt, Tracker
 
 FRAMES = 8

@@ -14,7 +14,8 @@ from bagdata import IMAGE, read_bag, serialized_image, stamps
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from tam_ros.io.bag_writer import OBJECTS, BagWriter, message_types
-from tam_ros.io.sources import Header, open_source
+from tam_ros.io.frames import Header
+from tam_ros.io.open_source import open_source
 
 FRAMES = 8
 BOX = ('--prompt', '1:box:28,38,72,82')

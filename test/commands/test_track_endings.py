@@ -20,7 +20,8 @@ from bagdata import read_bag
 from PIL import Image
 
 from tam_ros.io.bag_writer import BagWriter
-from tam_ros.io.sources import Header, open_source
+from tam_ros.io.frames import Header
+from tam_ros.io.open_source import open_source
 from tam_ros.io.video_writer import VideoWriter
 from tam_ros.tracking import Tracker
 

@@ -13,7 +13,7 @@ from bagdata import IMAGE, serialized_image
 from PIL import Image
 
 from tam_ros.io.bag_writer import BagWriter
-from tam_ros.io.sources import Header
+from tam_ros.io.frames import Header
 
 SIZE = (120, 160)
 POINT = ('--prompt', '1:point:50,60')

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tam_ros.demo import __main__ as demo
-from tam_ros.io.prompt_spec import parse_prompts
+from tam_ros.prompting.prompt_text import parse_prompts
 
 
 @pytest.fixture

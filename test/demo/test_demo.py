@@ -15,7 +15,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from tam_ros.demo.__main__ import main
-from tam_ros.io.sources import open_source
+from tam_ros.io.open_source import open_source
 from tam_ros.io.video_writer import VideoWriter
 
 ROOT = Path(__file__).resolve().parents[2]

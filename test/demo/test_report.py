@@ -21,7 +21,8 @@ from tam_ros.demo.review import (
     write_sheet,
 )
 from tam_ros.io.bag_writer import BagWriter
-from tam_ros.io.sources import Header, open_source
+from tam_ros.io.frames import Header
+from tam_ros.io.open_source import open_source
 
 PERIOD_NS = 10**8
 START_NS = 1_700_000_000 * 10**9

@@ -50,7 +50,7 @@ class ScriptedTracker:
     """Answers with what a function says: (index of the frame, masks prompted so far) -> labels."""
 
     model = weights = runtime = 'scripted'
-    facts = {'device': 'paper', 'precision': 'exact'}
+    info = {'device': 'paper', 'precision': 'exact'}
 
     def __init__(self, answer: Callable[[int, dict[int, np.ndarray]], np.ndarray]) -> None:
         self._answer = answer

@@ -35,7 +35,7 @@ def exported(request, tmp_path_factory):
     """Return a catalogue entry and its folder of graphs, with random weights."""
     pytest.importorskip('torch')
     pytest.importorskip('onnx')
-    from tam_ros.export import export_model
+    from tam_ros.export.onnx import export_model
 
     with pytest.MonkeyPatch.context() as patch:
         pooled.add(patch)

@@ -10,10 +10,10 @@ import pytest
 torch = pytest.importorskip('torch')
 onnx = pytest.importorskip('onnx')
 from tam_ros import catalogue  # noqa: E402
-from tam_ros.export import export_model  # noqa: E402
+from tam_ros.export.onnx import export_model  # noqa: E402
+from tam_ros.loading import open_exported  # noqa: E402
+from tam_ros.model_files import GRAPH_PRECISIONS, SINGLE_MEMORY, TRACKER_GRAPHS, file_name  # noqa: E402
 from tam_ros.models.build import build_network  # noqa: E402
-from tam_ros.runtime.graphs import GRAPHS, PRECISIONS, SINGLE_MEMORY, file_name  # noqa: E402
-from tam_ros.runtime.onnxruntime import OnnxRuntime  # noqa: E402
 
 # Work that a static graph has no business doing at run time.
 DYNAMIC = {'Shape', 'Size', 'NonZero', 'Loop', 'If', 'Scan', 'Range', 'Attention', 'Unique'}
@@ -25,8 +25,8 @@ def test_what_the_graphs_are_made_of(exported):
     names = {path.name for path in folder.glob('*.onnx')}
     assert names == {
         file_name(name, precision)
-        for precision in PRECISIONS
-        for name in (*GRAPHS, *([SINGLE_MEMORY] if pooled else []))
+        for precision in GRAPH_PRECISIONS
+        for name in (*TRACKER_GRAPHS, *([SINGLE_MEMORY] if pooled else []))
     }
     for path in folder.glob('*.onnx'):
         model = onnx.load(path)
@@ -54,7 +54,7 @@ def test_memory_attention_holds_its_tables_once(exported):
 def test_graphs_compute_the_network_for_one_object_and_for_three(exported):
     entry, folder = exported
     network = build_network(entry, 'untrained')
-    runtime = OnnxRuntime(folder)
+    runtime = open_exported(folder)
     spec = runtime.spec
     random = np.random.default_rng(0)
 
@@ -159,7 +159,7 @@ def test_half_precision_weights_take_half_the_space_and_change_nothing(tmp_path)
             .encode_image(torch.from_numpy(image)[None])[0]
             .numpy()
         )
-    got = OnnxRuntime(small).image_encoder(image).raw
+    got = open_exported(small).image_encoder(image).raw
     assert np.abs(got - expected).max() < 1e-4 * expected.std()
 
 

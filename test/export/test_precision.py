@@ -12,11 +12,14 @@ onnx = pytest.importorskip('onnx')
 from onnx import TensorProto, helper  # noqa: E402
 
 from tam_ros import catalogue  # noqa: E402
-from tam_ros.export import export_model  # noqa: E402
-from tam_ros.export.types import in_half_precision, without_marks  # noqa: E402
-from tam_ros.runtime import WeightsError  # noqa: E402
-from tam_ros.runtime.graphs import PRECISIONS, file_name, graph_names  # noqa: E402
-from tam_ros.runtime.onnxruntime import OnnxRuntime  # noqa: E402
+from tam_ros.export.half_precision import in_half_precision, without_marks  # noqa: E402
+from tam_ros.export.onnx import export_model  # noqa: E402
+from tam_ros.loading import open_exported  # noqa: E402
+from tam_ros.model_files import (  # noqa: E402
+    GRAPH_PRECISIONS,
+    WeightsError,  # noqa: E402
+    file_name,
+)
 
 NAME = 'efficienttam_nano'
 WORK = ('Conv', 'ConvTranspose', 'MatMul', 'Gemm')
@@ -125,9 +128,9 @@ def inputs_of(runtime, graph, objects=2):
 
 def test_half_precision_is_near(exported):
     entry, folder = exported
-    single, half = (OnnxRuntime(folder, precision=name) for name in PRECISIONS)
-    assert (single.facts['precision'], half.facts['precision']) == ('float32', 'float16')
-    for graph in graph_names(single.spec):
+    single, half = (open_exported(folder, precision=name) for name in GRAPH_PRECISIONS)
+    assert (single.info['precision'], half.info['precision']) == ('float32', 'float16')
+    for graph in single.spec.graph_names:
         inputs = inputs_of(single, graph, objects=1 if single.spec.image_size >= 1024 else 2)
         for a, b in zip(single._run(graph, **inputs), half._run(graph, **inputs), strict=True):
             assert a.dtype == b.dtype == np.float32
@@ -146,10 +149,10 @@ def nano(tmp_path_factory):
     )
 
 
-@pytest.mark.parametrize('precision', PRECISIONS)
+@pytest.mark.parametrize('precision', GRAPH_PRECISIONS)
 def test_what_is_hidden_has_no_influence_at_all(nano, precision):
     """The exponential of -1e4 is exactly zero in half precision too."""
-    runtime = OnnxRuntime(nano, precision=precision)
+    runtime = open_exported(nano, precision=precision)
     random = np.random.default_rng(1)
     attention = inputs_of(runtime, 'memory_attention')
     decoder = inputs_of(runtime, 'mask_decoder')
@@ -170,9 +173,9 @@ def test_what_is_hidden_has_no_influence_at_all(nano, precision):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize('precision', PRECISIONS)
+@pytest.mark.parametrize('precision', GRAPH_PRECISIONS)
 def test_memories_come_out_rounded_to_bfloat16(nano, precision):
-    runtime = OnnxRuntime(nano, precision=precision)
+    runtime = open_exported(nano, precision=precision)
     (memory,) = runtime._run('memory_encoder', **inputs_of(runtime, 'memory_encoder'))
     assert np.count_nonzero(memory) > 0.99 * memory.size
     np.testing.assert_array_equal(memory.view(np.uint32) & 0xFFFF, 0)
@@ -183,8 +186,8 @@ def test_half_precision_is_near_when_every_value_is_rounded(nano):
     """ONNX Runtime leaves out some roundings; the reference evaluator of onnx leaves out none."""
     from onnx.reference import ReferenceEvaluator
 
-    single = OnnxRuntime(nano)
-    for graph in graph_names(single.spec):
+    single = open_exported(nano)
+    for graph in single.spec.graph_names:
         inputs = inputs_of(single, graph, objects=1)
         strict = ReferenceEvaluator(onnx.load(nano / file_name(graph, 'fp16'))).run(None, inputs)
         for a, b in zip(single._run(graph, **inputs), strict, strict=True):
@@ -197,7 +200,7 @@ def test_masks_are_the_same_on_a_drawn_clip(nano):
 
     scene = DemoScene()
     overlaps = show(
-        [OnnxRuntime(nano, precision=name) for name in PRECISIONS],
+        [open_exported(nano, precision=name) for name in GRAPH_PRECISIONS],
         [scene.frame(index) for index in range(6)],
         6,
     )
@@ -211,7 +214,9 @@ def test_masks_are_the_same_on_real_sequences(nano, shared_data):
     from tam_ros.evaluation.dataset import open_dataset
 
     for sequence in open_dataset(shared_data):
-        overlaps = show([OnnxRuntime(nano, precision=name) for name in PRECISIONS], sequence, 12)
+        overlaps = show(
+            [open_exported(nano, precision=name) for name in GRAPH_PRECISIONS], sequence, 12
+        )
         assert min(overlaps) >= 0.99, sequence.name
 
 
@@ -246,7 +251,7 @@ def test_masks_and_range_on_the_parity_clips(name, tmp_path, shared_parity, shar
             frames = list(arrays[arrays.files[0]][:4])
     folder = export_model(catalogue.model(name), tmp_path / 'weights.pt', tmp_path / 'graphs')
     height, width = frames[0].shape[:2]
-    sides = SideBySide(*(OnnxRuntime(folder, precision=x) for x in PRECISIONS))
+    sides = SideBySide(*(open_exported(folder, precision=x) for x in GRAPH_PRECISIONS))
     ranges = Ranges(folder)
     for tracker in (Tracker(sides), Tracker(ranges)):
         for index, image in enumerate(frames[: 4 if sides.spec.image_size < 1024 else 3]):
@@ -263,9 +268,9 @@ def test_masks_and_range_on_the_parity_clips(name, tmp_path, shared_parity, shar
 def test_folder_without_half_precision_says_what_to_do():
     folder = catalogue.engines_dir() / NAME
     with pytest.raises(WeightsError, match=r'image_encoder_fp16.onnx; .*`tam export MODEL'):
-        OnnxRuntime(folder, precision='fp16')
+        open_exported(folder, precision='fp16')
     with pytest.raises(ValueError, match='one of fp32, fp16'):
-        OnnxRuntime(folder, precision='int8')
+        open_exported(folder, precision='int8')
 
 
 def marked(nodes, constants=(), inputs=('x',), outputs=('y',)):

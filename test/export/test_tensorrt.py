@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import pytest
 
-from tam_ros.plans.builder import BuildSettings, build_plan
-from tam_ros.runtime import EngineError
-from tam_ros.runtime.graphs import PRECISIONS
+from tam_ros.model_files import GRAPH_PRECISIONS
+from tam_ros.runtime.base import EngineError
+from tam_ros.tensorrt.builder import BuildSettings, build_plan
 
 OBJECTS = 8
 
@@ -25,7 +25,7 @@ def trt():
     return pytest.importorskip('tensorrt_rtx_bindings', reason=why)
 
 
-@pytest.mark.parametrize('precision', PRECISIONS)
+@pytest.mark.parametrize('precision', GRAPH_PRECISIONS)
 def test_every_graph_is_built(trt, exported, precision):
     _, folder = exported
     paths = sorted(folder.glob(f'*_{precision}.onnx'))

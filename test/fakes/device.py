@@ -16,11 +16,11 @@ from collections.abc import Callable
 import numpy as np
 
 from tam_ros.runtime.base import EngineError
-from tam_ros.runtime.device import ALIGNMENT, DeviceFacts, FreeMemory
+from tam_ros.tensorrt.device import ALIGNMENT, DeviceInfo, FreeMemory
 
 POISON = 0xFF  # NaN in every float type, -1 in every integer type
 TOTAL = 8_000_000_000
-FACTS = DeviceFacts('Fake Orin', '8.7', 8, True, '12.6')
+FACTS = DeviceInfo('Fake Orin', '8.7', 8, True, '12.6')
 _streams = itertools.count(7001)
 _devices: dict[int, FakeDevice] = {}
 
@@ -92,7 +92,7 @@ class FakeDevice:
     """See above. `journal` lists what was asked for."""
 
     def __init__(self, total: int = TOTAL, records: bool = True) -> None:
-        self.facts = FACTS
+        self.info = FACTS
         self.stream = next(_streams)
         _devices[self.stream] = self
         self.total, self.records = total, records

@@ -18,7 +18,7 @@ import onnx
 import onnxruntime as ort
 
 from fakes.device import POISON, MisuseError, of_stream
-from tam_ros.runtime.device import ALIGNMENT
+from tam_ros.tensorrt.device import ALIGNMENT
 
 MAGIC = b'fake plan\n'
 SCRATCH = 4096

@@ -12,7 +12,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from tam_ros.io.bag_writer import BagWriteError, BagWriter, message_types
-from tam_ros.io.sources import Header
+from tam_ros.io.frames import Header
 
 STAMP = 1_700_000_000_123_456_789
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from bagdata import IMAGE, serialized_image
 
+from tam_ros.io.bag_source import BagSource, image_topics
 from tam_ros.io.bag_writer import BagWriter, message_types
-from tam_ros.io.bags import BagSource, image_topics
-from tam_ros.io.sources import Header, SourceError, open_source
+from tam_ros.io.frames import Header, SourceError
+from tam_ros.io.open_source import open_source
 
 DATA = Path(__file__).resolve().parents[3] / 'shared' / 'data'
 

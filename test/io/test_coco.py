@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tam_ros.io.coco import CocoImage, CocoWriteError, CocoWriter
+from tam_ros.io.coco_writer import CocoImage, CocoWriteError, CocoWriter
 
 coco = pytest.importorskip('pycocotools.coco', reason='pycocotools is not installed')
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tam_ros.io.masks import MaskFileError, MaskFolder, MaskWriteError, read_masks
-from tam_ros.io.palette import voc_palette
+from tam_ros.drawing.palette import voc_palette
+from tam_ros.io.mask_files import MaskFileError, MaskFolder, MaskWriteError, read_masks
 
 
 def labels() -> np.ndarray:

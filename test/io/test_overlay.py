@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tam_ros.io.contact_sheet import Tile, contact_sheet
-from tam_ros.io.overlay import draw_overlay, outline
-from tam_ros.io.palette import colour, colourize
+from tam_ros.drawing.contact_sheet import Tile, contact_sheet
+from tam_ros.drawing.overlay import draw_overlay, outline
+from tam_ros.drawing.palette import colour, colourize
 
 
 def labels(shape: tuple[int, int] = (240, 320)) -> np.ndarray:

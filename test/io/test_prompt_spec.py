@@ -4,7 +4,12 @@
 
 import pytest
 
-from tam_ros.io.prompt_spec import PromptSpec, PromptSpecError, check_prompts, parse_prompts
+from tam_ros.prompting.prompt_text import (
+    PromptSpec,
+    PromptSpecError,
+    check_prompts,
+    parse_prompts,
+)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tam_ros.io.sources import SourceError, open_source
+from tam_ros.io.frames import SourceError
+from tam_ros.io.open_source import open_source
 from tam_ros.io.video_writer import VideoWriteError, VideoWriter
 
 DATA = Path(__file__).resolve().parents[3] / 'shared' / 'data'

@@ -14,8 +14,9 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from tam_ros.io.bag_writer import BagWriteError, BagWriter
-from tam_ros.io.sources import Header, open_source
-from tam_ros.io.space import ensure_room
+from tam_ros.io.disk_space import ensure_room
+from tam_ros.io.frames import Header
+from tam_ros.io.open_source import open_source
 from tam_ros.io.video_writer import VideoWriteError, VideoWriter
 
 

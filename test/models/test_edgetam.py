@@ -8,7 +8,8 @@ import pytest
 
 torch = pytest.importorskip('torch')
 from tam_ros import catalogue  # noqa: E402
-from tam_ros.models import EdgeTAM, EdgeTAMConfig  # noqa: E402
+from tam_ros.models.config import EdgeTAMConfig  # noqa: E402
+from tam_ros.models.edgetam import EdgeTAM  # noqa: E402
 from tam_ros.models.layers import SinePosition  # noqa: E402
 from tam_ros.models.repvit import fuse  # noqa: E402
 from tam_ros.models.rope import AxialRotation, rotate  # noqa: E402

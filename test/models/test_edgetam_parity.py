@@ -10,8 +10,12 @@ import pytest
 torch = pytest.importorskip('torch')
 import edgekit as kit  # noqa: E402
 
-from tam_ros.models import EdgeTAM, EdgeTAMConfig  # noqa: E402
-from tam_ros.models.config import IMAGE_MEAN, IMAGE_STD  # noqa: E402
+from tam_ros.models.config import (  # noqa: E402
+    IMAGE_MEAN,
+    IMAGE_STD,
+    EdgeTAMConfig,  # noqa: E402
+)
+from tam_ros.models.edgetam import EdgeTAM  # noqa: E402
 from tam_ros.models.layers import SinePosition  # noqa: E402
 from tam_ros.models.memory_attention import MemoryTokens  # noqa: E402
 from tam_ros.models.repvit import fuse  # noqa: E402

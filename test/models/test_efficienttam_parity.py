@@ -11,7 +11,8 @@ torch = pytest.importorskip('torch')
 import kit  # noqa: E402
 
 from tam_ros import catalogue  # noqa: E402
-from tam_ros.models import EfficientTAM, EfficientTAMConfig  # noqa: E402
+from tam_ros.models.config import EfficientTAMConfig  # noqa: E402
+from tam_ros.models.efficienttam import EfficientTAM  # noqa: E402
 from tam_ros.models.layers import SinePosition  # noqa: E402
 from tam_ros.models.memory_attention import MemoryTokens  # noqa: E402
 from tam_ros.tracking import masks as mask_math  # noqa: E402

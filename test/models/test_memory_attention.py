@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 torch = pytest.importorskip('torch')
-from tam_ros.models import EfficientTAM, EfficientTAMConfig  # noqa: E402
+from tam_ros.models.config import EfficientTAMConfig  # noqa: E402
+from tam_ros.models.efficienttam import EfficientTAM  # noqa: E402
 from tam_ros.models.memory_attention import POOL_OFFSET, MemoryCrossAttention  # noqa: E402
 from tam_ros.models.rope import AxialRotation, apart, rotate  # noqa: E402
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tam_ros import catalogue
-from tam_ros.plans.cache import PlanCache
-from tam_ros.plans.identity import Machine
-from tam_ros.runtime.base import ModelSpec
+from tam_ros.model_files import TrackerSpec, read_tracker_spec
+from tam_ros.tensorrt.engine_cache import PlanCache
+from tam_ros.tensorrt.identity import Machine
 
 MACHINE = Machine('10.3.0', 'Fake Orin', '8.7', 8, '12.6', '36.4.3')
 
@@ -22,8 +22,8 @@ def folder() -> Path:
 
 
 @pytest.fixture(scope='session')
-def spec(folder) -> ModelSpec:
-    return ModelSpec.from_json((folder / 'model.json').read_text())
+def spec(folder) -> TrackerSpec:
+    return read_tracker_spec(folder)
 
 
 @pytest.fixture

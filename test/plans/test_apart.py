@@ -13,12 +13,12 @@ from dataclasses import asdict
 
 import pytest
 
-from tam_ros.plans import golden
-from tam_ros.plans.apart import build_apart
-from tam_ros.plans.failures import BuildCancelledError, OutOfMemoryError
-from tam_ros.plans.worker import Request
+from tam_ros.model_files import graph_file
 from tam_ros.runtime.base import EngineError
-from tam_ros.runtime.graphs import graph_file
+from tam_ros.tensorrt import golden
+from tam_ros.tensorrt.build_process import build_apart
+from tam_ros.tensorrt.failures import BuildCancelledError, OutOfMemoryError
+from tam_ros.tensorrt.worker import Request
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_plan_is_built_and_checked(request_for, cache, folder, spec, tmp_path)
 
 def test_the_worker_ends_quietly(request_for):
     done = subprocess.run(
-        [sys.executable, '-m', 'tam_ros.plans.worker'],
+        [sys.executable, '-m', 'tam_ros.tensorrt.worker'],
         text=True,
         capture_output=True,
         input=json.dumps(asdict(request_for())) + '\n',
@@ -118,7 +118,7 @@ def test_cancelling_ends_the_process(request_for):
 
 
 def test_an_interruption_leaves_nothing_behind(request_for, monkeypatch):
-    from tam_ros.plans import apart
+    from tam_ros.tensorrt import build_process as apart
 
     started = []
     popen = apart.subprocess.Popen

@@ -7,11 +7,11 @@ from __future__ import annotations
 import pytest
 from fakes import trt as fake_trt
 
-from tam_ros.plans.builder import BuildSettings, build_plan, workspace_limit_mb
-from tam_ros.plans.failures import BuildCancelledError, OutOfMemoryError, explain
-from tam_ros.plans.progress import Phases
+from tam_ros.model_files import graph_file
 from tam_ros.runtime.base import EngineError
-from tam_ros.runtime.graphs import graph_file
+from tam_ros.tensorrt.builder import BuildSettings, build_plan, workspace_limit_mb
+from tam_ros.tensorrt.failures import BuildCancelledError, OutOfMemoryError, explain
+from tam_ros.tensorrt.progress import Phases
 
 
 @pytest.fixture(scope='module')

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import pytest
 
-from tam_ros.plans.cache import PlanCache, UntrustedError, read_trusted, write_private
-from tam_ros.plans.failures import BuildCancelledError
-from tam_ros.plans.identity import Identity, jetpack, l4t_release
+from tam_ros.tensorrt.engine_cache import PlanCache, UntrustedError, read_trusted, write_private
+from tam_ros.tensorrt.failures import BuildCancelledError
+from tam_ros.tensorrt.identity import Identity, jetpack, l4t_release
 
 PLAN = b'native code'
 

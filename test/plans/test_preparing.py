@@ -14,14 +14,15 @@ import pytest
 from fakes import trt as fake_trt
 from fakes.device import FakeDevice
 
-from tam_ros.plans import opening, preparing, worker
-from tam_ros.plans.failures import BuildCancelledError
-from tam_ros.plans.opening import available_precision, load, load_tensorrt
-from tam_ros.plans.preparing import Preparation
-from tam_ros.plans.worker import Result
-from tam_ros.runtime.base import EngineError, WeightsError
-from tam_ros.runtime.graphs import GRAPHS, graph_names
-from tam_ros.runtime.options import BuildProgress, EngineOptions
+from tam_ros.model_files import TRACKER_GRAPHS, WeightsError
+from tam_ros.runtime.base import EngineError
+from tam_ros.runtime.engine_options import BuildProgress, EngineOptions
+from tam_ros.tensorrt import opening, worker
+from tam_ros.tensorrt import prepare as preparing
+from tam_ros.tensorrt.failures import BuildCancelledError
+from tam_ros.tensorrt.opening import available_precision, load, load_tensorrt
+from tam_ros.tensorrt.prepare import Preparation
+from tam_ros.tensorrt.worker import Result
 
 
 class FakeBuild:
@@ -86,8 +87,8 @@ def test_plans_are_built_once(prepare, build, spec, caplog):
     caplog.set_level('INFO')
     seen: list[BuildProgress] = []
     plans = prepare(progress=seen.append, objects=3).plans()
-    assert set(plans) == set(graph_names(spec)) and all(plan.fresh for plan in plans.values())
-    assert [request.graph for request in build.requests] == list(graph_names(spec))
+    assert set(plans) == set(spec.graph_names) and all(plan.fresh for plan in plans.values())
+    assert [request.graph for request in build.requests] == list(spec.graph_names)
     assert {request.objects for request in build.requests} == {3}
     assert [(one.index, one.graphs) for one in seen if one.phase == 'starting'] == [
         (index, len(plans)) for index in range(len(plans))
@@ -121,7 +122,7 @@ def test_another_tensorrt_means_another_build(prepare, build, machine, caplog):
     preparation = prepare()
     preparation._machine = replace(machine, tensorrt='10.13.3')
     preparation.plans()
-    assert len(build.requests) == 2 * len(GRAPHS)
+    assert len(build.requests) == 2 * len(TRACKER_GRAPHS)
     assert 'is another: tensorrt is 10.3.0, not 10.13.3' in caplog.text
 
 
@@ -130,7 +131,7 @@ def test_cancelling_keeps_what_was_finished(prepare, build):
         prepare(cancelled=lambda: len(build.requests) > 2).plans()
     assert len(build.requests) == 3
     prepare().plans()
-    assert len(build.requests) == 3 + len(GRAPHS) - 2
+    assert len(build.requests) == 3 + len(TRACKER_GRAPHS) - 2
 
 
 def test_what_another_process_has_built_meanwhile_is_taken(prepare, build, monkeypatch):
@@ -146,7 +147,9 @@ def test_what_another_process_has_built_meanwhile_is_taken(prepare, build, monke
 
     monkeypatch.setattr(waits._cache, 'locked', after_the_other)
     plans = waits.plans()
-    assert len(build.requests) == len(GRAPHS) and not any(plan.fresh for plan in plans.values())
+    assert len(build.requests) == len(TRACKER_GRAPHS) and not any(
+        plan.fresh for plan in plans.values()
+    )
 
 
 def test_a_graph_that_is_wrong_in_half_precision_is_built_in_single(
@@ -161,10 +164,10 @@ def test_a_graph_that_is_wrong_in_half_precision_is_built_in_single(
     }
     assert 'image_encoder is built in single precision' in caplog.text
     # It is not tried again with every start.
-    assert len(build.requests) == len(GRAPHS) + 1
+    assert len(build.requests) == len(TRACKER_GRAPHS) + 1
     assert not prepare('fp16', halved).plans()['image_encoder'].fresh
-    facts = opening._facts(fake_trt.make(), FakeDevice(), 'fp16', plans)
-    assert facts['precision'] == 'fp16, but fp32 in image_encoder'
+    info = opening._info(fake_trt.make(), FakeDevice(), 'fp16', plans)
+    assert info['precision'] == 'fp16, but fp32 in image_encoder'
 
 
 def test_a_graph_that_is_wrong_in_both_is_not_used(prepare, build, halved, cache):
@@ -193,8 +196,8 @@ def opened(preparation, spec, trt=None, device=None, **options):
 
 def test_plans_become_a_runtime(prepare, spec):
     runtime = opened(prepare(), spec)
-    assert runtime.facts['device'] == 'Fake Orin' and runtime.facts['precision'] == 'fp32'
-    assert runtime.facts['engine'].startswith('TensorRT 10.3.0, built 20')
+    assert runtime.info['device'] == 'Fake Orin' and runtime.info['precision'] == 'fp32'
+    assert runtime.info['engine'].startswith('TensorRT 10.3.0, built 20')
     runtime.close()
 
 
@@ -210,7 +213,10 @@ def test_a_plan_that_is_not_accepted_is_built_anew_once(prepare, spec, build, ca
         check='',
     )
     opened(preparation, spec, build='if_missing').close()
-    assert len(build.requests) == len(GRAPHS) + 1 and build.requests[-1].graph == 'mask_decoder'
+    assert (
+        len(build.requests) == len(TRACKER_GRAPHS) + 1
+        and build.requests[-1].graph == 'mask_decoder'
+    )
     assert 'cannot be loaded: magicTag mismatch; it is built anew' in caplog.text
 
 
@@ -235,7 +241,7 @@ def test_a_fresh_plan_that_is_not_accepted_is_no_endless_story(prepare, spec, bu
 
     with pytest.raises(EngineError, match='no kernel image'):
         opened(prepare(), spec, fake_trt.make(Runtime=Refuses), build='if_missing')
-    assert len(build.requests) == len(GRAPHS)
+    assert len(build.requests) == len(TRACKER_GRAPHS)
 
 
 def test_precision_is_what_is_there(folder, spec, halved, caplog):

@@ -11,12 +11,12 @@ import pooled
 import pytest
 
 from tam_ros import catalogue
-from tam_ros.plans import golden, selfcheck
-from tam_ros.plans.selfcheck import compare
-from tam_ros.plans.selftest import selftest
-from tam_ros.runtime.base import ModelSpec
-from tam_ros.runtime.graphs import SINGLE_MEMORY, graph_names
-from tam_ros.runtime.onnxruntime import OnnxRuntime
+from tam_ros.loading import open_exported
+from tam_ros.model_files import SINGLE_MEMORY, read_tracker_spec
+from tam_ros.tensorrt import golden
+from tam_ros.tensorrt import self_check as selfcheck
+from tam_ros.tensorrt.self_check import compare
+from tam_ros.tensorrt.selftest import selftest
 
 
 @pytest.fixture(scope='module')
@@ -77,7 +77,7 @@ def test_zero_agrees_with_zero_alone():
 
 
 def test_every_graph_has_a_reference_of_real_size(reference, spec):
-    assert set(graph_names(spec)) | {golden.PROMPTED} == set(reference)
+    assert set(spec.graph_names) | {golden.PROMPTED} == set(reference)
     for name, one in reference.items():
         for output, array in one.outputs.items():
             assert np.isfinite(array).all() and array.any(), (name, output)
@@ -91,14 +91,14 @@ def test_every_graph_has_a_reference_of_real_size(reference, spec):
 
 def test_a_pooled_model_is_checked_with_one_memory_as_well(tmp_path, monkeypatch):
     pytest.importorskip('torch')
-    from tam_ros.export import export_model
+    from tam_ros.export.onnx import export_model
 
     weights = catalogue.engines_dir() / 'efficienttam_nano' / 'efficienttam_nano.safetensors'
     folder = export_model(pooled.add(monkeypatch), weights, tmp_path / 'graphs')
-    spec = ModelSpec.from_json((folder / 'model.json').read_text())
+    spec = read_tracker_spec(folder)
     reference = golden.references(folder, spec)
     assert {golden.AFTER_ONE, SINGLE_MEMORY} < set(reference)
-    found = selftest(OnnxRuntime(folder), reference)
+    found = selftest(open_exported(folder), reference)
     assert f'{SINGLE_MEMORY}, mask_decoder' in found
     assert all(one.good for one in found.values())
 

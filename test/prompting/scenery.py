@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tam_ros.tracking import Frame, ObjectState, TrackedObject
+from tam_ros.tracking import FrameResult, ObjectState, TrackedObject
 
 SIZE = (60, 80)  # rows, columns
 SECOND = 10**9
@@ -39,4 +39,4 @@ def shown(*objects):
     labels = np.zeros(objects[0].mask.shape if objects else SIZE, np.uint16)
     for item in objects:
         labels[item.mask] = item.id
-    return Frame(0.0, 0, labels, list(objects), {})
+    return FrameResult(0.0, 0, labels, list(objects), {})

@@ -7,7 +7,9 @@ from __future__ import annotations
 import pytest
 from prompting.scenery import SECOND, shown, tracked
 
-from tam_ros.prompting import Action, Clicks, Scenes
+from tam_ros.prompting.clicks import Clicks
+from tam_ros.prompting.request import Action
+from tam_ros.prompting.scenes import Scenes
 from tam_ros.tracking import PromptError
 
 STAMP = 7 * SECOND

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from prompting.scenery import SECOND, SIZE, shown, tracked
 
-from tam_ros.prompting import Action, Detection, DetectionRules, Detections, Scenes
+from tam_ros.prompting.detections import Detection, DetectionRules, Detections
+from tam_ros.prompting.request import Action
+from tam_ros.prompting.scenes import Scenes
 from tam_ros.tracking import ObjectState
 
 RULES = DetectionRules(

@@ -9,7 +9,7 @@ import math
 import pytest
 from prompting.scenery import SECOND, shown, tracked
 
-from tam_ros.prompting import Scenes
+from tam_ros.prompting.scenes import Scenes
 from tam_ros.tracking import ObjectState, PromptError
 
 

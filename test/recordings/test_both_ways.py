@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from tracking.fake_runtime import FakeRuntime
 
-from tam_ros.io.prompt_spec import PromptSpecError
-from tam_ros.io.sources import Frame, Header
+from tam_ros.io.frames import Frame, Header
+from tam_ros.prompting.prompt_text import PromptSpecError
 from tam_ros.recordings import both_ways
 from tam_ros.recordings.offline import FramePrompt
 from tam_ros.tracking import ClipTracker, FrameError, Prompt, PromptError, TrackerOptions

@@ -9,8 +9,15 @@ import time
 
 import numpy as np
 
-from tam_ros.runtime.options import BuildProgress
-from tam_ros.tracking import Frame, FrameError, ObjectState, Prompt, PromptError, TrackedObject
+from tam_ros.runtime.engine_options import BuildProgress
+from tam_ros.tracking import (
+    FrameError,
+    FrameResult,
+    ObjectState,
+    Prompt,
+    PromptError,
+    TrackedObject,
+)
 
 MAX_OBJECTS = 4
 DEVICE_LOST = (255, 0, 255)  # an image whose first pixel has this colour ends in a failure
@@ -26,9 +33,9 @@ class ColourTracker:
     model = 'colour'
     runtime = 'none'
     weights = 'untrained'
-    facts = {'device': 'cpu', 'precision': 'exact'}
+    info = {'device': 'cpu', 'precision': 'exact'}
     late = ()
-    recall_seconds = 1.0  # a prompt on a past image is applied to the present one here
+    prompt_history_seconds = 1.0  # a prompt on a past image is applied to the present one here
 
     def __init__(self, delay_s: float = 0.0) -> None:
         self.delay_s = delay_s
@@ -79,16 +86,16 @@ class ColourTracker:
             labels[mask] = object_id
             objects.append(self._describe(object_id, mask, stamp))
         self._frame += 1
-        return Frame(stamp, self._frame - 1, labels, objects, {'colours': self.delay_s})
+        return FrameResult(stamp, self._frame - 1, labels, objects, {'colours': self.delay_s})
 
-    def memory(self):
+    def device_memory(self):
         return None
 
     def close(self):
         self.closed = True
         print('tracker closed', flush=True)
 
-    def change(self, **options):
+    def set_options(self, **options):
         if options != self.options:
             self.options = options
             print(f'options: {options}', flush=True)
@@ -114,7 +121,7 @@ class ColourTracker:
             raise PromptError(f'{MAX_OBJECTS} objects are the limit')
         if prompt.stamp is not None and self._stamp is not None:
             age = self._stamp - prompt.stamp
-            if age > self.recall_seconds + 1e-6:
+            if age > self.prompt_history_seconds + 1e-6:
                 raise PromptError(f'made {age:.3f} s before the last image')
         prompt.check_image(*size)
 

@@ -24,7 +24,7 @@ from tam_ros.ros.messages import (  # noqa: E402
 )
 from tam_ros.ros.result import Result  # noqa: E402
 from tam_ros.spatial import Place  # noqa: E402
-from tam_ros.tracking import Frame, Prompt  # noqa: E402
+from tam_ros.tracking import FrameResult, Prompt  # noqa: E402
 
 
 def follow(*places):
@@ -87,7 +87,7 @@ def test_a_mask_that_was_not_sent_cannot_be_read():
 def test_label_images(largest, encoding, dtype):
     labels = np.zeros((3, 5), np.uint16)
     labels[1, 2] = largest
-    pixels = Result(Frame(0.0, 0, labels, [], {}), {}, Header(), None).pixels
+    pixels = Result(FrameResult(0.0, 0, labels, [], {}), {}, Header(), None).pixels
     message = labels_message(pixels, Header(frame_id='camera'))
     assert (message.encoding, message.header.frame_id) == (encoding, 'camera')
     assert message.step == 5 * np.dtype(dtype).itemsize

@@ -32,7 +32,7 @@ from ros_graph import NodeProcess, add, click, go, picture  # noqa: E402
 from sensor_msgs.msg import CompressedImage  # noqa: E402
 
 from tam_ros.catalogue import engines_dir  # noqa: E402
-from tam_ros.io.process import private_bytes  # noqa: E402
+from tam_ros.process_usage import private_bytes  # noqa: E402
 from tam_ros.srv import AddPrompt  # noqa: E402
 
 REAL_NODE = (sys.executable, '-m', 'tam_ros.ros.node')

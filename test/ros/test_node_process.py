@@ -59,7 +59,9 @@ def test_ctrl_c_twice_ends_it_as_cleanly(graph, pause):
     [
         pytest.param('model:=missing', "no model 'missing' in the catalogue", id='unknown model'),
         pytest.param('runtime:=abacus', 'one of onnxruntime', id='unknown runtime'),
-        pytest.param('recall_seconds:=-1.0', 'recall_seconds', id='number out of range'),
+        pytest.param(
+            'prompt_history_seconds:=-1.0', 'prompt_history_seconds', id='number out of range'
+        ),
         pytest.param('publish_masks:=3', 'publish_masks', id='wrong type'),
         pytest.param('remove_after:=1.0', 'must be lost before it is removed', id='conflict'),
     ],

@@ -16,7 +16,7 @@ from geometry_msgs.msg import Point, PointStamped, Quaternion  # noqa: E402
 from sensor_msgs.msg import CameraInfo  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
-from tam_ros.prompting import Scene  # noqa: E402
+from tam_ros.prompting.scenes import Scene  # noqa: E402
 from tam_ros.ros import transforms  # noqa: E402
 from tam_ros.ros.calibration import Calibration, is_rectified  # noqa: E402
 from tam_ros.ros.points import pixel_of  # noqa: E402

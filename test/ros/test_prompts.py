@@ -15,7 +15,7 @@ from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from tam_ros.msg import Prompt  # noqa: E402
-from tam_ros.prompting import Action  # noqa: E402
+from tam_ros.prompting.request import Action  # noqa: E402
 from tam_ros.ros.conversions import array_to_image  # noqa: E402
 from tam_ros.ros.prompts import read_prompt  # noqa: E402
 from tam_ros.tracking import PromptError  # noqa: E402

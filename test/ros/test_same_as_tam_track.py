@@ -20,7 +20,7 @@ from tam_ros import catalogue  # noqa: E402
 from tam_ros.cli import main  # noqa: E402
 from tam_ros.demo.scene import DemoScene  # noqa: E402
 from tam_ros.io.bag_writer import BagWriter  # noqa: E402
-from tam_ros.io.sources import Header  # noqa: E402
+from tam_ros.io.frames import Header  # noqa: E402
 from tam_ros.msg import Prompt  # noqa: E402
 
 NODE = (sys.executable, '-m', 'tam_ros.ros.node')

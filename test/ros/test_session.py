@@ -13,7 +13,7 @@ pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make s
 from fake_tracker import MAX_OBJECTS, ColourTracker  # noqa: E402
 from ros_graph import picture  # noqa: E402
 
-from tam_ros.prompting import Action, PromptRequest  # noqa: E402
+from tam_ros.prompting.request import Action, PromptRequest  # noqa: E402
 from tam_ros.ros.session import MAX_WAITING, Limits, Session, StaleFrameError  # noqa: E402
 from tam_ros.tracking import FrameError  # noqa: E402
 
@@ -26,10 +26,10 @@ RED, GREEN, BLUE = ((15, 15),), ((35, 15),), ((55, 15),)
 class Stream:
     """A session with a clock, its warnings, and the stamp of the newest image."""
 
-    def __init__(self, max_objects=MAX_OBJECTS, recall_seconds=1.0, time_jump=1.0):
+    def __init__(self, max_objects=MAX_OBJECTS, prompt_history_seconds=1.0, time_jump=1.0):
         self.warnings = []
         self.tracker = ColourTracker()
-        limits = Limits(max_objects, recall_seconds, time_jump)
+        limits = Limits(max_objects, prompt_history_seconds, time_jump)
         self.session = Session(self.tracker, lambda: limits, self.warnings.append)
         self.newest = None
 

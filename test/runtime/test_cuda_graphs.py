@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tam_ros.runtime.base import EngineError
-from tam_ros.runtime.cuda_graphs import capture
+from tam_ros.tensorrt.cuda_graphs import capture
 
 CODE = r"""
 #include <stdio.h>

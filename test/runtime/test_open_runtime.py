@@ -9,7 +9,8 @@ import pytest
 
 from tam_ros import catalogue
 from tam_ros.catalogue import UnknownModelError
-from tam_ros.runtime import WeightsError, open_runtime
+from tam_ros.loading import open_runtime
+from tam_ros.model_files import WeightsError
 
 torch = pytest.importorskip('torch')
 NAME = 'efficienttam_nano'

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from tam_ros import catalogue
-from tam_ros.runtime import EngineError, WeightsError, open_runtime
-from tam_ros.runtime.base import ABSENT, PADDING, BankRows, PromptTokens
-from tam_ros.runtime.onnxruntime import OnnxRuntime
+from tam_ros.loading import open_exported, open_runtime
+from tam_ros.model_files import ABSENT, PADDING, WeightsError
+from tam_ros.runtime.base import BankRows, EngineError, PromptTokens
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = 'efficienttam_nano'
@@ -38,7 +38,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def reference():
-    return OnnxRuntime(GRAPHS, threads=1)
+    return open_exported(GRAPHS, threads=1)
 
 
 @pytest.fixture(scope='module')
@@ -148,7 +148,7 @@ def test_bfloat16_is_near_and_is_only_where_it_pays(half, single):
     got, wanted = ours.frame([0, 1]), theirs.frame([0, 1])
     for name in ('features', 'conditioned'):
         assert 1e-4 < deviation(got[name], wanted[name]) < 0.1, name
-    assert half.facts['precision'] == 'bfloat16' and single.facts['precision'] == 'float32'
+    assert half.info['precision'] == 'bfloat16' and single.info['precision'] == 'float32'
     # Given the same features, masks and memories are those of single precision.
     random = np.random.default_rng(1)
     features, mask = (
@@ -200,7 +200,7 @@ def test_a_processor_without_bf16_says_so(monkeypatch):
 
 def test_bf16_is_used_only_where_it_is_asked_for(single):
     runtime = open_runtime(NAME, runtime='openvino', threads=1)
-    assert runtime.facts['precision'] == 'float32'
+    assert runtime.info['precision'] == 'float32'
     for request in runtime._requests.values():
         compiled = request.get_compiled_model()
         assert compiled.get_property(hint.inference_precision).get_type_name() == 'f32'

@@ -9,9 +9,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from tam_ros.runtime import pycuda_device
 from tam_ros.runtime.base import EngineError
-from tam_ros.runtime.pycuda_device import PycudaDevice, available_bytes, load_driver, probe
+from tam_ros.tensorrt import cuda as pycuda_device
+from tam_ros.tensorrt.cuda import PycudaDevice, available_bytes, load_driver, probe
 
 
 class Driver(ModuleType):
@@ -140,14 +140,14 @@ def test_the_primary_context_is_current_while_it_is_open_and_given_back_once(dri
 
 def test_a_probe_takes_nothing(driver):
     cuda = driver()
-    facts = probe()
+    info = probe()
     assert cuda.calls == [('init',)]
     assert (
-        facts.name,
-        facts.compute_capability,
-        facts.multiprocessors,
-        facts.integrated,
-        facts.driver,
+        info.name,
+        info.compute_capability,
+        info.multiprocessors,
+        info.integrated,
+        info.driver,
     ) == ('Orin', '8.7', 8, True, '12.6')
 
 

@@ -15,7 +15,7 @@ from tam_ros import catalogue
 from tam_ros.demo.scene import DemoScene
 from tam_ros.evaluation.dataset import open_dataset
 from tam_ros.evaluation.runner import evaluate_sequence
-from tam_ros.runtime import EngineError
+from tam_ros.runtime.base import EngineError
 from tam_ros.tracking import Prompt, Tracker
 
 pytest.importorskip('torch')

@@ -16,18 +16,18 @@ from fakes.device import FakeDevice, MisuseError
 from tam_ros import catalogue
 from tam_ros.demo.scene import DemoScene
 from tam_ros.evaluation.dataset import open_dataset
-from tam_ros.plans.builder import BuildSettings, build_plan
-from tam_ros.runtime.base import EngineError, ModelSpec
-from tam_ros.runtime.buffers import Rows
-from tam_ros.runtime.engine import Engine
-from tam_ros.runtime.graphs import SINGLE_MEMORY, graph_file, graph_names
-from tam_ros.runtime.onnxruntime import OnnxRuntime
-from tam_ros.runtime.options import EngineOptions
-from tam_ros.runtime.tensorrt import TensorrtRuntime
+from tam_ros.loading import open_exported
+from tam_ros.model_files import SINGLE_MEMORY, graph_file, read_tracker_spec
+from tam_ros.runtime.base import EngineError
+from tam_ros.runtime.engine_options import EngineOptions
+from tam_ros.tensorrt.buffers import Rows
+from tam_ros.tensorrt.builder import BuildSettings, build_plan
+from tam_ros.tensorrt.engine import Engine
+from tam_ros.tensorrt.runtime import TensorrtRuntime
 from tam_ros.tracking import Prompt, Tracker, TrackerOptions
 
 FOLDER = catalogue.engines_dir() / 'efficienttam_nano'
-SPEC = ModelSpec.from_json((FOLDER / 'model.json').read_text())
+SPEC = read_tracker_spec(FOLDER)
 
 
 @pytest.fixture(scope='module')
@@ -38,7 +38,7 @@ def plans():
         name: build_plan(
             trt, name, graph_file(FOLDER, name, 'fp32').read_bytes(), BuildSettings(objects=2)
         ).plan
-        for name in graph_names(SPEC)
+        for name in SPEC.graph_names
     }
 
 
@@ -75,10 +75,10 @@ def test_masks_are_those_of_onnx_runtime(plans, options):
         4: [Prompt.points(2, [(x, y)], [1])],
         6: [Prompt.box(3, (20, 20, 120, 90), stamp=2 / 15)],
     }
-    limits = TrackerOptions(max_objects=4, recall_seconds=1.0, recall_frames=6)
+    limits = TrackerOptions(max_objects=4, prompt_history_seconds=1.0, prompt_history_frames=6)
     runtime, device = opened(plans, **options)
     ours = clip(scene, Tracker(runtime, limits), 10, prompts)
-    theirs = clip(scene, Tracker(OnnxRuntime(FOLDER), limits), 10, prompts)
+    theirs = clip(scene, Tracker(open_exported(FOLDER), limits), 10, prompts)
     assert [set(frame) for frame in ours] == [set(frame) for frame in theirs]
     assert set(ours[-1]) == {1, 2, 3}
     for frame, (mine, reference) in enumerate(zip(ours, theirs, strict=True)):
@@ -100,19 +100,19 @@ def test_masks_are_those_of_onnx_runtime(plans, options):
 def test_pooled_masks_in_half_precision_are_those_of_onnx_runtime(tmp_path, monkeypatch):
     """A pooled model has a graph more, for objects with one memory."""
     pytest.importorskip('torch')
-    from tam_ros.export import export_model
+    from tam_ros.export.onnx import export_model
 
     folder = export_model(
         pooled.add(monkeypatch), FOLDER / 'efficienttam_nano.safetensors', tmp_path / 'graphs'
     )
-    spec = ModelSpec.from_json((folder / 'model.json').read_text())
-    assert SINGLE_MEMORY in graph_names(spec)
+    spec = read_tracker_spec(folder)
+    assert SINGLE_MEMORY in spec.graph_names
     trt = fake_trt.make()
     plans = {
         name: build_plan(
             trt, name, graph_file(folder, name, 'fp16').read_bytes(), BuildSettings(objects=2)
         ).plan
-        for name in graph_names(spec)
+        for name in spec.graph_names
     }
     runtime, _ = opened(plans, spec=spec)
     scene = DemoScene()
@@ -121,7 +121,7 @@ def test_pooled_masks_in_half_precision_are_those_of_onnx_runtime(tmp_path, monk
         2: [Prompt.mask(2, scene.frame(2)[1] == 2)],
     }
     ours = clip(scene, Tracker(runtime), 5, prompts)
-    theirs = clip(scene, Tracker(OnnxRuntime(folder, precision='fp16')), 5, prompts)
+    theirs = clip(scene, Tracker(open_exported(folder, precision='fp16')), 5, prompts)
     for mine, reference in zip(ours, theirs, strict=True):
         assert all(np.array_equal(mask, reference[number]) for number, mask in mine.items())
     assert ours[-1][1].any() and ours[-1][2].any()
@@ -139,7 +139,7 @@ def test_masks_on_a_real_sequence_are_those_of_onnx_runtime(plans, shared_data):
     assert len(prompts) == 2
     runtime, _ = opened(plans, zero_copy=True)
     seen = []
-    for backend in (runtime, OnnxRuntime(FOLDER)):
+    for backend in (runtime, open_exported(FOLDER)):
         tracker = Tracker(backend)
         seen.append(
             [
@@ -261,7 +261,7 @@ def test_rows_are_used_in_place_only_where_an_engine_accepts_the_address():
 
 def test_memory_is_accounted_for(ready):
     runtime, device = ready
-    memory = runtime.memory()
+    memory = runtime.device_memory()
     assert memory.used == device.allocated and memory.free + memory.used == memory.total
 
 

@@ -192,15 +192,15 @@ def test_nothing_is_nothing():
 def test_a_point_of_the_world_is_on_its_object_in_every_view(shared_data):
     """Eight real views: the middle of each object in the world, through pose and intrinsics."""
     folder = shared_data / 'rgbd' / 'apc_scene0000'
-    facts = json.loads((folder / 'camera.json').read_text())
+    calibration = json.loads((folder / 'camera.json').read_text())
     reference = json.loads((folder / 'reference_3d.json').read_text())['labels']
-    lens = Camera(facts['width'], facts['height'], np.array(facts['K_color']))
+    lens = Camera(calibration['width'], calibration['height'], np.array(calibration['K_color']))
     seen = 0
     for label, places in reference.items():
         for frame in (place['frame'] for place in places['frames']):
             image = str(folder / 'fcn_labels' / f'{frame:05d}.png')
             labels = cv2.imread(image, cv2.IMREAD_UNCHANGED)
-            pose = np.array(facts['camera_to_world'][str(frame)])
+            pose = np.array(calibration['camera_to_world'][str(frame)])
             (pixel,) = lens.project(pose[:3, :3].T @ (places['world_median'] - pose[:3, 3]))
             column, row = np.rint(pixel).astype(int)
             assert labels[row, column] == int(label), (frame, label)

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tam_ros.runtime.base import Candidates, Features, ModelSpec, Runtime
+from tam_ros.model_files import TrackerSpec
+from tam_ros.runtime.base import Candidates, Features, Runtime
 
-SPEC = ModelSpec(
+SPEC = TrackerSpec(
     name='fake',
     weights='none',
     fingerprint='fake',
@@ -35,7 +36,7 @@ class FakeRuntime(Runtime):
 
     name = 'fake'
 
-    def __init__(self, spec: ModelSpec = SPEC) -> None:
+    def __init__(self, spec: TrackerSpec = SPEC) -> None:
         self.spec = spec
         self.present = True
         self.fail_in: str | None = None
@@ -75,7 +76,7 @@ class FakeRuntime(Runtime):
     def _merge(self, groups, parts):
         raise AssertionError('the fake is not pooled')
 
-    def take(self, conditioned, index):
+    def select_object(self, conditioned, index):
         return [conditioned[index]]
 
     def mask_decoder(self, features, source, prompts):

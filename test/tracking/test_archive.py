@@ -30,7 +30,7 @@ def tracked(frames=30, **options):
     return tracker
 
 
-@pytest.mark.parametrize('options', [{}, {'recall_seconds': 1.0}, {'max_conditioning': 3}])
+@pytest.mark.parametrize('options', [{}, {'prompt_history_seconds': 1.0}, {'max_conditioning': 3}])
 def test_objects_are_found_again(tmp_path, options):
     before = tracked()
     before.remove(3)

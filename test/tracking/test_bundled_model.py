@@ -9,7 +9,7 @@ import pytest
 
 from tam_ros import catalogue
 from tam_ros.demo.scene import DemoScene
-from tam_ros.runtime import open_runtime
+from tam_ros.loading import open_runtime
 from tam_ros.tracking import ClipTracker, Prompt, Tracker, TrackerOptions
 
 NAME = 'efficienttam_nano'
@@ -55,7 +55,7 @@ def test_a_prompt_made_8_frames_ago_gives_the_masks_of_one_given_in_time(clip):
             Prompt.points(1, on_it, [1], stamp=stamp),
         ]
 
-    options = TrackerOptions(max_objects=2, recall_seconds=1.0, catch_up=4)
+    options = TrackerOptions(max_objects=2, prompt_history_seconds=1.0, catch_up=4)
     in_time = run(Tracker.open(NAME, options=options), clip, {0: first, 4: prompts(None)})
     late = run(Tracker.open(NAME, options=options), clip, {0: first, 12: prompts(4 / 15)})
     arrived = next(i for i in range(12, 22) if 2 in late[i])
@@ -66,8 +66,8 @@ def test_a_prompt_made_8_frames_ago_gives_the_masks_of_one_given_in_time(clip):
 
 
 def test_late_prompts_cost_the_memory_that_is_stated(clip):
-    """The description of `recall_seconds`: 1.0 MB an image and 0.15 MB for each object."""
-    tracker = Tracker.open(NAME, options=TrackerOptions(max_objects=1, recall_seconds=1.0))
+    """The description of `prompt_history_seconds`: 1.0 MB an image and 0.15 MB for each object."""
+    tracker = Tracker.open(NAME, options=TrackerOptions(max_objects=1, prompt_history_seconds=1.0))
     run(tracker, clip[:2], {0: [Prompt.box(1, box_of(clip[0][1], 1))]})
     frame = tracker._recall._frames[-1]
     kept = (
@@ -78,7 +78,7 @@ def test_late_prompts_cost_the_memory_that_is_stated(clip):
     assert kept == pytest.approx(1.0e6, rel=0.05)
     memories, _ = tracker._runtime.read_row(0)
     assert memories[0].nbytes == pytest.approx(0.15e6, rel=0.05)
-    assert len(memories) == 2 + 6 + tracker._options.recall_frames
+    assert len(memories) == 2 + 6 + tracker._options.prompt_history_frames
 
 
 def test_objects_found_again_by_a_later_run(clip, tmp_path):
@@ -87,7 +87,7 @@ def test_objects_found_again_by_a_later_run(clip, tmp_path):
     for i in range(12):
         before.step(clip[i][0], i / 15, [] if i else prompts)
     before.save(tmp_path / 'tracks')
-    after = Tracker.open(NAME, options=TrackerOptions(max_objects=5, recall_seconds=1.0))
+    after = Tracker.open(NAME, options=TrackerOptions(max_objects=5, prompt_history_seconds=1.0))
     after.load(tmp_path / 'tracks')
     for i in range(12, 16):
         expected, found = before.step(clip[i][0], i / 15), after.step(clip[i][0], i / 15)

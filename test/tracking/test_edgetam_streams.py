@@ -11,7 +11,7 @@ import edgekit as kit
 import numpy as np
 import pytest
 
-from tam_ros.tracking import Frame, Prompt, Tracker, TrackerOptions
+from tam_ros.tracking import FrameResult, Prompt, Tracker, TrackerOptions
 from tam_ros.tracking.masks import enlarge
 
 torch = pytest.importorskip('torch')
@@ -58,7 +58,7 @@ def mask() -> Prompt:
     return Prompt.mask(2, kit.module('inputs').prompt_mask('open'))
 
 
-def compare(frame: Frame, name: str, ids: tuple[int, ...] = (1, 2)) -> None:
+def compare(frame: FrameResult, name: str, ids: tuple[int, ...] = (1, 2)) -> None:
     """Compare what a frame says of its objects."""
     arrays = kit.reference()
     for item in frame.objects:
@@ -72,7 +72,7 @@ def compare(frame: Frame, name: str, ids: tuple[int, ...] = (1, 2)) -> None:
         assert abs(item.score_logit - arrays[f'{where}/score'][0]) < TOLERANCE * 32, where
 
 
-def follow(tracker: Tracker, frames, prompts: dict[int, list[Prompt]]) -> list[Frame]:
+def follow(tracker: Tracker, frames, prompts: dict[int, list[Prompt]]) -> list[FrameResult]:
     """Show frames to a fresh tracker."""
     tracker.reset()
     return [tracker.step(image, t / 10, prompts.get(t, ())) for t, image in enumerate(frames)]

@@ -22,7 +22,7 @@ import kit
 import numpy as np
 import pytest
 
-from tam_ros.runtime import open_runtime
+from tam_ros.loading import open_runtime
 from tam_ros.tracking import ClipTracker, Prompt, TrackedObject, Tracker, TrackerOptions
 from tam_ros.tracking.masks import enlarge
 

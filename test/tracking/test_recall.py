@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tam_ros.tracking import FrameError, Prompt, PromptError, Tracker, TrackerOptions
-from tam_ros.tracking.recall import SPARE_ROWS
+from tam_ros.tracking.late_prompts import SPARE_ROWS
 from tracking.fake_runtime import FakeRuntime
 
 IMAGE = np.zeros((48, 64, 3), np.uint8)
@@ -23,7 +23,12 @@ def opened(runtime, **options):
     return Tracker(
         runtime,
         TrackerOptions(
-            **{'max_objects': 8, 'recall_seconds': 1.0, 'recall_frames': 12, **options}
+            **{
+                'max_objects': 8,
+                'prompt_history_seconds': 1.0,
+                'prompt_history_frames': 12,
+                **options,
+            }
         ),
     )
 
@@ -194,9 +199,9 @@ def test_what_is_kept_is_bounded_and_too_old_is_said(runtime):
 
 
 def test_nothing_is_kept_unless_asked_for(runtime):
-    tracker = opened(runtime, recall_seconds=0.0)
+    tracker = opened(runtime, prompt_history_seconds=0.0)
     run(tracker, 0, 5)
-    with pytest.raises(PromptError, match='set recall_seconds'):
+    with pytest.raises(PromptError, match='set prompt_history_seconds'):
         tracker.step(IMAGE, 0.6, [click(1, stamp=0.3)])
 
 

@@ -244,19 +244,19 @@ def test_options_change_while_it_tracks(tracker, runtime):
     tracker.step(IMAGE, 0.0, [click(1)])
     runtime.present = False
     assert tracker.step(IMAGE, 0.5).objects[0].state == 'occluded'
-    tracker.change(lost_after=0.25)
+    tracker.set_options(lost_after=0.25)
     assert tracker.step(IMAGE, 0.6).objects[0].state == 'lost'
-    tracker.change(skip_occluded_memories=True)
+    tracker.set_options(skip_occluded_memories=True)
     runtime.calls.clear()
     tracker.step(IMAGE, 0.7)
     assert 'memory_encoder' not in dict(runtime.calls)
     tracker.reset()
     tracker.step(IMAGE, 0.0)
-    tracker.change(catch_up=9, max_objects=3)
+    tracker.set_options(catch_up=9, max_objects=3)
     with pytest.raises(ValueError, match='max_objects cannot change'):
-        tracker.change(max_objects=4)
+        tracker.set_options(max_objects=4)
     with pytest.raises(ValueError, match='remove_after'):
-        tracker.change(remove_after=0.1)
+        tracker.set_options(remove_after=0.1)
 
 
 def test_objects_are_kept_for_ever_unless_asked(tracker, runtime):
@@ -398,8 +398,8 @@ def test_prior_is_drawn_for_models_that_want_it():
         {'max_conditioning': 0},
         {'max_conditioning': 7},
         {'remove_after': 1.0},
-        {'recall_seconds': -1},
-        {'recall_frames': 0},
+        {'prompt_history_seconds': -1},
+        {'prompt_history_frames': 0},
         {'catch_up': 1},
     ],
 )

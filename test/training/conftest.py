@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip('torch', reason='training needs torch')
 
-from tam_ros.models import EfficientTAMConfig  # noqa: E402
+from tam_ros.models.config import EfficientTAMConfig  # noqa: E402
 from training import render  # noqa: E402
 from training.sources import LabelledImage, Sources  # noqa: E402
 

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from tam_ros.catalogue import Model
-from tam_ros.models import EfficientTAM
+from tam_ros.models.efficienttam import EfficientTAM
 from tam_ros.runtime.torch import TorchRuntime
 from tam_ros.tracking import Prompt, Tracker
 from tam_ros.tracking.prior import draw_prior

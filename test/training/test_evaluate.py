@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tam_ros.models import EfficientTAM
+from tam_ros.models.efficienttam import EfficientTAM
 from training import evaluate, package, plot, sources, train
 from training.recipe import Phase
 

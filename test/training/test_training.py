@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tam_ros.models import EfficientTAM
+from tam_ros.models.efficienttam import EfficientTAM
 from training import prompts as prompting
 from training import train
 from training.clips import ClipStore, sample, vanishing

@@ -1,0 +1,138 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Writes tracked masks as COCO annotations: one JSON file, masks run-length encoded.
+
+The layout is that of COCO instances (https://cocodataset.org/#format-data), so that
+`pycocotools.coco.COCO` opens it. What a recording adds: an annotation has the `track_id` of its
+object, a `score` and a `state`; an image has its `frame_index` and `stamp_ns`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tam_ros.closing import Closing
+from tam_ros.io.disk_space import ensure_room
+
+_HEAD = '{"annotations": ['
+_SLACK = 4096  # bytes
+
+
+class CocoWriteError(OSError):
+    """A file of annotations cannot be written."""
+
+
+class CocoImage(NamedTuple):
+    """What is said of one frame."""
+
+    index: int  # in the recording, from 0
+    file_name: str
+    size: tuple[int, int]  # (height, width)
+    stamp_ns: int
+
+
+class CocoWriter(Closing):
+    """A new file of annotations. Use as a context manager: it is complete however it is left.
+
+    The annotations are written as they come, since those of a long recording fill the memory; the
+    list of images follows them at the end.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Create the file.
+
+        Raises:
+            ModuleNotFoundError: pycocotools is not installed.
+            CocoWriteError: the path exists, or cannot be written.
+        """
+        from pycocotools import mask
+
+        self._encode = mask.encode
+        self._path = Path(path)
+        self._images: list[dict[str, Any]] = []
+        self._categories = [{'id': 1, 'name': 'object', 'supercategory': 'object'}]
+        self._annotations = 0
+        self._tail_size = _SLACK
+        try:
+            self._file = self._path.open('xb')
+            self._file.write(_HEAD.encode())
+            self._file.flush()
+        except OSError as error:
+            raise self._error('cannot be written', error) from error
+
+    def write(self, image: CocoImage, objects: Iterable[Any]) -> None:
+        """Append one frame.
+
+        Args:
+            image: the frame.
+            objects: `tam_ros.tracking.TrackedObject`s; one without a pixel has no annotation.
+
+        Raises:
+            CocoWriteError: the disk is full; the frames before can still be finished.
+        """
+        height, width = image.size
+        entry = {
+            'id': image.index + 1,
+            'file_name': image.file_name,
+            'height': height,
+            'width': width,
+            'frame_index': image.index,
+            'stamp_ns': image.stamp_ns,
+        }
+        seen = [item for item in objects if item.area]
+        annotations = [
+            self._annotation(number, image.index + 1, item)
+            for number, item in enumerate(seen, self._annotations + 1)
+        ]
+        text = ''.join(
+            (',\n' if annotation['id'] > 1 else '\n') + json.dumps(annotation)
+            for annotation in annotations
+        )
+        tail_size = self._tail_size + len(json.dumps(entry)) + 2
+        try:
+            ensure_room(self._path, len(text) + tail_size)
+            self._file.write(text.encode())
+            self._file.flush()
+        except OSError as error:
+            raise self._error('cannot be written further', error) from error
+        self._images.append(entry)
+        self._annotations += len(annotations)
+        self._tail_size = tail_size
+
+    def close(self) -> None:
+        """Finish the file. Calling it again does nothing."""
+        if self._file.closed:
+            return
+        lines = ',\n'.join(map(json.dumps, self._images))
+        tail = f'\n],\n"images": [\n{lines}\n],\n"categories": {json.dumps(self._categories)}}}\n'
+        try:
+            with self._file:
+                self._file.write(tail.encode())
+        except OSError as error:
+            raise self._error('cannot be finished', error) from error
+
+    def _annotation(self, number: int, image_id: int, item: Any) -> dict[str, Any]:
+        rle = self._encode(np.asfortranarray(item.mask, np.uint8))
+        x0, y0, x1, y1 = item.box
+        return {
+            'id': number,
+            'image_id': image_id,
+            'category_id': 1,
+            'track_id': item.id,
+            'segmentation': {'size': rle['size'], 'counts': rle['counts'].decode('ascii')},
+            'area': item.area,
+            'bbox': [x0, y0, x1 - x0, y1 - y0],
+            'iscrowd': 0,
+            'score': round(item.score, 6),
+            'state': str(getattr(item.state, 'value', item.state)),
+        }
+
+    def _error(self, what: str, error: OSError) -> CocoWriteError:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return CocoWriteError(f'{self._path} {what}: {reason}')

@@ -1,0 +1,59 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Frames of a folder of image files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tam_ros.io.encodings import ImageFormatError, decode_compressed
+from tam_ros.io.frames import IMAGE_SUFFIXES, Frame, SourceError, check_rate, paced_header
+
+DEFAULT_RATE_HZ = 30.0
+
+
+class ImageFolder:
+    """The image files of a folder in natural order (`2.png` before `10.png`), a `FrameSource`."""
+
+    def __init__(self, path: str | Path, rate_hz: float = DEFAULT_RATE_HZ) -> None:
+        """List the folder.
+
+        Args:
+            path: the folder. Its sub-folders are not entered.
+            rate_hz: frames a second, from which the stamps follow.
+
+        Raises:
+            SourceError: no such folder, or no image file in it.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise SourceError(f'{folder} is not a folder')
+        check_rate(rate_hz)
+        self.name = folder.name
+        self.rate_hz = rate_hz
+        self.files = sorted(
+            (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES),
+            key=_natural,
+        )
+        if not self.files:
+            kinds = ', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)
+            raise SourceError(f'{folder} holds no image file ({kinds})')
+        self.count = len(self.files)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Give the frames; SourceError names a file that cannot be decoded."""
+        for index, file in enumerate(self.files):
+            try:
+                rgb = decode_compressed(file.suffix[1:], file.read_bytes())
+            except (OSError, ImageFormatError) as error:
+                raise SourceError(f'{file} cannot be read: {error}') from error
+            header = paced_header(index, self.rate_hz)
+            yield Frame(header.stamp, rgb, header, file=file.name)
+
+
+def _natural(file: Path) -> list[tuple[int, int, str]]:
+    """Sort key: runs of digits by their value, the rest as text."""
+    parts = re.findall(r'\d+|\D+', file.name)
+    return [(0, int(part), '') if part.isdecimal() else (1, 0, part) for part in parts]

@@ -1,0 +1,330 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""What a folder of exported graphs holds: a description of the model, and its ONNX files.
+
+`model.json` describes the model. Each graph is there in single precision and, unless the folder is
+the bundled one, in half precision. A graph is known by its `GraphSpec`: names, types and shapes of
+its inputs and outputs. Exporting, engine building, the engine cache and the self-check work on
+graphs and do not know what a model is for; only a tracker's graphs are derived from its numbers
+here, since the tracker's runtime and its bank rely on them.
+
+R is the side of the network input in pixels, G = R / 16, M = R / 4, B the objects of a batch,
+S memory slots, P pointer slots, K point tokens, C = `dim`, N tokens of a memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+DESCRIPTION = 'model.json'
+FORMAT = 3  # of the folder and of the graphs' inputs and outputs; part of the cache key
+# Of what a graph computes inside. Inputs and outputs are float32 in both.
+GRAPH_PRECISIONS = {'fp32': 'float32', 'fp16': 'float16'}
+UNTRAINED = 'untrained'
+"""In place of a checkpoint: deterministic random numbers."""
+
+TRACKER = 'tracker'
+"""The kind of model whose graphs are the four functions of a tracker."""
+
+# Labels of point tokens, see tam_ros.models.prompt_encoder. PADDING is the "not a point" token that
+# SAM appends to every prompt; ABSENT fills the static shape and is hidden from attention.
+PADDING, ABSENT = -1, -2
+
+TRACKER_GRAPHS = ('image_encoder', 'memory_attention', 'mask_decoder', 'memory_encoder')
+# Further outputs of the image encoder and inputs of the mask decoder, where a model has them.
+HIGH_RESOLUTION = ('stride_8', 'stride_4')
+# Pooled models attend exactly to a single memory: a graph of one slot, beside the four.
+SINGLE_MEMORY = 'memory_attention_single'
+
+
+class WeightsError(RuntimeError):
+    """Weights or graphs that cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a graph.
+
+    Attributes:
+        name: in the graph.
+        dtype: numpy name of its elements, such as `float32`.
+        shape: without the batch dimension if `batched`.
+        batched: its first dimension is the batch, which is the only dynamic one.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    batched: bool = False
+
+    def full_shape(self, batch: int) -> tuple[int, ...]:
+        """Return the shape in a run with this batch size."""
+        return (batch, *self.shape) if self.batched else self.shape
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """One graph.
+
+    Attributes:
+        name: of the graph; the file names begin with it.
+        inputs: in order.
+        outputs: in order.
+        fold_constants: whether the exporter computes constants from constants. Off where that
+            would write out large tables that follow from small ones; runtimes fold them when they
+            load the graph.
+        tolerates_bf16: whether it may compute in bfloat16, which has 8 significant bits.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    fold_constants: bool = True
+    tolerates_bf16: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """What must be known of a model to run it; travels with the exported graphs as JSON.
+
+    Attributes:
+        name: catalogue name.
+        weights: what the weights are, as a text for users; starts with `untrained` if they are.
+        fingerprint: SHA-256 of the checkpoint, or `untrained`.
+        kind: see the catalogue.
+        graphs: of the model, in the order in which one run uses them.
+    """
+
+    name: str
+    weights: str
+    fingerprint: str
+    kind: str
+    graphs: tuple[GraphSpec, ...] = ()
+
+    @property
+    def graph_names(self) -> tuple[str, ...]:
+        """Names of all graphs of the model."""
+        return tuple(graph.name for graph in self.graphs)
+
+    def graph(self, name: str) -> GraphSpec:
+        """Return a graph by name; KeyError where the model has none of that name."""
+        for graph in self.graphs:
+            if graph.name == name:
+                return graph
+        raise KeyError(f'{self.name} has no graph {name!r}; it has {", ".join(self.graph_names)}')
+
+    def to_json(self) -> str:
+        """Serialise."""
+        return json.dumps(asdict(self), indent=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerSpec(ModelSpec):
+    """A model with the four functions of a tracker; its graphs follow from these numbers.
+
+    Attributes:
+        image_size: R.
+        dim: C.
+        memory_tokens: N.
+        memory_dim: channels of one memory token.
+        slots: S.
+        pointer_slots: P.
+        point_tokens: K, with the padding token SAM appends.
+        pooled: the cross-attention pools its keys from the second memory on.
+        dense_prompt_prior: clicks and boxes are also drawn into the mask prompt.
+        mask_downsample_weight: 16 numbers of the 4x4 convolution for mask prompts, row-major.
+        mask_downsample_bias: its bias.
+        high_resolution: the decoder is also given features of strides 8 and 4.
+    """
+
+    kind: str = TRACKER
+    image_size: int
+    dim: int
+    memory_tokens: int
+    memory_dim: int
+    slots: int
+    pointer_slots: int
+    point_tokens: int
+    pooled: bool
+    dense_prompt_prior: bool
+    mask_downsample_weight: tuple[float, ...]
+    mask_downsample_bias: float
+    high_resolution: bool = False
+
+    def __post_init__(self) -> None:
+        """Derive the graphs."""
+        object.__setattr__(self, 'graphs', tuple(_tracker_graphs(self)))
+
+    @property
+    def mask_size(self) -> int:
+        """M, the side of low-resolution masks."""
+        return self.image_size // 4
+
+    def to_json(self) -> str:
+        """Serialise, without the graphs."""
+        values = asdict(self)
+        del values['graphs']
+        return json.dumps(values, indent=2)
+
+
+def _tracker_graphs(spec: TrackerSpec) -> Iterator[GraphSpec]:
+    """Describe the four functions of a tracker's network, in the order in which a frame uses them.
+
+    The memory attention of one slot is a fifth where a model pools, see `SINGLE_MEMORY`.
+    """
+    grid, mask = spec.image_size // 16, spec.mask_size
+    features = TensorSpec('features', 'float32', (1, spec.dim, grid, grid))
+    finer = tuple(
+        TensorSpec(name, 'float32', (1, spec.dim // part, grid * scale, grid * scale))
+        for name, part, scale in zip(HIGH_RESOLUTION, (4, 8), (2, 4), strict=True)
+        if spec.high_resolution
+    )
+    yield GraphSpec(
+        'image_encoder',
+        (TensorSpec('image', 'uint8', (1, spec.image_size, spec.image_size, 3)),),
+        (features, TensorSpec('features_without_memory', 'float32', features.shape), *finer),
+    )
+    yield _memory_attention('memory_attention', spec, features, spec.slots)
+    if spec.pooled:
+        yield _memory_attention(SINGLE_MEMORY, spec, features, 1)
+    yield GraphSpec(
+        'mask_decoder',
+        (
+            _batched('features', *features.shape[1:]),
+            _batched('points', spec.point_tokens, 2),
+            _batched('labels', spec.point_tokens, dtype='int64'),
+            _batched('mask', 1, mask, mask),
+            _batched('has_mask'),
+            *finer,
+        ),
+        (
+            _batched('masks', 4, mask, mask),
+            _batched('ious', 4),
+            _batched('scores', 1),
+            _batched('object_pointers', 4, spec.dim),
+        ),
+        tolerates_bf16=False,
+    )
+    yield GraphSpec(
+        'memory_encoder',
+        (features, _batched('masks', 1, mask, mask), _batched('prompted')),
+        (_batched('memory', spec.memory_tokens, spec.memory_dim),),
+        tolerates_bf16=False,
+    )
+
+
+def _memory_attention(name: str, spec: TrackerSpec, features: TensorSpec, slots: int) -> GraphSpec:
+    return GraphSpec(
+        name,
+        (
+            features,
+            _batched('memories', slots, spec.memory_tokens, spec.memory_dim),
+            _batched('temporal_index', slots, dtype='int64'),
+            _batched('memory_valid', slots),
+            _batched('pointers', spec.pointer_slots, spec.dim),
+            _batched('pointer_valid', spec.pointer_slots),
+        ),
+        (_batched('conditioned', *features.shape[1:]),),
+        fold_constants=False,
+    )
+
+
+def _batched(name: str, *shape: int, dtype: str = 'float32') -> TensorSpec:
+    return TensorSpec(name, dtype, shape, batched=True)
+
+
+def read_spec(folder: Path) -> ModelSpec:
+    """Read the description in a folder of graphs.
+
+    Raises:
+        WeightsError: there is none, or it cannot be read.
+    """
+    path = folder / DESCRIPTION
+    try:
+        values = json.loads(path.read_text(encoding='utf-8'))
+        # Folders exported before other kinds existed do not name theirs.
+        if values.get('kind', TRACKER) == TRACKER:
+            return _read_tracker(values)
+        values['graphs'] = tuple(map(_read_graph, values['graphs']))
+        return ModelSpec(**values)
+    except FileNotFoundError as error:
+        raise WeightsError(
+            f'{folder} holds no {DESCRIPTION}, so it is not a folder of exported graphs'
+        ) from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise WeightsError(
+            f'{path}, the description of the graphs, cannot be read ({error}); export them again'
+        ) from error
+
+
+def read_tracker_spec(folder: Path) -> TrackerSpec:
+    """Read the description of a tracker's graphs.
+
+    Raises:
+        WeightsError: there is none, it cannot be read, or the model is not a tracker.
+    """
+    return as_tracker(read_spec(folder))
+
+
+def as_tracker(spec: ModelSpec) -> TrackerSpec:
+    """Return the spec of a tracker; WeightsError where the model is of another kind."""
+    if not isinstance(spec, TrackerSpec):
+        raise WeightsError(f'{spec.name} is a {spec.kind}, and cannot track')
+    return spec
+
+
+def _read_tracker(values: dict[str, Any]) -> TrackerSpec:
+    values['mask_downsample_weight'] = tuple(values['mask_downsample_weight'])
+    # Older descriptions lack it. Of the families of that time only EdgeTAM has finer features, and
+    # only its memories are not maps of the size of the features.
+    grid = values['image_size'] // 16
+    values.setdefault('high_resolution', values['memory_tokens'] != grid**2)
+    return TrackerSpec(**values)
+
+
+def _read_graph(values: dict[str, Any]) -> GraphSpec:
+    for side in ('inputs', 'outputs'):
+        values[side] = tuple(
+            TensorSpec(**{**tensor, 'shape': tuple(tensor['shape'])}) for tensor in values[side]
+        )
+    return GraphSpec(**values)
+
+
+def file_name(graph: str, precision: str) -> str:
+    """Return the name of the file of a graph."""
+    return f'{graph}_{precision}.onnx'
+
+
+def graph_file(folder: Path, graph: str, precision: str) -> Path:
+    """Return the file of a graph in a folder.
+
+    Raises:
+        ValueError: there is no such precision.
+        WeightsError: the file is missing.
+    """
+    if precision not in GRAPH_PRECISIONS:
+        raise ValueError(
+            f'there are no graphs in {precision!r}; choose one of {", ".join(GRAPH_PRECISIONS)}'
+        )
+    path = folder / file_name(graph, precision)
+    if not path.is_file():
+        raise WeightsError(
+            f'{folder} holds no {path.name}; export the graphs into a new folder with '
+            '`tam export MODEL --weights CHECKPOINT --out FOLDER` (needs torch), and give that as '
+            'weights'
+        )
+    return path
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
