@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> None:
         machine,
         EngineOptions(
             build='if_missing',
-            objects=options.max_objects,
+            max_objects=options.max_objects,
             workspace_mb=options.workspace,
             progress=bar,
         ),

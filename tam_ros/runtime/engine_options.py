@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""How a backend with engines of its own is to build and run them."""
+"""Options of a backend that builds engines for the device it runs on."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 BUILD = ('never', 'if_missing')
-OBJECTS = 4
-"""Objects an engine takes at a go where nothing else is said.
+DEFAULT_MAX_OBJECTS = 4
+"""Largest batch of an engine where the options name none.
 
-The memory an engine works in grows with it: without fused attention one object at 512 pixels needs
-15 MB for its scores, at 1024 pixels 235 MB. More objects than that are run in several goes, which
-costs little: one object alone has a thousand queries and more.
+The working memory of an engine grows with it: without fused attention one object at 512 pixels
+needs 15 MB for its attention scores, at 1024 pixels 235 MB. More objects are run in several
+batches, which costs little: one object alone has a thousand queries and more.
 """
 
 
 class BuildProgress(NamedTuple):
-    """How far the engines are.
+    """Progress of a build.
 
     Attributes:
         graph: the one being built.
         index: of that graph, from 0.
-        graphs: how many there are to build.
-        phase: what happens, in the words of the builder.
-        fraction: of this graph, 0 to 1; it never goes back.
+        graphs: number of graphs to build.
+        phase: what the builder is doing, in its own words.
+        fraction: of this graph, 0 to 1; it never decreases.
     """
 
     graph: str
@@ -38,23 +38,27 @@ class BuildProgress(NamedTuple):
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What a backend with engines is asked for; others ignore it.
+    """How engines are built and run; backends without engines ignore it.
 
     Attributes:
         build: `never`, or `if_missing`: engines that the cache does not hold are built when a
             model is opened, which takes minutes.
-        objects: taken at a go by engines that are built; None: those of the engine that is there,
-            or `OBJECTS`.
-        workspace_mb: most memory the builder may work in, MB; None: what the device has free.
-        zero_copy: the device reads images and writes masks in the host's memory. Saves copies
-            where both are one memory (Jetson); slower where they are not.
+        max_objects: largest batch of engines that are built, 1 to 64. None: that of the engine in
+            the cache, or `DEFAULT_MAX_OBJECTS` where there is none.
+        workspace_mb: upper limit of the builder's working memory, MB, at least 64. None: the free
+            memory of the device.
+        zero_copy: the device reads images from and writes masks to the host's memory. Saves copies
+            where host and device share their memory (Jetson); slower where they do not.
         cuda_graphs: record the kernels of each engine once and launch them together.
         progress: called while engines are built.
-        cancelled: asked while engines are built; True stops that.
+        cancelled: polled while engines are built; True stops the build.
+
+    Raises:
+        ValueError: a value is not one of those, or out of its range.
     """
 
     build: str = 'never'
-    objects: int | None = None
+    max_objects: int | None = None
     workspace_mb: int | None = None
     zero_copy: bool = False
     cuda_graphs: bool = False
@@ -62,10 +66,10 @@ class EngineOptions:
     cancelled: Callable[[], bool] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse settings that mean nothing."""
+        """Check the values."""
         if self.build not in BUILD:
             raise ValueError(f'build is {self.build!r}; one of {", ".join(BUILD)}')
-        if self.objects is not None and not 1 <= self.objects <= 64:
-            raise ValueError(f'objects is {self.objects}; 1..64')
+        if self.max_objects is not None and not 1 <= self.max_objects <= 64:
+            raise ValueError(f'max_objects is {self.max_objects}; it must be in 1..64')
         if self.workspace_mb is not None and self.workspace_mb < 64:
-            raise ValueError(f'workspace_mb is {self.workspace_mb}; 64 or more')
+            raise ValueError(f'workspace_mb is {self.workspace_mb}; it must be at least 64')

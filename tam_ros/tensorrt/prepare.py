@@ -14,7 +14,7 @@ from pathlib import Path
 from tam_ros import __version__
 from tam_ros.model_files import TrackerSpec, graph_file, sha256
 from tam_ros.runtime.base import EngineError
-from tam_ros.runtime.engine_options import OBJECTS, BuildProgress, EngineOptions
+from tam_ros.runtime.engine_options import DEFAULT_MAX_OBJECTS, BuildProgress, EngineOptions
 from tam_ros.tensorrt.build_process import build_apart
 from tam_ros.tensorrt.engine_cache import Found, PlanCache, Record
 from tam_ros.tensorrt.golden import kept_references
@@ -79,7 +79,7 @@ class Preparation:
 
     def find(self, graph: str) -> Found:
         """Look for a plan in the cache."""
-        return self._cache.find(self.identity(graph), self._options.objects)
+        return self._cache.find(self.identity(graph), self._options.max_objects)
 
     def discard(self, graph: str) -> None:
         """Remove a plan that cannot be loaded."""
@@ -188,7 +188,7 @@ class Preparation:
             graph=graph,
             onnx=str(graph_file(self._folder, graph, self._precision)),
             plan=str(scratch / 'plan'),
-            objects=self._options.objects or OBJECTS,
+            objects=self._options.max_objects or DEFAULT_MAX_OBJECTS,
             workspace_mb=self._options.workspace_mb,
             golden=str(golden),
             timings=str(timings),

@@ -86,7 +86,7 @@ def halved(folder, tmp_path_factory) -> Path:
 def test_plans_are_built_once(prepare, build, spec, caplog):
     caplog.set_level('INFO')
     seen: list[BuildProgress] = []
-    plans = prepare(progress=seen.append, objects=3).plans()
+    plans = prepare(progress=seen.append, max_objects=3).plans()
     assert set(plans) == set(spec.graph_names) and all(plan.fresh for plan in plans.values())
     assert [request.graph for request in build.requests] == list(spec.graph_names)
     assert {request.objects for request in build.requests} == {3}
