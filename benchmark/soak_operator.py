@@ -26,12 +26,13 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+from std_srvs.srv import Trigger
 
 from benchmark.camera import SENT_QOS
 from benchmark.graph import IMAGE, NODE, Listener
 from tam_ros.msg import Prompt, TrackedObjectArray
 from tam_ros.ros.conversions import array_to_image
-from tam_ros.srv import AddPrompt, RemoveObject, Reset
+from tam_ros.srv import AddPrompt, RemoveObject
 
 MOST_OBJECTS = 6  # above that none is added on purpose; clicks and topics may
 MAX_OBJECTS = 16  # the node's default
@@ -74,10 +75,10 @@ class Request:
         if self.answered is None:
             return f'{self.name} was not answered'
         answer = self.future.result()
-        accepted = getattr(answer, 'accepted', getattr(answer, 'success', True))
+        accepted = getattr(answer, 'success', True)
         if self.must is None or accepted == self.must:
             return None
-        reason = getattr(answer, 'reason', '')
+        reason = getattr(answer, 'message', '')
         return f'{self.name} was {"accepted" if accepted else f"refused: {reason}"}'
 
 
@@ -124,7 +125,7 @@ class Operator:
             for name, kind in (
                 ('add_prompt', AddPrompt),
                 ('remove_object', RemoveObject),
-                ('reset', Reset),
+                ('reset', Trigger),
                 ('get_parameters', GetParameters),
                 ('set_parameters', SetParameters),
                 ('change_state', ChangeState),
@@ -195,7 +196,7 @@ class Operator:
         if self.objects:
             point = self._point()
             prompt = Prompt(action=Prompt.REFINE, object_id=self._random.choice(self.objects))
-            prompt.points, prompt.labels = [point], [self._random.randint(0, 1)]
+            prompt.points, prompt.point_labels = [point], [self._random.randint(0, 1)]
             prompt.header = self._header()
             self._call('add_prompt', AddPrompt.Request(prompt=prompt), None)
 
@@ -252,7 +253,7 @@ class Operator:
     def reset(self) -> None:
         """Forget all objects."""
         self._reset_at = time.monotonic()
-        self._call('reset', Reset.Request(), True)
+        self._call('reset', Trigger.Request(), True)
 
     def pause(self) -> None:
         """Deactivate the node and activate it again."""
@@ -293,11 +294,11 @@ class Operator:
         """Return a prompt of any kind for a new object."""
         height, width = self._size
         kind = self._random.choice(('click', 'clicks', 'box', 'mask'))
-        prompt = Prompt(header=self._header(), label=kind)
+        prompt = Prompt(header=self._header(), name=kind)
         if kind == 'click':
             prompt.points = [self._point()]
         elif kind == 'clicks':
-            prompt.points, prompt.labels = [self._point(), self._point()], [1, 0]
+            prompt.points, prompt.point_labels = [self._point(), self._point()], [1, 0]
         elif kind == 'box':
             x, y = self._random.uniform(0, width * 0.7), self._random.uniform(0, height * 0.7)
             prompt.box = [x, y, x + width * 0.2, y + height * 0.2]
@@ -319,8 +320,8 @@ class Operator:
                 Prompt(points=[Point(x=_NAN, y=1.0)]),
                 Prompt(points=[Point(x=float('inf'), y=1.0)]),
                 Prompt(points=[Point(x=width + 50.0, y=1.0)]),
-                Prompt(points=[inside], labels=[1, 0]),
-                Prompt(points=[inside], labels=[7]),
+                Prompt(points=[inside], point_labels=[1, 0]),
+                Prompt(points=[inside], point_labels=[7]),
                 Prompt(points=[inside], action=9),
                 Prompt(points=[inside], action=Prompt.REFINE, object_id=60000),
                 Prompt(action=Prompt.REMOVE, object_id=60000),

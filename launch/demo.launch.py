@@ -85,5 +85,5 @@ def request(prompt) -> dict:
         fields['box'] = [float(edge) for edge in prompt.box]
     if prompt.points:
         fields['points'] = [{'x': float(x), 'y': float(y)} for x, y in prompt.points]
-        fields['labels'] = list(prompt.labels)
+        fields['point_labels'] = list(prompt.labels)
     return {'prompt': fields}

@@ -168,7 +168,7 @@ def group_prompts(specs: Iterable[PromptSpec]) -> list[tuple[int, Prompt]]:
         message = messages.setdefault((spec.frame, spec.object_id), Prompt())
         message.object_id = spec.object_id
         message.points = [*message.points, *(Point(x=x, y=y) for x, y in spec.points)]
-        message.labels = [*message.labels, *spec.labels]
+        message.point_labels = [*message.point_labels, *spec.labels]
         if spec.box is not None:
             message.box = [float(edge) for edge in spec.box]
     known: set[int] = set()

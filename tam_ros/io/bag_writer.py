@@ -228,7 +228,7 @@ class BagWriter(Closing):
         nowhere = (np.nan,) * 3  # a recording is tracked without its depth images
         return types['tam_ros/msg/TrackedObject'](
             id=item.id,
-            label='',
+            name='',
             state=_STATES[str(getattr(item.state, 'value', item.state))],
             score=item.score,
             box=types['sensor_msgs/msg/RegionOfInterest'](x0, y0, y1 - y0, x1 - x0, False),

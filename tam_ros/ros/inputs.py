@@ -15,6 +15,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+from std_srvs.srv import Trigger
 
 from tam_ros.io.encodings import ImageFormatError
 from tam_ros.msg import Prompt
@@ -29,7 +30,7 @@ from tam_ros.ros.points import pixel_of
 from tam_ros.ros.prompts import read_prompt
 from tam_ros.ros.session import Answer, Session
 from tam_ros.ros.transforms import Transforms
-from tam_ros.srv import AddPrompt, RemoveObject, Reset, SetClickMode
+from tam_ros.srv import AddPrompt, RemoveObject, SetClickMode
 from tam_ros.tracking import FrameResult, PromptError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Inputs:
         for kind, name, answer in (
             (AddPrompt, '~/add_prompt', self._on_add_prompt),
             (RemoveObject, '~/remove_object', self._on_remove_object),
-            (Reset, '~/reset', self._on_reset),
+            (Trigger, '~/reset', self._on_reset),
             (SetClickMode, '~/set_click_mode', self._on_set_click_mode),
         ):
             node.create_service(kind, name, answer, qos_profile=SERVICE_QOS)
@@ -101,13 +102,13 @@ class Inputs:
 
     def _on_prompt(self, message: Prompt) -> None:
         answer = self._add(message)
-        if not answer.accepted:
-            self._say(f'prompt for object {message.object_id} refused: {answer.reason}')
+        if not answer.success:
+            self._say(f'prompt for object {message.object_id} refused: {answer.message}')
 
     def _on_add_prompt(
         self, request: AddPrompt.Request, response: AddPrompt.Response
     ) -> AddPrompt.Response:
-        response.accepted, response.object_id, response.reason = self._add(request.prompt)
+        response.success, response.object_id, response.message = self._add(request.prompt)
         return self._answered(response)
 
     def _add(self, message: Prompt) -> Answer:
@@ -141,10 +142,10 @@ class Inputs:
             answer = self._node.ask(
                 lambda session, request=request: session.ask(request, self._node.received_ns)
             )
-            if answer.accepted:
+            if answer.success:
                 self._log(f'mask prompt: value {value} is object {answer.object_id}')
             else:
-                self._say(f'mask prompt, value {value} refused: {answer.reason}')
+                self._say(f'mask prompt, value {value} refused: {answer.message}')
 
     # --- clicks ---
 
@@ -160,10 +161,10 @@ class Inputs:
     def _click(self, place: Callable[[], tuple[float, float]], what: str) -> None:
         now = time.monotonic()
         answer = self._node.ask(lambda session: self._answer_click(session, place, now))
-        if answer.accepted:
-            self._log(f'{what}: {answer.reason}')
+        if answer.success:
+            self._log(f'{what}: {answer.message}')
         else:
-            self._say(f'{what} refused: {answer.reason}')
+            self._say(f'{what} refused: {answer.message}')
 
     def _answer_click(
         self, session: Session, place: Callable[[], tuple[float, float]], now: float
@@ -179,7 +180,7 @@ class Inputs:
             self._clicks.select(request, now)
             return Answer(True, request, f'object {request} is selected')
         answer = session.ask(request, self._node.received_ns)
-        if not answer.accepted:
+        if not answer.success:
             return answer
         self._clicks.select(answer.object_id, now)
         done = (
@@ -187,7 +188,7 @@ class Inputs:
             if request.action is Action.ADD
             else ('has this point' if request.labels[0] else 'does not have this point')
         )
-        return answer._replace(reason=f'object {answer.object_id} {done}')
+        return answer._replace(message=f'object {answer.object_id} {done}')
 
     def _on_set_click_mode(
         self, request: SetClickMode.Request, response: SetClickMode.Response
@@ -198,9 +199,9 @@ class Inputs:
         if not known:
             reason = f'no mode {request.mode!r}; one of {", ".join(MODES)}'
             answer = Answer(False, answer.object_id, reason)
-        elif answer.accepted and request.mode:
+        elif answer.success and request.mode:
             self._node.set_parameters([Parameter('click_mode', value=request.mode)])
-        response.accepted, response.object_id, response.reason = answer
+        response.success, response.object_id, response.message = answer
         response.mode = self._value('click_mode')
         return self._answered(response)
 
@@ -242,12 +243,12 @@ class Inputs:
                 self._crowded(limit)
                 continue
             answer = session.ask(request, self._node.received_ns)
-            self._detections.prompted(request, answer.object_id if answer.accepted else 0)
-            if answer.accepted:
+            self._detections.prompted(request, answer.object_id if answer.success else 0)
+            if answer.success:
                 verb = 'begins anew' if request.action is Action.REPLACE else 'is added'
                 self._log(f'detection: object {answer.object_id} ({request.label}) {verb}')
             else:
-                self._say(f'detection refused: {answer.reason}')
+                self._say(f'detection refused: {answer.message}')
 
     def _crowded(self, limit: int) -> None:
         """Say that there is no room, seldom: the detector will ask again with every message."""
@@ -273,12 +274,12 @@ class Inputs:
         self, request: RemoveObject.Request, response: RemoveObject.Response
     ) -> RemoveObject.Response:
         answer = self._node.ask(lambda session: session.remove(request.object_id))
-        response.accepted, response.reason = answer.accepted, answer.reason
+        response.success, response.message = answer.success, answer.message
         return self._answered(response)
 
-    def _on_reset(self, request: Reset.Request, response: Reset.Response) -> Reset.Response:
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         answer = self._node.ask(self.reset)
-        response.accepted, response.reason = answer.accepted, answer.reason
+        response.success, response.message = answer.success, answer.message
         return self._answered(response)
 
     def reset(self, session: Session) -> Answer:
@@ -287,8 +288,8 @@ class Inputs:
         return session.reset()
 
     def _answered(self, response: Any) -> Any:
-        if not response.accepted:
-            self._node.refused(response.reason, log=False)
+        if not response.success:
+            self._node.refused(response.message, log=False)
         return response
 
     def _say(self, text: str) -> None:

@@ -48,7 +48,7 @@ def objects_message(
     message = TrackedObjectArray(header=header)
     message.height, message.width = frame.labels.shape
     for item in sorted(frame.objects, key=lambda item: item.id):
-        entry = TrackedObject(id=item.id, label=names.get(item.id, ''), state=_STATES[item.state])
+        entry = TrackedObject(id=item.id, name=names.get(item.id, ''), state=_STATES[item.state])
         entry.score = float(item.score)
         entry.area = int(item.area)
         entry.age_frames = int(item.age_frames)

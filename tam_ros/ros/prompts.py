@@ -32,7 +32,7 @@ def read_prompt(message: msg.Prompt) -> PromptRequest:
         'action': action,
         'object_id': message.object_id,
         'stamp_ns': stamp_ns(message.header),
-        'label': message.label,
+        'label': message.name,
     }
     if action is not Action.ADD and message.object_id == 0:
         raise PromptError(f'{action.name} needs an object_id; 0 only goes with ADD')
@@ -40,15 +40,17 @@ def read_prompt(message: msg.Prompt) -> PromptRequest:
         return PromptRequest(**request)
 
     points = tuple((point.x, point.y) for point in message.points)
-    labels = tuple(message.labels) or (1,) * len(points)
+    labels = tuple(message.point_labels) or (1,) * len(points)
     # NaN must not pass for "no box"; the tracker's own prompt refuses it.
     box = tuple(float(edge) for edge in message.box)
     has_box = any(edge != 0 or math.isnan(edge) for edge in box)
     has_mask = message.mask.width > 0 or message.mask.height > 0
     if len(labels) != len(points):
-        raise PromptError(f'{len(points)} points, but {len(labels)} labels: send one for each')
+        raise PromptError(
+            f'{len(points)} points, but {len(labels)} point_labels: send one for each'
+        )
     if wrong := set(labels) - {0, 1}:
-        raise PromptError(f'labels are 1 (on the object) or 0 (off it), not {min(wrong)}')
+        raise PromptError(f'point_labels are 1 (on the object) or 0 (off it), not {min(wrong)}')
     if has_mask and (points or has_box):
         raise PromptError('a mask stands alone: send the points or the box in another prompt')
     if not (points or has_box or has_mask):

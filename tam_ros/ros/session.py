@@ -28,9 +28,9 @@ MAX_WAITING = 64
 class Answer(NamedTuple):
     """The answer to a request: its services return the same fields."""
 
-    accepted: bool
+    success: bool
     object_id: int
-    reason: str
+    message: str
 
 
 class StaleFrameError(FrameError):

@@ -23,7 +23,7 @@ def test_prompts_of_one_object_and_frame_are_one_message(messages):
     ((frame, message),) = messages('4:point:10,20;30,40,0;4:box:1,2,50,60')
     assert (frame, message.object_id, message.action) == (0, 4, message.ADD)
     assert [(point.x, point.y) for point in message.points] == [(10, 20), (30, 40)]
-    assert list(message.labels) == [1, 0]
+    assert list(message.point_labels) == [1, 0]
     assert list(message.box) == [1, 2, 50, 60]
 
 

@@ -221,7 +221,7 @@ def test_the_demo_follows_two_objects(launch, make_peer):
         ),
         timeout=90,
     )
-    assert process.log.count('accepted=True') == 2
+    assert process.log.count('success=True') == 2
     peer.wait(
         'two prompts and the start of the clip',
         lambda: process.log.count('process has finished cleanly') == 3,

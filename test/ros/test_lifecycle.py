@@ -53,13 +53,13 @@ def test_up_and_down_and_up_again(manage):
     manager = manage()
     peer = manager.peer
     assert manager.state == 'unconfigured'
-    assert 'not configured' in add(peer, click(15, 15)).reason
+    assert 'not configured' in add(peer, click(15, 15)).message
     assert manager.go('configure')
     assert (manager.state, manager.opened()) == ('inactive', 1)
     assert manager.go('activate')
     assert manager.state == 'active'
     peer.meet(manager.node, IMAGE)
-    assert add(peer, click(15, 15)).accepted
+    assert add(peer, click(15, 15)).success
     assert peer.track(IMAGE)[0].objects
     assert manager.go('deactivate')
     count = len(peer.received['objects'])
@@ -76,7 +76,7 @@ def test_up_and_down_and_up_again(manage):
     assert manager.go('deactivate')
     assert manager.go('cleanup')
     assert (manager.state, manager.opened()) == ('unconfigured', 0)
-    assert 'not configured' in add(peer, click(15, 15)).reason
+    assert 'not configured' in add(peer, click(15, 15)).message
 
     assert manager.go('configure')
     assert manager.go('activate')
@@ -92,7 +92,7 @@ def test_objects_are_forgotten_on_demand(manage):
     assert manager.go('configure')
     assert manager.go('activate')
     peer.meet(manager.node, IMAGE)
-    assert add(peer, click(15, 15)).accepted
+    assert add(peer, click(15, 15)).success
     assert peer.track(IMAGE)[0].objects
     assert manager.go('deactivate')
     assert manager.go('activate')
@@ -169,12 +169,12 @@ def test_a_transition_that_fails_half_way_leaves_nothing(manage, where, path):
     assert not manager.go(last)
     manager.peer.wait('the reason', lambda: f'broken on purpose: {where}' in manager.node.log)
     assert (manager.state, manager.opened()) == ('unconfigured', 0)
-    assert 'not configured' in add(manager.peer, click(15, 15)).reason
+    assert 'not configured' in add(manager.peer, click(15, 15)).message
 
     assert manager.go('configure')
     assert manager.go('activate')
     manager.peer.meet(manager.node, IMAGE)
-    assert add(manager.peer, click(15, 15)).accepted
+    assert add(manager.peer, click(15, 15)).success
     assert manager.peer.track(IMAGE)[0].objects
     assert manager.node.interrupt() == 0, manager.node.log
     assert manager.opened() == 0

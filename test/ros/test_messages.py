@@ -36,7 +36,7 @@ def follow(*places):
 
 def test_objects_come_in_the_order_of_their_ids():
     message = objects_message(follow((9, (12, 12)), (2, (50, 40))), Header(), {9: 'mug'}, False)
-    assert [(item.id, item.label) for item in message.objects] == [(2, ''), (9, 'mug')]
+    assert [(item.id, item.name) for item in message.objects] == [(2, ''), (9, 'mug')]
     assert (message.height, message.width) == SIZE
 
 

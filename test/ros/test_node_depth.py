@@ -73,7 +73,7 @@ def camera(start, make_peer):
     node, peer = start(*DEPTH), make_peer()
     peer.meet(node, IMAGE)
     for place in ((15, 15), (55, 35)):
-        assert add(peer, click(*place, label='mug' if place[0] == 15 else '')).accepted
+        assert add(peer, click(*place, name='mug' if place[0] == 15 else '')).success
     return DepthCamera(peer)
 
 
@@ -276,18 +276,18 @@ def test_places_in_a_real_bag(start, make_peer, shelf, tracker, exact):
             prompt = Prompt(
                 object_id=ids.get(label, 0),
                 action=Prompt.REPLACE if label in ids else Prompt.ADD,
-                label=label,
+                name=label,
                 header=peer.header(stamp) if compared else Header(),  # before the first image
                 mask=array_to_image((labels == int(label)).astype(np.uint8), 'mono8', Header()),
             )
             answer = add(peer, prompt)
-            assert answer.accepted, answer.reason
+            assert answer.success, answer.message
             ids[label] = answer.object_id
         for topic, data in messages.items():
             talkers[topic].publish(data)
         objects = peer.message('objects', stamp)
         assert objects.header.frame_id == 'camera_color_optical_frame'
-        found = {item.label: item for item in objects.objects}
+        found = {item.name: item for item in objects.objects}
         for label, one in truth.items():
             position = found[label].position
             place = position.x, position.y, position.z

@@ -58,7 +58,7 @@ def test_compressed_images_that_cannot_be_read(start, make_peer):
 
     jpeg = cv2.imencode('.jpg', picture(red=(10, 10)))[1].tobytes()
     peer.wait('results', lambda: send('jpeg', jpeg) and peer.received['objects'])
-    assert add(peer, click(15, 15)).accepted
+    assert add(peer, click(15, 15)).success
     for image_format, data, words in (
         ('jpeg', jpeg[: len(jpeg) // 2], 'cut short'),
         ('jpeg', b'no picture', 'no known picture format'),
@@ -111,7 +111,7 @@ def test_images_that_the_transport_loses_are_told(start, make_peer, tmp_path):
 def test_a_device_that_fails_costs_an_image_and_no_object(graph):
     """Nothing is published for that image; diagnostics say ERROR until the next one."""
     node, peer = graph
-    assert add(peer, click(15, 15)).accepted
+    assert add(peer, click(15, 15)).success
     image = picture(red=(10, 10))
     peer.track(image)
     lost = picture(red=(10, 10))
@@ -175,7 +175,7 @@ def test_everybody_is_answered_while_an_image_takes_long(start, make_peer):
     for thread in threads:
         thread.join(15)
     assert set(answers) == {'parameters', 'state', 'prompt'}
-    assert answers['prompt'][0].accepted
+    assert answers['prompt'][0].success
     assert max(took for _, took in answers.values()) < 6, answers
 
 
@@ -204,7 +204,7 @@ def test_a_burst_of_requests_is_answered(start, make_peer):
     finally:
         ended.set()
         camera.join()
-    assert all('outside the image' in one.result().reason for one in futures)
+    assert all('outside the image' in one.result().message for one in futures)
     assert took < 10, 'thirty images would take fifteen seconds'
 
 
@@ -222,8 +222,8 @@ def test_an_image_that_never_ends_is_told(start, make_peer):
         peer.send(picture())
         time.sleep(0.1)
     answer = peer.call(AddPrompt, 'add_prompt', AddPrompt.Request(prompt=click(15, 15)), 30)
-    assert not answer.accepted
-    assert 'the tracker was busy for over 10 s' in answer.reason
+    assert not answer.success
+    assert 'the tracker was busy for over 10 s' in answer.message
     # What hangs is not waited for for ever.
     begin = time.monotonic()
     node.interrupt(timeout=20)
@@ -345,7 +345,7 @@ def test_a_camera_that_is_killed_and_comes_back(start, make_peer, tmp_path):
             count = len(peer.received['objects'])
             peer.wait('results', lambda count=count: len(peer.received['objects']) > count + 3)
             if life == 0:
-                assert add(peer, click(40, 30)).accepted
+                assert add(peer, click(40, 30)).success
             peer.wait('the object', lambda: peer.received['objects'][-1].objects)
             assert peer.received['objects'][-1].objects[0].id == 1
         finally:

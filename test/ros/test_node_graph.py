@@ -17,11 +17,12 @@ from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from ros_graph import SIZE, add, click, picture  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 
 from tam_ros.msg import Prompt, TrackedObject  # noqa: E402
 from tam_ros.ros.conversions import array_to_image, image_to_mask, stamp_ns  # noqa: E402
 from tam_ros.ros.messages import decode_mask  # noqa: E402
-from tam_ros.srv import RemoveObject, Reset  # noqa: E402
+from tam_ros.srv import RemoveObject  # noqa: E402
 
 SECOND = 10**9
 
@@ -29,8 +30,8 @@ SECOND = 10**9
 def test_a_service_prompt_is_tracked(graph):
     """From the click to labels and objects, whose header is the image's to the nanosecond."""
     _, peer = graph
-    answer = add(peer, click(15, 15, label='mug'))
-    assert (answer.accepted, answer.object_id, answer.reason) == (True, 1, '')
+    answer = add(peer, click(15, 15, name='mug'))
+    assert (answer.success, answer.object_id, answer.message) == (True, 1, '')
     for step, (x, y) in enumerate(((10, 10), (14, 12), (30, 25))):
         objects, labels = peer.track(picture(red=(x, y)))
         header = peer.header(peer.stamp_ns)
@@ -43,7 +44,7 @@ def test_a_service_prompt_is_tracked(graph):
         assert (pixels == expected).all()
         (tracked,) = objects.objects
         assert (objects.height, objects.width) == SIZE
-        assert (tracked.id, tracked.label, tracked.state) == (1, 'mug', TrackedObject.VISIBLE)
+        assert (tracked.id, tracked.name, tracked.state) == (1, 'mug', TrackedObject.VISIBLE)
         box = tracked.box
         assert (box.x_offset, box.y_offset, box.width, box.height) == (x, y, 10, 10)
         assert (tracked.centroid.x, tracked.centroid.y) == (x + 4.5, y + 4.5)
@@ -72,7 +73,7 @@ def test_a_mask_prompt_names_the_image_it_was_drawn_on(graph):
     answer = add(
         peer, Prompt(header=objects.header, mask=array_to_image(mask, 'mono8', objects.header))
     )
-    assert answer.accepted, answer.reason
+    assert answer.success, answer.message
     objects, _ = peer.track(image)
     assert objects.objects[0].box.x_offset == 60
 
@@ -107,22 +108,22 @@ def test_remove_and_reset(graph):
     assert [item.id for item in peer.track(image)[0].objects] == [1, 2]
 
     removal = RemoveObject.Request(object_id=1)
-    assert peer.call(RemoveObject, 'remove_object', removal).accepted
+    assert peer.call(RemoveObject, 'remove_object', removal).success
     objects, labels = peer.track(image)
     assert [item.id for item in objects.objects] == [2]
     assert set(labels.data) == {0, 2}
     again = peer.call(RemoveObject, 'remove_object', removal)
-    assert (again.accepted, again.reason) == (False, 'no object 1; followed are: 2')
+    assert (again.success, again.message) == (False, 'no object 1; followed are: 2')
     # An id of this run is never given to another object, not even on request.
     reuse = add(peer, click(15, 15, object_id=1))
-    assert not reuse.accepted
-    assert 'removed' in reuse.reason
+    assert not reuse.success
+    assert 'removed' in reuse.message
     assert add(peer, click(15, 15)).object_id == 3
 
     peer.prompts.publish(Prompt(object_id=2, action=Prompt.REMOVE))
     peer.wait('removal by topic', lambda: [o.id for o in peer.track(image)[0].objects] == [3])
 
-    assert peer.call(Reset, 'reset', Reset.Request()).accepted
+    assert peer.call(Trigger, 'reset', Trigger.Request()).success
     assert not peer.track(image)[0].objects
     assert add(peer, click(15, 15)).object_id == 1, 'ids start again after a reset'
 
@@ -143,8 +144,12 @@ REFUSED = [
     pytest.param(Prompt(box=[90.0, 70.0, 99.0, 80.0]), 'outside the image', id='box outside'),
     pytest.param(Prompt(mask=mask_of(5, 5)), 'mask is 5x5', id='mask of another size'),
     pytest.param(Prompt(mask=mask_of(80, 60, 0)), 'empty', id='mask without a pixel'),
-    pytest.param(click(5, 5, labels=[1, 0]), '1 points, but 2 labels', id='labels too many'),
-    pytest.param(click(5, 5, labels=[3]), '1 (on the object) or 0', id='label of another kind'),
+    pytest.param(
+        click(5, 5, point_labels=[1, 0]), '1 points, but 2 point_labels', id='labels too many'
+    ),
+    pytest.param(
+        click(5, 5, point_labels=[3]), '1 (on the object) or 0', id='label of another kind'
+    ),
     pytest.param(click(5, 5, action=9), 'unknown action 9', id='unknown action'),
     pytest.param(click(5, 5, 9, Prompt.REFINE), 'no object 9', id='refine an unknown object'),
     pytest.param(click(5, 5, 9, Prompt.REPLACE), 'no object 9', id='replace an unknown object'),
@@ -158,14 +163,14 @@ REFUSED = [
 def test_refused_prompts_get_a_reason_and_leave_the_tracks_alone(graph):
     """One node for all rows: after each of them the tracks must be what they were."""
     _, peer = graph
-    assert add(peer, click(15, 15)).accepted
+    assert add(peer, click(15, 15)).success
     image = picture(red=(10, 10))
     _, before = peer.track(image)
     for row in REFUSED:
         prompt, words = row.values
         answer = add(peer, prompt)
-        assert not answer.accepted, row.id
-        assert words in answer.reason, f'{row.id}: {answer.reason}'
+        assert not answer.success, row.id
+        assert words in answer.message, f'{row.id}: {answer.message}'
         objects, labels = peer.track(image)
         assert [item.id for item in objects.objects] == [1], row.id
         assert labels.data == before.data, row.id
@@ -175,9 +180,9 @@ def test_more_objects_than_the_limit(start, make_peer):
     node, peer = start('-p', 'max_objects:=2'), make_peer()
     peer.meet(node, picture())
     image = picture(red=(10, 10), green=(30, 10), blue=(50, 10))
-    assert add(peer, click(15, 15)).accepted
-    assert add(peer, click(35, 15)).accepted
-    assert '2 objects are followed, the limit' in add(peer, click(55, 15)).reason
+    assert add(peer, click(15, 15)).success
+    assert add(peer, click(35, 15)).success
+    assert '2 objects are followed, the limit' in add(peer, click(55, 15)).message
     assert [item.id for item in peer.track(image)[0].objects] == [1, 2]
     peer.call(RemoveObject, 'remove_object', RemoveObject.Request(object_id=1))
     assert add(peer, click(55, 15)).object_id == 3, 'there is room again'
@@ -198,14 +203,14 @@ def test_prompts_belong_to_an_image(graph):
     peer.track(image)
     old = click(15, 15, header=peer.header(peer.stamp_ns - 3 * SECOND))
     answer = add(peer, old)
-    assert not answer.accepted
-    assert '3.000 s before the last' in answer.reason
+    assert not answer.success
+    assert '3.000 s before the last' in answer.message
     clock = click(15, 15, header=peer.header(peer.stamp_ns + 50 * SECOND))
-    assert '50.000 s newer than the newest image' in add(peer, clock).reason
+    assert '50.000 s newer than the newest image' in add(peer, clock).message
 
     due = peer.stamp_ns + 66_000_000
     answer = add(peer, click(15, 15, header=peer.header(due)))
-    assert answer.accepted, answer.reason
+    assert answer.success, answer.message
     assert not peer.track(image)[0].objects, 'this image is older than the prompt'
     assert peer.track(image, due)[0].objects[0].age_frames == 0
 
@@ -213,8 +218,8 @@ def test_prompts_belong_to_an_image(graph):
 def test_prompts_before_the_first_image(start, make_peer):
     node, peer = start(), make_peer()
     stamped = add(peer, click(15, 15, header=peer.header(SECOND)))
-    assert not stamped.accepted
-    assert 'no image has arrived yet' in stamped.reason
+    assert not stamped.success
+    assert 'no image has arrived yet' in stamped.message
     assert add(peer, click(15, 15)).object_id == 1
     peer.meet(node, picture(red=(10, 10)))
     assert peer.track(picture(red=(10, 10)))[0].objects[0].area == 100
@@ -318,7 +323,7 @@ def test_compressed_images(start, make_peer):
             CompressedImage(header=peer.header(stamp), format='png', data=png.tobytes())
         )
 
-    assert add(peer, click(15, 15)).accepted
+    assert add(peer, click(15, 15)).success
     deadline = time.monotonic() + 30
     while not peer.received['objects'] and time.monotonic() < deadline:
         peer.stamp_ns += 33_000_000

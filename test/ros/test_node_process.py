@@ -121,8 +121,8 @@ def test_what_fails_between_two_images_is_reported(ros):
         node.tell(lambda session: session.no_such_thing).result(10)
         assert 'no_such_thing' in node._statistics.summary().failure
         answer = node.ask(lambda session: 1 / 0)
-        assert (answer.accepted, answer.object_id) == (False, 0)
-        assert 'internal error: division by zero' in answer.reason
-        assert node.ask(lambda session: session.reset()).accepted
+        assert (answer.success, answer.object_id) == (False, 0)
+        assert 'internal error: division by zero' in answer.message
+        assert node.ask(lambda session: session.reset()).success
     finally:
         node.destroy_node()

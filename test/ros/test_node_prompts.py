@@ -19,9 +19,10 @@ from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from ros_graph import NODE, SIZE, picture  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 
 from tam_ros.ros.conversions import array_to_image  # noqa: E402
-from tam_ros.srv import RemoveObject, Reset, SetClickMode  # noqa: E402
+from tam_ros.srv import RemoveObject, SetClickMode  # noqa: E402
 
 IMAGE = picture(red=(10, 10), green=(30, 10), blue=(50, 10))
 RED, GREEN, BLUE, GROUND = (15, 15), (35, 15), (55, 15), (70, 50)
@@ -126,14 +127,14 @@ def test_clicks_after_a_pause(start, make_peer):
 def test_click_modes(operator):
     """By the service and by the parameter, which show the same."""
     answer = operator.mode('new')
-    assert (answer.accepted, answer.mode, answer.object_id) == (True, 'new', 0)
+    assert (answer.success, answer.mode, answer.object_id) == (True, 'new', 0)
     operator.click(*RED)
     operator.click(*GREEN)
     operator.says('object 2 is added')
     assert operator.objects() == [1, 2]
 
     answer = operator.mode('exclude', object_id=1)
-    assert (answer.accepted, answer.mode, answer.object_id) == (True, 'exclude', 1)
+    assert (answer.success, answer.mode, answer.object_id) == (True, 'exclude', 1)
     operator.click(*BLUE)
     operator.says('object 1 does not have this point')
     peer = operator.peer
@@ -147,11 +148,11 @@ def test_click_modes(operator):
 
     # What cannot be is refused and changes nothing.
     answer = operator.mode('paint', object_id=2)
-    assert (answer.accepted, answer.mode, answer.object_id) == (False, 'include', 1)
-    assert 'one of auto, new, include, exclude' in answer.reason
+    assert (answer.success, answer.mode, answer.object_id) == (False, 'include', 1)
+    assert 'one of auto, new, include, exclude' in answer.message
     answer = operator.mode('new', object_id=9)
-    assert (answer.accepted, answer.mode, answer.object_id) == (False, 'include', 1)
-    assert 'no object 9; followed are: 1, 2' in answer.reason
+    assert (answer.success, answer.mode, answer.object_id) == (False, 'include', 1)
+    assert 'no object 9; followed are: 1, 2' in answer.message
 
 
 @pytest.mark.parametrize('how', ['remove', 'reset'])
@@ -161,9 +162,9 @@ def test_a_selection_ends_with_its_object(operator, how):
     operator.says('object 1 is added')
     operator.objects()
     if how == 'remove':
-        assert peer.call(RemoveObject, 'remove_object', RemoveObject.Request(object_id=1)).accepted
+        assert peer.call(RemoveObject, 'remove_object', RemoveObject.Request(object_id=1)).success
     else:
-        assert peer.call(Reset, 'reset', Reset.Request()).accepted
+        assert peer.call(Trigger, 'reset', Trigger.Request()).success
         peer.track(IMAGE)
     operator.mode('include')
     operator.click(*RED)
@@ -342,7 +343,7 @@ def test_detections(operator):
     detector, peer = Detector(operator), operator.peer
     detector.keep_sending(RED_BOX, until='detection: object 1 (mug) is added')
     objects, _ = peer.track(IMAGE)
-    assert [(item.id, item.label) for item in objects.objects] == [(1, 'mug')]
+    assert [(item.id, item.name) for item in objects.objects] == [(1, 'mug')]
     for _ in range(5):
         detector.send(RED_BOX)
         detector.send(BLUE_BOX, score=0.1)

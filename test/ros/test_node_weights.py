@@ -132,7 +132,7 @@ def test_a_managed_node_whose_weights_are_wrong_can_be_configured_again(start, m
     node, peer = start('-p', 'autostart:=false', '-p', 'model:=missing'), make_peer()
     assert not go(peer, 'configure')
     assert "no model 'missing' in the catalogue" in node.log
-    assert 'not configured' in add(peer, click(15, 15)).reason
+    assert 'not configured' in add(peer, click(15, 15)).message
     from rcl_interfaces.srv import SetParameters
     from rclpy.parameter import Parameter
 
@@ -148,7 +148,7 @@ def test_a_managed_node_whose_weights_are_wrong_can_be_configured_again(start, m
 def test_transitions_that_its_state_does_not_have_are_refused(graph):
     """Activated twice, or told to clean up while it is active: it stays what it is."""
     node, peer = graph
-    assert add(peer, click(15, 15)).accepted
+    assert add(peer, click(15, 15)).success
     for transition in ('activate', 'configure', 'cleanup', 99):
         assert not go(peer, transition)
     objects, _ = peer.track(picture(red=(10, 10)))

@@ -174,7 +174,7 @@ def test_places_are_found_once_for_all(bench):
 
 def test_compressed_labels(graph):
     _, peer = graph
-    assert add(peer, click(15, 15)).accepted
+    assert add(peer, click(15, 15)).success
     peer.listen(CompressedImage, f'{NODE}/labels/compressed')
     peer.wait('a compressed label image', lambda: peer.send(IMAGE) and peer.received['compressed'])
     _, labels = peer.track(IMAGE)
@@ -189,7 +189,7 @@ def test_standard_companions(graph):
     """Detections beside the objects, and what the labels mean for those who come later."""
     vision = pytest.importorskip('vision_msgs.msg', reason='vision_msgs is not installed')
     _, peer = graph
-    assert add(peer, click(15, 15, label='mug')).accepted
+    assert add(peer, click(15, 15, name='mug')).success
     peer.listen(vision.Detection2DArray, f'{NODE}/detections_2d')
     peer.wait('detections', lambda: peer.send(IMAGE) and peer.received['detections_2d'])
     objects, _ = peer.track(IMAGE)

@@ -31,7 +31,7 @@ def test_the_actions_are_those_of_the_message():
 
 
 def test_points():
-    prompt = read_prompt(Prompt(points=POINTS, labels=[1, 0])).prompt(5)
+    prompt = read_prompt(Prompt(points=POINTS, point_labels=[1, 0])).prompt(5)
     assert prompt.object_id == 5
     assert prompt.points_xy.tolist() == [[1.0, 2.0], [3.5, 4.5]]
     assert prompt.labels.tolist() == [1, 0]
@@ -47,7 +47,7 @@ def test_a_box_with_and_without_points():
     alone = read_prompt(Prompt(box=box)).prompt(1)
     assert alone.points_xy.tolist() == [[10.0, 20.0], [30.0, 40.0]]
     assert alone.labels.tolist() == [2, 3]
-    both = read_prompt(Prompt(box=box, points=POINTS[:1], labels=[0])).prompt(1)
+    both = read_prompt(Prompt(box=box, points=POINTS[:1], point_labels=[0])).prompt(1)
     assert both.points_xy.tolist() == [[10.0, 20.0], [30.0, 40.0], [1.0, 2.0]]
     assert both.labels.tolist() == [2, 3, 0]
 
@@ -64,7 +64,7 @@ def test_a_mask():
 def test_what_else_the_message_says():
     header = Header()
     header.stamp.sec, header.stamp.nanosec = 3, 7
-    message = Prompt(header=header, object_id=9, action=Prompt.REPLACE, label='mug', points=POINTS)
+    message = Prompt(header=header, object_id=9, action=Prompt.REPLACE, name='mug', points=POINTS)
     request = read_prompt(message)
     assert (request.action, request.object_id) == (Action.REPLACE, 9)
     assert (request.stamp_ns, request.label) == (3_000_000_007, 'mug')
@@ -83,14 +83,18 @@ def test_removal_needs_only_the_id():
     ('message', 'words'),
     [
         pytest.param(Prompt(), 'empty', id='nothing'),
-        pytest.param(Prompt(label='mug', object_id=3), 'empty', id='only a name'),
+        pytest.param(Prompt(name='mug', object_id=3), 'empty', id='only a name'),
         pytest.param(Prompt(action=4, points=POINTS), 'unknown action 4', id='unknown action'),
         pytest.param(Prompt(action=1, points=POINTS), 'REFINE needs', id='refine nobody'),
         pytest.param(Prompt(action=2, points=POINTS), 'REPLACE needs', id='replace nobody'),
         pytest.param(Prompt(action=3), 'REMOVE needs', id='remove nobody'),
-        pytest.param(Prompt(points=POINTS, labels=[1]), '2 points, but 1', id='labels too few'),
-        pytest.param(Prompt(labels=[1]), '0 points, but 1', id='labels alone'),
-        pytest.param(Prompt(points=POINTS, labels=[1, 2]), 'labels are 1', id='another label'),
+        pytest.param(
+            Prompt(points=POINTS, point_labels=[1]), '2 points, but 1', id='labels too few'
+        ),
+        pytest.param(Prompt(point_labels=[1]), '0 points, but 1', id='labels alone'),
+        pytest.param(
+            Prompt(points=POINTS, point_labels=[1, 2]), 'labels are 1', id='another label'
+        ),
         pytest.param(Prompt(mask=MASK, points=POINTS), 'stands alone', id='mask and points'),
         pytest.param(Prompt(mask=MASK, box=[1.0, 1.0, 2.0, 2.0]), 'stands alone', id='and box'),
         pytest.param(

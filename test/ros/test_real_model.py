@@ -44,11 +44,11 @@ def prompt_both(peer, scene):
         Prompt(
             object_id=click.object_id,
             points=[Point(x=float(x), y=float(y)) for x, y in click.points],
-            labels=click.labels,
+            point_labels=click.labels,
         ),
     ):
         answer = peer.call(AddPrompt, 'add_prompt', AddPrompt.Request(prompt=prompt))
-        assert answer.accepted, answer.reason
+        assert answer.success, answer.message
     return box, click
 
 
@@ -122,7 +122,7 @@ def test_a_prompt_made_on_a_past_image_is_applied_to_it(start, make_peer):
         if index == 8:
             prompt = Prompt(header=peer.header(stamps[2]), box=box)
             answer = peer.call(AddPrompt, 'add_prompt', AddPrompt.Request(prompt=prompt))
-            assert answer.accepted, answer.reason
+            assert answer.success, answer.message
         objects, labels = peer.track(image)
         stamps.append(peer.stamp_ns)
         frame = tracker.step(

@@ -57,7 +57,7 @@ def labelled(tmp_path):
     assert main(arguments) == 0
     prompts = {
         0: Prompt(object_id=1, box=[float(edge) for edge in box.box]),
-        LATE: Prompt(object_id=2, points=[Point(x=float(x), y=float(y))], labels=[1]),
+        LATE: Prompt(object_id=2, points=[Point(x=float(x), y=float(y))], point_labels=[1]),
     }
     return out, prompts
 
@@ -84,7 +84,7 @@ def test_the_node_says_what_tam_track_wrote(labelled, start, make_peer):
         if index in prompts:
             prompts[index].header = peer.header(stamp_ns)
             answer = add(peer, prompts[index])
-            assert answer.accepted, answer.reason
+            assert answer.success, answer.message
         peer.images.publish(messages[IMAGES][1])  # the very bytes of the bag
         objects, labels = (peer.message(key, stamp_ns) for key in ('objects', 'labels'))
         own, _ = messages['/track_node/labels']

@@ -65,31 +65,31 @@ def test_ids_that_wait_are_taken(stream):
 
 
 def test_a_chosen_id_skips_those_given_by_others(stream):
-    assert stream.ask(RED, object_id=1).accepted
+    assert stream.ask(RED, object_id=1).success
     assert stream.ask(GREEN).object_id == 2
-    assert stream.ask(BLUE, object_id=2).reason.startswith('object 2 is followed already')
+    assert stream.ask(BLUE, object_id=2).message.startswith('object 2 is followed already')
 
 
 def test_an_id_is_used_once_even_if_it_never_saw_an_image(stream):
     stream.ask(RED)
-    assert stream.session.remove(1).accepted
+    assert stream.session.remove(1).success
     assert stream.image(33) == []
-    assert 'was removed' in stream.ask(RED, object_id=1).reason
+    assert 'was removed' in stream.ask(RED, object_id=1).message
     assert stream.ask(RED).object_id == 2
 
 
 def test_clicks_add_up_before_their_image(stream):
     stream.ask(RED)
-    assert stream.ask(((18, 18),), 1, Action.REFINE).accepted
+    assert stream.ask(((18, 18),), 1, Action.REFINE).success
     assert stream.image(33) == [1]
 
 
 def test_the_limit_counts_those_that_wait(stream):
     for _ in range(MAX_OBJECTS):
-        assert stream.ask(RED).accepted
+        assert stream.ask(RED).success
     refused = stream.ask(RED)
-    assert not refused.accepted
-    assert f'{MAX_OBJECTS} objects' in refused.reason
+    assert not refused.success
+    assert f'{MAX_OBJECTS} objects' in refused.message
     assert stream.image(33) == [1, 2, 3, 4]
 
 
@@ -116,13 +116,13 @@ def test_names_live_as_long_as_their_objects(stream):
 
 
 def test_a_prompt_waits_for_its_image(stream):
-    assert stream.ask(RED, at=66).accepted
+    assert stream.ask(RED, at=66).success
     assert stream.image(33) == []
     assert stream.image(66) == [1]
 
 
 def test_a_prompt_whose_image_was_dropped_takes_the_next(stream):
-    assert stream.ask(RED, at=66).accepted
+    assert stream.ask(RED, at=66).success
     assert stream.image(99) == [1]
 
 
@@ -140,13 +140,13 @@ def test_a_prompt_whose_image_was_dropped_takes_the_next(stream):
 def test_the_age_of_a_prompt(stream, age, accepted):
     stream.image(5000)
     answer = stream.ask(RED, at=5000 - age)
-    assert answer.accepted == accepted, answer.reason
+    assert answer.success == accepted, answer.message
     if not accepted:
-        assert '1.001 s' in answer.reason
+        assert '1.001 s' in answer.message
 
 
 def test_a_prompt_that_grew_too_old_waiting_is_dropped_with_a_warning(stream):
-    assert stream.ask(RED, at=33, label='mug').accepted
+    assert stream.ask(RED, at=33, label='mug').success
     stream.session.tracker.step(IMAGE, START / 10**9 + 2)
     assert stream.image(2033) == []
     assert stream.warnings == ['prompt for object 1 refused: made 1.967 s before the last image']
@@ -155,15 +155,15 @@ def test_a_prompt_that_grew_too_old_waiting_is_dropped_with_a_warning(stream):
 
 def test_before_the_first_image():
     stream = Stream()
-    assert 'no image has arrived yet' in stream.ask(RED, at=0).reason
-    assert stream.ask(RED).accepted
+    assert 'no image has arrived yet' in stream.ask(RED, at=0).message
+    assert stream.ask(RED).success
     assert stream.image(0) == [1]
 
 
 def test_an_impossible_first_prompt_does_not_cost_the_first_image():
     stream = Stream()
-    assert stream.ask(((500, 500),)).accepted, 'the size of the images is not known yet'
-    assert stream.ask(RED).accepted
+    assert stream.ask(((500, 500),)).success, 'the size of the images is not known yet'
+    assert stream.ask(RED).success
     assert stream.image(0) == [2]
     assert 'outside the image' in stream.warnings[0]
     assert stream.ask(GREEN).object_id == 3, 'its id is not given again'
@@ -171,7 +171,7 @@ def test_an_impossible_first_prompt_does_not_cost_the_first_image():
 
 def test_prompts_do_not_pile_up_without_images():
     stream = Stream(max_objects=200)
-    answers = [stream.ask(RED).accepted for _ in range(MAX_WAITING + 1)]
+    answers = [stream.ask(RED).success for _ in range(MAX_WAITING + 1)]
     assert answers == [True] * MAX_WAITING + [False]
 
 
@@ -219,14 +219,14 @@ def test_a_jump_back_keeps_the_objects(stream):
     assert 'the recording that its image belonged to is over' in stream.warnings[1]
     assert stream.session.names == {}
     assert stream.image(133) == [1, 3]
-    assert stream.ask(RED, at=133).accepted
+    assert stream.ask(RED, at=133).success
 
 
 def test_reset_starts_over(stream):
     stream.ask(RED, label='mug')
     stream.image(33)
     stream.ask(GREEN)
-    assert stream.session.reset().accepted
+    assert stream.session.reset().success
     assert stream.image(66) == []
     assert stream.session.names == {}
     assert stream.ask(GREEN).object_id == 1
