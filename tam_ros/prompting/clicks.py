@@ -1,100 +1,108 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What a click on the image means: a new object, or a correction of one that is followed.
+"""Turns clicks on the image into prompts: a new object, or a correction of a tracked one.
 
-A click says where, and nothing else: which object it is about, and whether it adds or takes away,
-follows from a mode, from what is shown at that place, and from the time since the last click.
+A click is only a pixel. Which object it belongs to, and whether it includes or excludes that
+pixel, depends on the click mode, on the object shown at the pixel, and on the time since the last
+click.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
+from tam_ros.prompting.published_images import PublishedImages
 from tam_ros.prompting.request import Action, PromptRequest
-from tam_ros.prompting.scenes import Scenes
 from tam_ros.tracking import PromptError
 
 AUTO, NEW, INCLUDE, EXCLUDE = MODES = ('auto', 'new', 'include', 'exclude')
-"""Modes of clicking; srv/SetClickMode.srv says what they are."""
+"""Click modes, described in srv/SetClickMode.srv."""
 
 
 class Clicks:
-    """One operator's clicks.
+    """The clicks of one operator, and the object that is selected.
 
-    An object stays selected until another one is, or until it is no longer followed.
+    An object stays selected until another one is selected or it is no longer tracked.
     """
 
     def __init__(self) -> None:
         self._selected = 0
         self._last: float | None = None
 
-    def selected(self, followed: Collection[int]) -> int:
-        """Return the object that corrections are about; 0: none.
+    def selected(self, tracked: Collection[int]) -> int:
+        """Return the selected object, which corrections apply to; 0: none.
 
         Args:
-            followed: objects that are tracked or about to be.
+            tracked: ids of the objects that are tracked or waiting for their first image.
         """
-        if self._selected not in followed:
+        if self._selected not in tracked:
             self.clear()
         return self._selected
 
     def select(self, object_id: int, now: float | None = None) -> None:
-        """Let corrections be about an object from now on.
+        """Select the object that corrections apply to.
 
         Args:
             object_id: the object.
-            now: seconds of a clock that only goes forward, if the operator clicked: then the next
-                click of the mode auto corrects it, if it comes in time.
+            now: time of the click that selected it, seconds of a monotonic clock. Within the
+                click window after it, the next click in `auto` mode is a correction. None: it was
+                not selected by a click.
         """
         self._selected = object_id
         self._last = now
 
     def clear(self) -> None:
-        """Select nothing."""
+        """Select no object."""
         self._selected, self._last = 0, None
 
     def request(
         self,
         xy: tuple[float, float],
-        scenes: Scenes,
-        followed: Collection[int],
+        images: PublishedImages,
+        tracked: Collection[int],
         mode: str,
         window: float,
         now: float,
     ) -> PromptRequest | int:
-        """Return what a click asks for, made on the newest published image.
+        """Return the request that a click on the newest published image makes.
 
-        Nothing is selected by this; `select` does it once the request was accepted.
+        This does not change the selection; call `select` once the request is accepted.
 
         Args:
-            xy: pixel.
-            scenes: what is shown.
-            followed: objects that are tracked or about to be.
+            xy: the clicked pixel.
+            images: the published images.
+            tracked: ids of the objects that are tracked or waiting for their first image.
             mode: one of `MODES`.
-            window: seconds within which a further click of the mode auto is a correction.
-            now: seconds of a clock that only goes forward.
+            window: seconds within which another click in `auto` mode is a correction.
+            now: seconds of a monotonic clock.
 
         Returns:
-            The request; or the id of the object that the click does nothing but select.
+            The request; or the id of an object, which the click only selects.
 
         Raises:
-            PromptError: no image was published yet; a correction, but nothing is selected.
+            PromptError: no image has been published yet; or the click is a correction and no
+                object is selected.
         """
-        scene = scenes.newest
-        selected = self.selected(followed)
+        image = images.newest
+        selected = self.selected(tracked)
         if mode == AUTO:
             if selected and self._last is not None and now - self._last <= window:
-                mode = EXCLUDE if scenes.shows(selected, *xy) else INCLUDE
-            elif (shown := scenes.id_at(*xy)) in followed:
+                mode = EXCLUDE if images.shows(selected, *xy) else INCLUDE
+            elif (shown := images.id_at(*xy)) in tracked:
                 return shown
             else:
                 mode = NEW
         if mode == NEW:
-            return PromptRequest(Action.ADD, 0, scene.stamp_ns, points=(xy,), labels=(1,))
+            return PromptRequest(Action.ADD, 0, image.stamp_ns, points=(xy,), point_labels=(1,))
         if not selected:
             raise PromptError(
                 f'a click in the mode {mode} corrects the selected object, and none is selected: '
                 f'send its id to ~/set_click_mode, or click on it in the mode {AUTO}'
             )
-        labels = (int(mode == INCLUDE),)
-        return PromptRequest(Action.REFINE, selected, scene.stamp_ns, points=(xy,), labels=labels)
+        return PromptRequest(
+            Action.REFINE,
+            selected,
+            image.stamp_ns,
+            points=(xy,),
+            point_labels=(int(mode == INCLUDE),),
+        )

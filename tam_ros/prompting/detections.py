@@ -1,26 +1,27 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Which boxes of a detector become objects.
+"""Decides which boxes of an object detector become new objects.
 
-A detector speaks several times a second and of everything it sees; the tracker needs to hear of an
-object once. So detections are matched to what is followed already, on the image that the detector
-looked at, and only what is left over becomes an object, after it was seen again.
+A detector reports everything it sees several times a second; the tracker needs each object once.
+Detections are matched with the tracked objects on the image that the detector processed. Only
+unmatched detections become objects, after the following messages have confirmed them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tam_ros.prompting.published_images import Box, PublishedImage, ShownObject
 from tam_ros.prompting.request import Action, PromptRequest
-from tam_ros.prompting.scenes import Box, Scene, Sight
 from tam_ros.tracking import ObjectState
 
 MAX_DETECTIONS = 100
-"""Of one message; those with the highest scores are looked at."""
+"""Detections used of one message: those with the highest scores."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Detection:
 
     Attributes:
         box: x0, y0, x1, y1 in pixels.
-        label: what it is, or empty.
-        score: 0 to 1.
+        label: class name, or empty.
+        score: confidence, 0 to 1.
     """
 
     box: Box
@@ -46,19 +47,22 @@ class Detection:
 
 @dataclass(frozen=True)
 class DetectionRules:
-    """Which detections become objects.
+    """Rules for which detections become objects.
 
     Attributes:
-        classes: labels that may; empty: all.
-        min_score: score from which on they may. Higher adds fewer wrong objects, later.
-        box_iou: a detection is a followed object whose box it overlaps this much, intersection
-            over union. Higher takes more of them for new objects.
-        mask_iou: the same with the mask, of which stray pixels far away make the box useless.
-        confirm: messages in a row that must show a new object before it is added. Higher keeps
-            flickering detections out and adds objects later.
-        cooldown: seconds of image time after a prompt during which no other is made at that place.
-        reprompt: whether a lost object is begun anew, under its id, by a detection with its name
-            at the place where it was seen last; otherwise that is a new object.
+        classes: labels that may become objects; empty: all.
+        min_score: lowest score that may become an object. Higher values add fewer false objects,
+            and add objects later.
+        box_iou: a detection matches a tracked object if the intersection over union of their
+            boxes is at least this. Higher values add more duplicates of tracked objects.
+        mask_iou: the same for the object's mask and the detection's box, since a few stray pixels
+            of a mask can make its box far too large.
+        confirm: consecutive messages that must contain a new object before it is added. Higher
+            values reject flickering detections, and add objects later.
+        cooldown: seconds of image time after a prompt during which no other prompt is made at the
+            same place.
+        reprompt: whether a detection at the last position of a lost object, with the same name,
+            restarts that object under its id. Otherwise it becomes a new object.
     """
 
     classes: Collection[str]
@@ -71,145 +75,166 @@ class DetectionRules:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a prompt may come soon or came lately.
+class _Candidate:
+    """A detected box that is not an object yet.
 
     Attributes:
-        box: of the newest detection there.
-        stamp_ns: of the image of the prompt; before there is one not used.
-        seen: messages in a row that showed it.
-        object_id: of the prompt's object; 0: there is none.
+        box: of the newest detection.
+        seen: consecutive messages that contained it.
     """
 
     box: Box
-    stamp_ns: int = 0
     seen: int = 1
-    object_id: int = 0
+
+
+@dataclass(frozen=True)
+class _RecentPrompt:
+    """A prompt made from a detection.
+
+    Attributes:
+        box: of the newest detection of that object.
+        stamp_ns: of the image of the prompt, nanoseconds.
+        object_id: of its object; 0: the prompt was refused.
+    """
+
+    box: Box
+    stamp_ns: int
+    object_id: int
+
+
+_Boxed = TypeVar('_Boxed', _Candidate, _RecentPrompt)
 
 
 class Detections:
-    """Matches a stream of detections to what is followed."""
+    """Matches a stream of detections with the tracked objects."""
 
     def __init__(self) -> None:
-        self._candidates: list[_Place] = []
-        self._prompted: list[_Place] = []
+        self._candidates: list[_Candidate] = []
+        self._prompted: list[_RecentPrompt] = []
         self._newest_ns = 0
 
     def clear(self) -> None:
-        """Forget what was seen and prompted."""
+        """Forget all candidates and recent prompts."""
         self._candidates, self._prompted = [], []
 
     def requests(
         self,
         detections: Iterable[Detection],
         stamp_ns: int,
-        scene: Scene,
-        followed: Collection[int],
+        image: PublishedImage,
+        tracked: Collection[int],
         names: Mapping[int, str],
         rules: DetectionRules,
     ) -> list[PromptRequest]:
-        """Return the prompts that the detections of one image ask for, highest score first.
+        """Return the requests that the detections of one image make, highest score first.
 
-        Each is one for the box of a detection. `prompted` must be told of every one.
+        Each request holds the box of one detection. Call `prompted` for each of them.
 
         Args:
-            detections: of the image, `usable` ones.
-            stamp_ns: of the image, nanoseconds; 0: not known, the scene's.
-            scene: what was shown of that image, or of the one nearest to it.
-            followed: objects that are tracked or about to be.
-            names: of the objects that have one.
-            rules: of the moment.
+            detections: of the image, only `usable` ones.
+            stamp_ns: of the image, nanoseconds; 0: unknown, that of `image` is used.
+            image: the published image with that stamp, or the nearest to it.
+            tracked: ids of the objects that are tracked or waiting for their first image.
+            names: of the objects that have one, by id.
+            rules: to apply.
         """
-        now = stamp_ns or scene.stamp_ns
+        now = stamp_ns or image.stamp_ns
         if now < self._newest_ns:
-            self.clear()  # a bag that loops
+            self.clear()  # a bag was restarted
         self._newest_ns = now
-        self._forget(now, scene, followed, rules)
-        left = self._select(detections, scene, rules)
-        sights = {number: scene.sights[number] for number in followed if number in scene.sights}
-        seen = [sight for sight in sights.values() if sight.mask is not None]
-        unseen = [(number, sight) for number, sight in sights.items() if sight.mask is None]
-        left = [one for one in left if not any(_covers(sight, one.box, rules) for sight in seen)]
+        self._expire(now, image, tracked, rules)
+        shown = {number: image.objects[number] for number in tracked if number in image.objects}
+        visible = [item for item in shown.values() if item.mask is not None]
+        hidden = [(number, item) for number, item in shown.items() if item.mask is None]
+        unmatched = [
+            one
+            for one in self._select(detections, image, rules)
+            if not any(_matches(item, one.box, rules) for item in visible)
+        ]
 
-        candidates: list[_Place] = []
+        candidates: list[_Candidate] = []
         requests: list[PromptRequest] = []
-        for one in left:
-            number = _to_begin_anew(one, unseen, names, rules)
+        for one in unmatched:
+            number = _lost_object(one, hidden, names, rules)
             if number is None or self._was_prompted(one, rules):
                 continue
             if _nearest(candidates, one.box, rules.box_iou):
-                continue  # two boxes for one thing
+                continue  # a second box of the same object
             before = _nearest(self._candidates, one.box, rules.box_iou)
-            place = _Place(one.box, seen=before.seen + 1 if before else 1)
-            candidates.append(place)
-            if place.seen >= rules.confirm:
+            candidate = _Candidate(one.box, before.seen + 1 if before else 1)
+            candidates.append(candidate)
+            if candidate.seen >= rules.confirm:
                 action = Action.REPLACE if number else Action.ADD
                 requests.append(PromptRequest(action, number, now, one.label, box=one.box))
         self._candidates = candidates
         return requests
 
     def prompted(self, request: PromptRequest, object_id: int) -> None:
-        """Take note of what became of a request.
+        """Record the outcome of a request.
 
         Args:
-            request: one of those that `requests` returned.
+            request: returned by `requests`.
             object_id: of its object; 0: it was refused.
         """
         assert request.box is not None
-        self._prompted.append(_Place(request.box, request.stamp_ns, object_id=object_id))
+        self._prompted.append(_RecentPrompt(request.box, request.stamp_ns, object_id))
 
-    def _forget(
-        self, now: int, scene: Scene, followed: Collection[int], rules: DetectionRules
+    def _expire(
+        self,
+        now: int,
+        image: PublishedImage,
+        tracked: Collection[int],
+        rules: DetectionRules,
     ) -> None:
-        """Let go the places that have cooled down and whose objects show for themselves."""
+        """Drop the prompts whose cooldown is over, unless their object is not shown yet."""
         self._prompted = [
-            place
-            for place in self._prompted
-            if now - place.stamp_ns < rules.cooldown * 1e9
-            or (place.object_id in followed and place.object_id not in scene.sights)
+            prompt
+            for prompt in self._prompted
+            if now - prompt.stamp_ns < rules.cooldown * 1e9
+            or (prompt.object_id in tracked and prompt.object_id not in image.objects)
         ]
 
     def _was_prompted(self, detection: Detection, rules: DetectionRules) -> bool:
-        place = _nearest(self._prompted, detection.box, rules.box_iou)
-        if place is None:
+        prompt = _nearest(self._prompted, detection.box, rules.box_iou)
+        if prompt is None:
             return False
-        # An object that is not shown yet moves on; its detections tell where to.
-        self._prompted[self._prompted.index(place)] = replace(place, box=detection.box)
+        # An object that is not shown yet may move: the newest detection is its position.
+        self._prompted[self._prompted.index(prompt)] = replace(prompt, box=detection.box)
         return True
 
     @staticmethod
     def _select(
-        detections: Iterable[Detection], scene: Scene, rules: DetectionRules
+        detections: Iterable[Detection], image: PublishedImage, rules: DetectionRules
     ) -> list[Detection]:
-        """Return the detections that may become objects, cut to the image, best first."""
-        height, width = scene.size
-        cut = []
+        """Return the detections that may become objects, clipped to the image, best first."""
+        height, width = image.size
+        clipped = []
         for one in detections:
             if one.score < rules.min_score or (rules.classes and one.label not in rules.classes):
                 continue
             x0, y0, x1, y1 = one.box
             box = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
             if box[2] - box[0] >= 1 and box[3] - box[1] >= 1:
-                cut.append(replace(one, box=box))
-        return sorted(cut, key=lambda one: -one.score)[:MAX_DETECTIONS]
+                clipped.append(replace(one, box=box))
+        return sorted(clipped, key=lambda one: -one.score)[:MAX_DETECTIONS]
 
 
-def _to_begin_anew(
+def _lost_object(
     one: Detection,
-    unseen: Sequence[tuple[int, Sight]],
+    hidden: Sequence[tuple[int, ShownObject]],
     names: Mapping[int, str],
     rules: DetectionRules,
 ) -> int | None:
-    """Return the lost object that a detection is; 0: none.
+    """Return the lost object that a detection restarts; 0: it is a new object.
 
-    None: it is one that is out of sight for a moment, which the tracker will find.
+    None: it is an occluded object, which the tracker will find again by itself.
     """
     found = 0
-    for number, sight in unseen:
-        if sight.box is None or _iou(sight.box, one.box) < rules.box_iou:
+    for number, item in hidden:
+        if item.box is None or _iou(item.box, one.box) < rules.box_iou:
             continue
         name = names.get(number, '')
-        if sight.state is not ObjectState.LOST:
+        if item.state is not ObjectState.LOST:
             if name in ('', one.label):
                 return None
         elif rules.reprompt and name and name == one.label:
@@ -217,17 +242,18 @@ def _to_begin_anew(
     return found
 
 
-def _covers(sight: Sight, box: Box, rules: DetectionRules) -> bool:
-    """Return whether a detection is this object, which is seen."""
-    assert sight.box is not None and sight.mask is not None
-    if _iou(sight.box, box) >= rules.box_iou:
+def _matches(item: ShownObject, box: Box, rules: DetectionRules) -> bool:
+    """Return whether a detected box is that of a visible object."""
+    assert item.box is not None and item.mask is not None
+    if _iou(item.box, box) >= rules.box_iou:
         return True
-    return _mask_iou(sight.mask, sight.box, box) >= rules.mask_iou
+    return _mask_iou(item.mask, item.box, box) >= rules.mask_iou
 
 
-def _nearest(places: Sequence[_Place], box: Box, least: float) -> _Place | None:
-    best = max(places, key=lambda place: _iou(place.box, box), default=None)
-    return best if best is not None and _iou(best.box, box) >= least else None
+def _nearest(items: Sequence[_Boxed], box: Box, min_iou: float) -> _Boxed | None:
+    """Return the item whose box overlaps `box` most; None below `min_iou`."""
+    best = max(items, key=lambda item: _iou(item.box, box), default=None)
+    return best if best is not None and _iou(best.box, box) >= min_iou else None
 
 
 def _area(box: Box) -> float:
@@ -236,22 +262,22 @@ def _area(box: Box) -> float:
 
 def _iou(a: Box, b: Box) -> float:
     """Return intersection over union of two boxes."""
-    both = _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
-    return both / (_area(a) + _area(b) - both)
+    shared = _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
+    return shared / (_area(a) + _area(b) - shared)
 
 
-def _mask_iou(mask: NDArray[np.bool_], at: Box, box: Box) -> float:
-    """Return intersection over union of a mask, spread evenly over the box `at`, and a box."""
+def _mask_iou(mask: NDArray[np.bool_], mask_box: Box, box: Box) -> float:
+    """Return intersection over union of a sampled mask, which fills `mask_box`, and a box."""
     inside = [
-        (low <= places) & (places < high)
-        for low, high, places in (
-            (box[1], box[3], _centres(at[1], at[3], mask.shape[0])),
-            (box[0], box[2], _centres(at[0], at[2], mask.shape[1])),
+        (low <= samples) & (samples < high)
+        for low, high, samples in (
+            (box[1], box[3], _centres(mask_box[1], mask_box[3], mask.shape[0])),
+            (box[0], box[2], _centres(mask_box[0], mask_box[2], mask.shape[1])),
         )
     ]
-    cell = _area(at) / mask.size
-    own, both = np.count_nonzero(mask) * cell, np.count_nonzero(mask[np.ix_(*inside)]) * cell
-    return both / (own + _area(box) - both)
+    cell = _area(mask_box) / mask.size
+    own, shared = np.count_nonzero(mask) * cell, np.count_nonzero(mask[np.ix_(*inside)]) * cell
+    return shared / (own + _area(box) - shared)
 
 
 def _centres(low: float, high: float, count: int) -> NDArray[np.float64]:

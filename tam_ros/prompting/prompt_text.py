@@ -1,9 +1,9 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Prompts written as text, as the command line and the demo take them.
+"""Prompts written as text, for the command line and the demo.
 
     1:point:320,240            object 1, a click on it at x 320, y 240
-    1:point:320,240,1;60,40,0  two clicks, the second one (label 0) on what is not the object
+    1:point:320,240,1;60,40,0  two clicks, the second one (label 0) beside the object
     2:box:40,60,200,180        object 2 inside x 40..200, y 60..180
     2:box:40,60,200,180@25     the same on frame 25 instead of frame 0
 
@@ -24,7 +24,7 @@ SYNTAX = (
 
 
 class PromptSpecError(ValueError):
-    """A prompt's text cannot be understood; the message shows the syntax."""
+    """The text of a prompt cannot be parsed; the message shows the syntax."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class PromptSpec:
     Attributes:
         object_id: whole number from 1.
         points: clicks (x, y) in pixels; empty for a box.
-        labels: one a click: 1 on the object, 0 on what is not the object.
+        labels: one per click: 1 on the object, 0 beside it.
         box: (x0, y0, x1, y1) in pixels, or None for clicks.
         frame: index of the frame that the prompt was made on, from 0.
     """
@@ -56,13 +56,13 @@ class PromptSpec:
 
 
 def parse_prompts(text: str) -> list[PromptSpec]:
-    """Read one or several prompts, in the order they are written.
+    """Parse one or several prompts, in the order they are written.
 
     Args:
-        text: prompts as described at the top of this module.
+        text: prompts in the syntax described at the top of this module.
 
     Raises:
-        PromptSpecError: nothing in `text`, or a part of it that does not follow the syntax.
+        PromptSpecError: `text` is empty, or a part of it does not follow the syntax.
     """
     groups: list[list[str]] = []
     for piece in text.replace(';', ' ').split():
@@ -82,12 +82,12 @@ def parse_prompts(text: str) -> list[PromptSpec]:
 def check_prompts(
     prompts: Iterable[PromptSpec], size: tuple[int, int], frames: int | None
 ) -> None:
-    """Refuse prompts that do not fit the recording they are meant for.
+    """Check that prompts fit a recording.
 
     Args:
-        prompts: to be checked.
-        size: (height, width) of its frames in pixels.
-        frames: how many it has; None: not known, so that any frame may be named.
+        prompts: to check.
+        size: (height, width) of the frames, pixels.
+        frames: number of frames; None: unknown, every frame index is accepted.
 
     Raises:
         PromptSpecError: a click or a whole box outside the image, or a frame beyond the end.
@@ -110,7 +110,7 @@ def check_prompts(
 
 
 def _parse_group(group: list[str]) -> PromptSpec:
-    """Read `ID:KIND:first[, further clicks...]` of which the last piece may end in `@FRAME`."""
+    """Parse the pieces of one prompt: `ID:KIND:NUMBERS`, then further clicks; `@FRAME` ends it."""
     text = ';'.join(group)
     body, has_frame, frame_text = text.partition('@')
     id_text, _, rest = body.partition(':')

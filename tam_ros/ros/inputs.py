@@ -21,8 +21,8 @@ from tam_ros.io.encodings import ImageFormatError
 from tam_ros.msg import Prompt
 from tam_ros.prompting.clicks import MODES, Clicks
 from tam_ros.prompting.detections import Detection, DetectionRules, Detections
+from tam_ros.prompting.published_images import PublishedImages
 from tam_ros.prompting.request import Action, PromptRequest
-from tam_ros.prompting.scenes import Scenes
 from tam_ros.ros.calibration import Calibration
 from tam_ros.ros.conversions import image_to_labels, stamp_ns
 from tam_ros.ros.detections import Detection2DArray, read_detections
@@ -62,7 +62,7 @@ class Inputs:
         self._node = node
         self._calibration = calibration
         self._transforms = Transforms(node, 'clicked_point')
-        self._scenes = Scenes()
+        self._images = PublishedImages()
         self._clicks = Clicks()
         self._detections = Detections()
         self._matching: Future | None = None
@@ -90,11 +90,11 @@ class Inputs:
     def published(self, frame: FrameResult, header: Header) -> None:
         """Take note of what was shown of an image; in the inference thread."""
         keep_s = self._value('prompt_history_seconds')
-        self._scenes.add(frame, stamp_ns(header), header.frame_id, keep_s)
+        self._images.add(frame, stamp_ns(header), header.frame_id, keep_s)
 
     def forget(self) -> None:
         """Forget what was shown, selected and detected: no object is followed any more."""
-        self._scenes.clear()
+        self._images.clear()
         self._clicks.clear()
         self._detections.clear()
 
@@ -154,7 +154,7 @@ class Inputs:
 
     def _on_clicked_point(self, message: PointStamped) -> None:
         self._click(
-            lambda: pixel_of(message, self._scenes.newest, self._calibration, self._transforms),
+            lambda: pixel_of(message, self._images.newest, self._calibration, self._transforms),
             'clicked point',
         )
 
@@ -173,7 +173,7 @@ class Inputs:
         mode, window = self._value('click_mode'), self._value('click_window')
         try:
             xy = place()
-            request = self._clicks.request(xy, self._scenes, session.followed, mode, window, now)
+            request = self._clicks.request(xy, self._images, session.followed, mode, window, now)
         except PromptError as error:
             return Answer(False, 0, str(error))
         if isinstance(request, int):
@@ -186,7 +186,7 @@ class Inputs:
         done = (
             'is added'
             if request.action is Action.ADD
-            else ('has this point' if request.labels[0] else 'does not have this point')
+            else ('has this point' if request.point_labels[0] else 'does not have this point')
         )
         return answer._replace(message=f'object {answer.object_id} {done}')
 
@@ -218,7 +218,7 @@ class Inputs:
     # --- detections ---
 
     def _on_detections(self, message: Any) -> None:
-        if not (self._scenes and self._node.listening):
+        if not (self._images and self._node.listening):
             return  # a detector that runs although nothing is tracked is no mistake
         found = read_detections(message)
         usable = [one for one in found if one.usable]
@@ -233,9 +233,9 @@ class Inputs:
         self._matching = self._node.tell(lambda session: self._match(session, usable, stamp))
 
     def _match(self, session: Session, found: list[Detection], stamp: int) -> None:
-        if not self._scenes:
+        if not self._images:
             return  # forgotten in the meantime
-        scene, limit = self._scenes.at(stamp), self._value('max_objects')
+        scene, limit = self._images.at(stamp), self._value('max_objects')
         for request in self._detections.requests(
             found, stamp, scene, session.followed, session.names, self._rules()
         ):
@@ -246,7 +246,7 @@ class Inputs:
             self._detections.prompted(request, answer.object_id if answer.success else 0)
             if answer.success:
                 verb = 'begins anew' if request.action is Action.REPLACE else 'is added'
-                self._log(f'detection: object {answer.object_id} ({request.label}) {verb}')
+                self._log(f'detection: object {answer.object_id} ({request.name}) {verb}')
             else:
                 self._say(f'detection refused: {answer.message}')
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from geometry_msgs.msg import PointStamped
 
-from tam_ros.prompting.scenes import Scene
+from tam_ros.prompting.published_images import PublishedImage
 from tam_ros.ros.calibration import Calibration
 from tam_ros.ros.transforms import TransformError, Transforms
 from tam_ros.spatial import CameraError
@@ -15,7 +15,7 @@ from tam_ros.tracking import PromptError
 
 
 def pixel_of(
-    message: PointStamped, scene: Scene, calibration: Calibration, transforms: Transforms
+    message: PointStamped, image: PublishedImage, calibration: Calibration, transforms: Transforms
 ) -> tuple[float, float]:
     """Return the pixel at which a point is seen on an image.
 
@@ -25,7 +25,7 @@ def pixel_of(
 
     Args:
         message: the point, metres.
-        scene: the image.
+        image: the image.
         calibration: of its camera.
         transforms: of the robot.
 
@@ -34,7 +34,7 @@ def pixel_of(
             or outside the image.
     """
     point = np.array([message.point.x, message.point.y, message.point.z])
-    source, target = message.header.frame_id, scene.frame_id
+    source, target = message.header.frame_id, image.frame_id
     if not np.isfinite(point).all():
         raise PromptError('coordinates are not finite')
     if not source:
@@ -42,11 +42,11 @@ def pixel_of(
     if source == target and point[2] == 0:
         return float(point[0]), float(point[1])
     try:
-        camera = calibration.camera(*scene.size)
+        camera = calibration.camera(*image.size)
         if source != target:
             if not target:
                 raise PromptError('the images have no frame_id: the driver must name their frame')
-            rotation, shift = transforms.look_up(target, source, scene.stamp_ns)
+            rotation, shift = transforms.look_up(target, source, image.stamp_ns)
             point = rotation @ point + shift
     except (CameraError, TransformError) as error:
         raise PromptError(str(error)) from error

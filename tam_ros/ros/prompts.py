@@ -32,7 +32,7 @@ def read_prompt(message: msg.Prompt) -> PromptRequest:
         'action': action,
         'object_id': message.object_id,
         'stamp_ns': stamp_ns(message.header),
-        'label': message.name,
+        'name': message.name,
     }
     if action is not Action.ADD and message.object_id == 0:
         raise PromptError(f'{action.name} needs an object_id; 0 only goes with ADD')
@@ -58,7 +58,7 @@ def read_prompt(message: msg.Prompt) -> PromptRequest:
     return PromptRequest(
         **request,
         points=points,
-        labels=labels,
+        point_labels=labels,
         box=box if has_box else None,
         mask=_read_mask(message) if has_mask else None,
     )

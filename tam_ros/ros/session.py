@@ -150,8 +150,8 @@ class Session:
             object_id = self._admit(request, received_ns)
         except PromptError as error:
             return Answer(False, request.object_id, str(error))
-        if request.label:
-            self.names[object_id] = request.label
+        if request.name:
+            self.names[object_id] = request.name
         return Answer(True, object_id, '')
 
     def remove(self, object_id: int) -> Answer:

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from prompting.scenery import SECOND, SIZE, shown, tracked
+from prompting.made_frames import SECOND, SIZE, result_of, tracked
 
 from tam_ros.prompting.detections import Detection, DetectionRules, Detections
+from tam_ros.prompting.published_images import PublishedImages
 from tam_ros.prompting.request import Action
-from tam_ros.prompting.scenes import Scenes
 from tam_ros.tracking import ObjectState
 
 RULES = DetectionRules(
@@ -24,34 +24,34 @@ FAR = (50.0, 30.0, 70.0, 50.0)
 
 
 class Detector:
-    """A detector at five messages a second, and a tracker that follows what it is told."""
+    """A detector with five messages per second, and a tracker that accepts every request."""
 
     def __init__(self, **rules):
         self.rules = replace(RULES, **rules)
         self.detections = Detections()
-        self.scenes = Scenes()
-        self.followed, self.names = set(), {}
+        self.images = PublishedImages()
+        self.tracked, self.names = set(), {}
         self.stamp = 100 * SECOND
 
     def show(self, *objects):
         """Publish an image of these objects."""
         self.stamp += SECOND // 5
-        self.scenes.add(shown(*objects), self.stamp, 'camera', keep_s=2.0)
-        self.followed |= {item.id for item in objects}
+        self.images.add(result_of(*objects), self.stamp, 'camera', keep_s=2.0)
+        self.tracked |= {item.id for item in objects}
 
-    def detect(self, *found, show=(), follow=True, stamp_ns=None):
+    def detect(self, *found, show=(), accept=True, stamp_ns=None):
         """Show objects, detect boxes on that image; return the requests."""
         self.show(*show)
         stamp_ns = self.stamp if stamp_ns is None else stamp_ns
         requests = self.detections.requests(
-            found, stamp_ns, self.scenes.at(stamp_ns), self.followed, self.names, self.rules
+            found, stamp_ns, self.images.at(stamp_ns), self.tracked, self.names, self.rules
         )
         for request in requests:
-            number = request.object_id or max(self.followed, default=0) + 1
-            self.detections.prompted(request, number if follow else 0)
-            if follow:
-                self.followed.add(number)
-                self.names[number] = request.label
+            number = request.object_id or max(self.tracked, default=0) + 1
+            self.detections.prompted(request, number if accept else 0)
+            if accept:
+                self.tracked.add(number)
+                self.names[number] = request.name
         return requests
 
 
@@ -64,15 +64,15 @@ def test_a_detection_becomes_an_object_once():
     detector = Detector()
     mug = Detection(MUG, 'mug', 0.9)
     (request,) = detector.detect(mug)
-    assert (request.action, request.object_id, request.label) == (Action.ADD, 0, 'mug')
+    assert (request.action, request.object_id, request.name) == (Action.ADD, 0, 'mug')
     assert (request.box, request.stamp_ns) == (MUG, detector.stamp)
     assert not detector.detect(mug)
     for _ in range(8):
         assert not detector.detect(mug, show=[tracked(1, box_of(MUG))])
 
 
-def test_an_object_that_is_long_on_its_way_is_not_added_again():
-    """Its prompt waits for two seconds, and it moves; the cooldown is over by then."""
+def test_an_object_whose_prompt_waits_is_not_added_again():
+    """It is not shown for two seconds, longer than the cooldown, and it moves."""
     detector = Detector()
     assert detector.detect(Detection(MUG))
     for step in range(1, 11):
@@ -80,21 +80,21 @@ def test_an_object_that_is_long_on_its_way_is_not_added_again():
         assert not detector.detect(Detection(moved))
 
 
-def test_an_object_that_was_refused_or_removed_is_tried_again_after_the_cooldown():
+def test_a_refused_or_removed_object_is_prompted_again_after_the_cooldown():
     detector = Detector()
-    assert detector.detect(Detection(MUG), follow=False)
-    assert [len(detector.detect(Detection(MUG), follow=False)) for _ in range(5)] == [
+    assert detector.detect(Detection(MUG), accept=False)
+    assert [len(detector.detect(Detection(MUG), accept=False)) for _ in range(5)] == [
         0,
         0,
         0,
         0,
         1,
     ]
-    # Removed by the operator: the same.
+    # The same if the operator removed it.
     detector = Detector()
     assert detector.detect(Detection(MUG))
-    detector.followed.clear()
-    assert [len(detector.detect(Detection(MUG), follow=False)) for _ in range(5)] == [
+    detector.tracked.clear()
+    assert [len(detector.detect(Detection(MUG), accept=False)) for _ in range(5)] == [
         0,
         0,
         0,
@@ -103,7 +103,7 @@ def test_an_object_that_was_refused_or_removed_is_tried_again_after_the_cooldown
     ]
 
 
-def test_a_detection_is_confirmed_by_those_after_it():
+def test_a_detection_is_confirmed_by_the_next_messages():
     detector = Detector(confirm=3)
     counts = [len(detector.detect(Detection(MUG))) for _ in range(3)]
     assert counts == [0, 0, 1]
@@ -116,22 +116,22 @@ def test_a_detection_that_flickers_is_never_confirmed():
         assert not detector.detect()
 
 
-# Each row: the object that is followed, a detection, whether they are the same thing.
+# Each row: a tracked object, a detection, whether they are the same object.
 SAME = [
     pytest.param((10, 10, 30, 30), (10, 10, 30, 30), True, id='equal'),
     pytest.param((10, 10, 30, 30), (16, 10, 36, 30), True, id='overlap 0.54'),
     pytest.param((10, 10, 30, 30), (19, 10, 39, 30), False, id='overlap 0.38'),
-    pytest.param((10, 10, 30, 30), (0, 0, 60, 50), False, id='a person who holds the mug'),
-    pytest.param((0, 0, 60, 50), (10, 10, 30, 30), False, id='the mug that a person holds'),
+    pytest.param((10, 10, 30, 30), (0, 0, 60, 50), False, id='a person holding the tracked mug'),
+    pytest.param((0, 0, 60, 50), (10, 10, 30, 30), False, id='a mug held by the tracked person'),
     pytest.param((10, 10, 30, 30), (10, 10, 30, 45), True, id='half of it is hidden'),
     pytest.param((10, 10, 30, 30), (50, 30, 70, 50), False, id='elsewhere'),
 ]
 
 
-@pytest.mark.parametrize(('followed', 'found', 'same'), SAME)
-def test_matching_by_boxes(followed, found, same):
+@pytest.mark.parametrize(('existing', 'found', 'same'), SAME)
+def test_matching_by_boxes(existing, found, same):
     detector = Detector(mask_iou=1.0)
-    requests = detector.detect(Detection(found), show=[tracked(1, followed)])
+    requests = detector.detect(Detection(found), show=[tracked(1, existing)])
     assert bool(requests) != same
 
 
@@ -145,8 +145,8 @@ def test_stray_pixels_do_not_hide_a_match():
     assert Detector(mask_iou=1.0).detect(Detection(MUG), show=[stray])
 
 
-def test_a_mask_and_a_box_off_its_corner():
-    """The part of the box that is left of and above the mask counts as not covered."""
+def test_a_mask_in_the_corner_of_a_detection():
+    """The part of the detection left of and above the mask is not covered."""
     detector = Detector(box_iou=1.0, mask_iou=0.25)
     mask = tracked(1, (20, 20, 40, 40))
     assert not detector.detect(Detection((10, 10, 40, 40)), show=[mask]), '400 of 900'
@@ -154,7 +154,7 @@ def test_a_mask_and_a_box_off_its_corner():
 
 
 def test_matching_is_done_on_the_image_of_the_detection():
-    """The detector takes 0.4 s; by then the object, followed all the time, is elsewhere."""
+    """The detector takes 0.4 s; by then the object, tracked all the time, is elsewhere."""
     detector = Detector()
     detector.show(tracked(1, box_of(MUG)))
     then = detector.stamp
@@ -163,32 +163,32 @@ def test_matching_is_done_on_the_image_of_the_detection():
     assert detector.detect(Detection(FAR), show=[tracked(1, box_of(FAR))], stamp_ns=then)
 
 
-def test_a_detection_of_an_image_still_to_come_waits_for_it():
+def test_a_detection_may_belong_to_a_future_image():
     detector = Detector()
     ahead = detector.stamp + SECOND
     (request,) = detector.detect(Detection(MUG), stamp_ns=ahead)
     assert request.stamp_ns == ahead
 
 
-def test_without_a_stamp_the_newest_image_is_meant():
+def test_without_a_stamp_the_newest_image_is_used():
     detector = Detector()
     (request,) = detector.detect(Detection(MUG), stamp_ns=0)
     assert request.stamp_ns == detector.stamp
 
 
-def test_two_boxes_for_one_thing_are_one_object():
-    """The better one counts, whatever the classes say."""
+def test_two_boxes_of_one_object_are_one_request():
+    """The one with the higher score is used, even if the classes differ."""
     found = [Detection(MUG, 'cup', 0.6), Detection((11, 10, 31, 30), 'mug', 0.8)]
     (request,) = Detector().detect(*found)
-    assert request.label == 'mug'
+    assert request.name == 'mug'
 
 
 def test_the_best_come_first():
     found = [Detection(MUG, 'a', 0.6), Detection(FAR, 'b', 0.9)]
-    assert [request.label for request in Detector().detect(*found)] == ['b', 'a']
+    assert [request.name for request in Detector().detect(*found)] == ['b', 'a']
 
 
-# Each row: rules, a detection, whether it may become an object.
+# Each row: rules, a detection, whether it becomes an object.
 MAY = [
     pytest.param({}, Detection(MUG, 'mug', 0.5), True, id='score reached'),
     pytest.param({}, Detection(MUG, 'mug', 0.49), False, id='score too low'),
@@ -205,26 +205,27 @@ def test_selection(rules, found, may):
     assert bool(Detector(**rules).detect(found)) == may
 
 
-def test_boxes_are_cut_to_the_image():
+def test_boxes_are_clipped_to_the_image():
     (request,) = Detector().detect(Detection((-5, 40, 20, 99)))
     assert request.box == (0, 40, 20, SIZE[0])
 
 
 LOST = ObjectState.LOST
-OUT_OF_SIGHT = ObjectState.OCCLUDED
-# Each row: an object that is not seen, its name, rules, what a mug at its last place asks for.
-UNSEEN = [
-    pytest.param(OUT_OF_SIGHT, 'mug', {}, None, id='hidden for a moment'),
-    pytest.param(OUT_OF_SIGHT, '', {}, None, id='hidden, without a name'),
-    pytest.param(OUT_OF_SIGHT, 'box', {}, (Action.ADD, 0), id='hidden by it'),
-    pytest.param(LOST, 'mug', {}, (Action.REPLACE, 1), id='lost: begins anew'),
+OCCLUDED = ObjectState.OCCLUDED
+# Each row: state and name of a hidden object, rules, and the request that a mug detected at its
+# last position makes.
+HIDDEN = [
+    pytest.param(OCCLUDED, 'mug', {}, None, id='occluded'),
+    pytest.param(OCCLUDED, '', {}, None, id='occluded, without a name'),
+    pytest.param(OCCLUDED, 'box', {}, (Action.ADD, 0), id='occluded by the mug'),
+    pytest.param(LOST, 'mug', {}, (Action.REPLACE, 1), id='lost: restarted'),
     pytest.param(LOST, 'mug', {'reprompt': False}, (Action.ADD, 0), id='lost, a new object'),
-    pytest.param(LOST, 'box', {}, (Action.ADD, 0), id='something else was lost here'),
+    pytest.param(LOST, 'box', {}, (Action.ADD, 0), id='another object was lost here'),
     pytest.param(LOST, '', {}, (Action.ADD, 0), id='lost, without a name'),
 ]
 
 
-@pytest.mark.parametrize(('state', 'name', 'rules', 'expected'), UNSEEN)
+@pytest.mark.parametrize(('state', 'name', 'rules', 'expected'), HIDDEN)
 def test_objects_that_are_not_seen(state, name, rules, expected):
     detector = Detector(**rules)
     detector.show(tracked(1, box_of(MUG)))
@@ -233,14 +234,14 @@ def test_objects_that_are_not_seen(state, name, rules, expected):
     assert [(one.action, one.object_id) for one in requests] == ([expected] if expected else [])
 
 
-def test_without_names_a_lost_object_is_not_known_again():
+def test_a_lost_object_without_a_name_is_not_restarted():
     detector = Detector()
     detector.show(tracked(1, box_of(MUG)))
     (request,) = detector.detect(Detection(MUG), show=[tracked(1, state=LOST)])
     assert request.action is Action.ADD
 
 
-def test_a_lost_object_begins_anew_once_in_a_cooldown():
+def test_a_lost_object_is_restarted_once_per_cooldown():
     detector = Detector()
     detector.show(tracked(1, box_of(MUG)))
     detector.names[1] = 'mug'
@@ -249,22 +250,22 @@ def test_a_lost_object_begins_anew_once_in_a_cooldown():
     assert counts == [1, 0, 0, 0, 0, 1, 0]
 
 
-def test_a_bag_that_loops_starts_anew():
+def test_a_bag_that_loops_clears_the_candidates():
     detector = Detector(confirm=2)
     detector.detect(Detection(MUG))
     detector.stamp = SECOND
-    assert not detector.detect(Detection(MUG)), 'that of the last round does not count'
+    assert not detector.detect(Detection(MUG)), 'the detection of the first loop does not count'
     assert detector.detect(Detection(MUG))
 
 
-def test_a_flood_is_looked_at_up_to_a_limit():
+def test_the_number_of_detections_used_is_limited():
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 50, (5000, 2))
     found = [Detection((x, y, x + 8, y + 8), score=0.9) for x, y in corners]
     assert 1 < len(Detector().detect(*found)) <= 100
 
 
-# Each row: numbers that are no box.
+# Each row: an invalid detection.
 @pytest.mark.parametrize(
     'found',
     [

@@ -16,14 +16,14 @@ from geometry_msgs.msg import Point, PointStamped, Quaternion  # noqa: E402
 from sensor_msgs.msg import CameraInfo  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
-from tam_ros.prompting.scenes import Scene  # noqa: E402
+from tam_ros.prompting.published_images import PublishedImage  # noqa: E402
 from tam_ros.ros import transforms  # noqa: E402
 from tam_ros.ros.calibration import Calibration, is_rectified  # noqa: E402
 from tam_ros.ros.points import pixel_of  # noqa: E402
 from tam_ros.spatial import CameraError  # noqa: E402
 from tam_ros.tracking import PromptError  # noqa: E402
 
-SCENE = Scene(stamp_ns=7, frame_id='optical', size=(480, 640), sights={})
+SCENE = PublishedImage(stamp_ns=7, frame_id='optical', size=(480, 640), objects={})
 
 
 def camera_info(**changed):
@@ -112,7 +112,7 @@ def test_points_that_are_not_in_the_image(calibration, point, words):
 
 
 def test_images_without_a_frame_have_no_place_in_space(calibration):
-    scene = Scene(7, '', (480, 640), {})
+    scene = PublishedImage(7, '', (480, 640), {})
     with pytest.raises(PromptError, match='the driver must name their frame'):
         pixel_of(at(0.0, 0.0, 1.0, 'base'), scene, calibration, Behind())
 

@@ -39,7 +39,7 @@ def test_points():
 
 
 def test_points_without_labels_are_all_on_the_object():
-    assert read_prompt(Prompt(points=POINTS)).labels == (1, 1)
+    assert read_prompt(Prompt(points=POINTS)).point_labels == (1, 1)
 
 
 def test_a_box_with_and_without_points():
@@ -67,7 +67,7 @@ def test_what_else_the_message_says():
     message = Prompt(header=header, object_id=9, action=Prompt.REPLACE, name='mug', points=POINTS)
     request = read_prompt(message)
     assert (request.action, request.object_id) == (Action.REPLACE, 9)
-    assert (request.stamp_ns, request.label) == (3_000_000_007, 'mug')
+    assert (request.stamp_ns, request.name) == (3_000_000_007, 'mug')
     assert request.prompt(9).replace
     assert (
         not read_prompt(Prompt(points=POINTS, action=Prompt.REFINE, object_id=9)).prompt(9).replace

@@ -44,9 +44,9 @@ class Stream:
             action,
             object_id,
             stamp_ns=0 if at is None else START + at * MS,
-            label=label,
+            name=label,
             points=points,
-            labels=(1,) * len(points),
+            point_labels=(1,) * len(points),
         )
         return self.session.ask(request, self.newest)
 

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Frames as the tracker gives them, with rectangles for objects."""
+"""Results as the tracker returns them, with rectangles as objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECOND = 10**9
 
 
 def tracked(number, box=None, state=None, size=SIZE):
-    """An object whose mask is the box (x0, y0, x1, y1); without one it is not seen."""
+    """An object whose mask is the box (x0, y0, x1, y1); without a box it is not visible."""
     mask = np.zeros(size, bool)
     if box is not None:
         x0, y0, x1, y1 = box
@@ -34,8 +34,8 @@ def tracked(number, box=None, state=None, size=SIZE):
     )
 
 
-def shown(*objects):
-    """A frame of these objects; where they overlap, the later one is on top."""
+def result_of(*objects):
+    """A result with these objects; where they overlap, the later one is on top."""
     labels = np.zeros(objects[0].mask.shape if objects else SIZE, np.uint16)
     for item in objects:
         labels[item.mask] = item.id
