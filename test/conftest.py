@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What every test may ask for."""
+"""Fixtures for all tests; files whose libraries are not installed are skipped."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from optional_libraries import TestFile
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / 'shared'
@@ -15,6 +16,10 @@ SHARED = ROOT.parent / 'shared'
 # What runs in the background of a script ignores Ctrl-C, and so would the processes it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    return TestFile.from_parent(parent, path=module_path)
 
 
 @pytest.fixture(scope='session')
