@@ -55,7 +55,7 @@ class Report:
         name: of the node, fully qualified.
         state: of its lifecycle, such as `active`.
         topic: of the images.
-        facts: what runs: `model`, `runtime`, `weights`, `precision` and more; empty before it is
+        info: what runs: `model`, `runtime`, `weights`, `precision` and more; empty before it is
             configured.
         summary: of the stream.
         activity: what it is doing while it configures, or empty.
@@ -71,7 +71,7 @@ class Report:
     name: str
     state: str
     topic: str
-    facts: Mapping[str, str]
+    info: Mapping[str, str]
     summary: Summary
     activity: str = ''
     busy_s: float = 0.0

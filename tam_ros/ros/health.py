@@ -116,7 +116,7 @@ class Health:
             name=self._node.get_fully_qualified_name(),
             state=self.state,
             topic=self._node.resolve_topic_name('image'),
-            facts=self._facts,
+            info=self._facts,
             summary=self.statistics.summary(),
             activity=self._activity,
             busy_s=inference.busy_s if inference else 0.0,

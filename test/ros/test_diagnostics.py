@@ -43,7 +43,7 @@ def stream(
 
 
 def report(summary=None, **fields):
-    given = {'name': '/cam/track_node', 'state': 'active', 'topic': '/cam/image', 'facts': FACTS}
+    given = {'name': '/cam/track_node', 'state': 'active', 'topic': '/cam/image', 'info': FACTS}
     return Report(**{**given, **fields}, summary=summary or stream())
 
 
@@ -188,7 +188,7 @@ def test_all_is_well():
         ),
         pytest.param(
             'model',
-            report(facts={**FACTS, 'weights': 'untrained'}),
+            report(info={**FACTS, 'weights': 'untrained'}),
             WARN,
             'untrained',
             id='untrained weights',
@@ -238,7 +238,7 @@ def test_a_node_that_is_not_active_has_no_limits():
 
 
 def test_what_it_does_while_it_configures():
-    made = report(state='configuring', facts={}, activity='building memory_attention 43 %')
+    made = report(state='configuring', info={}, activity='building memory_attention 43 %')
     found, values = entry('model', made)
     assert found.message == values['activity'] == 'building memory_attention 43 %'
     found, _ = entry('model', replace(made, activity=''))
