@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""One picture made of several captioned frames."""
+"""Draws several captioned frames as one image."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ _GAP = 12
 
 
 class Tile(NamedTuple):
-    """One frame of a sheet and the lines of text below it."""
+    """One frame of a sheet.
 
-    rgb: np.ndarray  # uint8 [H, W, 3]
+    Attributes:
+        rgb: uint8 RGB [H, W, 3].
+        caption: text below it.
+    """
+
+    rgb: np.ndarray
     caption: str
 
 
@@ -31,20 +36,20 @@ def contact_sheet(
     columns: int = 3,
     tile_width: int = 400,
 ) -> np.ndarray:
-    """Lay frames out in rows, with captions, a title above and notes below it.
+    """Draw frames in rows, with captions, below a title and notes.
 
     Args:
-        tiles: at least one; all are scaled to `tile_width`.
+        tiles: at least one; they are scaled to `tile_width`.
         title: one line.
-        notes: further lines under the title, in smaller type.
-        columns: frames in a row.
+        notes: further lines below the title, in a smaller font.
+        columns: number of frames in a row.
         tile_width: pixels.
 
     Returns:
-        uint8 RGB.
+        uint8 RGB [H, W, 3].
 
     Raises:
-        ValueError: no tile.
+        ValueError: there is no tile.
     """
     if not tiles:
         raise ValueError('a contact sheet needs at least one frame')
@@ -80,9 +85,9 @@ def _fit(rgb: np.ndarray, width: int) -> np.ndarray:
 
 
 def _font_for(text: str, size: int, room: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """Return the font in that size, or smaller so that the text fits into `room` pixels."""
+    """Return the font in `size`, or smaller so that the text fits into `room` pixels."""
     font = ImageFont.load_default(size)
-    # Widths are not proportional to the size: they are rounded letter by letter.
+    # The width is not proportional to the size: each letter is rounded.
     while size > 6 and font.getlength(text) > room:
         size -= 1
         font = ImageFont.load_default(size)

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Masks, outlines and names drawn over a frame."""
+"""Draws masks, outlines and names over a frame."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from tam_ros.drawing.palette import colour
 
-NAMELESS: Mapping[int, str] = {}
+_NO_NAMES: Mapping[int, str] = {}
 
 _OPACITY = 0.45
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -22,16 +22,16 @@ def draw_overlay(
     rgb: np.ndarray,
     labels: np.ndarray,
     objects: Iterable[Any] = (),
-    names: Mapping[int, str] = NAMELESS,
+    names: Mapping[int, str] = _NO_NAMES,
 ) -> np.ndarray:
-    """Draw followed objects over a picture.
+    """Draw tracked objects over an image.
 
     Args:
         rgb: uint8 [H, W, 3].
-        labels: [H, W] of any integer type, 0 background, else the object id.
-        objects: what has `id`, `state` and `score` of each object (`TrackedObject`s). Where given,
-            a tag is drawn for every one of them; those not seen are listed in the corner.
-        names: of objects, by id, for their tags.
+        labels: [H, W] of any integer type; 0 is background, other values are object ids.
+        objects: `TrackedObject`s or others with `id`, `state` and `score`. Each gets a tag; those
+            without a mask are listed in the corner.
+        names: of the objects by id, for their tags.
 
     Returns:
         A new uint8 RGB [H, W, 3].
@@ -40,40 +40,40 @@ def draw_overlay(
         ValueError: the two images differ in size.
     """
     if labels.shape != rgb.shape[:2]:
-        raise ValueError(f'labels of {labels.shape} do not fit a picture of {rgb.shape[:2]}')
+        raise ValueError(f'labels of {labels.shape} do not fit an image of {rgb.shape[:2]}')
     drawn = rgb.copy()
     scale = max(0.5, min(rgb.shape[:2]) / 650)
-    places = {}
+    anchors = {}
     for object_id in np.unique(labels[labels > 0]).tolist():
         mask = (labels == object_id).view(np.uint8)
-        places[object_id] = _draw_mask(drawn, mask, colour(object_id), scale)
+        anchors[object_id] = _draw_mask(drawn, mask, colour(object_id), scale)
     unseen = []
     for item in objects:
-        called = f'{item.id} {names.get(item.id, "")}'.rstrip()
-        if item.id in places:
-            _draw_tag(drawn, f'{called}  {item.score:.2f}', places[item.id], item.id, scale)
+        title = f'{item.id} {names.get(item.id, "")}'.rstrip()
+        if item.id in anchors:
+            _draw_tag(drawn, f'{title}  {item.score:.2f}', anchors[item.id], item.id, scale)
         else:
-            unseen.append((item, called))
+            unseen.append((item, title))
     line = round(34 * scale)
-    for row, (item, called) in enumerate(unseen):
+    for row, (item, title) in enumerate(unseen):
         state = str(getattr(item.state, 'value', item.state))
-        _draw_tag(drawn, f'{called}  {state}', (6, line + row * line), item.id, scale)
+        _draw_tag(drawn, f'{title}  {state}', (6, line + row * line), item.id, scale)
     return drawn
 
 
 def outline(
-    rgb: np.ndarray, labels: np.ndarray, object_id: int, line: tuple[int, int, int]
+    rgb: np.ndarray, labels: np.ndarray, object_id: int, tint: tuple[int, int, int]
 ) -> None:
-    """Draw the outline of one object of a label image in one colour, in place, one pixel wide."""
+    """Draw the outline of one object of a label image in place, one pixel wide, in colour."""
     mask = (labels == object_id).astype(np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(rgb, contours, -1, line, 1)
+    cv2.drawContours(rgb, contours, -1, tint, 1)
 
 
 def _draw_mask(
     drawn: np.ndarray, mask: np.ndarray, tint: tuple[int, int, int], scale: float
 ) -> tuple[int, int]:
-    """Tint and outline a mask in place; return where its tag goes, (x, y) in pixels."""
+    """Tint and outline a mask in place; return the position (x, y) of its tag in pixels."""
     left, top, width, height = cv2.boundingRect(mask)
     window = (slice(top, top + height), slice(left, left + width))
     part = drawn[window]
@@ -85,12 +85,12 @@ def _draw_mask(
 
 
 def _draw_tag(
-    drawn: np.ndarray, text: str, place: tuple[int, int], object_id: int, scale: float
+    drawn: np.ndarray, text: str, anchor: tuple[int, int], object_id: int, scale: float
 ) -> None:
-    """Write `text` in a box of the object's colour whose lower left corner is near `place`."""
+    """Write `text` in a box of the object's colour whose lower left corner is near `anchor`."""
     (width, height), below = cv2.getTextSize(text, _FONT, scale, 1)
-    x = int(np.clip(place[0], 0, max(drawn.shape[1] - width - 8, 0)))
-    y = int(np.clip(place[1], height + 6, drawn.shape[0] - below - 1))
+    x = int(np.clip(anchor[0], 0, max(drawn.shape[1] - width - 8, 0)))
+    y = int(np.clip(anchor[1], height + 6, drawn.shape[0] - below - 1))
     tint = colour(object_id)
     cv2.rectangle(drawn, (x, y - height - 5), (x + width + 8, y + below), tint, cv2.FILLED)
     ink = (0, 0, 0) if sum(tint) > 330 else (255, 255, 255)

@@ -1,3 +1,3 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Videos, image folders and ROS bags in and out, without ROS installed."""
+"""Reads and writes videos, image folders, masks and ROS bags; ROS need not be installed."""

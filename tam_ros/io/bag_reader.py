@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Opens bags of every kind and says in one way what is wrong with them."""
+"""Opens bags of every kind and reports what is wrong with them as `SourceError`."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 _REPAIR = {
     '.bag': '; `rosbag reindex` may restore it',
-    '.db3': '; `sqlite3 OLD.db3 .recover | sqlite3 NEW.db3` may save what is left',
+    '.db3': '; `sqlite3 OLD.db3 .recover | sqlite3 NEW.db3` may recover the rest',
 }
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Reader]:
-    """Open a bag; of an MCAP file without its end, give what stands before the damage.
+def open_bag(path: Path) -> Iterator[Reader]:
+    """Open a bag. Of a truncated MCAP file, everything before the damage can be read.
 
     Args:
-        path: the `.bag`, `.mcap` or `.db3` file, or the folder with it.
+        path: the `.bag`, `.mcap` or `.db3` file, or the folder that contains it.
 
     Raises:
-        SourceError: no bag, or a damaged one; also raised where reading comes to the damage.
+        SourceError: not a bag, or a damaged one; also raised when reading reaches the damage.
     """
     if not path.exists():
         raise SourceError(f'{path} does not exist')
@@ -45,7 +45,7 @@ def reading(path: Path) -> Iterator[Reader]:
             reader.close()
     except (SourceError, GeneratorExit):
         raise
-    except Exception as error:  # a damaged file surfaces as any of a dozen kinds of error
+    except Exception as error:  # a damaged file can cause many kinds of error
         detail = str(error) or type(error).__name__
         advice = _REPAIR.get(path.suffix, '')
         raise SourceError(
@@ -58,20 +58,20 @@ def _bag_files(folder: Path) -> list[Path]:
 
 
 def _bag_file(path: Path) -> Path:
-    """Return what to open: of a folder without its `metadata.yaml`, the one file in it."""
+    """Return the path to open: of a folder without `metadata.yaml`, the only bag file in it."""
     if not path.is_dir() or (path / 'metadata.yaml').exists():
         return path
     files = _bag_files(path)
     if len(files) != 1:
         raise SourceError(
-            f'{path} has no metadata.yaml, as a recorder that was killed leaves it: '
-            f'run `ros2 bag reindex {path}`, or name one of its {len(files)} files'
+            f'{path} has no metadata.yaml, probably because the recorder was killed: '
+            f'run `ros2 bag reindex {path}`, or choose one of its {len(files)} files'
         )
     return files[0]
 
 
 def _open(path: Path) -> Reader:
-    # The type store serves bags that carry no definitions, such as early SQLite ones.
+    # The default type store is for bags without message definitions, such as early SQLite ones.
     reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
     try:
         reader.open()
@@ -84,7 +84,7 @@ def _open(path: Path) -> Reader:
 
 
 def _salvage(path: Path) -> SalvagedMcap | None:
-    """Return what is left of a damaged MCAP file, or None where that is nothing."""
+    """Return a reader of the undamaged part of an MCAP file, or None if there is none."""
     files = _bag_files(path) if path.is_dir() else [path]
     if len(files) != 1 or files[0].suffix != '.mcap':
         return None
@@ -92,7 +92,7 @@ def _salvage(path: Path) -> SalvagedMcap | None:
         from tam_ros.io.mcap_salvage import SalvagedMcap
     except ModuleNotFoundError as error:
         raise SourceError(
-            f'{path} has no index: it is damaged, or its recorder was killed. What it holds can '
+            f'{path} has no index: it is damaged, or its recorder was killed. Its messages can '
             f'be read with the package {error.name}: pip install mcap'
         ) from error
     salvaged = SalvagedMcap(files[0])

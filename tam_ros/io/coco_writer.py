@@ -3,8 +3,8 @@
 """Writes tracked masks as COCO annotations: one JSON file, masks run-length encoded.
 
 The layout is that of COCO instances (https://cocodataset.org/#format-data), so that
-`pycocotools.coco.COCO` opens it. What a recording adds: an annotation has the `track_id` of its
-object, a `score` and a `state`; an image has its `frame_index` and `stamp_ns`.
+`pycocotools.coco.COCO` opens it. In addition, an annotation has the `track_id` of its object, a
+`score` and a `state`; an image has its `frame_index` and `stamp_ns`.
 """
 
 from __future__ import annotations
@@ -25,23 +25,30 @@ _SLACK = 4096  # bytes
 
 
 class CocoWriteError(OSError):
-    """A file of annotations cannot be written."""
+    """An annotation file cannot be written; the message gives the path and the reason."""
 
 
 class CocoImage(NamedTuple):
-    """What is said of one frame."""
+    """The entry of one frame.
 
-    index: int  # in the recording, from 0
+    Attributes:
+        index: in the recording, from 0.
+        file_name: of its image file, or another name.
+        size: (height, width), pixels.
+        stamp_ns: nanoseconds.
+    """
+
+    index: int
     file_name: str
-    size: tuple[int, int]  # (height, width)
+    size: tuple[int, int]
     stamp_ns: int
 
 
 class CocoWriter(Closing):
-    """A new file of annotations. Use as a context manager: it is complete however it is left.
+    """A new annotation file. Use it as a context manager: it is then complete after an exception.
 
-    The annotations are written as they come, since those of a long recording fill the memory; the
-    list of images follows them at the end.
+    Annotations are written frame by frame, because those of a long recording would fill the
+    memory. The list of images follows at the end.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -71,10 +78,10 @@ class CocoWriter(Closing):
 
         Args:
             image: the frame.
-            objects: `tam_ros.tracking.TrackedObject`s; one without a pixel has no annotation.
+            objects: `tam_ros.tracking.TrackedObject`s; one with an empty mask gets no annotation.
 
         Raises:
-            CocoWriteError: the disk is full; the frames before can still be finished.
+            CocoWriteError: the disk is full; the file can still be closed with the frames before.
         """
         height, width = image.size
         entry = {

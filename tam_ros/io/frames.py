@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of recordings: one small protocol for videos, image folders and ROS bags."""
+"""Frames of recordings: the interface that videos, image folders and ROS bags share."""
 
 from __future__ import annotations
 
@@ -15,53 +15,65 @@ BAG_SUFFIXES = ('.bag', '.mcap', '.db3')
 
 
 class SourceError(ValueError):
-    """A recording is missing, damaged or not what its name says; the message names the path."""
+    """A recording is missing, damaged or not of the kind that its name says; names the path."""
 
 
 class TopicChoiceError(SourceError):
-    """A bag has several topics with pictures, and none was chosen.
+    """A bag has several colour image topics, and none was chosen.
 
     Attributes:
-        topics: to choose from, each with its `name`; as text, what it holds.
+        topics: the topics to choose from; each has a `name`, and `str` describes it.
     """
 
     def __init__(self, path: Path, topics: Sequence[Any]) -> None:
-        """List them in the message."""
+        """List the topics in the message."""
         listing = '; '.join(map(str, topics))
         super().__init__(f'{path} has several image topics, choose one with its name: {listing}')
         self.topics = tuple(topics)
 
 
 class Header(NamedTuple):
-    """What a `std_msgs/Header` says about a frame."""
+    """The content of a `std_msgs/Header`.
 
-    stamp_ns: int  # nanoseconds; of the recording's own clock, or from 0 where it has none
-    frame_id: str  # coordinate frame of the camera, empty where the recording has none
+    Attributes:
+        stamp_ns: nanoseconds of the recording's clock; counted from 0 if it has none.
+        frame_id: coordinate frame of the camera; empty if the recording has none.
+    """
+
+    stamp_ns: int
+    frame_id: str
 
     @property
     def stamp(self) -> float:
-        """Seconds; the same number that the node makes of the same header."""
+        """The stamp in seconds, the same float that the node computes from this header."""
         return self.stamp_ns / 1_000_000_000
 
 
 class Frame(NamedTuple):
-    """One frame of a recording."""
+    """One frame of a recording.
 
-    stamp: float  # seconds
-    rgb: np.ndarray  # uint8 [H, W, 3]
+    Attributes:
+        stamp: seconds.
+        rgb: uint8 RGB [H, W, 3].
+        header: stamp and coordinate frame.
+        recorded_ns: when the bag's recorder received the message, nanoseconds; None outside bags.
+        file: name of its image file; empty for frames of videos and bags.
+    """
+
+    stamp: float
+    rgb: np.ndarray
     header: Header
-    recorded_ns: int | None = None  # when a bag's recorder received it, nanoseconds
-    file: str = ''  # name of its image file, where it has one of its own
+    recorded_ns: int | None = None
+    file: str = ''
 
 
 class FrameSource(Protocol):
-    """A recording that can be gone through, more than once, from its first frame to its last.
+    """A recording whose frames can be read from the first to the last, any number of times.
 
     Attributes:
-        name: what to call it in messages.
-        count: how many frames it announces, or None where that is not known beforehand. What
-            iterating really gives may be fewer.
-        rate_hz: nominal frames a second, or None where only the stamps tell.
+        name: its name in messages.
+        count: number of frames according to the file; None if unknown. Iteration may yield fewer.
+        rate_hz: nominal frames per second; None if only the stamps give the time.
     """
 
     name: str
@@ -69,20 +81,20 @@ class FrameSource(Protocol):
     rate_hz: float | None
 
     def __iter__(self) -> Iterator[Frame]:
-        """Give the frames in order.
+        """Yield the frames in order.
 
         Raises:
-            SourceError: the recording is damaged. The frames before the damage have been given.
+            SourceError: the recording is damaged. Raised after the frames before the damage.
         """
         ...
 
 
 def paced_header(index: int, rate_hz: float) -> Header:
-    """Return the header of frame `index` of a recording without a clock: evenly spaced from 0."""
+    """Return the header of frame `index` of a recording without stamps: evenly spaced from 0."""
     return Header(round(index * 1e9 / rate_hz), '')
 
 
 def check_rate(rate_hz: float) -> None:
-    """Raise SourceError unless `rate_hz` is a usable number of frames a second."""
+    """Raise SourceError unless `rate_hz` is a usable frame rate."""
     if not 0 < rate_hz <= 1000:
-        raise SourceError(f'a rate of {rate_hz:g} frames a second is not usable')
+        raise SourceError(f'a rate of {rate_hz:g} frames per second is not usable')

@@ -18,14 +18,14 @@ class ImageFolder:
     """The image files of a folder in natural order (`2.png` before `10.png`), a `FrameSource`."""
 
     def __init__(self, path: str | Path, rate_hz: float = DEFAULT_RATE_HZ) -> None:
-        """List the folder.
+        """List the image files.
 
         Args:
-            path: the folder. Its sub-folders are not entered.
-            rate_hz: frames a second, from which the stamps follow.
+            path: the folder. Subfolders are ignored.
+            rate_hz: frames per second; gives the stamps.
 
         Raises:
-            SourceError: no such folder, or no image file in it.
+            SourceError: the folder is missing or has no image file.
         """
         folder = Path(path)
         if not folder.is_dir():
@@ -39,11 +39,11 @@ class ImageFolder:
         )
         if not self.files:
             kinds = ', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)
-            raise SourceError(f'{folder} holds no image file ({kinds})')
+            raise SourceError(f'{folder} has no image file ({kinds})')
         self.count = len(self.files)
 
     def __iter__(self) -> Iterator[Frame]:
-        """Give the frames; SourceError names a file that cannot be decoded."""
+        """Yield the frames; SourceError names a file that cannot be decoded."""
         for index, file in enumerate(self.files):
             try:
                 rgb = decode_compressed(file.suffix[1:], file.read_bytes())
@@ -54,6 +54,6 @@ class ImageFolder:
 
 
 def _natural(file: Path) -> list[tuple[int, int, str]]:
-    """Sort key: runs of digits by their value, the rest as text."""
+    """Return a sort key that compares runs of digits by value and the rest as text."""
     parts = re.findall(r'\d+|\D+', file.name)
     return [(0, int(part), '') if part.isdecimal() else (1, 0, part) for part in parts]

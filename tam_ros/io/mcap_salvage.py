@@ -1,9 +1,9 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Reads MCAP files without their end, as a recorder that was killed leaves them.
+"""Reads MCAP files whose end is missing, for example because the recorder was killed.
 
-An MCAP file is a sequence of self-contained records; the index at its end only makes it quick to
-find things. What stands before the damage is read in the order it was written.
+An MCAP file is a sequence of self-contained records; the index at its end only speeds up access.
+The records before the damage are read in the order in which they were written.
 """
 
 from __future__ import annotations
@@ -31,38 +31,47 @@ _FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinition
 
 
 class DamageError(SourceError):
-    """A file ends or turns senseless here; everything before has been given."""
+    """The file is truncated or corrupt from here on; everything before has been read."""
 
 
 class _Contents(NamedTuple):
-    """What can be read of a file."""
+    """What can be read of a file.
+
+    Attributes:
+        channels: by id.
+        schemas: by id.
+        counts: number of messages by channel id.
+        start_ns: time of the first message, nanoseconds.
+        end_ns: time of the last message, nanoseconds.
+        damaged: whether the file is damaged.
+    """
 
     channels: dict[int, Channel]
     schemas: dict[int, Schema]
-    counts: dict[int, int]  # messages by channel
+    counts: dict[int, int]
     start_ns: int
     end_ns: int
     damaged: bool
 
 
 class SalvagedMcap:
-    """What is left of an MCAP file, with the interface of `rosbags.highlevel.AnyReader`.
+    """The undamaged part of an MCAP file, with the interface of `rosbags.highlevel.AnyReader`.
 
     Attributes:
         connections: topics with at least one message.
         typestore: their message types.
         duration: from the first message to the last, nanoseconds.
-        message_count: messages before the damage.
-        damaged: whether the file is not whole.
+        message_count: number of messages before the damage.
+        damaged: whether the file is damaged.
     """
 
     is2 = True
 
     def __init__(self, path: Path) -> None:
-        """Go through the file once to see what it holds.
+        """Read the file once to list its contents.
 
         Raises:
-            OSError: it cannot be opened.
+            OSError: the file cannot be opened.
         """
         self._path = path
         status = path.stat()
@@ -80,10 +89,10 @@ class SalvagedMcap:
     def messages(
         self, connections: Collection[Connection] = ()
     ) -> Iterator[tuple[Connection, int, bytes]]:
-        """Give (connection, time of recording in nanoseconds, data) of the connections' messages.
+        """Yield (connection, time of recording in nanoseconds, data) of the connections' messages.
 
         Raises:
-            DamageError: at the place of the damage.
+            DamageError: where the damage begins.
         """
         wanted = {item.id: item for item in connections or self.connections}
         for record in _records(self._path):
@@ -95,7 +104,7 @@ class SalvagedMcap:
         return self.typestore.deserialize_cdr(data, message_type)
 
     def close(self) -> None:
-        """Do nothing: each reading opens the file for itself."""
+        """Do nothing: each iteration opens and closes the file itself."""
 
     def _connection(self, channel: Channel, schema: Schema, count: int) -> Connection:
         qos = channel.metadata.get('offered_qos_profiles', '')
@@ -113,7 +122,7 @@ class SalvagedMcap:
 
 @lru_cache(maxsize=4)
 def _scan(path: Path, size: int, changed_ns: int) -> _Contents:
-    """Go through a file; its size and time are there for the cache to notice a change."""
+    """List the contents of a file; size and time of change make the cache notice changes."""
     channels: dict[int, Channel] = {}
     schemas: dict[int, Schema] = {}
     counts: dict[int, int] = {}
@@ -138,16 +147,16 @@ def _records(path: Path) -> Iterator[McapRecord]:
         reader = StreamReader(stream, validate_crcs=True, record_size_limit=size)
         try:
             yield from reader.records
-        except Exception as error:  # damage surfaces as any of a dozen kinds of error
+        except Exception as error:  # a damaged file can cause many kinds of error
             if stream.tell() == size:
                 raise DamageError(
-                    f'{path} is cut short, or its recorder was killed: its end is missing. What '
-                    'is there was read'
+                    f'{path} is cut short, or its recorder was killed: its end is missing. '
+                    'Everything before was read'
                 ) from error
             detail = str(error) or type(error).__name__
             raise DamageError(
-                f'{path} is damaged before byte {stream.tell()} of {size} ({detail}). What stands '
-                'before that was read'
+                f'{path} is damaged before byte {stream.tell()} of {size} ({detail}). '
+                'Everything before was read'
             ) from error
 
 

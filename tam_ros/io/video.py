@@ -18,19 +18,19 @@ _FALLBACK_RATE_HZ = 30.0
 class VideoSource:
     """A video file of any container and codec that OpenCV reads; see `FrameSource`.
 
-    Stamps are even, frame index over rate: containers with a variable rate are rare from cameras,
-    and a stamp that repeats, as broken containers give, would be refused by the tracker.
+    Stamps are evenly spaced, frame index divided by rate. Cameras rarely write a variable rate,
+    and the repeated stamps of broken containers would be refused by the tracker.
     """
 
     def __init__(self, path: str | Path, rate_hz: float | None = None) -> None:
-        """Look at the video's header and first frame.
+        """Read the video's header and first frame.
 
         Args:
             path: the file.
-            rate_hz: frames a second, instead of what the file says.
+            rate_hz: frames per second, in place of the rate in the file.
 
         Raises:
-            SourceError: no such file, or not a video that can be decoded.
+            SourceError: the file is missing or is not a video that OpenCV decodes.
         """
         self._path = Path(path)
         self.name = self._path.name
@@ -40,7 +40,7 @@ class VideoSource:
         readable, _ = capture.read()
         capture.release()
         if not readable:
-            raise SourceError(f'{self._path} holds no frame that can be decoded')
+            raise SourceError(f'{self._path} has no frame that can be decoded')
         self.count = int(announced) if math.isfinite(announced) and announced > 0 else None
         if rate_hz is None:
             usable = math.isfinite(stated) and 0 < stated <= 1000
@@ -49,7 +49,7 @@ class VideoSource:
         self.rate_hz = rate_hz
 
     def __iter__(self) -> Iterator[Frame]:
-        """Give the frames; SourceError at the end if the file announces more than it holds."""
+        """Yield the frames; then SourceError if the file announces more frames than it has."""
         capture = self._open()
         try:
             index = 0
@@ -62,7 +62,7 @@ class VideoSource:
                 index += 1
         finally:
             capture.release()
-        # Some containers only estimate their count, hence the slack.
+        # Some containers only estimate their number of frames, hence the tolerance.
         if self.count is not None and index < self.count - max(2, 0.02 * self.count):
             raise SourceError(
                 f'{self._path} is cut short or damaged: it announces {self.count} frames, '

@@ -13,26 +13,30 @@ import numpy as np
 from tam_ros.closing import Closing
 from tam_ros.io.disk_space import ensure_room
 
-_ROOM = 2**20  # bytes for what OpenCV has not written yet and for the fixed parts of the index
-_INDEX_ENTRY = 64  # bytes a frame takes in the index at the end, at most
+_RESERVE = 2**20  # bytes for what OpenCV has buffered and for the fixed parts of the index
+_INDEX_ENTRY = 64  # bytes per frame in the index at the end, at most
 
 
 class VideoWriteError(OSError):
-    """A video file cannot be written."""
+    """A video file cannot be written; the message gives the path and the reason."""
 
 
 class VideoWriter(Closing):
-    """An MP4 (MPEG-4 part 2) file that is complete whenever it is closed, also after Ctrl-C.
+    """A new MP4 (MPEG-4 part 2) file. Use it as a context manager: it is then always complete.
 
-    Use as a context manager. The file appears with the first frame, whose size it takes. Where the
-    disk is full, the frame that does not fit is refused and the file can still be finished.
+    The file is created with the first frame, whose size it takes. If the disk is full, the frame
+    that does not fit is refused and the file can still be finished.
     """
 
     def __init__(self, path: str | Path, rate_hz: float) -> None:
-        """Remember where to write, at `rate_hz` frames a second; the folder must exist.
+        """Check the path; the first `write` creates the file.
+
+        Args:
+            path: ends in `.mp4`; its folder exists.
+            rate_hz: frames per second.
 
         Raises:
-            VideoWriteError: no such folder, or a name that does not end in `.mp4`.
+            VideoWriteError: the folder is missing, or the name does not end in `.mp4`.
         """
         self._path = Path(path)
         if self._path.suffix.lower() != '.mp4':
@@ -48,7 +52,7 @@ class VideoWriter(Closing):
         """Append one frame, uint8 RGB [H, W, 3].
 
         Raises:
-            VideoWriteError: the file cannot be made, the size changed, or the disk is full.
+            VideoWriteError: the file cannot be created, the size changed, or the disk is full.
         """
         height, width = rgb.shape[:2]
         if self._writer is None:
@@ -63,8 +67,8 @@ class VideoWriter(Closing):
                 f'{self._path} has frames of {self._size}, one of {(width, height)} does not fit'
             )
         try:
-            # OpenCV says nothing where a write fails. No frame takes more than its pixels.
-            ensure_room(self._path, _ROOM + rgb.size + _INDEX_ENTRY * self._frames)
+            # OpenCV does not report failed writes. No frame takes more bytes than its pixels.
+            ensure_room(self._path, _RESERVE + rgb.size + _INDEX_ENTRY * self._frames)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise VideoWriteError(f'{self._path} cannot be written further: {reason}') from error
@@ -75,7 +79,7 @@ class VideoWriter(Closing):
         """Finish the file.
 
         Raises:
-            VideoWriteError: what was written cannot be opened again.
+            VideoWriteError: the file that was written cannot be opened.
         """
         if self._writer is None:
             return

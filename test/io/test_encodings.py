@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Image message fields to RGB: every encoding, padding, byte order, and every malformed case."""
+"""Decoding image messages: every encoding, row padding, byte order, and malformed messages."""
 
 import array
 
@@ -20,7 +20,7 @@ HEIGHT, WIDTH = 24, 32
 
 
 def picture() -> np.ndarray:
-    """A smooth picture without flat channels, so that a channel swap or a shift shows."""
+    """Return a gradient image in which a swapped channel or a shift changes the values."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     return np.stack([40 + 5 * x, 200 - 6 * y, 30 + 2 * x + 3 * y], axis=-1).astype(np.uint8)
 
@@ -195,7 +195,7 @@ def test_compressed(image_format, extension, tolerance):
     [
         ('jpeg', b'', 'no data'),
         ('jpeg', b'not a picture', 'no known picture format'),
-        ('jpeg', coded('.jpg')[:-40], 'cut short'),  # OpenCV alone would fill it with grey
+        ('jpeg', coded('.jpg')[:-40], 'cut short'),  # OpenCV fills it with grey
         ('jpeg', coded('.jpg')[:60], 'cut short'),
         ('png', coded('.png')[:30], 'no known picture format'),
         ('png', coded('.png')[:-100], 'cut short|no known picture format'),

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Videos and image folders: their frames, and what is said about broken ones."""
+"""Videos and image folders: their frames, and the errors of damaged ones."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def test_video(tmp_path):
     assert [frame.rgb.mean() for frame in frames] == pytest.approx(
         20 * np.arange(12) + 14.5, abs=4
     )
-    assert len(list(source)) == 12  # and once more from the start
+    assert len(list(source)) == 12  # and again from the start
 
 
 def test_video_colours_are_rgb(tmp_path):
@@ -69,19 +69,19 @@ def test_video_rate_can_be_replaced(tmp_path):
     assert [frame.stamp for frame in source][-1] == pytest.approx(11 / 25)
 
 
-def test_truncated_video_gives_what_it_has_and_then_says_so(tmp_path):
-    # AVI keeps its index at the end and needs none, so that a cut file still opens.
+def test_truncated_video_yields_its_frames_and_then_fails(tmp_path):
+    # AVI has its index at the end but does not need it, so that a cut file still opens.
     path = tmp_path / 'cut.avi'
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (160, 120))
     for level in range(30):
         writer.write(grey(8 * level, (120, 160)))
     writer.release()
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    given = []
+    read = []
     with pytest.raises(SourceError, match='cut short or damaged: it announces 30 frames'):
         for frame in open_source(path):
-            given.append(frame)
-    assert 5 < len(given) < 25
+            read.append(frame)
+    assert 5 < len(read) < 25
 
 
 def break_mp4(path: Path) -> None:
@@ -180,7 +180,7 @@ def test_broken_image_is_named(tmp_path, content, words):
 
 def test_folder_without_images(tmp_path):
     (tmp_path / 'notes.txt').write_text('nothing')
-    with pytest.raises(SourceError, match='no image file'):
+    with pytest.raises(SourceError, match='has no image file'):
         open_source(tmp_path)
 
 
@@ -190,6 +190,6 @@ def test_real_folder():
     assert len(frames) == 60 and frames[0].rgb.shape == (480, 854, 3)
 
 
-def test_topics_belong_to_bags(tmp_path):
-    with pytest.raises(SourceError, match='is no bag'):
+def test_a_topic_is_refused(tmp_path):
+    with pytest.raises(SourceError, match='is not a bag'):
         open_source(write_video(tmp_path / 'clip.mp4'), topic='/image')

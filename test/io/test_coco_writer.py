@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""COCO annotations: opened by pycocotools, whole whenever they are closed."""
+"""COCO annotations: pycocotools opens them, also after an interruption."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pycocotools import coco
 
 from tam_ros.io.coco_writer import CocoImage, CocoWriteError, CocoWriter
-
-coco = pytest.importorskip('pycocotools.coco', reason='pycocotools is not installed')
 
 
 def tracked(number: int, *window: slice) -> SimpleNamespace:

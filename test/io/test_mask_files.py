@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Mask images in and out: indexed, grey, 16 bits, DAVIS's palette."""
+"""Mask images read and written: indexed, grey, 16 bits, the palette of DAVIS."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tam_ros.drawing.palette import voc_palette
-from tam_ros.io.mask_files import MaskFileError, MaskFolder, MaskWriteError, read_masks
+from tam_ros.io.mask_files import (
+    MaskFileError,
+    MaskFolder,
+    MaskWriteError,
+    read_masks,
+    voc_palette,
+)
 
 
 def labels() -> np.ndarray:
@@ -54,9 +59,9 @@ def test_annotations_of_davis(shared_data):
     np.testing.assert_array_equal(masks[1] | masks[2], union)
 
 
-def test_a_file_that_is_no_mask_is_named(tmp_path):
+def test_a_file_that_is_not_a_mask_is_named(tmp_path):
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / 'rgb.png')
-    with pytest.raises(MaskFileError, match='rgb.png is a colour picture'):
+    with pytest.raises(MaskFileError, match='rgb.png is a colour image'):
         read_masks(tmp_path / 'rgb.png')
     with pytest.raises(MaskFileError, match='no.png does not exist'):
         read_masks(tmp_path / 'no.png')
@@ -69,5 +74,5 @@ def test_ids_and_names_that_do_not_fit(tmp_path):
     folder.write('a', labels())
     with pytest.raises(MaskWriteError, match="two frames are called 'a'"):
         folder.write('a', labels())
-    with pytest.raises(MaskWriteError, match='masks cannot be made: File exists'):
+    with pytest.raises(MaskWriteError, match='masks cannot be created: File exists'):
         MaskFolder(tmp_path / 'masks')

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Whether there is room is found out before a write; nothing of the question stays behind."""
+"""Free space is checked before a write, and the check leaves the file unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tam_ros.io.video_writer import VideoWriteError, VideoWriter
 
 @pytest.fixture
 def limited():
-    """Let no file grow beyond 2 MB while the test runs."""
+    """Limit the size of files to 2 MB while the test runs."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
     yield 2_000_000
@@ -41,7 +41,7 @@ def small_disk(tmp_path):
     subprocess.run(['umount', '-l', str(disk)], check=True)
 
 
-def test_room_is_asked_for_and_given_back(tmp_path, limited):
+def test_checking_for_room_leaves_the_file_unchanged(tmp_path, limited):
     path = tmp_path / 'file'
     path.write_bytes(b'abc')
     ensure_room(path, limited - 3)
@@ -53,7 +53,7 @@ def test_room_is_asked_for_and_given_back(tmp_path, limited):
 
 
 @pytest.mark.parametrize('size', [10**6, 10**18])
-def test_a_file_system_that_cannot_allocate(tmp_path, monkeypatch, size):
+def test_a_file_system_without_allocation(tmp_path, monkeypatch, size):
     def unsupported(*_):
         raise OSError(errno.EOPNOTSUPP, 'Operation not supported')
 
@@ -88,7 +88,7 @@ def test_bag_on_a_full_disk(small_disk):
 
 
 def test_video_on_a_full_disk(small_disk):
-    (small_disk / 'in the way').write_bytes(bytes(6_500_000))
+    (small_disk / 'other file').write_bytes(bytes(6_500_000))
     path = small_disk / 'out.mp4'
     written = 0
     with pytest.raises(VideoWriteError, match='No space left'), VideoWriter(path, 10) as video:

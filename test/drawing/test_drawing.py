@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures drawn over frames, and sheets of them."""
+"""Overlays, colours and contact sheets."""
 
 from types import SimpleNamespace
 
@@ -19,10 +19,10 @@ def labels(shape: tuple[int, int] = (240, 320)) -> np.ndarray:
     return image
 
 
-def test_masks_take_their_colour_and_nothing_else_changes():
+def test_masks_are_tinted_and_nothing_else_changes():
     rgb = np.full((240, 320, 3), 100, np.uint8)
     drawn = draw_overlay(rgb, labels())
-    assert (rgb == 100).all(), 'the picture given must stay as it is'
+    assert (rgb == 100).all(), 'the input image must not change'
     for object_id, centre in ((1, (90, 90)), (700, (175, 250))):
         mixed = 0.55 * 100 + 0.45 * np.array(colour(object_id))
         assert np.abs(drawn[centre] - mixed).max() <= 1
@@ -61,7 +61,7 @@ def test_any_size(shape):
     assert draw_overlay(np.zeros((*shape, 3), np.uint8), image, [item]).shape == (*shape, 3)
 
 
-def test_sizes_must_agree():
+def test_labels_of_another_size_are_refused():
     with pytest.raises(ValueError, match='do not fit'):
         draw_overlay(np.zeros((20, 30, 3), np.uint8), np.zeros((30, 20), np.uint8))
 
@@ -91,7 +91,7 @@ def test_sheet_holds_every_tile():
     assert (sheet[:40] < 100).any()  # the title
 
 
-def test_long_lines_are_set_smaller_rather_than_cut():
+def test_long_lines_are_shrunk_not_cut():
     tile = Tile(np.zeros((90, 160, 3), np.uint8), 'caption ' * 6)
     sheet = contact_sheet([tile] * 3, 'a long title ' * 6, ['a long note ' * 8], tile_width=160)
     ink = (sheet < 128).all(axis=2)
@@ -100,6 +100,6 @@ def test_long_lines_are_set_smaller_rather_than_cut():
     assert not ink[-40:, 172:184].any(), 'captions must not run into each other'
 
 
-def test_sheet_of_nothing():
+def test_a_sheet_needs_a_tile():
     with pytest.raises(ValueError, match='at least one'):
         contact_sheet([], 'title')
