@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 from rosbags.highlevel import AnyReader
 
+from tam_ros.interfaces import IMAGE_TYPE as IMAGE
 from tam_ros.io.bag_writer import message_types
 from tam_ros.io.frames import Header
-
-IMAGE = 'sensor_msgs/msg/Image'
 
 
 def serialized_image(header: Header, rgb: np.ndarray, missing: int = 0) -> bytes:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tam_ros.commands import UsageError
 from tam_ros.commands.backend import add_backend_options, backend, describe
+from tam_ros.interfaces import IMAGE_TOPIC, LABELS_PNG_TOPIC, LABELS_TOPIC, OBJECTS_TOPIC
 from tam_ros.prompting.prompt_text import SYNTAX
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def run(options: argparse.Namespace) -> None:
                 break
         else:
             if copy is not None:
-                copy.rest()
+                copy.copy_rest()
     if options.save_tracks:
         tracker.save(options.save_tracks)
         print(f'{options.save_tracks}: {len(tracker.objects)} objects')
@@ -279,12 +280,6 @@ def _topics_to_copy(options: argparse.Namespace, source: FrameSource) -> list[st
         return []
     from tam_ros.io.bag_copy import topics_to_copy
     from tam_ros.io.bag_source import BagSource
-    from tam_ros.recordings.results import (
-        IMAGE_TOPIC,
-        LABELS_PNG_TOPIC,
-        LABELS_TOPIC,
-        OBJECTS_TOPIC,
-    )
 
     present, undefined = [IMAGE_TOPIC], {}
     if isinstance(source, BagSource):

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tam_ros.io.bag_reader import reading
+from tam_ros.interfaces import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE
+from tam_ros.io.bag_reader import open_bag
 from tam_ros.io.encodings import (
     SUPPORTED_ENCODINGS,
     ImageFormatError,
@@ -20,31 +21,35 @@ from tam_ros.io.encodings import (
 )
 from tam_ros.io.frames import Frame, Header, SourceError, TopicChoiceError
 
-IMAGE = 'sensor_msgs/msg/Image'
-COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
-
-_MAX_WARNINGS = 5  # about messages, for one reading
+_MAX_WARNINGS = 5  # about malformed messages, each time a bag is read
 
 _log = logging.getLogger(__name__)
 
 
 class ImageTopic(NamedTuple):
-    """An image topic of a bag."""
+    """An image topic of a bag.
+
+    Attributes:
+        name: of the topic.
+        message_type: `sensor_msgs/msg/Image` or `sensor_msgs/msg/CompressedImage`.
+        count: number of messages.
+        encoding: `Image.encoding` or `CompressedImage.format` of its first message.
+    """
 
     name: str
     message_type: str
     count: int
-    encoding: str  # of its first message: `Image.encoding` or `CompressedImage.format`
+    encoding: str
 
     @property
-    def is_picture(self) -> bool:
-        """Whether it holds pictures rather than depth."""
-        if self.message_type == COMPRESSED_IMAGE:
+    def is_colour(self) -> bool:
+        """Whether its images can be tracked on; depth images cannot."""
+        if self.message_type == COMPRESSED_IMAGE_TYPE:
             return 'compressedDepth' not in self.encoding
         return self.encoding in SUPPORTED_ENCODINGS
 
     def __str__(self) -> str:
-        """Describe it in one line."""
+        """Return a one-line description."""
         kind = self.message_type.rpartition('/')[2]
         return f'{self.name} ({kind} {self.encoding!r}, {self.count} messages)'
 
@@ -52,9 +57,8 @@ class ImageTopic(NamedTuple):
 class BagSource:
     """One image topic of a bag, as a `FrameSource`.
 
-    A frame's stamp is its header's; where that is zero, the time of recording. Messages whose
-    fields contradict each other are left out with a warning, as a live node leaves them out.
-    The rate is the average over the whole bag.
+    A frame's stamp is that of its header; if that is zero, the time of recording. Malformed
+    messages are skipped with a warning, as the node does. The rate is the average over the bag.
     """
 
     def __init__(self, path: str | Path, topic: str | None = None) -> None:
@@ -62,10 +66,11 @@ class BagSource:
 
         Args:
             path: the `.bag`, `.mcap` or `.db3` file, or the folder with `metadata.yaml`.
-            topic: the image topic, needed when several hold pictures.
+            topic: the image topic; needed if several topics have colour images.
 
         Raises:
-            SourceError: no readable bag, no image topic, or the choice is open.
+            SourceError: the bag cannot be read, or the topic cannot be used.
+            TopicChoiceError: there are several image topics and none was chosen.
         """
         self._path = Path(path)
         self.name = self._path.name
@@ -74,44 +79,48 @@ class BagSource:
         self.topic = chosen.name
         self.count = chosen.count
         self._message_type = chosen.message_type
-        with reading(self._path) as reader:
+        with open_bag(self._path) as reader:
             duration = reader.duration * 1e-9
         self.rate_hz = (self.count - 1) / duration if self.count > 1 and duration > 0 else None
 
     def __iter__(self) -> Iterator[Frame]:
-        """Give the frames; SourceError where the bag turns out damaged or has no good image."""
+        """Yield the frames; SourceError if the bag is damaged or has no usable image."""
         good = bad = 0
+        first_error: ImageFormatError | None = None
         for message, recorded_ns in _messages(self._path, self.topic, self._message_type):
             try:
                 rgb = _decode(message)
             except ImageFormatError as error:
                 bad += 1
+                first_error = first_error or error
                 if bad <= _MAX_WARNINGS:
-                    _log.warning('%s: message %d left out: %s', self.topic, good + bad, error)
-                first_error = error
+                    _log.warning('%s: message %d skipped: %s', self.topic, good + bad, error)
                 continue
             good += 1
             header = _header(message, recorded_ns)
             yield Frame(header.stamp, rgb, header, recorded_ns)
         if bad > _MAX_WARNINGS:
-            _log.warning('%s: %d messages left out in all', self.topic, bad)
+            _log.warning('%s: %d messages skipped in total', self.topic, bad)
         if not good:
-            reason = f': {first_error}' if bad else ''
+            reason = f': {first_error}' if first_error else ''
             raise SourceError(f'{self._path} has no usable image on {self.topic}{reason}')
 
 
 def image_topics(path: str | Path) -> list[ImageTopic]:
-    """List the image topics of a bag by name, depth included.
+    """List the image topics of a bag by name, including depth.
 
     Raises:
-        SourceError: no readable bag.
+        SourceError: the bag cannot be read.
     """
     found: dict[tuple[str, str], ImageTopic] = {}
-    with reading(Path(path)) as reader:
+    with open_bag(Path(path)) as reader:
         for connection in sorted(reader.connections, key=lambda item: item.topic):
-            if connection.msgtype not in (IMAGE, COMPRESSED_IMAGE) or not connection.msgcount:
+            if (
+                connection.msgtype not in (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
+                or not connection.msgcount
+            ):
                 continue
-            # In ROS 1 bags each publisher of a topic is a connection of its own.
+            # In a ROS 1 bag every publisher of a topic has its own connection.
             key = connection.topic, connection.msgtype
             known = found.get(key)
             if known is not None:
@@ -119,7 +128,7 @@ def image_topics(path: str | Path) -> list[ImageTopic]:
                 continue
             _, _, data = next(iter(reader.messages([connection])))
             message: Any = reader.deserialize(data, connection.msgtype)
-            encoding = message.encoding if connection.msgtype == IMAGE else message.format
+            encoding = message.encoding if connection.msgtype == IMAGE_TYPE else message.format
             found[key] = ImageTopic(*key, connection.msgcount, encoding)
     return list(found.values())
 
@@ -132,23 +141,23 @@ def _choose(path: Path, topics: list[ImageTopic], wanted: str | None) -> ImageTo
         matching = [topic for topic in topics if topic.name.strip('/') == wanted.strip('/')]
         if not matching:
             raise SourceError(f'{path} has no image topic {wanted!r}; it has {listing}')
-        if not matching[0].is_picture:
+        if not matching[0].is_colour:
             raise SourceError(
-                f'{path}: {matching[0]} holds measurements or an encoding that is not known, not '
-                f'pictures: choose the colour topic; the image topics are {listing}'
+                f'{path}: {matching[0]} has depth or other measurements, or an unknown encoding; '
+                f'choose a colour topic. The image topics are {listing}'
             )
         return matching[0]
-    pictures = [topic for topic in topics if topic.is_picture]
-    if len(pictures) == 1:
-        return pictures[0]
-    if pictures:
-        raise TopicChoiceError(path, pictures)
-    raise SourceError(f'{path} has no topic with pictures, only: {listing}')
+    colour = [topic for topic in topics if topic.is_colour]
+    if len(colour) == 1:
+        return colour[0]
+    if colour:
+        raise TopicChoiceError(path, colour)
+    raise SourceError(f'{path} has no colour image topic, only: {listing}')
 
 
 def _messages(path: Path, topic: str, message_type: str) -> Iterator[tuple[Any, int]]:
-    """Give the messages of one topic and when they were recorded, in nanoseconds."""
-    with reading(path) as reader:
+    """Yield the messages of one topic and their times of recording, nanoseconds."""
+    with open_bag(path) as reader:
         connections = [
             item
             for item in reader.connections
@@ -159,7 +168,7 @@ def _messages(path: Path, topic: str, message_type: str) -> Iterator[tuple[Any, 
 
 
 def _decode(message: Any) -> np.ndarray:
-    if message.__msgtype__ == COMPRESSED_IMAGE:
+    if message.__msgtype__ == COMPRESSED_IMAGE_TYPE:
         return decode_compressed(message.format, message.data)
     return decode_message(message)
 

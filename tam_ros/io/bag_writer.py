@@ -1,9 +1,9 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what was tracked into a ROS 2 bag (MCAP) that `ros2 bag` and Foxglove open, without ROS.
+"""Writes results into a ROS 2 bag (MCAP) that `ros2 bag` and Foxglove open, without ROS.
 
-The bag carries every message definition, ours included, and results lie in it at the time of the
-image they belong to: replaying it and reading it again give the same frames.
+The bag contains every message definition, including ours. Results have the time of their image,
+so that replaying the bag and reading it again give the same frames.
 """
 
 from __future__ import annotations
@@ -25,33 +25,36 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from tam_ros.closing import Closing
+from tam_ros.interfaces import (
+    COMPRESSED_IMAGE_TYPE,
+    IMAGE_TYPE,
+    OBJECT_TYPE,
+    OBJECTS_TYPE,
+    STATE_NUMBERS,
+    labels_encoding,
+    png_format,
+)
 from tam_ros.io.disk_space import ensure_room
 from tam_ros.io.frames import Header
 
-IMAGE = 'sensor_msgs/msg/Image'
-COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
-OBJECTS = 'tam_ros/msg/TrackedObjectArray'
-
-# For the chunk of 1 MiB that rosbags collects before it writes, and for the index at the end.
-_ROOM = 3 * 2**20  # bytes
-_ASK_EVERY = 2**18  # bytes
-
-_STATES = {'visible': 1, 'occluded': 2, 'lost': 3}
+# For the chunk of 1 MiB that rosbags buffers before writing, and for the index at the end.
+_RESERVE = 3 * 2**20  # bytes
+_CHECK_EVERY = 2**18  # bytes
 
 
 class BagWriteError(OSError):
-    """A bag cannot be written; the message says where and why."""
+    """A bag cannot be written; the message gives the path and the reason."""
 
 
 class BagWriter(Closing):
-    """A new bag. Use as a context manager: it is complete however the block is left.
+    """A new bag. Use it as a context manager: it is then complete also after an exception.
 
-    A path that ends in `.mcap` becomes that one file; any other path becomes a folder with
-    `metadata.yaml`, as `ros2 bag record` makes it. Where the disk is full, the message that does
+    A path that ends in `.mcap` becomes a single file; any other path becomes a folder with
+    `metadata.yaml`, like those of `ros2 bag record`. If the disk is full, the message that does
     not fit is refused and the bag can still be finished.
 
-    What is written takes `recorded_ns`, its place in the bag's time, nanoseconds; None: the stamp
-    of its header. Results of a recorded image belong at the time when that was recorded.
+    The `recorded_ns` of the writing methods is the message's time in the bag, nanoseconds; None
+    for the stamp of its header. Results have the time at which their image was recorded.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -64,10 +67,10 @@ class BagWriter(Closing):
         if self._path.exists():
             raise BagWriteError(f'{self._path} exists; choose another name or remove it')
         single = self._path.suffix.lower() == '.mcap'
-        # rosbags writes a folder; a single file is taken out of it at the end.
+        # rosbags writes a folder; a single file is moved out of it at the end.
         self._folder = self._path.with_name(self._path.name + '.part') if single else self._path
         if single and self._folder.exists():
-            shutil.rmtree(self._folder)  # what a killed run has left
+            shutil.rmtree(self._folder)  # left by a run that was killed
         self._types = message_types()
         self._writer = Writer(
             self._folder, version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP
@@ -75,7 +78,7 @@ class BagWriter(Closing):
         self._connections: dict[str, Connection] = {}
         self._file = self._folder / f'{self._folder.name}.mcap'
         self._written = 0  # bytes of all messages
-        self._unasked = _ASK_EVERY  # bytes since the disk was asked for room
+        self._unchecked = _CHECK_EVERY  # bytes since the free space was last checked
         try:
             self._writer.open()
         except (OSError, WriterError) as error:
@@ -84,7 +87,7 @@ class BagWriter(Closing):
     def write_image(
         self, topic: str, header: Header, rgb: np.ndarray, recorded_ns: int | None = None
     ) -> None:
-        """Append a picture, uint8 RGB [H, W, 3], as `sensor_msgs/Image`."""
+        """Append an image, uint8 RGB [H, W, 3], as `sensor_msgs/Image`."""
         message = self._image(header, 'rgb8', np.ascontiguousarray(rgb))
         self._write(topic, header, message, recorded_ns)
 
@@ -92,21 +95,18 @@ class BagWriter(Closing):
         self, topic: str, header: Header, labels: np.ndarray, recorded_ns: int | None = None
     ) -> None:
         """Append a label image [H, W], 0 background: mono8, or 16UC1 where an id is above 255."""
-        wide = labels.max(initial=0) > 255
-        pixels = np.ascontiguousarray(labels, np.uint16 if wide else np.uint8)
-        message = self._image(header, '16UC1' if wide else 'mono8', pixels)
+        encoding, pixels = _compact(labels)
+        message = self._image(header, encoding, pixels)
         self._write(topic, header, message, recorded_ns)
 
     def write_labels_png(
         self, topic: str, header: Header, labels: np.ndarray, recorded_ns: int | None = None
     ) -> None:
         """Append a label image [H, W] losslessly compressed, as `sensor_msgs/CompressedImage`."""
-        wide = labels.max(initial=0) > 255
-        _, png = cv2.imencode('.png', labels.astype(np.uint16 if wide else np.uint8))
-        types = self._types.types
-        encoding = '16UC1' if wide else 'mono8'
-        message = types[COMPRESSED_IMAGE](
-            self._header(header), f'{encoding}; png compressed {encoding}', png.reshape(-1)
+        encoding, pixels = _compact(labels)
+        _, png = cv2.imencode('.png', pixels)
+        message = self._types.types[COMPRESSED_IMAGE_TYPE](
+            self._header(header), png_format(encoding), png.reshape(-1)
         )
         self._write(topic, header, message, recorded_ns)
 
@@ -118,28 +118,28 @@ class BagWriter(Closing):
         objects: Iterable[Any],
         recorded_ns: int | None = None,
     ) -> None:
-        """Append the followed objects of one image as `tam_ros/TrackedObjectArray`.
+        """Append the tracked objects of one image as `tam_ros/TrackedObjectArray`.
 
         Args:
-            topic: where.
-            header: the image's.
+            topic: to write on.
+            header: of the image.
             size: (height, width) of the image.
             objects: `tam_ros.tracking.TrackedObject`s.
             recorded_ns: see the class.
         """
         height, width = size
         tracked = [self._object(item) for item in objects]
-        message = self._types.types[OBJECTS](self._header(header), height, width, tracked)
+        message = self._types.types[OBJECTS_TYPE](self._header(header), height, width, tracked)
         self._write(topic, header, message, recorded_ns)
 
     def write_serialized(self, topic: str, message_type: str, stamp_ns: int, data: bytes) -> None:
-        """Append a message that is in CDR form already, as a raw subscription receives it.
+        """Append a serialized message, as a raw subscription receives it.
 
         Args:
-            topic: where.
+            topic: to write on.
             message_type: such as `sensor_msgs/msg/Image`.
-            stamp_ns: the message's place in time, nanoseconds.
-            data: the message, encapsulation header included.
+            stamp_ns: the message's time in the bag, nanoseconds.
+            data: the message in CDR, with the encapsulation header.
         """
         connection = self._connections.get(topic)
         if connection is None:
@@ -150,18 +150,18 @@ class BagWriter(Closing):
     def add_source(
         self, reader: Any, connections: Collection[Connection]
     ) -> Callable[[Connection, int, bytes], None]:
-        """Take over topics of another bag, with their definitions and QoS.
+        """Add topics of another bag, with their definitions and QoS.
 
         Args:
-            reader: of the other bag, a `rosbags.highlevel.AnyReader` or what looks like it.
+            reader: of the other bag: a `rosbags.highlevel.AnyReader` or one with its interface.
             connections: of `reader`.
 
         Returns:
-            What appends one message of these, given its connection, time in nanoseconds and data.
-            Messages of ROS 1 become those of ROS 2.
+            A function that appends one message of these topics, given its connection, time in
+            nanoseconds and data. ROS 1 messages are converted to ROS 2.
         """
         types = reader.typestore if reader.is2 else self._types
-        with redirect_stdout(StringIO()):  # it tells which definitions differ
+        with redirect_stdout(StringIO()):  # rosbags prints which definitions differ
             mapped, convert = create_connections_converters(
                 connections, types, reader, self._writer
             )
@@ -193,11 +193,11 @@ class BagWriter(Closing):
 
     def _append(self, connection: Connection, time_ns: int, data: bytes | memoryview) -> None:
         self._written += len(data)
-        self._unasked += len(data)
+        self._unchecked += len(data)
         try:
-            if self._unasked >= _ASK_EVERY:
-                ensure_room(self._file, _ROOM + 2 * len(data) + self._written // 2**12)
-                self._unasked = 0
+            if self._unchecked >= _CHECK_EVERY:
+                ensure_room(self._file, _RESERVE + 2 * len(data) + self._written // 2**12)
+                self._unchecked = 0
             self._writer.write(connection, time_ns, data)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
@@ -211,7 +211,7 @@ class BagWriter(Closing):
 
     def _image(self, header: Header, encoding: str, pixels: np.ndarray) -> Any:
         height, width = pixels.shape[:2]
-        return self._types.types[IMAGE](
+        return self._types.types[IMAGE_TYPE](
             self._header(header),
             height,
             width,
@@ -225,11 +225,11 @@ class BagWriter(Closing):
         types = self._types.types
         x0, y0, x1, y1 = item.box or (0, 0, 0, 0)
         x, y = item.centroid or (np.nan, np.nan)
-        nowhere = (np.nan,) * 3  # a recording is tracked without its depth images
-        return types['tam_ros/msg/TrackedObject'](
+        unknown = (np.nan,) * 3  # recordings are tracked without their depth images
+        return types[OBJECT_TYPE](
             id=item.id,
             name='',
-            state=_STATES[str(getattr(item.state, 'value', item.state))],
+            state=STATE_NUMBERS[str(getattr(item.state, 'value', item.state))],
             score=item.score,
             box=types['sensor_msgs/msg/RegionOfInterest'](x0, y0, y1 - y0, x1 - x0, False),
             centroid=types['geometry_msgs/msg/Point'](x, y, 0.0),
@@ -237,18 +237,25 @@ class BagWriter(Closing):
             age_frames=item.age_frames,
             age_seconds=item.age_seconds,
             mask_png=np.zeros(0, np.uint8),
-            position=types['geometry_msgs/msg/Point'](*nowhere),
-            extent=types['geometry_msgs/msg/Vector3'](*nowhere),
+            position=types['geometry_msgs/msg/Point'](*unknown),
+            extent=types['geometry_msgs/msg/Vector3'](*unknown),
             position_covariance=np.full(9, np.nan),
             position_points=0,
         )
+
+
+def _compact(labels: np.ndarray) -> tuple[str, np.ndarray]:
+    """Return the encoding of a label image [H, W] and its pixels in that encoding."""
+    encoding = labels_encoding(int(labels.max(initial=0)))
+    dtype = np.uint8 if encoding == 'mono8' else np.uint16
+    return encoding, np.ascontiguousarray(labels, dtype)
 
 
 def message_types() -> Typestore:
     """Return the message types of ROS 2 Jazzy and ours, read from the `.msg` files.
 
     Raises:
-        FileNotFoundError: the definitions are not there: the installation is incomplete.
+        FileNotFoundError: the definitions are missing: the installation is incomplete.
     """
     store = get_typestore(Stores.ROS2_JAZZY)
     definitions = {}

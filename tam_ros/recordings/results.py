@@ -8,19 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tam_ros.drawing.overlay import draw_overlay
+from tam_ros.interfaces import IMAGE_TOPIC, LABELS_PNG_TOPIC, LABELS_TOPIC, OBJECTS_TOPIC
 from tam_ros.io.bag_copy import BagCopy
 from tam_ros.io.bag_writer import BagWriter
 from tam_ros.io.coco_writer import CocoImage, CocoWriter
 from tam_ros.io.mask_files import MaskFolder
 from tam_ros.io.video_writer import VideoWriter
 from tam_ros.recordings.offline import Result
-
-# What the node publishes on, so that a bag made offline looks like a live one.
-LABELS_TOPIC = '/track_node/labels'
-LABELS_PNG_TOPIC = '/track_node/labels/compressed'
-OBJECTS_TOPIC = '/track_node/objects'
-# Where pictures go that come from no topic.
-IMAGE_TOPIC = '/image'
 
 Sink = Callable[[Result], None]
 
@@ -42,7 +36,7 @@ def bag_sink(
         source, tracked = result.source, result.tracked
         header, time_ns = source.header, source.recorded_ns
         if copy is not None:
-            copy.until(header.stamp_ns if time_ns is None else time_ns)
+            copy.copy_until(header.stamp_ns if time_ns is None else time_ns)
         if images:
             bag.write_image(IMAGE_TOPIC, header, source.rgb, time_ns)
         if compress:

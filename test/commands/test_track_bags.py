@@ -13,7 +13,8 @@ import pytest
 from bagdata import IMAGE, read_bag, serialized_image, stamps
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from tam_ros.io.bag_writer import OBJECTS, BagWriter, message_types
+from tam_ros.interfaces import OBJECTS_TYPE
+from tam_ros.io.bag_writer import BagWriter, message_types
 from tam_ros.io.frames import Header
 from tam_ros.io.open_source import open_source
 
@@ -76,18 +77,18 @@ def test_topics_whose_definition_is_missing(tam, tmp_path, pictures, capsys):
     time = types.types['builtin_interfaces/msg/Time'](0, 8)
     header = types.types['std_msgs/msg/Header'](time, '')
     writer = Writer(tmp_path / 'old', version=9, storage_plugin=StoragePlugin.SQLITE3)
-    array = types.types[OBJECTS](header, 1, 1, [])
+    array = types.types[OBJECTS_TYPE](header, 1, 1, [])
     with writer:
         images = writer.add_connection('/image', IMAGE, typestore=types)
         writer.write(images, 7, serialized_image(Header(7, ''), pictures[0]))
-        own = writer.add_connection('/own', OBJECTS, typestore=types)
-        writer.write(own, 8, types.serialize_cdr(array, OBJECTS))
+        own = writer.add_connection('/own', OBJECTS_TYPE, typestore=types)
+        writer.write(own, 8, types.serialize_cdr(array, OBJECTS_TYPE))
     with sqlite3.connect(tmp_path / 'old' / 'old.db3') as database:
         database.execute('DELETE FROM message_definitions')
     out = tmp_path / 'o.mcap'
     assert tam(tmp_path / 'old', *BOX, '--out', out, '--copy', 'all') == 0
     error = capsys.readouterr().err
-    assert f'/own is not copied: the bag lacks the definition of {OBJECTS}' in error
+    assert f'/own is not copied: the bag lacks the definition of {OBJECTS_TYPE}' in error
     assert set(read_bag(out)) == {'/image', '/track_node/labels', '/track_node/objects'}
     assert tam(tmp_path / 'old', *BOX, '--out', tmp_path / 'p.mcap', '--copy', '/own') == 2
     assert '/own cannot be copied' in capsys.readouterr().err

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Bags written by us: read back by rosbags and by the `mcap` packages, whole when interrupted."""
+"""Bags we write: read back by rosbags and by the `mcap` packages, complete when interrupted."""
 
 from enum import Enum
 from pathlib import Path
@@ -23,7 +23,7 @@ class State(str, Enum):
 
 
 def tracked_objects() -> list[SimpleNamespace]:
-    """One object that is seen and one that is not, as the tracker describes them."""
+    """One visible and one lost object, as the tracker reports them."""
     seen = SimpleNamespace(
         id=1,
         state=State.VISIBLE,
@@ -71,7 +71,7 @@ def write(path: Path) -> Path:
 
 
 def check(messages: dict[str, list]) -> None:
-    """Compare what a reader gave, by topic, with what was written."""
+    """Compare the messages that a reader returned, by topic, with those written."""
     assert {topic: len(given) for topic, given in messages.items()} == dict.fromkeys(
         ('/image', '/labels', '/wide_labels', '/labels/compressed', '/objects'), 3
     )
@@ -89,6 +89,7 @@ def check(messages: dict[str, list]) -> None:
     assert (wide.encoding, wide.step) == ('16UC1', 80)
     assert bytes(wide.data) == labels(300).tobytes()
     png = messages['/labels/compressed'][1]
+    assert png.format == 'mono8; png compressed '  # as the node publishes it
     decoded = cv2.imdecode(np.frombuffer(bytes(png.data), 'u1'), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(decoded, labels())
     array = messages['/objects'][1]
@@ -133,7 +134,7 @@ def test_read_back_by_the_mcap_packages(tmp_path):
     check(messages)
 
 
-def test_serialized_messages_are_kept_as_they_are(tmp_path):
+def test_serialized_messages_are_written_unchanged(tmp_path):
     types = message_types()
     message = types.types['std_msgs/msg/String']('hello')
     data = bytes(types.serialize_cdr(message, message.__msgtype__))
@@ -156,7 +157,7 @@ def test_interrupted_bag_is_complete_up_to_there(tmp_path, interruption):
         assert reader.message_count == 4
 
 
-def test_what_a_killed_run_left_is_cleared_away(tmp_path):
+def test_files_of_a_killed_run_are_removed(tmp_path):
     left = tmp_path / 'out.mcap.part'
     left.mkdir()
     (left / 'out.mcap.part.mcap').write_bytes(b'unfinished')
@@ -171,13 +172,13 @@ def test_nothing_is_overwritten(tmp_path, name):
         BagWriter(path)
 
 
-def test_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / 'file').write_text('in the way')
+def test_folder_that_cannot_be_created(tmp_path):
+    (tmp_path / 'file').write_text('not a folder')
     with pytest.raises(BagWriteError, match='cannot be written'):
         BagWriter(tmp_path / 'file' / 'out.mcap')
 
 
-def test_full_disk_is_said(tmp_path, monkeypatch):
+def test_full_disk_is_reported(tmp_path, monkeypatch):
     writer = BagWriter(tmp_path / 'out.mcap')
 
     def no_space(*_):

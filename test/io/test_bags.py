@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of bags, and what is said about broken ones."""
+"""Frames of bags, and the errors of damaged ones."""
 
 import shutil
 import sys
@@ -57,7 +57,7 @@ def test_several_image_topics_are_listed(tmp_path):
     assert open_source(path, topic='left/image').topic == '/left/image'
 
 
-def test_a_topic_that_is_not_there(tmp_path):
+def test_a_missing_topic(tmp_path):
     path = write_bag(tmp_path / 'drive.mcap')
     with pytest.raises(SourceError, match="no image topic '/imagge'; it has /image"):
         open_source(path, topic='/imagge')
@@ -76,7 +76,7 @@ def overwrite_middle(path: Path) -> None:
 @pytest.mark.parametrize(
     'damage',
     [
-        cut_in_half,  # recording was killed: no index at the end
+        cut_in_half,  # the recorder was killed: no index at the end
         overwrite_middle,  # bad disk
         lambda path: path.write_bytes(b''),
         lambda path: path.write_bytes(b'\x89MCAP0\r\n'),
@@ -106,7 +106,7 @@ def test_bag_without_images(tmp_path):
         open_source(tmp_path / 'empty.mcap')
 
 
-def test_rate_belongs_to_other_kinds(tmp_path):
+def test_a_rate_is_refused(tmp_path):
     with pytest.raises(SourceError, match='stamps give the rate'):
         open_source(write_bag(tmp_path / 'drive.mcap'), rate_hz=10)
 
@@ -122,9 +122,9 @@ def test_real_mcap_takes_the_colour_topic(name):
     assert stamps == sorted(stamps) and frames[0].header.frame_id
 
 
-def test_depth_can_not_be_asked_for():
+def test_depth_topics_are_refused():
     path = data('bags', 'apc_scene0000_mcap')
-    with pytest.raises(SourceError, match='measurements'):
+    with pytest.raises(SourceError, match='depth or other measurements'):
         list(open_source(path, topic='/camera/aligned_depth_to_color/image_raw'))
 
 
@@ -145,7 +145,7 @@ def test_bags_with_malformed_images(folder):
         list(BagSource(path, '/test/sensor_msgs/compressed_image'))
 
 
-def test_malformed_messages_between_good_ones_are_left_out(tmp_path, caplog):
+def test_malformed_messages_are_skipped(tmp_path, caplog):
     path = tmp_path / 'drive.mcap'
     with BagWriter(path) as writer:
         for index in range(3):
@@ -157,7 +157,7 @@ def test_malformed_messages_between_good_ones_are_left_out(tmp_path, caplog):
     assert caplog.text.count('too short') == 3
 
 
-def test_many_malformed_messages_are_counted_in_the_end(tmp_path, caplog):
+def test_many_malformed_messages_are_counted(tmp_path, caplog):
     with BagWriter(tmp_path / 'drive.mcap') as writer:
         writer.write_image('/image', Header(1, ''), grey(0))
         for index in range(40):
@@ -165,25 +165,25 @@ def test_many_malformed_messages_are_counted_in_the_end(tmp_path, caplog):
             writer.write_serialized('/image', IMAGE, index + 2, broken)
     assert len(list(open_source(tmp_path / 'drive.mcap'))) == 1
     assert caplog.text.count('too short') == 5
-    assert '/image: 40 messages left out in all' in caplog.text
+    assert '/image: 40 messages skipped in total' in caplog.text
 
 
 def test_truncated_copy_of_a_real_bag(tmp_path):
     original = data('bags', 'apc_scene0000_mcap', 'apc_scene0000_mcap.mcap')
     path = Path(shutil.copy(original, tmp_path))
     path.write_bytes(path.read_bytes()[:-100])
-    given = []
+    read = []
     with pytest.raises(SourceError, match='is cut short') as error:
         for frame in open_source(path):
-            given.append(frame)
+            read.append(frame)
     assert path.name in str(error.value)
     whole = list(open_source(original))
-    assert [frame.header for frame in given] == [frame.header for frame in whole]
-    np.testing.assert_array_equal(given[-1].rgb, whole[-1].rgb)
+    assert [frame.header for frame in read] == [frame.header for frame in whole]
+    np.testing.assert_array_equal(read[-1].rgb, whole[-1].rgb)
 
 
 def test_killed_recording(tmp_path):
-    """Half an MCAP file: the topics, the rate and the messages up to there."""
+    """Half an MCAP file still has the topics, the rate and the messages before the cut."""
     rng = np.random.default_rng(0)
     path = tmp_path / 'drive.mcap'
     with BagWriter(path) as writer:
@@ -193,20 +193,20 @@ def test_killed_recording(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     source = open_source(path)
-    given = []
+    read = []
     with pytest.raises(SourceError, match='cut short'):
         for frame in source:
-            given.append(frame)
-    assert 5 <= len(given) < 10 and source.count == len(given)
+            read.append(frame)
+    assert 5 <= len(read) < 10 and source.count == len(read)
     assert source.rate_hz == pytest.approx(10)
-    assert given[-1].header == Header(10**9 + (len(given) - 1) * 10**8, 'camera')
-    # A file that is longer by now is looked at anew.
+    assert read[-1].header == Header(10**9 + (len(read) - 1) * 10**8, 'camera')
+    # A file that has grown since is read again.
     path.write_bytes(content[: len(content) * 3 // 4])
-    assert open_source(path).count > len(given)
+    assert open_source(path).count > len(read)
 
 
 def test_killed_recording_with_a_bad_sector(tmp_path):
-    """No index, and a chunk whose checksum does not fit: what stands before it."""
+    """Without an index and with a corrupt chunk, the messages before that chunk are read."""
     mcap = pytest.importorskip('mcap.writer', reason='the package mcap is not installed')
     path = tmp_path / 'drive.mcap'
     writer = mcap.Writer(str(path), chunk_size=50_000, compression=mcap.CompressionType.NONE)
@@ -222,11 +222,11 @@ def test_killed_recording_with_a_bad_sector(tmp_path):
     middle = len(content) // 2
     content[middle : middle + 4096] = b'\xff' * 4096
     path.write_bytes(content[:-500])
-    given = []
+    read = []
     with pytest.raises(SourceError, match='drive.mcap is damaged before byte .*crc'):
         for frame in open_source(path):
-            given.append(frame.header.stamp_ns)
-    assert 5 <= len(given) <= 15 and given == list(range(1, len(given) + 1))
+            read.append(frame.header.stamp_ns)
+    assert 5 <= len(read) <= 15 and read == list(range(1, len(read) + 1))
 
 
 def test_killed_recording_without_the_package_mcap(tmp_path, monkeypatch):
@@ -237,7 +237,7 @@ def test_killed_recording_without_the_package_mcap(tmp_path, monkeypatch):
         open_source(path)
 
 
-def test_when_an_image_was_recorded(tmp_path):
+def test_frames_have_the_time_of_recording(tmp_path):
     with BagWriter(tmp_path / 'drive.mcap') as writer:
         writer.write_image('/image', Header(5, 'camera'), grey(0), recorded_ns=9)
         writer.write_image('/image', Header(12, 'camera'), grey(0))
@@ -246,6 +246,6 @@ def test_when_an_image_was_recorded(tmp_path):
 
 
 def test_stamps_are_those_of_the_node():
-    """Nanoseconds divided, not multiplied: the floats differ in the last bit otherwise."""
+    """Nanoseconds are divided, not multiplied: otherwise the floats differ in the last bit."""
     stamps_ns = [1_700_000_000_123_456_789 + 33_366_700 * index for index in range(50)]
     assert all(Header(stamp, '').stamp == stamp / 1_000_000_000 for stamp in stamps_ns)
