@@ -47,9 +47,9 @@ class MLP(nn.Module):
 
 
 def sizes(x: Tensor) -> list[int]:
-    """Return the shape as plain numbers, which tracing writes as constants into a graph.
+    """Return the shape as plain numbers, which tracing writes into the graph as constants.
 
-    The batch is not among them where it may vary: write -1 for it.
+    Do not use the batch dimension of it, which may vary: write -1 in a reshape instead.
     """
     return [int(size) for size in x.shape]
 
@@ -79,19 +79,19 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
 
 
 def by_row(axis: Tensor) -> Tensor:
-    """Give every token of a G x G map what belongs to its row: [G, C] to [G * G, C]."""
+    """Repeat the values of each row for every token of a G x G map: [G, C] to [G * G, C]."""
     grid, channels = sizes(axis)
     return (axis[:, None] + axis.new_zeros(1, grid, 1)).reshape(grid * grid, channels)
 
 
 def by_column(axis: Tensor) -> Tensor:
-    """Give every token of a G x G map what belongs to its column: [G, C] to [G * G, C]."""
+    """Repeat the values of each column for every token of a G x G map: [G, C] to [G * G, C]."""
     grid, channels = sizes(axis)
     return (axis[None] + axis.new_zeros(grid, 1, 1)).reshape(grid * grid, channels)
 
 
-def after(count: int, value: float, rows: Tensor) -> Tensor:
-    """Put `count` rows of one value before rows [N, C]: [count + N, C]."""
+def prepend_rows(count: int, value: float, rows: Tensor) -> Tensor:
+    """Prepend `count` rows filled with `value` to rows [N, C]: [count + N, C]."""
     if not count:
         return rows
     return torch.cat((rows.new_full((count, 1), value) + 0 * rows[:1], rows))
@@ -100,9 +100,9 @@ def after(count: int, value: float, rows: Tensor) -> Tensor:
 class SinePosition(nn.Module):
     """Sine position map of DETR as SAM 2 uses it.
 
-    Positions 1..n are scaled to 2 pi, the temperature is 10000. Only one axis is kept: the map
-    is 32 times as large, and exported graphs would carry it. `global_tokens` without a place
-    come before those of the map; their code is zero.
+    Positions 1..n are scaled to 2 pi, the temperature is 10000. Only one axis is stored: the map
+    is 32 times as large and would be part of the exported graphs. `global_tokens` without a
+    position come before those of the map; their encoding is zero.
     """
 
     axis: Tensor
@@ -119,6 +119,6 @@ class SinePosition(nn.Module):
         self.register_buffer('axis', axis, persistent=False)
 
     def forward(self) -> Tensor:
-        """Return the code of every token, y before x: [global_tokens + grid^2, channels]."""
-        placed = torch.cat((by_row(self.axis), by_column(self.axis)), dim=1)
-        return after(self.global_tokens, 0.0, placed)
+        """Return the encoding of every token, y before x: [global_tokens + grid^2, channels]."""
+        positions = torch.cat((by_row(self.axis), by_column(self.axis)), dim=1)
+        return prepend_rows(self.global_tokens, 0.0, positions)

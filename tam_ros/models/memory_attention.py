@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from tam_ros.models.config import ModelConfig
 from tam_ros.models.layers import attend, sizes
-from tam_ros.models.rope import AxialRotation, apart, rotate
+from tam_ros.models.rope import AxialRotation, deinterleave_projection, rotate
 
 Rotation = tuple[Tensor, Tensor]
 """Cosine and sine tables [tokens, C / 2]."""
@@ -67,8 +67,8 @@ class RotarySelfAttention(Projections):
 
     def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
         """[B, N, C] to [B, N, C]."""
-        q = rotate(functional.linear(x, *apart(self.q_proj)), *rotation)[:, None]
-        k = rotate(functional.linear(x, *apart(self.k_proj)), *rotation)[:, None]
+        q = rotate(functional.linear(x, *deinterleave_projection(self.q_proj)), *rotation)[:, None]
+        k = rotate(functional.linear(x, *deinterleave_projection(self.k_proj)), *rotation)[:, None]
         return self.out_proj(attend(q, k, self.v_proj(x)[:, None])[:, 0])
 
 
@@ -100,11 +100,11 @@ class MemoryCrossAttention(Projections):
             memory_rotation: of the keys of each memory.
             pooled: average the rotated keys and the values over 2x2 windows.
         """
-        q = rotate(functional.linear(x, *apart(self.q_proj)), *rotation)
+        q = rotate(functional.linear(x, *deinterleave_projection(self.q_proj)), *rotation)
         slots, tokens, memory_dim = sizes(memory.spatial_keys)[1:]
         channels = sizes(x)[-1]
         frames = (-1, tokens, memory_dim)
-        to_key = apart(self.k_proj)
+        to_key = deinterleave_projection(self.k_proj)
         k = functional.linear(memory.spatial_keys.reshape(frames), *to_key)
         k = rotate(k, *memory_rotation)
         v = memory.spatial_values.reshape(frames)

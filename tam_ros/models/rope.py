@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Axial rotary position encoding in real arithmetic.
 
-The official code multiplies complex numbers, which no ONNX exporter knows, and rotation matrices
-are nine times slower on an Orin (design notes on TensorRT); two tables and four products do.
-Neighbouring channels, which the official code turns together, are brought apart beforehand:
-picking every other number of a row and interleaving two rows again costs more than the products.
+The official code multiplies complex numbers, which ONNX does not have. Rotation matrices were nine
+times slower on a Jetson Orin than the two tables and four products used here. The official code
+pairs neighbouring channels; here the projections are permuted once so that the pairs lie in two
+contiguous halves, since strided access to the channels costs more than the products.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tam_ros.models.layers import after, by_column, by_row, sizes
+from tam_ros.models.layers import by_column, by_row, prepend_rows, sizes
 
 
 class AxialRotation(nn.Module):
     """The rotation of every token of a grid x grid map.
 
-    The first half of the channel pairs turns with x, the second with y; the frequencies of both
-    are 1 / theta^(4i / dim). Only one axis is kept, see `layers.SinePosition`; tokens without a
-    place come first and are not turned.
+    The first half of the channel pairs is rotated in proportion to x, the second to y; the
+    frequencies of both are 1 / theta^(4i / dim). Only one axis is stored, see
+    `layers.SinePosition`. Tokens without a position come first and are not rotated.
     """
 
     cosine: Tensor
@@ -42,14 +42,16 @@ class AxialRotation(nn.Module):
         cosine, sine = (
             torch.cat((by_column(axis), by_row(axis)), dim=1) for axis in (self.cosine, self.sine)
         )
-        return after(self.global_tokens, 1.0, cosine), after(self.global_tokens, 0.0, sine)
+        return prepend_rows(self.global_tokens, 1.0, cosine), prepend_rows(
+            self.global_tokens, 0.0, sine
+        )
 
 
-def apart(layer: nn.Linear) -> tuple[Tensor, Tensor]:
+def deinterleave_projection(layer: nn.Linear) -> tuple[Tensor, Tensor]:
     """Return weight and bias of a projection with its even output channels before the odd ones.
 
-    What is paired for the rotation then lies in two contiguous halves. Queries and keys meet in a
-    product, which does not care for the order of channels as long as it is the same for both.
+    The pairs of the rotation then lie in two contiguous halves. The product of queries and keys
+    does not depend on the order of channels as long as it is the same for both.
     """
     half = layer.out_features // 2
     weight = layer.weight.reshape(half, 2, layer.in_features).transpose(0, 1)
@@ -60,7 +62,7 @@ def apart(layer: nn.Linear) -> tuple[Tensor, Tensor]:
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Rotate the channel pairs (i, i + D / 2) of x [B, N, D] by tables [N, D / 2].
 
-    They are the pairs (2i, 2i + 1) of the official code, see `apart`.
+    They are the pairs (2i, 2i + 1) of the official code, see `deinterleave_projection`.
     """
     even, odd = x.split(sizes(x)[-1] // 2, dim=-1)
     return torch.cat((even * cosine - odd * sine, even * sine + odd * cosine), dim=-1)

@@ -13,7 +13,7 @@ torch = pytest.importorskip('torch')
 from tam_ros.models.config import EfficientTAMConfig  # noqa: E402
 from tam_ros.models.efficienttam import EfficientTAM  # noqa: E402
 from tam_ros.models.memory_attention import POOL_OFFSET, MemoryCrossAttention  # noqa: E402
-from tam_ros.models.rope import AxialRotation, apart, rotate  # noqa: E402
+from tam_ros.models.rope import AxialRotation, deinterleave_projection, rotate  # noqa: E402
 
 SMALL = EfficientTAMConfig(
     image_size=128,
@@ -175,6 +175,9 @@ def test_queries_meet_keys_as_if_neighbouring_channels_had_turned():
         pairs = torch.view_as_complex(layer(x).reshape(3, 16, 8, 2))
         return torch.view_as_real(pairs * torch.complex(cosine, sine)).flatten(-2)
 
-    q, k = (rotate(torch.nn.functional.linear(x, *apart(layer)), cosine, sine) for layer in layers)
+    q, k = (
+        rotate(torch.nn.functional.linear(x, *deinterleave_projection(layer)), cosine, sine)
+        for layer in layers
+    )
     q_official, k_official = map(official, layers)
     torch.testing.assert_close(q @ k.mT, q_official @ k_official.mT, rtol=1e-5, atol=1e-5)
