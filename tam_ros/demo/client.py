@@ -19,7 +19,8 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from tam_ros.demo.processes import DemoError
-from tam_ros.demo.review import IMAGE_TOPIC, LABELS_TOPIC, OBJECTS_TOPIC, TRUTH_TOPIC
+from tam_ros.demo.review import TRUTH_TOPIC
+from tam_ros.interfaces import IMAGE_TOPIC, LABELS_TOPIC, OBJECTS_TOPIC
 from tam_ros.io.bag_writer import BagWriter
 from tam_ros.msg import Prompt, TrackedObjectArray
 from tam_ros.prompting.prompt_text import PromptSpec

@@ -17,18 +17,15 @@ from tqdm import tqdm
 from tam_ros.drawing.contact_sheet import Tile, contact_sheet
 from tam_ros.drawing.overlay import draw_overlay, outline
 from tam_ros.evaluation.jaccard import label_similarity
+from tam_ros.interfaces import IMAGE_TOPIC, LABELS_TOPIC, OBJECTS_TOPIC, STATE_NAMES
 from tam_ros.io.encodings import decode
 from tam_ros.io.video_writer import VideoWriter
 
-IMAGE_TOPIC = '/image'
 TRUTH_TOPIC = '/truth'
-LABELS_TOPIC = '/track_node/labels'
-OBJECTS_TOPIC = '/track_node/objects'
 
 SHEET_TILES = 9
 _TILE_WIDTH = 340  # pixels
 
-_STATES = {1: 'visible', 2: 'occluded', 3: 'lost'}
 _WHITE = (255, 255, 255)
 
 
@@ -114,7 +111,7 @@ def _answer(messages: dict[str, Any]) -> Answer | None:
         decode(image.encoding, image.height, image.width, image.step, image.data),
         _labels(messages[LABELS_TOPIC]),
         [
-            SimpleNamespace(id=item.id, state=_STATES[item.state], score=item.score)
+            SimpleNamespace(id=item.id, state=STATE_NAMES[item.state], score=item.score)
             for item in messages[OBJECTS_TOPIC].objects
         ],
         None if truth is None else _labels(truth),

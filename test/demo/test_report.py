@@ -12,14 +12,12 @@ from PIL import Image
 
 from tam_ros.demo.report import summarize
 from tam_ros.demo.review import (
-    IMAGE_TOPIC,
-    LABELS_TOPIC,
-    OBJECTS_TOPIC,
     SHEET_TILES,
     TRUTH_TOPIC,
     review,
     write_sheet,
 )
+from tam_ros.interfaces import IMAGE_TOPIC, LABELS_TOPIC, OBJECTS_TOPIC
 from tam_ros.io.bag_writer import BagWriter
 from tam_ros.io.frames import Header
 from tam_ros.io.open_source import open_source
