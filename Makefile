@@ -15,7 +15,7 @@ help:
 	@echo "                        PROMPTS='1:point:320,240;2:box:40,60,200,180'"
 	@echo 'make test     the whole test suite; QUICK=1: the daily subset; PYTEST_ARGS=... for pytest'
 	@echo 'make setup    only set up: .venv, ROS 2 Jazzy, our messages (PYTHON=python3.12 to choose)'
-	@echo 'make lint     ruff'
+	@echo 'make lint     ruff (rules and format), mypy (types)'
 	@echo 'make clean    remove everything that was made here'
 	@echo '. ./env.sh    puts a shell into the environment: python, tam, ROS 2'
 
@@ -33,8 +33,8 @@ test:
 
 lint:
 	@scripts/setup.sh --test
-	@. ./env.sh && exec python -m ruff check .
+	@. ./env.sh && python -m ruff check . && python -m ruff format --check . && exec python -m mypy
 
 clean:
-	rm -rf .venv build demo_output *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build demo_output *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
