@@ -155,11 +155,11 @@ def describe(record: Record, tracker: Tracker, command: str) -> tuple[str, bool]
         [
             f'`{command}`, {tracker.model}, {tracker.runtime}, {machine()}:',
             '',
-            f'- {steps} steps, {record.begun} objects begun, {live.mean():.1f} alive on average, at '
-            f'most {live.max()}.',
+            f'- {steps} steps, {record.begun} objects begun, {live.mean():.1f} alive on average, '
+            f'at most {live.max()}.',
             f'- RSS {record.rss[SETTLED] / 1e6:.1f} MB after {SETTLED} steps, then between '
-            f'{record.rss[SETTLED:].min() / 1e6:.1f} and {record.rss[SETTLED:].max() / 1e6:.1f} MB, '
-            f'{record.rss[-1] / 1e6:.1f} MB at the end: '
+            f'{record.rss[SETTLED:].min() / 1e6:.1f} and {record.rss[SETTLED:].max() / 1e6:.1f} '
+            f'MB, {record.rss[-1] / 1e6:.1f} MB at the end: '
             f'**{"flat" if flat else "NOT flat"} within {RSS_LIMIT:.0%}** (largest deviation '
             f'{drift:.2%}).',
             f'- Processor time of a step with as many objects, last quarter beside first: '

@@ -95,8 +95,8 @@ def main(argv: list[str] | None = None) -> None:
         tiles,
         'efficienttam_nano where it fails',
         (
-            'The image at the tenth percentile of J in each of three videos that were not trained on, '
-            'from three kinds of prompt.',
+            'The image at the tenth percentile of J in each of three videos that were not trained '
+            'on, from three kinds of prompt.',
             'Filled: the model. White: the true outline. Two or three images a second.',
         ),
     )

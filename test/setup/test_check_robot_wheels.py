@@ -9,13 +9,11 @@ import sys
 from pathlib import Path
 from zipfile import ZipFile
 
+import check_robot_wheels
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'scripts' / 'check_robot_wheels.py'
-sys.path.insert(0, str(SCRIPT.parent))
-
-import check_robot_wheels  # noqa: E402
 
 
 @pytest.fixture
@@ -85,7 +83,8 @@ def test_what_cannot_be_met_is_an_error(wheel, tmp_path, monkeypatch):
     [
         ('ERROR: No matching distribution found for app', check_robot_wheels.MissingError),
         (
-            'WARNING: Retrying after connection broken\nERROR: No matching distribution found for app',
+            'WARNING: Retrying after connection broken\n'
+            'ERROR: No matching distribution found for app',
             check_robot_wheels.UnreachableError,
         ),
     ],

@@ -14,14 +14,10 @@ import time
 from pathlib import Path
 
 import pytest
+import setup_environment
+import setup_runner
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-sys.path.insert(0, str(ROOT / 'scripts'))
-
-import setup_environment  # noqa: E402
-import setup_runner  # noqa: E402
 
 
 def test_a_step_is_due_until_it_is_done_and_again_when_its_inputs_change(tmp_path):

@@ -8,11 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-torch = pytest.importorskip('torch', reason='training needs torch')
-
-from tam_ros.models.config import EfficientTAMConfig  # noqa: E402
-from training import render  # noqa: E402
-from training.sources import LabelledImage, Sources  # noqa: E402
+from tam_ros.models.config import EfficientTAMConfig
+from training import render
+from training.sources import LabelledImage, Sources
 
 
 @pytest.fixture(scope='session')
