@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tam_ros import catalogue
+from tam_ros.closing import Closing
+from tam_ros.commands import UsageError
 from tam_ros.commands.backend import count
 
 if TYPE_CHECKING:
@@ -20,89 +23,85 @@ def add(commands: argparse._SubParsersAction) -> None:
         'build', help='build the TensorRT engines of a model on this machine; takes minutes'
     )
     parser.add_argument('model', help='name of the model, see `tam models`')
-    parser.add_argument('--weights', help="checkpoint, or folder of graphs, not the model's own")
+    parser.add_argument(
+        '--weights', help="a checkpoint or a folder of graphs, instead of the model's own"
+    )
     parser.add_argument(
         '--precision',
         default='auto',
         choices=('auto', 'fp16', 'fp32'),
-        help='auto: half precision where the graphs are there',
+        help='auto: half precision if there are graphs for it',
     )
     parser.add_argument(
         '--workspace',
         type=count,
         metavar='MB',
-        help='most memory the builder may work in; else what is free, less 512 MB',
+        help='limit of the memory that the builder works in; default: free memory less 512 MB',
     )
     parser.add_argument(
         '--max-objects',
         type=count,
         metavar='N',
-        help='objects an engine takes at a go; more are run in several goes (default 4)',
+        help='objects an engine can run at once; more are run in several batches (default 4)',
     )
-    parser.add_argument('--force', action='store_true', help='build what is there already, too')
+    parser.add_argument('--force', action='store_true', help='also rebuild engines that exist')
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Fetch, export, build, check and keep.
+    """Fetch, export, build, check and save.
 
     Raises:
+        UsageError: the workspace is too small.
         EngineError: TensorRT, pycuda or a GPU is missing, or a build fails; says what to do.
         UnknownModelError, WeightsError, OSError: of the model and its weights.
     """
-    from tam_ros.loading import graphs_of
-    from tam_ros.model_files import read_tracker_spec
+    from tam_ros.loading import find_weights, graphs_of
     from tam_ros.runtime.engine_options import EngineOptions
-    from tam_ros.tensorrt.opening import available_precision, load_tensorrt, this_machine
-    from tam_ros.tensorrt.prepare import Preparation
+    from tam_ros.tensorrt.prepare import prepare
 
     entry = catalogue.model(options.model)
-    # Before anything is fetched: most who are told that TensorRT is missing are told here.
-    trt = load_tensorrt()
-    machine = this_machine(trt)
-    if options.weights is None and 'repo' in entry.weights:
-        from tam_ros.commands import weights
 
-        weights.run(options)
-    from tam_ros.loading import find_weights
+    def graphs() -> Path:
+        if options.weights is None and 'repo' in entry.weights:
+            from tam_ros.commands import weights
 
-    folder = graphs_of(entry, find_weights(entry, options.weights, 'tensorrt', options.precision))
-    spec = read_tracker_spec(folder)
-    precision = available_precision(folder, spec, options.precision)
-    print(
-        f'{spec.name}, {spec.weights}, {precision}: TensorRT {machine.tensorrt} on {machine.gpu}'
-    )
-    bar = Bar()
-    preparation = Preparation(
-        folder,
-        spec,
-        precision,
-        machine,
-        EngineOptions(
-            build='if_missing',
-            max_objects=options.max_objects,
-            workspace_mb=options.workspace,
-            progress=bar,
-        ),
-    )
-    if options.force:
-        for graph in preparation.graphs:
-            preparation.discard(graph)
-    try:
+            weights.run(options)
+        return graphs_of(
+            entry, find_weights(entry, options.weights, 'tensorrt', options.precision)
+        )
+
+    with Bar() as bar:
+        try:
+            engine_options = EngineOptions(
+                build='if_missing',
+                max_objects=options.max_objects,
+                workspace_mb=options.workspace,
+                progress=bar,
+            )
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        preparation = prepare(graphs, options.precision, engine_options)
+        spec, machine = preparation.spec, preparation.machine
+        print(
+            f'{spec.name}, {spec.weights}, {preparation.precision}: '
+            f'TensorRT {machine.tensorrt} on {machine.gpu}'
+        )
+        if options.force:
+            for graph in spec.graph_names:
+                preparation.discard(graph)
         plans = preparation.plans()
-    finally:
-        bar.close()
     width = max(map(len, plans))
     for graph, plan in plans.items():
         record = plan.record
-        took = f'built in {record.seconds:.0f} s' if plan.fresh else 'was there'
+        took = f'built in {record.seconds:.0f} s' if plan.fresh else 'already built'
         print(f'{graph:{width}}  {record.nbytes / 1e6:6.1f} MB  {took}; {record.check}')
         if record.note:
             print(f'{"":{width}}  in single precision: {record.note}')
     print(f'start the node with  runtime:=tensorrt model:={spec.name}')
 
 
-class Bar:
+class Bar(Closing):
     """A progress bar for each graph."""
 
     def __init__(self) -> None:
@@ -110,7 +109,7 @@ class Bar:
         self._graph = ''
 
     def __call__(self, progress: BuildProgress) -> None:
-        """Show how far a build is."""
+        """Show the progress of a build."""
         from tqdm import tqdm
 
         if progress.graph != self._graph:

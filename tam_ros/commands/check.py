@@ -1,75 +1,89 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""`tam check`: what is installed, what the machine is, whether models compute what they should."""
+"""`tam check`: installed libraries, the machine, and whether backends compute correct results."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import importlib.util
 import platform
 import sys
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
 
 from tam_ros import __version__, catalogue
 from tam_ros.commands import UsageError
-from tam_ros.runtime.backends import RUNTIMES
+from tam_ros.runtime.backends import BACKENDS, RUNTIMES
 
-# Module, the distribution it may come from, and what it is for.
-_LIBRARIES = (
-    ('numpy', 'numpy', ''),
-    ('cv2', 'opencv-python-headless', ''),
-    ('onnxruntime', 'onnxruntime', 'runtime:=onnxruntime'),
-    ('openvino', 'openvino', 'runtime:=openvino'),
-    ('tensorrt', 'tensorrt', 'runtime:=tensorrt'),
-    ('pycuda', 'pycuda', 'runtime:=tensorrt'),
-    ('torch', 'torch', 'runtime:=torch, and exporting'),
-    ('onnx', 'onnx', 'exporting'),
-    ('rclpy', 'rclpy', 'the node'),
-)
+if TYPE_CHECKING:
+    from tam_ros.model_files import ModelSpec
+    from tam_ros.tensorrt.self_check import Golden
+
+# Libraries beside those of the backends, and what they are for.
+_ALWAYS = ('numpy', 'cv2')
+_OTHERS = (('torch', 'exporting'), ('onnx', 'exporting'), ('rclpy', 'the node'))
+# Distributions that a module may come from, where their names differ from the module's.
+_DISTRIBUTIONS = {
+    'cv2': ('opencv-python-headless', 'opencv-python'),
+    'tensorrt': ('tensorrt', 'tensorrt-cu12', 'tensorrt-cu13'),
+}
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Describe the command."""
     parser = commands.add_parser(
-        'check', help='show versions, GPU and engines, and test every runtime that is there'
+        'check', help='show versions, GPU and engines, and test every installed backend'
     )
     parser.add_argument('--model', default='efficienttam_nano', help='to test with')
-    parser.add_argument('--weights', help="checkpoint, or folder of graphs, not the model's own")
     parser.add_argument(
-        '--runtime',
-        choices=RUNTIMES,
-        help='test only this one; that it is missing is then a failure',
+        '--weights', help="a checkpoint or a folder of graphs, instead of the model's own"
+    )
+    parser.add_argument(
+        '--runtime', choices=RUNTIMES, help='test only this one, and fail if it is not installed'
     )
     parser.add_argument('--precision', default='auto', help='see `tam bench`')
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print what is there and test it.
+    """Print versions and machine, and test the backends.
 
     Raises:
-        UsageError: a runtime computes something else than it should, or the one asked for is
-            missing.
+        UsageError: a backend computes wrong results, or the one asked for is not installed.
         UnknownModelError, WeightsError: of the model and its weights.
     """
     print(f'tam_ros {__version__}, Python {platform.python_version()} ({sys.executable})')
-    for module, distribution, purpose in _LIBRARIES:
-        what = f'  ({purpose})' if purpose else ''
-        print(f'  {module:12} {_version(module, distribution)}{what}')
+    for module, uses in _libraries().items():
+        purpose = f'  ({", and ".join(uses)})' if uses else ''
+        print(f'  {module:12} {_version(module)}{purpose}')
     _print_machine()
     _print_engines()
     failed = _test(options)
     if failed:
-        raise UsageError(f'not usable as it is: {", ".join(failed)}')
+        raise UsageError(f'failed: {", ".join(failed)}')
 
 
-def _version(module: str, distribution: str) -> str:
+def _libraries() -> dict[str, list[str]]:
+    """Return the modules to look for, and what each is for."""
+    uses: dict[str, list[str]] = {module: [] for module in _ALWAYS}
+    for row in BACKENDS.values():
+        for module in row.libraries:
+            uses.setdefault(module, []).append(f'runtime:={row.name}')
+    for module, use in _OTHERS:
+        uses.setdefault(module, []).append(use)
+    return uses
+
+
+def _version(module: str) -> str:
     try:
         if importlib.util.find_spec(module) is None:
             return 'not installed'
     except (ImportError, ValueError) as error:
         return f'broken: {error}'
-    for name in (distribution, module, f'{module}-cu12', f'{module}-cu13', 'opencv-python'):
+    for name in _DISTRIBUTIONS.get(module, (module,)):
         try:
             return importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -102,54 +116,65 @@ def _print_machine() -> None:
 
 
 def _print_engines() -> None:
-    from tam_ros.tensorrt.engine_cache import PlanCache
+    from tam_ros.tensorrt.engine_cache import EngineCache
 
-    cache = PlanCache()
+    cache = EngineCache()
     entries = cache.entries()
-    wrong = [entry for entry in entries if cache.verify(entry)]
+    invalid = [entry for entry in entries if cache.verify(entry)]
     models = sorted({entry.path.parent.name for entry in entries})
     of = f' ({", ".join(models)})' if models else ''
-    but = f'; {len(wrong)} do not verify, see `tam engines verify`' if wrong else ''
+    but = f'; {len(invalid)} do not verify, see `tam engines verify`' if invalid else ''
     print(f'engines: {len(entries)} in {cache.root}{of}{but}')
 
 
 def _test(options: argparse.Namespace) -> list[str]:
-    """Test the runtimes, one line each and one for each part; return those that failed."""
+    """Test the backends, with a line for each and for each part; return those that failed."""
     from tam_ros.loading import find_weights, graphs_of
-    from tam_ros.model_files import read_tracker_spec
-    from tam_ros.tensorrt import golden
-    from tam_ros.tensorrt.engine_cache import PlanCache
+    from tam_ros.model_files import read_spec
+    from tam_ros.tensorrt.engine_cache import EngineCache
+    from tam_ros.tensorrt.self_check import cached_references, load_references
 
     entry = catalogue.model(options.model)
     folder = graphs_of(entry, find_weights(entry, options.weights, 'onnxruntime'))
-    spec = read_tracker_spec(folder)
+    spec = read_spec(folder)
     print(f'self-test of {spec.name}, {spec.weights}; cosine similarity to the reference')
-    reference = golden.load(golden.kept_references(PlanCache(), folder, spec))
+    golden = load_references(cached_references(EngineCache(), folder, spec))
     chosen = RUNTIMES if options.runtime is None else (options.runtime,)
-    return [name for name in chosen if not _test_one(name, options, reference)]
+    return [name for name in chosen if not _test_one(name, options, spec, golden)]
 
 
-def _test_one(name: str, options: argparse.Namespace, reference: dict) -> bool:
-    from tam_ros.loading import open_runtime
-    from tam_ros.model_files import WeightsError
+def _test_one(
+    name: str, options: argparse.Namespace, spec: ModelSpec, golden: Mapping[str, Golden]
+) -> bool:
+    from tam_ros.loading import open_graphs, open_runtime
+    from tam_ros.model_files import TrackerSpec, WeightsError
     from tam_ros.runtime.base import EngineError
-    from tam_ros.tensorrt.selftest import selftest
+    from tam_ros.tensorrt.self_check import check_graphs, check_runtime
 
-    if options.runtime is None and importlib.util.find_spec(name) is None:
-        print(f'  {name:12} not installed')
+    missing = [
+        module for module in BACKENDS[name].libraries if importlib.util.find_spec(module) is None
+    ]
+    if options.runtime is None and missing:
+        print(f'  {name:12} not installed ({", ".join(missing)})')
         return True
-    try:
-        runtime = open_runtime(options.model, options.weights, name, precision=options.precision)
-    except (EngineError, WeightsError, ImportError, ValueError) as error:
-        print(f'  {name:12} cannot be opened: {error}')
-        # Weights of one kind do not serve every runtime; a GPU is not everywhere.
-        return options.runtime is None
-    try:
-        about = ', '.join(runtime.info.values())
-        print(f'  {name:12} {about}')
-        results = selftest(runtime, reference)
-    finally:
-        runtime.close()
+    arguments = options.model, options.weights, name
+    with contextlib.ExitStack() as stack:
+        try:
+            if isinstance(spec, TrackerSpec):
+                runtime = open_runtime(*arguments, precision=options.precision)
+                stack.enter_context(runtime)
+                info, check = runtime.info, partial(check_runtime, runtime)
+            else:
+                loaded = open_graphs(*arguments, precision=options.precision)
+                for session in loaded.sessions.values():
+                    stack.enter_context(session)
+                info, check = loaded.info, partial(check_graphs, loaded)
+        except (EngineError, WeightsError, ImportError, ValueError) as error:
+            print(f'  {name:12} cannot be opened: {error}')
+            # Not every backend accepts every kind of weights, and not every machine has a GPU.
+            return options.runtime is None
+        print(f'  {name:12} {", ".join(info.values())}')
+        results = check(golden)
     for part, agreement in results.items():
         print(f'    {"ok" if agreement.good else "WRONG":6} {part:42} {agreement}')
     return all(agreement.good for agreement in results.values())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tam_ros.commands import UsageError
 
 if TYPE_CHECKING:
-    from tam_ros.tensorrt.engine_cache import Entry, PlanCache
+    from tam_ros.tensorrt.engine_cache import CachedEngine, EngineCache
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -19,19 +19,21 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('action', nargs='?', default='list', choices=('list', 'verify', 'delete'))
     parser.add_argument('models', nargs='*', metavar='MODEL', help='only engines of these models')
     parser.add_argument('--all', action='store_true', help='delete the engines of every model')
-    parser.add_argument('--broken', action='store_true', help='delete only what does not verify')
+    parser.add_argument(
+        '--broken', action='store_true', help='delete only engines that do not verify'
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what is asked.
+    """List, verify or delete engines.
 
     Raises:
-        UsageError: it is not said what to delete, or something does not verify.
+        UsageError: the engines to delete are not named, or an engine does not verify.
     """
-    from tam_ros.tensorrt.engine_cache import PlanCache
+    from tam_ros.tensorrt.engine_cache import EngineCache
 
-    cache = PlanCache()
+    cache = EngineCache()
     entries = [
         entry
         for entry in cache.entries()
@@ -43,21 +45,21 @@ def run(options: argparse.Namespace) -> None:
     if options.action == 'delete':
         _delete(cache, entries, options)
         return
-    wrong = 0
+    invalid = 0
     for entry in entries:
         problem = cache.verify(entry) if options.action == 'verify' else ''
-        wrong += bool(problem)
+        invalid += bool(problem)
         print(_line(entry, options.action, problem))
-    if wrong:
+    if invalid:
         raise UsageError(
-            f'{wrong} of {len(entries)} engines cannot be trusted and will not be '
-            'loaded; `tam engines delete --broken` removes them'
+            f'{invalid} of {len(entries)} engines do not verify and will not be loaded; '
+            '`tam engines delete --broken` removes them'
         )
 
 
-def _delete(cache: PlanCache, entries: list[Entry], options: argparse.Namespace) -> None:
+def _delete(cache: EngineCache, entries: list[CachedEngine], options: argparse.Namespace) -> None:
     if not (options.models or options.all or options.broken):
-        raise UsageError('name the models whose engines are to go, or say --all or --broken')
+        raise UsageError('name the models whose engines to delete, or give --all or --broken')
     chosen = [entry for entry in entries if not options.broken or cache.verify(entry)]
     for entry in chosen:
         cache.delete(entry)
@@ -65,7 +67,7 @@ def _delete(cache: PlanCache, entries: list[Entry], options: argparse.Namespace)
     print(f'{len(chosen)} engines deleted, {size / 1e6:.0f} MB')
 
 
-def _line(entry: Entry, action: str, problem: str) -> str:
+def _line(entry: CachedEngine, action: str, problem: str) -> str:
     name = f'{entry.path.parent.name:24} {entry.path.stem:44}'
     record = entry.record
     if record is None:

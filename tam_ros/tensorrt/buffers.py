@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Device memory that is allocated once and lent out again and again."""
+"""Device memory that is allocated once and reused."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ _log = logging.getLogger(__name__)
 
 
 class Arena:
-    """Remembers what is allocated, so that all of it is given back, whatever went wrong."""
+    """Owns every allocation on a device, so that all of it is released together."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self._kept: list[Block | Pinned] = []
+        self._owned: list[Block | Pinned] = []
 
     def block(self, nbytes: int) -> Block:
-        """Allocate device memory, zero all over; EngineError where there is not enough.
+        """Allocate device memory filled with zeros; EngineError where there is not enough.
 
-        Slots of a bank that nobody wrote are hidden by a weight of exactly 0, which times what was
-        left there by somebody else might be NaN.
+        The memory attention hides empty memory slots with a weight of exactly 0; if the slots
+        held NaN, the product would be NaN as well.
         """
         block = self.device.allocate(align(nbytes))
-        self._kept.append(block)
+        self._owned.append(block)
         self.device.clear(block.address, block.nbytes)
         return block
 
     def pinned(self, nbytes: int, mapped: bool = False) -> Pinned:
-        """Allocate pinned memory; `mapped`: the device shall see it, too."""
+        """Allocate pinned memory; `mapped`: the device can address it as well."""
         pinned = self.device.allocate_pinned(align(nbytes), mapped)
-        self._kept.append(pinned)
+        self._owned.append(pinned)
         return pinned
 
     def close(self) -> None:
-        """Give everything back, the newest first. The device must have nothing left to do."""
-        while self._kept:
-            self._kept.pop().free()
+        """Release everything, newest first. The device's stream must be empty."""
+        while self._owned:
+            self._owned.pop().free()
 
 
 class Lease:
-    """Memory that is ours for as long as something refers to this.
+    """A piece of a `Pool`; it returns to the pool when nothing refers to the lease any more.
 
     Attributes:
         address: on the device.
@@ -57,19 +57,18 @@ class Lease:
 
 
 class Pool:
-    """Equal pieces of device memory.
+    """Equally large pieces of device memory.
 
-    A piece comes back when its lease is collected, in whatever thread that happens: nothing is
-    asked of the device then, and its stream runs in order, so that the next user cannot overtake
-    the last.
+    A piece returns when its lease is garbage-collected, in any thread. That needs no call to the
+    device: the stream runs in order, so that the next user of a piece cannot overtake the last.
     """
 
     def __init__(self, arena: Arena, name: str, nbytes: int, count: int) -> None:
         """Allocate the pieces.
 
         Args:
-            arena: the memory is its own, and given back with it.
-            name: of what is kept here, for the log.
+            arena: owns the memory.
+            name: of the content, for the log.
             nbytes: of a piece.
             count: of pieces.
         """
@@ -80,20 +79,20 @@ class Pool:
         self._add(count)
 
     def take(self) -> Lease:
-        """Lend a piece; there is always one, if need be a new one."""
+        """Return a free piece; the pool grows where there is none."""
         try:
-            # The newest first: runs on the same addresses can be recorded and launched again.
+            # The newest first: a run on the same addresses can use the same CUDA graph.
             address = self._free.pop()
         except IndexError:
             _log.info(
-                'one more piece of %.1f MB for %s: more are kept than were asked for',
+                'allocating %.1f MB more for %s: more of them are in use than was planned for',
                 self.nbytes / 1e6,
                 self._name,
             )
             self._add(1)
             address = self._free.pop()
         lease = Lease(address)
-        # Not at exit: the device may be gone by then, and so is all its memory.
+        # Not at exit: the device may be closed by then, and its memory released.
         weakref.finalize(lease, self._free.append, address).atexit = False
         return lease
 
@@ -103,17 +102,17 @@ class Pool:
 
 
 class Rows(NamedTuple):
-    """A handle: equally large tensors on the device, one for each object, wherever they lie.
+    """A handle: equally large tensors on the device, one for each object, at any addresses.
 
     Attributes:
-        addresses: of each.
-        owners: what keeps them.
+        addresses: of each tensor.
+        owners: leases that keep the memory allocated.
     """
 
     addresses: tuple[int, ...]
     owners: tuple[Lease, ...]
 
-    def together(self, stride: int) -> bool:
+    def contiguous(self, stride: int) -> bool:
         """Whether they lie one after another, from an address that an engine accepts."""
         first = self.addresses[0]
         return first % ALIGNMENT == 0 and all(
@@ -122,5 +121,5 @@ class Rows(NamedTuple):
 
 
 def align(nbytes: int) -> int:
-    """Round up to what addresses are multiples of; never 0."""
+    """Round up to a multiple of `ALIGNMENT`; never 0."""
     return max(-(-nbytes // ALIGNMENT), 1) * ALIGNMENT

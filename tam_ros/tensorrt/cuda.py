@@ -1,15 +1,19 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A CUDA device through pycuda.
+"""CUDA: the device through pycuda, and CUDA graphs through the driver's C interface.
 
-The primary context is retained, the one that TensorRT and every other library use: a second
-context of our own would not know their memory. It is current in the thread that opens the device
-and in no other, and is given back when the device is closed. pycuda is imported only then: its
-driver module needs libcuda, which machines without an NVIDIA GPU lack.
+The device retains the primary context, the one that TensorRT and every other library use: a second
+context would not see their memory. The context is current in the thread that opens the device and
+in no other, and is released when the device is closed. pycuda is imported only then: its driver
+module needs libcuda, which machines without an NVIDIA GPU lack.
+
+pycuda (2026.1) does not wrap CUDA graphs. They use six functions of libcuda, with names and
+arguments as in cuda.h of CUDA 11.4 and later.
 """
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +21,14 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tam_ros.runtime.base import EngineError
-from tam_ros.tensorrt.cuda_graphs import CudaGraph, capture
 from tam_ros.tensorrt.device import DeviceInfo, FreeMemory, Pinned
+
+LIBRARY = 'libcuda.so.1'
+# CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: calls of other threads do not disturb the capture.
+THREAD_LOCAL = 1
 
 
 def load_driver() -> ModuleType:
@@ -44,11 +52,11 @@ def load_driver() -> ModuleType:
         raise EngineError(f'the NVIDIA driver does not start: {error}') from error
     if not count:
         raise EngineError('the NVIDIA driver finds no GPU')
-    return cuda
+    return cuda  # type: ignore[no-any-return]
 
 
 def probe(index: int = 0) -> DeviceInfo:
-    """Say what a device is without taking it: no context is made, no memory used.
+    """Describe a device without opening it: creates no context and allocates no memory.
 
     Raises:
         EngineError: see `load_driver`.
@@ -70,7 +78,7 @@ def _info(cuda: ModuleType, device: Any) -> DeviceInfo:
 
 
 def available_bytes(file: Path = Path('/proc/meminfo')) -> int:
-    """Return the memory of the host that is to be had, page cache included; 0 if nobody says."""
+    """Return the host's available memory, reclaimable page cache included; 0 if unknown."""
     try:
         found = re.search(r'^MemAvailable:\s+(\d+) kB', file.read_text(), re.MULTILINE)
     except OSError:
@@ -87,48 +95,48 @@ class PycudaBlock:
         self.nbytes = nbytes
 
     def free(self) -> None:
-        """Give it back; twice is once."""
+        """Release the memory. Calling it again does nothing."""
         if self._allocation is not None:
             self._allocation.free()
             self._allocation = None
 
 
 class PycudaPinned:
-    """Pinned memory of the host."""
+    """Page-locked memory of the host."""
 
     def __init__(self, cuda: ModuleType, nbytes: int, mapped: bool) -> None:
         flags = cuda.host_alloc_flags.DEVICEMAP if mapped else 0
-        self.array = cuda.pagelocked_empty(nbytes, np.uint8, mem_flags=flags)
-        self._allocation = self.array.base
+        self.array: NDArray[np.uint8] = cuda.pagelocked_empty(nbytes, np.uint8, mem_flags=flags)
+        self._allocation: Any = self.array.base
         self.address = int(self._allocation.get_device_pointer()) if mapped else None
 
     def free(self) -> None:
-        """Give it back; twice is once."""
+        """Release the memory. Calling it again does nothing."""
         if self._allocation is not None:
             self._allocation.free()
             self._allocation = None
 
 
 class PycudaEvent:
-    """A place in the stream."""
+    """A position in the stream."""
 
     def __init__(self, cuda: ModuleType, stream: Any) -> None:
         self._event = cuda.Event(cuda.event_flags.DISABLE_TIMING)
         self._event.record(stream)
 
     def wait(self) -> None:
-        """Let the host wait until everything before it is done."""
+        """Block the host until everything queued before it is done."""
         self._event.synchronize()
 
 
 class PycudaDevice:
-    """One GPU, open in the present thread."""
+    """One GPU, open in the calling thread."""
 
     def __init__(self, index: int = 0) -> None:
         """Retain the primary context and make it current.
 
         Raises:
-            EngineError: see `load_driver`; or the GPU refuses.
+            EngineError: see `load_driver`; or the GPU cannot be opened.
         """
         self._cuda = load_driver()
         device = self._cuda.Device(index)
@@ -142,9 +150,10 @@ class PycudaDevice:
         self.stream = int(self._stream.handle)
 
     def memory(self) -> FreeMemory:
-        """Return how much there is."""
+        """Return free and total memory."""
         free, total = self._cuda.mem_get_info()
-        # Where the memory is the host's the driver leaves out what the kernel would give back.
+        # Where device and host share the memory, the driver does not count the page cache as
+        # free, although the kernel gives it up on demand.
         return FreeMemory(available_bytes() or free if self.info.integrated else free, total)
 
     def allocate(self, nbytes: int) -> PycudaBlock:
@@ -155,7 +164,7 @@ class PycudaDevice:
             raise self._out_of_memory(nbytes) from error
 
     def allocate_pinned(self, nbytes: int, mapped: bool) -> PycudaPinned:
-        """Allocate pinned memory; `mapped`: the device shall see it, too."""
+        """Allocate pinned memory; `mapped`: the device can address it as well."""
         try:
             return PycudaPinned(self._cuda, nbytes, mapped)
         except self._cuda.MemoryError as error:
@@ -165,8 +174,8 @@ class PycudaDevice:
         free, total = (value / 1e6 for value in self.memory())
         return EngineError(
             f'{self.info.name} has no {nbytes / 1e6:.0f} MB left: {free:.0f} of {total:.0f} MB '
-            'are free. Follow fewer objects (max_objects), keep fewer images (prompt_history_seconds), or '
-            'close other programs'
+            'are free. Track fewer objects (max_objects), keep fewer images '
+            '(prompt_history_seconds), or close other programs'
         )
 
     def upload(self, address: int, pinned: Pinned, nbytes: int) -> None:
@@ -186,19 +195,22 @@ class PycudaDevice:
         self._cuda.memset_d8_async(address, 0, nbytes, self._stream)
 
     def mark(self) -> PycudaEvent:
-        """Return the place the stream has come to."""
+        """Return the present end of the stream."""
         return PycudaEvent(self._cuda, self._stream)
 
     def wait(self) -> None:
-        """Let the host wait until everything is done."""
+        """Block the host until the stream is empty."""
         self._stream.synchronize()
 
     def record(self, work: Callable[[], Any]) -> CudaGraph:
-        """Record what `work` puts into the stream instead of doing it."""
+        """Record the operations that `work` puts into the stream, without running them."""
         return capture(self.stream, work)
 
     def close(self) -> None:
-        """Give the device back. Twice is once."""
+        """Pop the context and release it. Calling it again does nothing.
+
+        A context that is still current when the process exits makes pycuda abort it.
+        """
         if self._context is None:
             return
         self._stream.synchronize()
@@ -206,3 +218,78 @@ class PycudaDevice:
         self._context.pop()
         self._context.detach()
         self._context = None
+
+
+class CudaGraph:
+    """Recorded work of a stream, ready to be launched into it."""
+
+    def __init__(self, library: ctypes.CDLL, executable: ctypes.c_void_p, stream: int) -> None:
+        self._library = library
+        self._executable: ctypes.c_void_p | None = executable
+        self._stream = ctypes.c_void_p(stream)
+
+    def launch(self) -> None:
+        """Put the work into the stream."""
+        _call(self._library, 'cuGraphLaunch', self._executable, self._stream)
+
+    def free(self) -> None:
+        """Release the graph. Calling it again does nothing."""
+        if self._executable is not None:
+            _call(self._library, 'cuGraphExecDestroy', self._executable)
+            self._executable = None
+
+
+def capture(stream: int, work: Callable[[], Any], library: str = LIBRARY) -> CudaGraph:
+    """Record the operations that `work` puts into a stream.
+
+    Args:
+        stream: handle of a stream other than the default one, of the current context.
+        work: must neither wait for the device nor allocate.
+        library: of the driver.
+
+    Raises:
+        EngineError: the driver is too old, or it cannot record an operation of the work. The
+            stream is usable again.
+    """
+    cuda = _open(library)
+    handle, graph = ctypes.c_void_p(stream), ctypes.c_void_p()
+    executable = ctypes.c_void_p()
+    _call(cuda, 'cuStreamBeginCapture_v2', handle, ctypes.c_int(THREAD_LOCAL))
+    try:
+        try:
+            work()
+        finally:
+            # Also after an error, or the stream would remain in capture mode.
+            status = cuda.cuStreamEndCapture(handle, ctypes.byref(graph))
+        _raise_for('cuStreamEndCapture', status)
+        _call(
+            cuda,
+            'cuGraphInstantiateWithFlags',
+            ctypes.byref(executable),
+            graph,
+            ctypes.c_ulonglong(0),
+        )
+    finally:
+        if graph:
+            cuda.cuGraphDestroy(graph)
+    return CudaGraph(cuda, executable, stream)
+
+
+def _open(library: str) -> ctypes.CDLL:
+    try:
+        cuda = ctypes.CDLL(library)
+        cuda.cuGraphInstantiateWithFlags  # noqa: B018 - the newest of the six, of CUDA 11.4
+    except (OSError, AttributeError) as error:
+        raise EngineError(
+            f'CUDA graphs need a driver of CUDA 11.4 or later ({error}); turn cuda_graphs off'
+        ) from error
+    return cuda
+
+
+def _call(cuda: ctypes.CDLL, name: str, *arguments: Any) -> None:
+    _raise_for(name, getattr(cuda, name)(*arguments))
+
+
+def _raise_for(name: str, status: int) -> None:
+    if status:
+        raise EngineError(f'{name} failed with CUDA error {status}')

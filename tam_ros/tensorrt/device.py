@@ -1,11 +1,11 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What the engines need of a device: memory, copies, one stream, and waiting for it.
+"""The device that engines run on, as a protocol: memory, copies, one stream, and waiting for it.
 
-All that is asked of a device goes into its one stream and happens later, in order. So memory that
-nobody refers to any more may be written anew at once: whatever reads it was asked for before. Only
-the host has to wait: before it writes pinned memory that a copy still reads, and before it reads
-what a copy is to bring. A device belongs to the thread that opened it.
+Every operation is put into the device's only stream and runs later, in order. Memory that nothing
+refers to any more may therefore be overwritten at once: whatever reads it was queued before. Only
+the host has to wait: before it writes pinned memory that a queued copy still reads, and before it
+reads the target of a queued copy. A device may only be used in the thread that opened it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ ALIGNMENT = 256  # bytes; of every address that TensorRT is given
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """What a device is.
+    """Description of a device.
 
     Attributes:
-        name: of the vendor.
+        name: the vendor's.
         compute_capability: such as `8.7`.
-        multiprocessors: Orin Nano, NX and AGX have one compute capability and differ in these.
+        multiprocessors: number of them; Orin Nano, NX and AGX share one compute capability and
+            differ in this.
         integrated: device and host share one memory.
         driver: CUDA version of the driver, such as `12.6`.
     """
@@ -47,66 +48,66 @@ class FreeMemory(NamedTuple):
 
 
 class Block(Protocol):
-    """Memory of the device, its address a multiple of `ALIGNMENT`."""
+    """Memory of the device; its address is a multiple of `ALIGNMENT`."""
 
     address: int
     nbytes: int
 
     def free(self) -> None:
-        """Give it back; twice is once."""
+        """Release the memory. Calling it again does nothing."""
 
 
 class Pinned(Protocol):
-    """Memory of the host that copies may run to and from while the host does something else.
+    """Page-locked memory of the host, for copies that run while the host does something else.
 
     Attributes:
         array: the memory, uint8 [nbytes].
-        address: where the device sees it, if it was asked to; else None.
+        address: of the memory on the device if it was mapped; else None.
     """
 
     array: NDArray[np.uint8]
     address: int | None
 
     def free(self) -> None:
-        """Give it back; twice is once. `array` must not be touched then."""
+        """Release the memory; `array` is invalid then. Calling it again does nothing."""
 
 
 class Event(Protocol):
-    """A place in the stream."""
+    """A position in the stream."""
 
     def wait(self) -> None:
-        """Let the host wait until everything before it is done."""
+        """Block the host until everything queued before it is done."""
 
 
 class Recording(Protocol):
-    """Work that was recorded and is launched as one (a CUDA graph)."""
+    """Recorded work that is launched as one (a CUDA graph)."""
 
     def launch(self) -> None:
-        """Put it into the stream."""
+        """Put the work into the stream."""
 
     def free(self) -> None:
-        """Give it back; twice is once."""
+        """Release the recording. Calling it again does nothing."""
 
 
 class Device(Protocol):
     """A device with one stream.
 
     Attributes:
-        info: what it is.
-        stream: the handle of the stream, for libraries that put work into it.
+        info: description of the device.
+        stream: handle of the stream, for libraries that put work into it.
     """
 
     info: DeviceInfo
     stream: int
 
     def memory(self) -> FreeMemory:
-        """Return how much there is, at present, also of what others use."""
+        """Return free and total memory; other processes' use counts as not free."""
 
     def allocate(self, nbytes: int) -> Block:
         """Allocate device memory; EngineError where there is not enough."""
 
     def allocate_pinned(self, nbytes: int, mapped: bool) -> Pinned:
-        """Allocate pinned memory; `mapped`: the device shall see it, too."""
+        """Allocate pinned memory; `mapped`: the device can address it as well."""
 
     def upload(self, address: int, pinned: Pinned, nbytes: int) -> None:
         """Copy the first bytes of pinned memory to the device."""
@@ -121,17 +122,17 @@ class Device(Protocol):
         """Set device memory to zero."""
 
     def mark(self) -> Event:
-        """Return the place the stream has come to."""
+        """Return the present end of the stream."""
 
     def wait(self) -> None:
-        """Let the host wait until everything is done."""
+        """Block the host until the stream is empty."""
 
     def record(self, work: Callable[[], Any]) -> Recording:
-        """Record what `work` puts into the stream instead of doing it.
+        """Record the operations that `work` puts into the stream, without running them.
 
         Raises:
-            EngineError: this device or its driver cannot.
+            EngineError: the device or its driver cannot record.
         """
 
     def close(self) -> None:
-        """Give the device back; everything allocated must have been before. Twice is once."""
+        """Release the device, after everything allocated on it. Calling it again does nothing."""

@@ -1,12 +1,13 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Plans on disk.
+"""Engines on disk.
 
-A plan is native code: whoever can write one runs what he likes as whoever loads it. So the folders
-are the user's alone, and a plan is loaded only if it is his (or root's), nobody else may write it,
-and its bytes are those that were written down when it was built; the bytes that were checked are
-the ones that are loaded. The record beside a plan says what it belongs to. Plans of other machines
-and versions stay beside each other, so that a home directory can be shared.
+An engine is saved as a plan, TensorRT's name for a serialized engine. A plan is native code: who
+can write one can run code as the user who loads it. The folders are therefore private to the user,
+and a plan is loaded only if it belongs to the user (or root), nobody else may write it, and its
+bytes have the SHA-256 that was recorded when it was built. The bytes that were checked are the
+bytes that are loaded. The record beside a plan says what it was built for. Engines of different
+machines and versions lie side by side, so that a home directory can be shared.
 """
 
 from __future__ import annotations
@@ -26,32 +27,32 @@ from filelock import FileLock, Timeout
 
 from tam_ros import catalogue
 from tam_ros.runtime.base import EngineError
-from tam_ros.tensorrt.failures import BuildCancelledError
+from tam_ros.tensorrt.builder import BuildCancelledError
 from tam_ros.tensorrt.identity import Identity
 
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class UntrustedError(EngineError):
-    """A file that somebody else could have written."""
+    """A file that another user could have written."""
 
 
 @dataclass(frozen=True)
-class Record:
-    """What is written beside a plan.
+class EngineRecord:
+    """The JSON file beside a plan; its keys are the names of these attributes.
 
     Attributes:
         identity: fields of its `Identity`.
         plan_sha256: of the plan.
         nbytes: of the plan.
-        objects: most objects of a run.
-        built_from: precision of the graph it was really built from.
-        check: how it compared with the reference outputs, in words.
-        note: why `built_from` is not the precision that was asked for, or nothing.
-        seconds: that the build took.
-        workspace_mb: that the builder was given; None: all it wanted.
+        objects: largest batch of a run.
+        built_from: precision of the graph that the engine was built from.
+        check: result of the comparison with the reference outputs, as text.
+        note: why `built_from` is not the precision that was asked for, or empty.
+        seconds: duration of the build.
+        workspace_mb: limit of the builder's workspace; None: no limit.
         built_at: UTC, ISO 8601.
-        tam_ros: version that built it.
+        tam_ros: version of this package that built it.
     """
 
     identity: dict[str, str | int]
@@ -69,71 +70,74 @@ class Record:
     tam_ros: str = ''
 
 
-class Entry(NamedTuple):
-    """One plan of the cache.
+class CachedEngine(NamedTuple):
+    """An engine in the cache.
 
     Attributes:
         path: of the plan.
-        record: None where there is none that can be read.
+        record: None where it is missing or cannot be read.
     """
 
     path: Path
-    record: Record | None
+    record: EngineRecord | None
 
 
-class Found(NamedTuple):
-    """What a search gives: a plan with its record, or why there is none.
+class CacheLookup(NamedTuple):
+    """Result of a lookup: a plan with its record, or why there is none.
 
     Attributes:
-        plan: bytes, checked.
+        plan: bytes, verified; None where there is no usable engine.
         record: of the plan.
         reason: one line, empty where there is a plan.
     """
 
     plan: bytes | None
-    record: Record | None
+    record: EngineRecord | None
     reason: str
 
 
-class PlanCache:
-    """The plans of one user on one machine, and what is kept beside them."""
+class EngineCache:
+    """The engines of one user, with the timing caches and reference outputs beside them."""
 
     def __init__(self, root: Path | None = None) -> None:
-        """Name the folder; nothing is made yet.
+        """Choose the folder; it is created when something is saved.
 
         Args:
             root: None: `engines` in the cache of the package.
         """
         self.root = root or catalogue.cache_dir() / 'engines'
 
-    # --- finding ---
+    # --- reading ---
 
-    def find(self, identity: Identity, objects: int | None = None) -> Found:
-        """Look for a plan.
+    def find(self, identity: Identity, max_batch: int | None = None) -> CacheLookup:
+        """Look an engine up.
 
         Args:
-            identity: all of it must fit.
-            objects: that it must take at a go; None: any number.
+            identity: all of it must match.
+            max_batch: the largest batch that the engine was built for; None: any.
         """
         path = self._path(identity)
-        what = f'the engine of {identity.graph}'
-        entry = self._entry(path)
-        if not path.exists() or entry.record is None:
-            return Found(None, None, self._why_not(identity))
-        if entry.record.identity != identity.fields():
-            return Found(None, None, f'{what} has a record of something else')
-        if objects is not None and entry.record.objects != objects:
-            return Found(
-                None, None, f'{what} takes {entry.record.objects} objects at a go, not {objects}'
+        engine = f'the engine of {identity.graph}'
+        record = self._entry(path).record
+        if not path.exists() or record is None:
+            return CacheLookup(None, None, self._why_missing(identity))
+        if record.identity != identity.fields():
+            return CacheLookup(None, None, f'the record of {engine} belongs to another engine')
+        if max_batch is not None and record.objects != max_batch:
+            return CacheLookup(
+                None,
+                None,
+                f'{engine} was built for at most {record.objects} objects per run, '
+                f'not {max_batch}',
             )
         try:
-            plan = self._read_checked(path, entry.record)
+            plan = self._read_verified(path, record)
         except (OSError, EngineError) as error:
-            return Found(None, None, f'{what} is not used: {error}')
-        return Found(plan, entry.record, '')
+            return CacheLookup(None, None, f'{engine} is not used: {error}')
+        return CacheLookup(plan, record, '')
 
-    def _why_not(self, identity: Identity) -> str:
-        """Say in what the plan that comes nearest is another."""
+    def _why_missing(self, identity: Identity) -> str:
+        """Describe how the most similar engine differs."""
         others = [
             identity.differences(entry.record.identity)
             for entry in self.entries()
@@ -142,77 +146,80 @@ class PlanCache:
             and entry.record.identity.get('graph') == identity.graph
         ]
         if not others:
-            return f'there is no engine of {identity.graph} for {identity.model} yet'
-        return f'the engine of {identity.graph} is another: {"; ".join(min(others, key=len))}'
+            return f'{identity.model} has no engine of {identity.graph} yet'
+        nearest = min(others, key=len)
+        return f'the engine of {identity.graph} does not match: {"; ".join(nearest)}'
 
-    def verify(self, entry: Entry) -> str:
-        """Return what is wrong with an entry, or nothing."""
+    def verify(self, entry: CachedEngine) -> str:
+        """Return why an engine would not be loaded, or nothing."""
         if entry.record is None:
-            return 'has no record that can be read'
+            return 'has no readable record'
         try:
-            self._read_checked(entry.path, entry.record)
+            self._read_verified(entry.path, entry.record)
         except (OSError, EngineError) as error:
             return str(error)
         return ''
 
-    def entries(self) -> list[Entry]:
-        """Return all plans, by model and name."""
+    def entries(self) -> list[CachedEngine]:
+        """Return all engines, by model and name."""
         return [self._entry(path) for path in sorted(self.root.glob('*/*.plan'))]
 
-    def _entry(self, path: Path) -> Entry:
+    def _entry(self, path: Path) -> CachedEngine:
         try:
-            record = Record(**json.loads(read_trusted(path.with_suffix('.json'))))
+            record = EngineRecord(**json.loads(read_trusted(path.with_suffix('.json'))))
         except (OSError, ValueError, TypeError, EngineError):
-            return Entry(path, None)
-        return Entry(path, record)
+            return CachedEngine(path, None)
+        return CachedEngine(path, record)
 
     def _path(self, identity: Identity) -> Path:
         name = f'{identity.graph}-{identity.precision}-{identity.key()[:16]}.plan'
         return self.root / identity.model / name
 
-    def _read_checked(self, path: Path, record: Record) -> bytes:
+    def _read_verified(self, path: Path, record: EngineRecord) -> bytes:
         for folder in (self.root, path.parent):
             _check_owner(os.lstat(folder), folder)
         plan = read_trusted(path)
         if hashlib.sha256(plan).hexdigest() != record.plan_sha256:
-            raise UntrustedError(f'{path.name} was changed since it was built')
+            raise UntrustedError(f'{path.name} was changed after it was built')
         return plan
 
-    # --- changing ---
+    # --- writing ---
 
-    def save(self, identity: Identity, plan: bytes, **record: Any) -> Record:
-        """Keep a plan, in place of an older one; `record`: the fields of `Record` left.
+    def save(self, identity: Identity, plan: bytes, **record: Any) -> EngineRecord:
+        """Save a plan, replacing an older one; `record`: the other fields of `EngineRecord`.
 
-        The record is renamed into place last: a plan without one does not count.
+        The record is renamed into place last: a plan without a record is ignored.
         """
         path = self._path(identity)
         self.folder(path.parent)
-        full = Record(identity.fields(), hashlib.sha256(plan).hexdigest(), len(plan), **record)
+        full = EngineRecord(
+            identity.fields(), hashlib.sha256(plan).hexdigest(), len(plan), **record
+        )
         path.with_suffix('.json').unlink(missing_ok=True)
         write_private(path, plan)
         write_private(path.with_suffix('.json'), json.dumps(asdict(full), indent=1).encode())
         return full
 
-    def delete(self, entry: Entry) -> None:
-        """Remove a plan and its record; a folder that is empty then, too."""
+    def delete(self, entry: CachedEngine) -> None:
+        """Remove an engine and its record, and its folder if that is empty then."""
         entry.path.with_suffix('.json').unlink(missing_ok=True)
         entry.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             entry.path.parent.rmdir()
 
     def discard(self, identity: Identity) -> None:
-        """Remove the plan of an identity."""
-        self.delete(Entry(self._path(identity), None))
+        """Remove the engine of an identity, if there is one."""
+        self.delete(CachedEngine(self._path(identity), None))
 
     def timings(self, machine_key: str) -> bytes:
-        """Return what earlier builds on a machine measured, or nothing."""
+        """Return the timing cache of earlier builds on a machine, or nothing."""
         try:
             return read_trusted(self._timings(machine_key))
         except (OSError, UntrustedError):
             return b''
 
     def save_timings(self, machine_key: str, timings: bytes) -> None:
-        """Keep what a build measured."""
+        """Save the timing cache of a build."""
         self.folder(self.root)
         write_private(self._timings(machine_key), timings)
 
@@ -220,10 +227,10 @@ class PlanCache:
         return self.root / f'timings-{machine_key}.cache'
 
     def folder(self, path: Path) -> Path:
-        """Make a folder below the root, and the root, for the user alone.
+        """Create a folder below the root, and the root, with access for the user alone.
 
         Raises:
-            UntrustedError: it is there and somebody else's.
+            UntrustedError: one of them belongs to another user.
         """
         for one in (self.root, path):
             one.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -244,18 +251,18 @@ class PlanCache:
         waiting: Callable[[], None] = lambda: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Iterator[None]:
-        """Keep other processes from building at the same time.
+        """Exclude other processes that build.
 
         Args:
-            waiting: called once if somebody else is building.
-            cancelled: asked while waiting.
+            waiting: called once if another process is building.
+            cancelled: called repeatedly while waiting; True stops that.
 
         Raises:
-            BuildCancelledError: it said so.
+            BuildCancelledError: `cancelled` returned True.
         """
         self.folder(self.root)
         lock = FileLock(self.root / '.lock')
-        told = False
+        reported = False
         while True:
             if cancelled():
                 raise BuildCancelledError('waiting for another build was cancelled')
@@ -263,9 +270,9 @@ class PlanCache:
                 lock.acquire(timeout=0.5)
                 break
             except Timeout:
-                if not told:
+                if not reported:
                     waiting()
-                    told = True
+                    reported = True
         try:
             yield
         finally:
@@ -274,31 +281,33 @@ class PlanCache:
 
 def _check_owner(status: os.stat_result, path: Path) -> None:
     if status.st_uid not in (os.geteuid(), 0):
-        raise UntrustedError(f'{path} belongs to somebody else (uid {status.st_uid})')
+        raise UntrustedError(f'{path} belongs to another user (uid {status.st_uid})')
     if status.st_mode & OTHERS_MAY_WRITE:
-        raise UntrustedError(f'others may write {path}; `chmod go-w` it if you trust it')
+        raise UntrustedError(
+            f'other users may write {path}; if you trust it, run `chmod go-w` on it'
+        )
 
 
 def read_trusted(path: Path) -> bytes:
-    """Read a file that nobody but the user and root could have written.
+    """Read a file that only the user and root could have written.
 
-    What is checked is the file that is read, not the name: no link is followed.
+    The open file is checked, not its path, and links are not followed.
 
     Raises:
         OSError: it cannot be read, or is a link.
-        UntrustedError: see above.
+        UntrustedError: another user could have written it, or it is not a regular file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with open(descriptor, 'rb') as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise UntrustedError(f'{path} is no file')
+            raise UntrustedError(f'{path} is not a regular file')
         _check_owner(status, path)
         return file.read()
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file for the user alone, all of it or nothing."""
+    """Write a file with access for the user alone; after an error the old file is intact."""
     draft = path.with_name(f'.{path.name}.{os.getpid()}')
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:

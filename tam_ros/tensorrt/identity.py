@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What a plan belongs to: a graph, a GPU and a TensorRT, all of them exactly."""
+"""What an engine was built for: a graph, a GPU and a TensorRT, which must match exactly."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tam_ros.tensorrt.device import DeviceInfo
 
-FORMAT = 1  # of plans and their records: what is kept beside a plan and how it is built
+FORMAT = 1  # of engines and their records; raised when older engines must not be used
 
 _TEGRA = Path('/etc/nv_tegra_release')
 _BOARD = Path('/proc/device-tree/model')
@@ -20,15 +21,16 @@ _BOARD = Path('/proc/device-tree/model')
 
 @dataclass(frozen=True)
 class Machine:
-    """Where plans are built and run.
+    """A machine that builds and runs engines.
 
     Attributes:
-        tensorrt: version, all of it.
+        tensorrt: full version.
         gpu: name of the device.
-        compute_capability: Orin Nano, NX and AGX are all 8.7,
-        multiprocessors: which differ in this, and in what is fastest on them.
+        compute_capability: such as `8.7`.
+        multiprocessors: number of them. Orin Nano, NX and AGX share one compute capability and
+            differ in this, and in which kernels are fastest.
         cuda: version of the driver.
-        l4t: release of Jetson Linux, such as `36.4.3`; empty elsewhere.
+        l4t: release of Jetson Linux, such as `36.4.3`; empty on other systems.
     """
 
     tensorrt: str
@@ -40,7 +42,7 @@ class Machine:
 
     @classmethod
     def of(cls, tensorrt: str, info: DeviceInfo, l4t: str) -> Machine:
-        """Put together what the libraries say."""
+        """Return the machine with this TensorRT, device and release of Jetson Linux."""
         return cls(
             tensorrt,
             info.name,
@@ -51,24 +53,24 @@ class Machine:
         )
 
     def key(self) -> str:
-        """Return what names it in files."""
+        """Return a hexadecimal key for file names."""
         return _digest(asdict(self))[:16]
 
 
 @dataclass(frozen=True)
 class Identity:
-    """All that must be equal for a plan to be used.
+    """Everything that must match for an engine to be used.
 
-    The workspace a plan was built with is not part of it: it depends on what else ran at the time,
-    and any plan computes the same. Nor are the shapes of inputs: the graph holds them, but for the
-    number of objects, which a record states and which is checked where one is asked for.
+    The builder's workspace is not part of it: it depends on what else ran at the time, and does
+    not change what the engine computes. Nor are the shapes of inputs: they follow from the graph,
+    except for the largest batch, which is in the `EngineRecord`.
 
     Attributes:
         model: catalogue name.
         graph: name.
         precision: that was asked for, `fp16` or `fp32`.
         onnx_sha256: of the graph of that precision.
-        machine: see there.
+        machine: that built it.
         format: `FORMAT`.
     """
 
@@ -80,17 +82,17 @@ class Identity:
     format: int = FORMAT
 
     def fields(self) -> dict[str, str | int]:
-        """Return all of it, flat."""
-        values = asdict(self)
-        machine = values.pop('machine')
-        return values | machine
+        """Return all fields, those of the machine among them, as one flat dictionary."""
+        values: dict[str, str | int] = asdict(self)
+        del values['machine']
+        return values | asdict(self.machine)
 
     def key(self) -> str:
-        """Return the SHA-256 of all of it, hexadecimal."""
+        """Return the SHA-256 of all fields, hexadecimal."""
         return _digest(self.fields())
 
     def differences(self, other: dict[str, str | int]) -> list[str]:
-        """Say where fields of another identity differ, in the words of a log."""
+        """Describe how the fields of another identity differ, one text for each."""
         return [
             f'{name} is {_short(other.get(name))}, not {_short(value)}'
             for name, value in self.fields().items()
@@ -103,12 +105,12 @@ def _short(value: str | int | None) -> str:
     return f'{text[:12]}…' if re.fullmatch('[0-9a-f]{64}', text) else text
 
 
-def _digest(values: dict) -> str:
+def _digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def l4t_release(file: Path = _TEGRA) -> str:
-    """Return the release of Jetson Linux, or nothing.
+    """Return the release of Jetson Linux; empty on other systems.
 
     The file begins with a line such as `# R36 (release), REVISION: 4.3, GCID: ...`.
     """
@@ -121,12 +123,12 @@ def l4t_release(file: Path = _TEGRA) -> str:
 
 
 def jetpack(l4t: str) -> str:
-    """Return the JetPack line that a release of Jetson Linux belongs to, or nothing."""
+    """Return the major version of JetPack that a release of Jetson Linux is part of, or empty."""
     return {'35': '5', '36': '6', '38': '7', '39': '7'}.get(l4t.split('.')[0], '')
 
 
 def board(file: Path = _BOARD) -> str:
-    """Return the name of the board as the device tree has it, or nothing."""
+    """Return the name of the board from the device tree, or empty."""
     try:
         return file.read_bytes().rstrip(b'\0').decode('utf-8', 'replace')
     except OSError:

@@ -1,21 +1,22 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""TensorRT: engines on an NVIDIA GPU, through tensorrt and a thin device layer; no torch.
+"""A tracker on TensorRT engines: the four functions, with features and memories on the device.
 
-Images go in and masks come out through pinned memory. Features, conditioned features and memories
-stay on the device; the bank is a ring there, written in place by the tracker's choice of slots.
-What an object looks at is gathered by copies within the device, at most seven an object. An index
-into the bank as an input of the graph would save them the host's time, but tie the engine to the
-size of the bank, which is a setting of the tracker. Memories come out of the graph rounded to
-bfloat16, so that storing is a copy, too. Object pointers (1 KB each) are chosen by the host, are
-kept there and travel with the other small inputs.
+Images are uploaded and masks downloaded through pinned memory. Features, conditioned features and
+memories stay on the device; the memory bank is one block there, in which the tracker chooses the
+slots to overwrite. The memories that an object attends to are gathered by copies within the
+device, at most seven for each object. If the graph took an index into the bank instead, the host
+would not have to queue these copies, but the engine would depend on the size of the bank, which is
+a setting of the tracker. The graph rounds memories to bfloat16 itself, so that storing them is a
+copy as well. Object pointers (1 KB each) are selected and kept by the host, and uploaded with the
+other small inputs.
 
-An engine takes so many objects at a go; more are run in several goes.
+An engine runs a limited number of objects at once; more are run in several batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,12 @@ from tam_ros.runtime.base import (
     Runtime,
 )
 from tam_ros.runtime.engine_options import EngineOptions
-from tam_ros.tensorrt.buffers import Arena, Pool, Rows, align
+from tam_ros.tensorrt.buffers import Arena, Lease, Pool, Rows, align
 from tam_ros.tensorrt.device import Device
-from tam_ros.tensorrt.engine import Engine
-from tam_ros.tensorrt.engine_runner import Call
+from tam_ros.tensorrt.engine import Engine, Tensor
+from tam_ros.tensorrt.engine_runner import EngineRunner, batches
 
-# What crosses between host and device, by graph; everything else stays on the device.
+# Inputs and outputs with a host binding, by graph; all others stay on the device.
 HOST = {
     'image_encoder': ('image',),
     'memory_attention': ('temporal_index', 'memory_valid', 'pointers', 'pointer_valid'),
@@ -57,7 +58,8 @@ HOST = {
     'memory_encoder': ('masks', 'prompted'),
 }
 FEATURES = ('features', 'features_without_memory')
-# Outputs of one graph that are inputs of another: they must be of one type and size.
+# Outputs of one graph that are inputs of another, without leaving the device: type and size must
+# be the same.
 FLOWS = (
     *(
         (('image_encoder', 'features'), (graph, 'features'))
@@ -77,7 +79,7 @@ FLOWS = (
 
 
 class TensorrtRuntime(Runtime):
-    """Runs the engines of one model."""
+    """Runs the engines of one tracker."""
 
     name = 'tensorrt'
 
@@ -90,18 +92,19 @@ class TensorrtRuntime(Runtime):
         info: Mapping[str, str],
         free_before: int | None = None,
     ) -> None:
-        """Take engines and a device, which are closed with the runtime.
+        """Check that the engines fit together. They and the device are closed with the runtime.
 
         Args:
             spec: of the model.
-            engines: by graph.
+            engines: by graph, not prepared yet.
             device: open in this thread.
             options: how to run them.
             info: see `Runtime`.
-            free_before: bytes that were free on the device before the engines were loaded.
+            free_before: bytes that were free on the device before the engines were loaded; None:
+                those that are free now.
 
         Raises:
-            EngineError: the engines do not fit each other.
+            EngineError: the engines are not of one model.
         """
         self.spec = spec
         self.info = dict(info)
@@ -110,7 +113,7 @@ class TensorrtRuntime(Runtime):
         self._options = options
         self._free_before = device.memory().free if free_before is None else free_before
         self._arena = Arena(device)
-        self._calls: dict[str, Call] = {}
+        self._runners: dict[str, EngineRunner] = {}
         self._closed = False
         self._check_flows()
         encoder = engines['image_encoder'].tensors
@@ -133,21 +136,21 @@ class TensorrtRuntime(Runtime):
                 one is None
                 or other is None
                 or one.dtype != other.dtype
-                or one.nbytes != _single(other.shape, one.shape) * other.dtype.itemsize
+                or one.nbytes != _item_size(other.shape, one.shape) * other.dtype.itemsize
             ):
                 raise EngineError(
                     f'{output} of {source} ({_describe(one)}) does not fit {given} of {target} '
-                    f'({_describe(other)}): these engines do not belong together'
+                    f'({_describe(other)}): these engines are not of one model'
                 )
 
     def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
-        if self._calls:
-            raise RuntimeError('the storage is allocated once')
+        if self._runners:
+            raise RuntimeError('the storage is allocated already')
         engines, spec, arena, options = self._engines, self.spec, self._arena, self._options
         scratch = arena.block(max(engine.scratch_bytes for engine in engines.values()))
         for name, engine in engines.items():
-            engine.use(scratch.address)
-            self._calls[name] = Call(
+            engine.prepare(scratch.address)
+            self._runners[name] = EngineRunner(
                 arena, engine, HOST[name], options.zero_copy, options.cuda_graphs
             )
         memory = engines['memory_encoder'].tensors['memory']
@@ -155,22 +158,22 @@ class TensorrtRuntime(Runtime):
         self._memory_type, self._memory_bytes = memory.dtype, memory.nbytes
         self._stride = attention['conditioned'].nbytes
         self._slots = memory_slots
-        self._ring = arena.block(rows * memory_slots * self._memory_bytes)
+        self._bank = arena.block(rows * memory_slots * self._memory_bytes)
         self._pointers = np.zeros((rows, pointer_slots, spec.dim), np.float32)
 
-        most = max(call.max_objects for call in self._calls.values())
-        self._gathered = arena.block(most * spec.slots * self._memory_bytes)
-        self._sources = arena.block(most * self._stride)
-        goes = -(-rows // self._calls['memory_attention'].max_objects)
+        largest = max(runner.max_batch for runner in self._runners.values())
+        self._gathered = arena.block(largest * spec.slots * self._memory_bytes)
+        self._sources = arena.block(largest * self._stride)
+        runs = {name: -(-rows // runner.max_batch) for name, runner in self._runners.items()}
         self._images = Pool(arena, 'images', self._image_bytes, images)
         self._conditioned = Pool(
-            arena, 'conditioned features', most * self._stride, goes + int(spec.pooled)
+            arena,
+            'conditioned features',
+            largest * self._stride,
+            runs['memory_attention'] + int(spec.pooled),
         )
         self._memories = Pool(
-            arena,
-            'memories',
-            most * self._memory_bytes,
-            -(-rows // self._calls['memory_encoder'].max_objects),
+            arena, 'memories', largest * self._memory_bytes, runs['memory_encoder']
         )
         self._row = arena.pinned(self._memory_bytes)
         self._device.wait()
@@ -180,7 +183,7 @@ class TensorrtRuntime(Runtime):
         addresses = {
             name: lease.address + offset for name, offset in self._feature_offsets.items()
         }
-        self._calls['image_encoder'].run(1, {'image': image[None]}, addresses)
+        self._runners['image_encoder'].run(1, {'image': image[None]}, addresses)
         raw, without_memory, *finer = (
             Rows((address,), (lease,)) for address in addresses.values()
         )
@@ -190,13 +193,13 @@ class TensorrtRuntime(Runtime):
         graph, columns = 'memory_attention', self.spec.slots
         if self.spec.pooled and not pooled:
             graph, columns = SINGLE_MEMORY, 1
-        call = self._calls[graph]
+        runner = self._runners[graph]
         parts = []
-        for index in _goes(len(bank.rows), call.max_objects):
+        for index in batches(len(bank.rows), runner.max_batch):
             part = bank.select(index)
             self._gather(part, columns)
             lease = self._conditioned.take()
-            call.run(
+            runner.run(
                 len(index),
                 {
                     'temporal_index': part.temporal_index[:, :columns],
@@ -214,7 +217,7 @@ class TensorrtRuntime(Runtime):
         return _joined(parts)
 
     def _gather(self, bank: BankRows, columns: int) -> None:
-        """Copy what a batch looks at together; columns that are not valid stay as they were."""
+        """Copy a batch's memories into one block; columns that are not valid are not written."""
         for position, (row, slots, valid) in enumerate(
             zip(bank.rows, bank.memory_slots, bank.memory_valid, strict=True)
         ):
@@ -227,7 +230,7 @@ class TensorrtRuntime(Runtime):
                 )
 
     def _slot(self, row: int, slot: int) -> int:
-        return self._ring.address + (int(row) * self._slots + int(slot)) * self._memory_bytes
+        return self._bank.address + (int(row) * self._slots + int(slot)) * self._memory_bytes
 
     def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
         order = np.argsort(np.concatenate(groups))
@@ -240,20 +243,20 @@ class TensorrtRuntime(Runtime):
     def mask_decoder(
         self, features: Features, source: Handle, prompts: PromptTokens
     ) -> Candidates:
-        call = self._calls['mask_decoder']
+        runner = self._runners['mask_decoder']
         finer = {
             name: handle.addresses[0]
             for name, handle in zip(HIGH_RESOLUTION, features.high_resolution, strict=False)
         }
         found = []
-        for index in _goes(len(prompts.labels), call.max_objects):
+        for index in batches(len(prompts.labels), runner.max_batch):
             rows = Rows(tuple(source.addresses[i] for i in index), source.owners)
-            call.run(
+            runner.run(
                 len(index),
                 {name: array[index] for name, array in prompts._asdict().items()},
                 {'features': self._contiguous(rows), **finer},
             )
-            results = call.read(len(index))
+            results = runner.read(len(index))
             found.append(
                 [results[name] for name in ('masks', 'ious', 'scores', 'object_pointers')]
             )
@@ -265,8 +268,8 @@ class TensorrtRuntime(Runtime):
         )
 
     def _contiguous(self, rows: Rows) -> int:
-        """Return where the rows lie one after another, copying them there if they do not yet."""
-        if rows.together(self._stride):
+        """Return the address of the rows, copied one after another if they are not so already."""
+        if rows.contiguous(self._stride):
             return rows.addresses[0]
         for position, address in enumerate(rows.addresses):
             self._device.copy(
@@ -275,11 +278,11 @@ class TensorrtRuntime(Runtime):
         return self._sources.address
 
     def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
-        call = self._calls['memory_encoder']
+        runner = self._runners['memory_encoder']
         parts = []
-        for index in _goes(len(masks), call.max_objects):
+        for index in batches(len(masks), runner.max_batch):
             lease = self._memories.take()
-            call.run(
+            runner.run(
                 len(index),
                 {'masks': masks[index][:, None], 'prompted': prompted[index]},
                 {'features': features.raw.addresses[0], 'memory': lease.address},
@@ -328,34 +331,28 @@ class TensorrtRuntime(Runtime):
             return
         self._closed = True
         self._device.wait()
-        for call in self._calls.values():
-            call.close()
+        for runner in self._runners.values():
+            runner.close()
         for engine in self._engines.values():
             engine.close()
         self._arena.close()
         self._device.close()
 
 
-def _single(shape: tuple[int, ...], one: tuple[int, ...]) -> int:
-    """Return the elements of what one object or one memory brings to an input.
+def _item_size(shape: tuple[int, ...], one: tuple[int, ...]) -> int:
+    """Return the number of elements of one object or one memory in an input.
 
-    Inputs of several slots hold several memories; those of one image a leading 1.
+    Inputs with slots have a dimension of slots first; those of one image a leading 1.
     """
     trimmed = shape[1:] if len(shape) > len(one) else shape
     return int(np.prod(trimmed))
 
 
-def _describe(tensor: Any) -> str:
+def _describe(tensor: Tensor | None) -> str:
     return 'absent' if tensor is None else f'{tensor.dtype} {tensor.shape}'
 
 
-def _goes(objects: int, most: int) -> Iterator[NDArray[np.intp]]:
-    """Split objects into runs of at most so many."""
-    for begin in range(0, objects, most):
-        yield np.arange(begin, min(begin + most, objects))
-
-
-def _rows(address: int, stride: int, count: int, lease: Any) -> Rows:
+def _rows(address: int, stride: int, count: int, lease: Lease) -> Rows:
     return Rows(tuple(address + index * stride for index in range(count)), (lease,))
 
 
