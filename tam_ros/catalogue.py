@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The catalogue of models, `engines/models.yaml`: what a model name stands for."""
+"""The catalogue of models, `engines/models.yaml`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 
 
 class UnknownModelError(ValueError):
-    """A model name that the catalogue does not hold."""
+    """A model name that is not in the catalogue."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Model:
     """One entry of the catalogue.
 
     Attributes:
-        name: what users call it.
-        architecture: `efficienttam` or `edgetam`.
+        name: for users.
+        architecture: name of its family, see `tam_ros.models.build.FAMILIES`.
         description: one line.
         licence: SPDX name of the licence of the weights.
-        config: numbers that differ from the architecture's defaults.
-        weights: `{'repo': ..., 'file': ...}` on the Hugging Face hub, or `{'bundled': stem}`
-            for what lies in `engines/`: weights, and the graphs of the model of that name.
-        kind: what the model is for: `tracker`.
+        config: values that differ from the defaults of the family's configuration.
+        weights: `{'repo': ..., 'file': ...}` on the Hugging Face hub, or `{'bundled': folder}` in
+            `engines/`: the weights, and the graphs of the model of that name.
+        kind: what the model does: `tracker`.
     """
 
     name: str
@@ -51,7 +51,7 @@ def engines_dir() -> Path:
             if (candidate / 'models.yaml').is_file():
                 return candidate
     raise FileNotFoundError(
-        'engines/models.yaml was not found beside the package nor in share/tam_ros; '
+        'engines/models.yaml was found neither beside the package nor in share/tam_ros; '
         'the installation is incomplete'
     )
 
@@ -76,7 +76,11 @@ def models() -> dict[str, Model]:
 
 
 def model(name: str) -> Model:
-    """Look a model up; the error of an unknown name lists the known ones."""
+    """Look up a model.
+
+    Raises:
+        UnknownModelError: there is no model of that name; the message lists the known ones.
+    """
     if name not in models():
         raise UnknownModelError(
             f'no model {name!r} in the catalogue; known are {", ".join(models())}'

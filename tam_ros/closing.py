@@ -1,13 +1,13 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What a `with` block finishes, whatever happened in it."""
+"""Base class of context managers that release something at the end of their `with` block."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import TypeVar
 
-_Own = TypeVar('_Own', bound='Closing')
+_Self = TypeVar('_Self', bound='Closing')
 
 
 class Closing(ABC):
@@ -15,12 +15,12 @@ class Closing(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Finish what was begun."""
+        """Release what the object holds. Calling it again does nothing."""
 
-    def __enter__(self: _Own) -> _Own:
+    def __enter__(self: _Self) -> _Self:
         """Return the object itself."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Close; an exception goes on its way."""
+        """Close. An exception is not suppressed."""
         self.close()

@@ -1,20 +1,29 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Where a model is put together: catalogue entry, weights, exported graphs, backend."""
+"""Loading a model: from a catalogue entry and weights to exported graphs in a backend."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
+import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from tam_ros import catalogue
-from tam_ros.model_files import DESCRIPTION, FORMAT, UNTRAINED, WeightsError, read_spec, sha256
+from tam_ros.model_files import (
+    DESCRIPTION,
+    FORMAT,
+    TRACKER,
+    UNTRAINED,
+    WeightsError,
+    read_spec,
+    sha256,
+)
 from tam_ros.runtime.backends import AUTO, BACKENDS, choose_precision, load_backend
 from tam_ros.runtime.base import Backend, LoadedGraphs, Runtime
 from tam_ros.runtime.engine_options import EngineOptions
@@ -34,23 +43,27 @@ def open_runtime(
     """Load a tracker's model into a backend.
 
     Args:
-        model: catalogue name; it decides the architecture, which a checkpoint does not tell.
+        model: catalogue name; it selects the architecture, which a checkpoint does not contain.
         weights: an official checkpoint (`.pt`), a `.safetensors` file, or a folder of
-            exported graphs; `'untrained'` for deterministic random numbers; None for what is
-            bundled or was downloaded with `tam weights get`.
+            exported graphs; `'untrained'` for deterministic random numbers; None for the bundled
+            weights or those downloaded with `tam weights get`.
         runtime: one of `tam_ros.runtime.backends.RUNTIMES`.
         threads: CPU threads to use; None leaves it to the library.
-        precision: one of the backend's precisions, or `auto`. One that is not available is
-            refused, never replaced; what runs is in the `info` of the runtime.
+        precision: one of the backend's precisions, or `auto`. One that is not available is an
+            error, never replaced by another; the `info` of the runtime names it.
         engines: for a backend that builds engines.
 
     Raises:
         tam_ros.catalogue.UnknownModelError: the name is not in the catalogue.
-        WeightsError: the weights are missing, damaged or of another model.
+        WeightsError: the weights are missing, damaged or of another model, or the model is not a
+            tracker.
         EngineError: a device or its engines cannot be used.
         ValueError: there is no such runtime, or it does not offer this precision.
     """
-    source, backend = _prepare(model, weights, runtime, threads, precision, engines)
+    entry = catalogue.model(model)
+    if entry.kind != TRACKER:
+        raise WeightsError(f'{model} is a {entry.kind}, not a tracker')
+    source, backend = _select(entry, weights, runtime, threads, precision, engines)
     return backend.open_tracker(source)
 
 
@@ -64,20 +77,21 @@ def open_graphs(
     engines: EngineOptions | None = None,
 ) -> LoadedGraphs:
     """Load the graphs of a model of any kind; arguments and errors as for `open_runtime`."""
-    source, backend = _prepare(model, weights, runtime, threads, precision, engines)
+    source, backend = _select(
+        catalogue.model(model), weights, runtime, threads, precision, engines
+    )
     return backend.load(source)
 
 
-def _prepare(
-    model: str,
+def _select(
+    entry: catalogue.Model,
     weights: str | Path | None,
     runtime: str,
     threads: int | None,
     precision: str,
     engines: EngineOptions | None,
 ) -> tuple[CatalogueSource, Backend]:
-    entry = catalogue.model(model)
-    choose_precision(runtime, precision)  # refuses what is not offered before anything is read
+    choose_precision(runtime, precision)  # raises before anything is read
     source = CatalogueSource(entry, find_weights(entry, weights, runtime, precision))
     return source, load_backend(runtime)(threads, precision, engines)
 
@@ -117,9 +131,24 @@ def open_exported(
     threads: int | None = None,
     precision: str = AUTO,
 ) -> Runtime:
-    """Load a tracker from a folder of exported graphs; see `open_runtime`."""
+    """Load a tracker from a folder of exported graphs; see `open_runtime`.
+
+    The model need not be in the catalogue, except for a backend that runs the network itself.
+    """
     choose_precision(runtime, precision)
     return load_backend(runtime)(threads, precision).open_tracker(FolderSource(folder))
+
+
+def open_exported_graphs(
+    folder: Path,
+    runtime: str = 'onnxruntime',
+    *,
+    threads: int | None = None,
+    precision: str = AUTO,
+) -> LoadedGraphs:
+    """Load the graphs in a folder, of a model of any kind; see `open_exported`."""
+    choose_precision(runtime, precision)
+    return load_backend(runtime)(threads, precision).load(FolderSource(folder))
 
 
 def find_weights(
@@ -132,7 +161,7 @@ def find_weights(
         `'untrained'`.
 
     Raises:
-        WeightsError: they do not exist; says how to get them.
+        WeightsError: they do not exist; the message says how to get them.
     """
     if weights is not None and str(weights) == UNTRAINED:
         return UNTRAINED
@@ -144,8 +173,8 @@ def find_weights(
     bundled = entry.weights.get('bundled')
     if bundled:
         folder = catalogue.engines_dir() / bundled
-        # The bundled graphs are those of one input size and of single precision; others are
-        # exported from the weights, where PyTorch is installed.
+        # The bundled graphs have one input size and single precision. Others are exported from
+        # the weights, where PyTorch is installed.
         half = choose_precision(runtime, precision) == 'fp16' and find_spec('torch') is not None
         graphs = BACKENDS[runtime].runs_graphs and bundled == entry.name and not half
         path = folder if graphs else folder / f'{bundled}.safetensors'
@@ -169,17 +198,18 @@ def downloaded(entry: catalogue.Model) -> Path:
 
 
 def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:
-    """Return a folder of graphs; a checkpoint that was not exported yet is, into the cache.
+    """Return a folder of exported graphs; a checkpoint is exported into the cache once.
 
-    Several processes may ask for the same graphs at once, as the nodes of `cameras.launch.py` do:
-    one exports them, the others wait for it.
+    Several processes may need the same graphs at the same time, as the nodes of
+    `cameras.launch.py` do: one exports them, and the others wait for it.
 
     Args:
         entry: the model.
-        weights: of `find_weights`.
+        weights: from `find_weights`.
 
     Raises:
-        WeightsError: the folder holds no graphs, or a checkpoint cannot be exported here.
+        WeightsError: the folder holds no graphs, or the libraries for exporting a checkpoint are
+            not installed.
     """
     if isinstance(weights, Path) and weights.is_dir():
         if not (weights / DESCRIPTION).is_file():
@@ -202,8 +232,19 @@ def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:
             'export them; run `tam export` where it is, and give the folder as weights'
         ) from error
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f'.{folder.name}.lock')):
+    lock = FileLock(folder.with_name(f'.{folder.name}.lock'))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        _log.info('waiting for another process that is exporting the graphs of %s', entry.name)
+        lock.acquire()
+    try:
         if not (folder / DESCRIPTION).is_file():
+            # A folder appears complete. Without its description it was damaged later, and no
+            # process can load it.
+            shutil.rmtree(folder, ignore_errors=True)
             _log.info('exporting the graphs of %s', entry.name)
             export_model(entry, weights, folder)
+    finally:
+        lock.release()
     return folder

@@ -1,14 +1,14 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What a folder of exported graphs holds: a description of the model, and its ONNX files.
+"""Files and descriptions of an exported model: `model.json` and the ONNX files of its graphs.
 
-`model.json` describes the model. Each graph is there in single precision and, unless the folder is
-the bundled one, in half precision. A graph is known by its `GraphSpec`: names, types and shapes of
-its inputs and outputs. Exporting, engine building, the engine cache and the self-check work on
-graphs and do not know what a model is for; only a tracker's graphs are derived from its numbers
-here, since the tracker's runtime and its bank rely on them.
+Each graph is exported in single and in half precision; the bundled folder has single precision
+only. A `GraphSpec` describes a graph by the names, types and shapes of its inputs and outputs.
+Export, engine building, the engine cache and the self-check work on graphs, whatever the kind of
+model. The graphs of a tracker follow from the numbers in its `TrackerSpec`, which the tracker's
+runtime and memory bank need as well.
 
-R is the side of the network input in pixels, G = R / 16, M = R / 4, B the objects of a batch,
+R is the side of the network input in pixels, G = R / 16, M = R / 4, B objects in a batch,
 S memory slots, P pointer slots, K point tokens, C = `dim`, N tokens of a memory.
 """
 
@@ -22,28 +22,29 @@ from pathlib import Path
 from typing import Any
 
 DESCRIPTION = 'model.json'
-FORMAT = 3  # of the folder and of the graphs' inputs and outputs; part of the cache key
-# Of what a graph computes inside. Inputs and outputs are float32 in both.
+FORMAT = 3  # version of the folder and of the graphs' inputs and outputs; part of the cache key
+# Precision inside a graph, by the suffix of its file. Inputs and outputs are float32 in both.
 GRAPH_PRECISIONS = {'fp32': 'float32', 'fp16': 'float16'}
 UNTRAINED = 'untrained'
-"""In place of a checkpoint: deterministic random numbers."""
+"""Given in place of a checkpoint: the weights are deterministic random numbers."""
 
 TRACKER = 'tracker'
 """The kind of model whose graphs are the four functions of a tracker."""
 
-# Labels of point tokens, see tam_ros.models.prompt_encoder. PADDING is the "not a point" token that
-# SAM appends to every prompt; ABSENT fills the static shape and is hidden from attention.
+# Labels of point tokens beside those of clicks and box corners, see tam_ros.models.prompt_encoder.
+# PADDING is the "not a point" token that SAM appends to every prompt; ABSENT fills the static
+# shape and is masked in attention.
 PADDING, ABSENT = -1, -2
 
 TRACKER_GRAPHS = ('image_encoder', 'memory_attention', 'mask_decoder', 'memory_encoder')
 # Further outputs of the image encoder and inputs of the mask decoder, where a model has them.
 HIGH_RESOLUTION = ('stride_8', 'stride_4')
-# Pooled models attend exactly to a single memory: a graph of one slot, beside the four.
+# A fifth graph of pooled models, whose attention is not pooled while an object has one memory.
 SINGLE_MEMORY = 'memory_attention_single'
 
 
 class WeightsError(RuntimeError):
-    """Weights or graphs that cannot be used; the message says why and what to do."""
+    """Weights or graphs that cannot be used; the message says why and how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class TensorSpec:
         name: in the graph.
         dtype: numpy name of its elements, such as `float32`.
         shape: without the batch dimension if `batched`.
-        batched: its first dimension is the batch, which is the only dynamic one.
+        batched: whether its first dimension is the batch, the only dynamic one.
     """
 
     name: str
@@ -75,9 +76,8 @@ class GraphSpec:
         name: of the graph; the file names begin with it.
         inputs: in order.
         outputs: in order.
-        fold_constants: whether the exporter computes constants from constants. Off where that
-            would write out large tables that follow from small ones; runtimes fold them when they
-            load the graph.
+        fold_constants: whether the exporter folds constants. False where that would store large
+            tables in place of small ones; runtimes fold them when they load the graph.
         tolerates_bf16: whether it may compute in bfloat16, which has 8 significant bits.
     """
 
@@ -90,14 +90,14 @@ class GraphSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """What must be known of a model to run it; travels with the exported graphs as JSON.
+    """Description of a model, stored as JSON beside its exported graphs.
 
     Attributes:
         name: catalogue name.
-        weights: what the weights are, as a text for users; starts with `untrained` if they are.
+        weights: description of the weights for users; starts with `untrained` if they are.
         fingerprint: SHA-256 of the checkpoint, or `untrained`.
-        kind: see the catalogue.
-        graphs: of the model, in the order in which one run uses them.
+        kind: as in the catalogue.
+        graphs: in the order in which a run uses them.
     """
 
     name: str
@@ -112,7 +112,11 @@ class ModelSpec:
         return tuple(graph.name for graph in self.graphs)
 
     def graph(self, name: str) -> GraphSpec:
-        """Return a graph by name; KeyError where the model has none of that name."""
+        """Return a graph by name.
+
+        Raises:
+            KeyError: the model has no graph of that name.
+        """
         for graph in self.graphs:
             if graph.name == name:
                 return graph
@@ -134,12 +138,12 @@ class TrackerSpec(ModelSpec):
         memory_dim: channels of one memory token.
         slots: S.
         pointer_slots: P.
-        point_tokens: K, with the padding token SAM appends.
-        pooled: the cross-attention pools its keys from the second memory on.
-        dense_prompt_prior: clicks and boxes are also drawn into the mask prompt.
+        point_tokens: K, including the padding token that SAM appends.
+        pooled: whether the cross-attention pools its keys from the second memory on.
+        dense_prompt_prior: whether clicks and boxes are also drawn into the mask prompt.
         mask_downsample_weight: 16 numbers of the 4x4 convolution for mask prompts, row-major.
         mask_downsample_bias: its bias.
-        high_resolution: the decoder is also given features of strides 8 and 4.
+        high_resolution: whether the decoder has features of strides 8 and 4 as inputs.
     """
 
     kind: str = TRACKER
@@ -173,10 +177,7 @@ class TrackerSpec(ModelSpec):
 
 
 def _tracker_graphs(spec: TrackerSpec) -> Iterator[GraphSpec]:
-    """Describe the four functions of a tracker's network, in the order in which a frame uses them.
-
-    The memory attention of one slot is a fifth where a model pools, see `SINGLE_MEMORY`.
-    """
+    """Describe the graphs of a tracker, in the order in which a frame uses them."""
     grid, mask = spec.image_size // 16, spec.mask_size
     features = TensorSpec('features', 'float32', (1, spec.dim, grid, grid))
     finer = tuple(
@@ -242,12 +243,12 @@ def read_spec(folder: Path) -> ModelSpec:
     """Read the description in a folder of graphs.
 
     Raises:
-        WeightsError: there is none, or it cannot be read.
+        WeightsError: it is missing or damaged.
     """
     path = folder / DESCRIPTION
     try:
         values = json.loads(path.read_text(encoding='utf-8'))
-        # Folders exported before other kinds existed do not name theirs.
+        # Folders exported before there were other kinds do not name it.
         if values.get('kind', TRACKER) == TRACKER:
             return _read_tracker(values)
         values['graphs'] = tuple(map(_read_graph, values['graphs']))
@@ -266,22 +267,26 @@ def read_tracker_spec(folder: Path) -> TrackerSpec:
     """Read the description of a tracker's graphs.
 
     Raises:
-        WeightsError: there is none, it cannot be read, or the model is not a tracker.
+        WeightsError: it is missing or damaged, or the model is not a tracker.
     """
     return as_tracker(read_spec(folder))
 
 
 def as_tracker(spec: ModelSpec) -> TrackerSpec:
-    """Return the spec of a tracker; WeightsError where the model is of another kind."""
+    """Return the spec, as that of a tracker.
+
+    Raises:
+        WeightsError: the model is of another kind.
+    """
     if not isinstance(spec, TrackerSpec):
-        raise WeightsError(f'{spec.name} is a {spec.kind}, and cannot track')
+        raise WeightsError(f'{spec.name} is a {spec.kind}, not a tracker')
     return spec
 
 
 def _read_tracker(values: dict[str, Any]) -> TrackerSpec:
     values['mask_downsample_weight'] = tuple(values['mask_downsample_weight'])
-    # Older descriptions lack it. Of the families of that time only EdgeTAM has finer features, and
-    # only its memories are not maps of the size of the features.
+    # Older descriptions lack it. Of the families of that time only EdgeTAM has features of strides
+    # 8 and 4, and only its memories do not have one token per feature.
     grid = values['image_size'] // 16
     values.setdefault('high_resolution', values['memory_tokens'] != grid**2)
     return TrackerSpec(**values)
@@ -296,15 +301,15 @@ def _read_graph(values: dict[str, Any]) -> GraphSpec:
 
 
 def file_name(graph: str, precision: str) -> str:
-    """Return the name of the file of a graph."""
+    """Return the file name of a graph."""
     return f'{graph}_{precision}.onnx'
 
 
 def graph_file(folder: Path, graph: str, precision: str) -> Path:
-    """Return the file of a graph in a folder.
+    """Return the path of a graph's file.
 
     Raises:
-        ValueError: there is no such precision.
+        ValueError: the precision is unknown.
         WeightsError: the file is missing.
     """
     if precision not in GRAPH_PRECISIONS:
@@ -322,7 +327,7 @@ def graph_file(folder: Path, graph: str, precision: str) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Return the hash of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open('rb') as file:
         while block := file.read(1 << 20):

@@ -1,3 +1,3 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Backends: what runs the graphs of a model. Each imports its own library only when it is opened."""
+"""Backends, which run the graphs of models. Each imports its library only when it is opened."""

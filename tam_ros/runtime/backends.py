@@ -1,8 +1,9 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The table of backends. A further one is a file that offers a `Backend`, and a row here.
+"""The table of backends. To add one, write a module with a `Backend` and add a row here.
 
-Read by the loader, the command line, `tam check` and the node's parameters; imports nothing heavy.
+The loader, the command line, `tam check` and the node's parameters read it; it imports neither
+numpy nor the libraries of the backends.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from tam_ros.runtime.base import Backend
 
 AUTO = 'auto'
-"""As a precision: the first of the backend's."""
+"""Selects the first precision of the backend."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,11 @@ class BackendRow:
     """One backend.
 
     Attributes:
-        name: what users call it.
-        precisions: what it can compute in; the first is what `auto` stands for.
+        name: for users.
+        precisions: that it can compute in; `auto` selects the first.
         class_path: `module:class` of its `tam_ros.runtime.base.Backend`.
-        libraries: the Python modules it needs.
-        runs_graphs: it runs exported ONNX graphs; otherwise the network itself.
+        libraries: Python modules that it needs.
+        runs_graphs: whether it runs exported ONNX graphs; otherwise it runs the network itself.
     """
 
     name: str
@@ -53,7 +54,7 @@ _ROWS = (
     BackendRow(
         'tensorrt',
         ('fp16', 'fp32'),
-        'tam_ros.tensorrt.opening:TensorrtBackend',
+        'tam_ros.tensorrt.prepare:TensorrtBackend',
         ('tensorrt', 'pycuda'),
     ),
     BackendRow(
@@ -70,7 +71,7 @@ BACKEND_PRECISIONS = {row.name: row.precisions for row in _ROWS}
 
 
 def choose_precision(runtime: str, precision: str) -> str:
-    """Return what a backend will compute in.
+    """Return the precision that a backend will compute in.
 
     Args:
         runtime: name of the backend.
@@ -97,7 +98,8 @@ def load_backend(runtime: str) -> type[Backend]:
 
     Raises:
         ImportError: its library is not installed.
-        EngineError: its library is installed but cannot be used, or the backend says so itself.
+        EngineError: its library is missing or cannot be used.
     """
     module, _, name = BACKENDS[runtime].class_path.partition(':')
-    return getattr(importlib.import_module(module), name)
+    backend: type[Backend] = getattr(importlib.import_module(module), name)
+    return backend

@@ -50,15 +50,15 @@ class Session(Closing):
             inputs: all inputs of the graph by name, of the types and shapes of its `GraphSpec`.
 
         Returns:
-            All outputs by name; new arrays that nobody writes to afterwards.
+            All outputs by name, in arrays that later runs do not change.
         """
 
     def close(self) -> None:
-        """Release what the session holds on a device; most hold nothing there."""
+        """Release the device memory of the session; sessions on the host hold none."""
 
 
 class ModelSource(Protocol):
-    """A model and its weights, as a backend asks for them.
+    """A model and its weights, from which a backend loads what it needs.
 
     Attributes:
         entry: of the catalogue.
@@ -69,31 +69,36 @@ class ModelSource(Protocol):
     weights: Path | str
 
     def graphs(self) -> Path:
-        """Return a folder of exported graphs; exports the checkpoint first if need be."""
+        """Return a folder of exported graphs; exports the checkpoint first if necessary."""
 
 
 @dataclass(frozen=True)
-class LoadedGraphs:
-    """A model, loaded into a backend.
+class LoadedGraphs(Closing):
+    """A model of any kind, loaded into a backend.
 
     Attributes:
         spec: of the model.
         sessions: one for each graph, by name.
-        info: what else a user should know of what runs, by name: `device`, `precision` and more.
+        info: facts about what runs, for users, by name: `device`, `precision` and more.
     """
 
     spec: ModelSpec
     sessions: Mapping[str, Session]
     info: Mapping[str, str] = field(default_factory=dict)
 
+    def close(self) -> None:
+        """Close every session."""
+        for session in self.sessions.values():
+            session.close()
+
 
 class Backend(ABC):
-    """A library that runs models; see `tam_ros.runtime.backends` for those there are."""
+    """A library that runs models; `tam_ros.runtime.backends` lists them."""
 
     def __init__(
         self, threads: int | None, precision: str, engine_options: EngineOptions | None = None
     ) -> None:
-        """Remember how to run; nothing is loaded yet.
+        """Keep the options; nothing is loaded yet.
 
         Args:
             threads: CPU threads; None leaves it to the library.
@@ -115,16 +120,21 @@ class Backend(ABC):
 
     @abstractmethod
     def open_tracker(self, source: ModelSource) -> Runtime:
-        """Load a tracker; raises what `load` raises, WeightsError also for other kinds of model."""
+        """Load a tracker.
+
+        Raises:
+            WeightsError: as `load`, and for other kinds of model.
+            EngineError: as `load`.
+        """
 
 
 class Features(NamedTuple):
     """Handles of one encoded image.
 
     Attributes:
-        raw: features as the memory attention and the memory encoder want them.
-        without_memory: the same as the decoder wants them where an object has no memory.
-        high_resolution: finer features for the decoder, of strides 8 and 4, or nothing.
+        raw: features, the input of the memory attention and the memory encoder.
+        without_memory: features, the decoder's input for objects that have no memory.
+        high_resolution: finer features for the decoder, of strides 8 and 4, or empty.
     """
 
     raw: Handle
@@ -133,7 +143,7 @@ class Features(NamedTuple):
 
 
 class BankRows(NamedTuple):
-    """What the objects of a batch look at: rows and slots of the storage.
+    """The memories and pointers that the objects of a batch attend to, in the storage.
 
     The valid columns come first.
 
@@ -159,11 +169,12 @@ class BankRows(NamedTuple):
 
 
 class PromptTokens(NamedTuple):
-    """Prompts of a batch of objects as the decoder wants them.
+    """Prompts of a batch of objects, the decoder's input.
 
     Attributes:
         points: float32 [B, K, 2], pixels (x, y) of the network input.
-        labels: int64 [B, K]; -1 the padding token, -2 nothing.
+        labels: int64 [B, K]; 1 on the object, 0 off it, 2 and 3 corners of a box, -1 the padding
+            token, -2 an unused place.
         mask: float32 [B, 1, M, M], logits.
         has_mask: float32 [B], 1 or 0.
     """
@@ -195,7 +206,7 @@ class DeviceMemory(NamedTuple):
 
     Attributes:
         used: by this runtime: weights, engines, buffers, memories.
-        free: what anybody may still take.
+        free: on the device, available to any process.
         total: of the device.
     """
 
@@ -210,8 +221,8 @@ class Runtime(Closing):
     Attributes:
         name: of the backend.
         spec: of the model.
-        info: what else a user should know of what runs, by name: `device`, `precision` and more.
-            Shown in diagnostics.
+        info: facts about what runs, for users, by name: `device`, `precision` and more. Shown in
+            the diagnostics.
     """
 
     name: str
@@ -220,25 +231,28 @@ class Runtime(Closing):
 
     @abstractmethod
     def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
-        """Allocate the storage, once: so many memories and pointers for each of `rows` objects.
+        """Allocate the storage of memories and pointers, once.
 
-        It may hold more slots than S and P; `BankRows` says which of them are looked at.
-        `images` is how many encoded images will be referred to at once; a backend whose memory
-        is its own reserves room for them.
+        Args:
+            rows: objects.
+            memory_slots: memories of each object; may exceed S, since `BankRows` selects slots.
+            pointer_slots: pointers of each object; may exceed P.
+            images: encoded images that are referred to at the same time. A backend with memory of
+                its own reserves room for them.
         """
 
     @abstractmethod
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
         """Encode an RGB image, uint8 [R, R, 3].
 
-        The handles keep their values for as long as they are referred to.
+        The handles keep their values as long as they are referenced.
         """
 
     def memory_attention(self, features: Features, bank: BankRows) -> Handle:
         """Condition the features on the bank of each object; handle of [B, C, G, G].
 
         Pooled models attend exactly while an object has a single memory, as the official code
-        does: such objects go through the unpooled graph.
+        does: such objects are run with the unpooled graph.
         """
         single = bank.memory_valid.sum(1) == 1
         if not self.spec.pooled or single.all() or not single.any():
@@ -252,11 +266,11 @@ class Runtime(Closing):
 
     @abstractmethod
     def _attend(self, features: Features, bank: BankRows, pooled: bool) -> Handle:
-        """Run one memory-attention graph for a batch that agrees on `pooled`."""
+        """Run one memory-attention graph for a batch whose objects are all pooled or all not."""
 
     @abstractmethod
     def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
-        """Put the objects of several batches back in order."""
+        """Join batches: object `groups[i][j]` of the result is object j of `parts[i]`."""
 
     @abstractmethod
     def select_object(self, conditioned: Handle, index: int) -> Handle:
@@ -270,8 +284,8 @@ class Runtime(Closing):
 
         Args:
             features: of the frame.
-            source: what each object makes of them: conditioned [B, C, G, G], or one of
-                `features` [1, C, G, G].
+            source: features of each object: conditioned [B, C, G, G], or one of `features`
+                [1, C, G, G] for all of them.
             prompts: of the objects.
         """
 
@@ -279,7 +293,7 @@ class Runtime(Closing):
     def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
         """Encode the memories of a frame; handle of [B, N, memory_dim].
 
-        They are rounded to bfloat16, as the official predictor keeps them.
+        They are rounded to bfloat16, as the official predictor stores them.
 
         Args:
             features: of the frame.
@@ -304,11 +318,11 @@ class Runtime(Closing):
 
     @abstractmethod
     def write_row(self, row: int, memories: Floats, pointers: Floats) -> None:
-        """Overwrite a row with what `read_row` returned."""
+        """Overwrite a row with arrays of the shapes that `read_row` returns."""
 
     def device_memory(self) -> DeviceMemory | None:
         """Return the device's memory; None where the model uses the host's."""
         return None
 
     def close(self) -> None:
-        """Release what the runtime holds on a device; most hold nothing there."""
+        """Release the device memory of the runtime; runtimes on the host hold none."""

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A tracker on sessions whose arrays live in the host's memory: the four functions and the bank."""
+"""A tracker on sessions that use the host's memory: its four functions, and its memories."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class HostRuntime(Runtime):
     """Runs the graphs of a tracker and keeps its memories in numpy arrays."""
 
     def __init__(self, name: str, loaded: LoadedGraphs, any_slots: bool = False) -> None:
-        """Take over the sessions, which are closed with the runtime.
+        """Use the sessions, which are closed with the runtime.
 
         Args:
             name: of the backend.
             loaded: the graphs of a tracker.
-            any_slots: the memory attention takes any number of memories. Slots that no object of
-                a batch uses are then left out instead of hidden, which saves time.
+            any_slots: the memory attention accepts any number of memories. Slots that no object
+                of a batch uses are then left out instead of masked, which saves time.
 
         Raises:
             WeightsError: the model is not a tracker.
@@ -40,6 +40,7 @@ class HostRuntime(Runtime):
         self.name = name
         self.spec = as_tracker(loaded.spec)
         self.info = dict(loaded.info)
+        self._loaded = loaded
         self._sessions = loaded.sessions
         self._any_slots = any_slots
 
@@ -117,12 +118,11 @@ class HostRuntime(Runtime):
         self._pointers[row] = pointers
 
     def close(self) -> None:
-        for session in self._sessions.values():
-            session.close()
+        self._loaded.close()
 
 
 class HostBackend(Backend):
-    """A backend whose sessions work in the host's memory; says how to load graphs in `load`."""
+    """A backend whose sessions use the host's memory; a subclass implements `load`."""
 
     name: str
 

@@ -20,7 +20,7 @@ from tam_ros.runtime.host import HostBackend
 
 @lru_cache(maxsize=1)
 def share_memory() -> None:
-    """Give the sessions of this process one pool of memory instead of one each.
+    """Let the sessions of this process share one pool of memory.
 
     Measured with the bundled model and 11 objects: 353 MB instead of 492, in the same time.
     """
@@ -33,12 +33,16 @@ def share_memory() -> None:
 class OnnxRuntimeSession(Session):
     """One graph in ONNX Runtime."""
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, threads: int | None = None, *, shared_memory: bool = True
+    ) -> None:
         """Load a graph.
 
         Args:
             path: of the ONNX file.
             threads: CPU threads; None for one per core.
+            shared_memory: work in the pool of memory that the process keeps; otherwise in memory
+                that is released with the session.
 
         Raises:
             WeightsError: the file is damaged.
@@ -46,20 +50,22 @@ class OnnxRuntimeSession(Session):
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3
-        # Idle threads sleep: a robot's other processes want the cores between frames.
+        # Idle threads sleep, so that a robot's other processes can use the cores between frames.
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-        # The graphs run one after another: they can work in the same memory.
-        share_memory()
-        options.add_session_config_entry('session.use_env_allocators', '1')
+        if shared_memory:
+            # The graphs run one after another and can share their working memory.
+            share_memory()
+            options.add_session_config_entry('session.use_env_allocators', '1')
         try:
             self._session = ort.InferenceSession(
                 str(path), options, providers=['CPUExecutionProvider']
             )
-        except Exception as error:  # the library's own classes share no narrower base
+        except Exception as error:  # the library's exceptions have no narrower common base
             raise WeightsError(f'the graph {path} cannot be loaded: {error}') from error
         self._outputs = [value.name for value in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Run the graph."""
         return dict(
             zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True)
         )
@@ -68,8 +74,8 @@ class OnnxRuntimeSession(Session):
 class OnnxRuntimeBackend(HostBackend):
     """Runs a folder of exported graphs.
 
-    The precision `fp16` runs the graphs that are made for GPUs: slower here, and right, to see
-    what half precision does to masks.
+    The precision `fp16` runs the graphs that are made for GPUs. They are slower on a CPU, but show
+    what half precision does to the masks.
     """
 
     name = 'onnxruntime'

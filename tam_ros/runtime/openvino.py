@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros import catalogue
-from tam_ros.model_files import WeightsError, graph_file, read_spec
+from tam_ros.model_files import GraphSpec, WeightsError, graph_file, read_spec
 from tam_ros.runtime.backends import choose_precision
 from tam_ros.runtime.base import Arrays, EngineError, LoadedGraphs, ModelSource, Session
 from tam_ros.runtime.host import HostBackend
 
-# Importing openvino reports that to its makers over the network, unless this package is missing.
-# A robot tells nobody that it was started.
+# Importing openvino sends a usage report over the network, unless this package is missing. A robot
+# must not report that it was started.
 _ABSENT = 'openvino_telemetry' not in sys.modules
 if _ABSENT:
     sys.modules['openvino_telemetry'] = None  # type: ignore[assignment]
@@ -33,7 +33,7 @@ try:
     from openvino.properties import hint
 except ImportError as error:
     raise EngineError(
-        f'the runtime openvino needs a library that is not here ({error}); '
+        f'the runtime openvino needs a library that is not installed ({error}); '
         "`pip install 'openvino>=2025,<2027'`"
     ) from error
 finally:
@@ -46,43 +46,55 @@ DEVICE = 'CPU'
 class OpenVinoSession(Session):
     """One graph in OpenVINO.
 
-    It is compiled for a batch of one, and the batch is run one after another. With the batch left
-    open, OpenVINO 2026.4 joins an addition in the memory encoder to a convolution as if the
-    features of the frame were as many as the objects: several of them fail, or get wrong memories.
-    A graph for each batch size would have to be compiled when that size is first seen. One object
-    alone has hundreds of queries and more, so that batching gains next to nothing.
+    It is compiled for a batch of one, and the items of a batch are run one after another. With a
+    dynamic batch, OpenVINO 2026.4 fuses an addition in the memory encoder into a convolution as if
+    the frame's features had the batch size of the objects: several objects fail, or get wrong
+    memories. A graph for each batch size would have to be compiled when that size first occurs.
+    One object alone has hundreds of queries and more, so batching gains next to nothing.
     """
 
-    def __init__(self, core: ov.Core, path: Path, settings: dict[Any, Any]) -> None:
+    def __init__(
+        self, core: ov.Core, path: Path, graph: GraphSpec, settings: dict[Any, Any]
+    ) -> None:
         """Load and compile a graph.
 
         Args:
             core: of OpenVINO.
             path: of the ONNX file.
+            graph: tells which inputs and outputs are batched.
             settings: properties to compile it with.
 
         Raises:
             WeightsError: the file is damaged.
         """
+        self._graph = graph
         self._request = _compile(core, path, settings)
-        self._outputs = [port.any_name for port in self._request.model_outputs]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        outputs: list[NDArray[Any]] = []
-        count = max(map(len, inputs.values()))
+        """Run the graph."""
+        batched = {tensor.name for tensor in self._graph.inputs if tensor.batched}
+        count = max((len(inputs[name]) for name in batched), default=1)
+        outputs: Arrays = {}
         for index in range(count):
             self._request.infer(
-                {name: x[index : index + 1] if len(x) > 1 else x for name, x in inputs.items()},
+                {
+                    # An input of a batch of one serves all items of the others.
+                    name: x[index : index + 1] if name in batched and len(x) > 1 else x
+                    for name, x in inputs.items()
+                },
                 share_inputs=True,
                 share_outputs=True,
             )
-            # What the request shares is overwritten by the next run.
-            results = [tensor.data for tensor in self._request.output_tensors]
-            if not outputs:
-                outputs = [np.empty((count, *x.shape[1:]), x.dtype) for x in results]
-            for output, result in zip(outputs, results, strict=True):
-                output[index] = result[0]
-        return dict(zip(self._outputs, outputs, strict=True))
+            # The next run overwrites the tensors of the request.
+            for tensor in self._graph.outputs:
+                result = self._request.get_tensor(tensor.name).data
+                if not tensor.batched:
+                    outputs[tensor.name] = result.copy()
+                    continue
+                if index == 0:
+                    outputs[tensor.name] = np.empty((count, *result.shape[1:]), result.dtype)
+                outputs[tensor.name][index] = result[0]
+        return outputs
 
 
 class OpenVinoBackend(HostBackend):
@@ -90,8 +102,8 @@ class OpenVinoBackend(HostBackend):
 
     The precision `bf16` is used for graphs that tolerate it (`GraphSpec.tolerates_bf16`): of a
     tracker the image encoder and the memory attention, which are nearly all of the work. In the
-    decoder and the memory encoder it saves next to no time, and there it shows: in one DAVIS
-    sequence the masks fell to an IoU of 0.89. It pays on processors with instructions for it (AMX,
+    decoder and the memory encoder it saves next to no time and harms the masks: in one DAVIS
+    sequence their IoU fell to 0.89. It is faster only on processors with instructions for it (AMX,
     AVX512_BF16); others convert.
     """
 
@@ -116,7 +128,7 @@ class OpenVinoBackend(HostBackend):
             half = precision == 'bf16' and graph.tolerates_bf16
             settings[hint.inference_precision] = ov.Type.bf16 if half else ov.Type.f32
             sessions[graph.name] = OpenVinoSession(
-                core, graph_file(folder, graph.name, 'fp32'), settings
+                core, graph_file(folder, graph.name, 'fp32'), graph, settings
             )
         info = {
             'device': core.get_property(DEVICE, properties.device.full_name),
@@ -149,9 +161,9 @@ def _compile(core: ov.Core, path: Path, settings: dict[Any, Any]) -> ov.InferReq
 
 
 def _cache() -> Path:
-    """Return the folder in which OpenVINO keeps what it compiled; it may be emptied at any time.
+    """Return the folder of OpenVINO's compiled graphs, which may be emptied at any time.
 
-    It looks at the graph, the processor and its own version before it takes a file from there.
+    OpenVINO compares the graph, the processor and its own version before it uses a file.
     """
     folder = catalogue.cache_dir() / 'openvino'
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch: the reference the other backends are compared with; for development."""
+"""PyTorch: the reference that the other backends are compared with; for development."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class TorchSession(Session):
     """The module of one graph."""
 
     def __init__(self, module: nn.Module, graph: GraphSpec, device: torch.device) -> None:
-        """Take a module that computes a graph.
+        """Wrap a module.
 
         Args:
-            module: on the device.
-            graph: names its inputs and outputs.
+            module: on the device; takes the inputs of the graph in their order.
+            graph: names the inputs and outputs.
             device: of PyTorch.
         """
         self._module = module
@@ -35,11 +35,12 @@ class TorchSession(Session):
 
     @torch.inference_mode()
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        given = (
+        """Run the graph."""
+        tensors = (
             torch.from_numpy(np.array(inputs[tensor.name])).to(self._device)
             for tensor in self._graph.inputs
         )
-        results = self._module(*given)
+        results = self._module(*tensors)
         results = results if isinstance(results, tuple) else (results,)
         return {
             tensor.name: result.cpu().numpy()
@@ -50,8 +51,7 @@ class TorchSession(Session):
 class TorchBackend(Backend):
     """Calls the functions of the network itself, in float32.
 
-    The memory attention is given the memories there are and no more, which are the shapes of the
-    official code while a bank fills.
+    The memory attention gets only the filled slots, as in the official code while a bank fills.
     """
 
     def load(self, source: ModelSource) -> LoadedGraphs:
