@@ -1,25 +1,25 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Where a network may compute in half precision, and where it may not.
+"""Mixed precision: which parts of a graph compute in half precision.
 
-Half precision has 11 significant bits and ends at 65504. Matrix products, convolutions and the
-attention between them take that well, and are nearly all of the work. What does not:
+Half precision has 11 significant bits and a largest value of 65504. Matrix products, convolutions
+and attention, which are nearly all of the work, tolerate it. These parts do not:
 
-- Normalisation squares and sums whole rows: overflow after attention is the usual end of a ViT in
-  half precision. The mean over a map that squeeze-and-excitation takes is such a sum too.
-- Prompts are pixels, up to 1024, of which Fourier codes take the sine.
-- Heads that end in numbers the tracker decides with: masks, their IoU, the object score, the
+- Normalisation squares and sums whole rows; this is where a ViT usually overflows in half
+  precision. The mean over a map in squeeze-and-excitation is such a sum too.
+- Prompts are pixel coordinates up to 1024, and Fourier features take their sine.
+- Output heads whose numbers decide what the tracker does: masks, their IoU, the object score, the
   pointer. They are small.
 
-Queries and keys meet in half precision and the softmax stays there: a part in single precision
-inside the pattern keeps TensorRT from running it as one kernel. The rotary positions turn them in
-half precision too; in single precision the result is no nearer.
+The product of queries and keys is in half precision, and so is the softmax: single precision
+within the attention pattern would keep TensorRT from running it as one kernel. The rotary encoding
+is in half precision as well; single precision there does not improve the result.
 
-The parts are marked in the network with hooks that change no number. A graph is traced once, in
-single precision; the marks become nodes of `DOMAIN`, and then casts. What lies between follows by
-the rules of type promotion that torch and numpy have: constants, and what is computed of constants
-alone, take the type of the values they meet; of two values the more precise one decides. So every
-number of a graph has an explicit type, as strongly typed TensorRT networks want it.
+The parts are marked in the network with hooks that do not change its results. A graph is traced
+once, in single precision; the marks become nodes of `DOMAIN`, and then casts. The types between
+them follow the promotion rules of torch and numpy: constants, and values computed from constants
+alone, take the type of the values they are combined with; of two types the more precise one wins.
+So every value of a graph has an explicit type, which strongly typed TensorRT networks require.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from tam_ros.models.family import HalfPrecision
+from tam_ros.models.layers import MLP
 
 DOMAIN = 'tam_ros'
 MARK = 'Precision'
@@ -41,7 +42,7 @@ FLOAT32, FLOAT16 = 'fp32', 'fp16'
 
 
 class _Mark(torch.autograd.Function):
-    """Does nothing; becomes a node of the exported graph."""
+    """The identity; becomes a node of the exported graph."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, precision: str) -> Tensor:
@@ -53,14 +54,14 @@ class _Mark(torch.autograd.Function):
 
 
 def _marked(values: Any, precision: str) -> Any:
-    """Mark every tensor of floating-point numbers in a structure of them."""
+    """Mark every floating-point tensor in a nested structure."""
     return tree_map_only(
         Tensor, lambda x: _Mark.apply(x, precision) if x.is_floating_point() else x, values
     )
 
 
 def mark(network: nn.Module, precision: HalfPrecision) -> None:
-    """Mark the precision of the parts of a network, for good."""
+    """Mark the precision of the parts of a network, in place; the marks cannot be removed."""
 
     def inputs(module: nn.Module, kind: str) -> None:
         module.register_forward_pre_hook(lambda _, arguments: _marked(arguments, kind))
@@ -71,7 +72,7 @@ def mark(network: nn.Module, precision: HalfPrecision) -> None:
     for name, module in network.named_modules():
         if name in precision.halves:
             inputs(module, FLOAT16)
-        elif name.startswith(precision.heads) and type(module).__name__ == 'MLP':
+        elif name.startswith(precision.heads) and isinstance(module, MLP):
             inputs(module, FLOAT32)
         elif isinstance(module, precision.islands) and name.split('.')[0] in precision.halves:
             inputs(module, FLOAT32)
@@ -80,7 +81,7 @@ def mark(network: nn.Module, precision: HalfPrecision) -> None:
 
 TYPES = {FLOAT32: TensorProto.FLOAT, FLOAT16: TensorProto.FLOAT16}
 LARGEST = float(np.finfo(np.float16).max)
-# They move numbers about; rounding before is rounding after.
+# These only move values, so rounding before them is the same as rounding after them.
 LAYOUT = {'Identity', 'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze', 'Gather', 'Slice', 'Expand'}
 
 
@@ -97,7 +98,7 @@ def without_marks(model: ModelProto) -> ModelProto:
             node.input[index] = renamed.get(name, name)
         if node.op_type != MARK:
             continue
-        if node.output[0] in results:  # keeps its name: what is marked takes it
+        if node.output[0] in results:  # outputs keep their names: the marked value gets it
             for other in graph.node:
                 _rename(other, node.input[0], node.output[0])
         else:
@@ -122,8 +123,7 @@ def _drop_domain(model: ModelProto) -> None:
 def in_half_precision(model: ModelProto) -> ModelProto:
     """Return a copy that computes in half precision where the marks say so.
 
-    Inputs and outputs stay in single precision, so that a graph of either kind fits between
-    graphs of either kind.
+    Inputs and outputs stay in single precision, so that graphs of both precisions can be combined.
 
     Raises:
         ValueError: a constant is too large for half precision.
@@ -136,7 +136,7 @@ def in_half_precision(model: ModelProto) -> ModelProto:
 
 
 def _elements(model: ModelProto) -> dict[str, int]:
-    """Return the element type of every value, as traced."""
+    """Return the element type of every value of a graph with marks."""
     traced = ModelProto()
     traced.CopyFrom(model)
     _drop_domain(traced)
@@ -160,7 +160,7 @@ def _copy(node: NodeProto, inputs: list[str], outputs: list[str]) -> NodeProto:
 
 
 class _Typing:
-    """One pass over the nodes of a graph, in their order."""
+    """Assigns types to all values in one pass over the nodes of a graph, in their order."""
 
     def __init__(self, model: ModelProto) -> None:
         self.graph = model.graph
@@ -170,7 +170,7 @@ class _Typing:
         self.producers = {name: node for node in self.graph.node for name in node.output}
         self.nodes: list[NodeProto] = []
         self.types: dict[str, int] = {}  # of floating-point values that are not constant
-        self.fixed = set(self.constants)  # computed of constants alone
+        self.fixed = set(self.constants)  # values computed from constants alone
         self.renamed: dict[str, str] = {}
         self.casts: dict[tuple[str, int], str] = {}
 
@@ -190,7 +190,7 @@ class _Typing:
         self._keep_used()
 
     def _mark(self, name: str, output: str, to: int) -> None:
-        if name in self.fixed:  # a constant takes any type as it is used
+        if name in self.fixed:  # a constant gets its type where it is used
             self.fixed.add(output)
             self.renamed[output] = name
             return
@@ -203,7 +203,7 @@ class _Typing:
             schema.inputs[min(index, len(schema.inputs) - 1)].type_str
             for index in range(len(names))
         ]
-        decided: dict[str, int | None] = {}  # type variables of floats; None: constants alone
+        decided: dict[str, int | None] = {}  # by type variable; None: only constants
         for kind in variables if node.op_type != 'Cast' else ():
             floats = [
                 name
@@ -241,7 +241,7 @@ class _Typing:
         )
 
     def _as(self, name: str, to: int) -> str:
-        """Return the name of a value in a type, adding what converts it."""
+        """Return the name of a value in a type; adds a cast if necessary."""
         if name in self.fixed:
             return name if to == TensorProto.FLOAT else self._halved(name)
         return name if self.types[name] == to else self._cast(name, to)
@@ -255,7 +255,7 @@ class _Typing:
         return self.casts[name, to]
 
     def _halved(self, name: str) -> str:
-        """Return a constant in half precision: stored so, unless it is computed."""
+        """Return the name of a constant in half precision, converted now unless it is computed."""
         if (name, TensorProto.FLOAT16) in self.casts:
             return self.casts[name, TensorProto.FLOAT16]
         output = f'{name}.half'
@@ -277,7 +277,7 @@ class _Typing:
         return output
 
     def _result(self, name: str) -> None:
-        """Give an output of the graph the type it had."""
+        """Cast an output of the graph to its original type."""
         source, to = self.renamed.get(name, name), self.single[name]
         if source == name and self.types[name] != to:
             source = f'{name}.computed'

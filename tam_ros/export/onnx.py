@@ -2,16 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The graphs of a network as ONNX files, in single and in half precision.
 
-Opset 17, static shapes but for the batch; the batch dimension is written so that no shape is
-computed at run time. Attention is MatMul-Softmax-MatMul and the rotary tables are held
-once.
+Opset 17. All shapes are static except for the batch, and no shape is computed at run time.
+Attention is MatMul-Softmax-MatMul, and equal constants, such as rotary tables, are stored once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -28,7 +26,7 @@ from tam_ros.model_files import DESCRIPTION, GraphSpec, file_name
 from tam_ros.models.build import build_network, describe, family_of
 
 OPSET = 17
-HALVED_FROM = 128  # elements; a cast takes as much space as it saves on fewer
+HALVED_FROM = 128  # elements; with fewer, the cast takes as much space as it saves
 REARRANGING = ('Identity', 'Transpose', 'Reshape', 'Squeeze', 'Unsqueeze')
 BATCH = 'objects'  # name of the dynamic dimension
 
@@ -38,7 +36,7 @@ def export_graph(graph: GraphSpec, module: nn.Module, folder: Path) -> None:
 
     Args:
         graph: names its inputs and outputs, with their types and shapes.
-        module: computes it; part of a network whose precision is marked.
+        module: computes it; part of a network whose precisions are marked.
         folder: for the files.
     """
     marked = trace(graph, module)
@@ -56,7 +54,7 @@ def export_graph(graph: GraphSpec, module: nn.Module, folder: Path) -> None:
 
 
 def example_inputs(graph: GraphSpec) -> tuple[Tensor, ...]:
-    """Return inputs for a batch of two, zero all over."""
+    """Return inputs for a batch of two, all zeros."""
     return tuple(
         torch.zeros(tensor.full_shape(2), dtype=getattr(torch, tensor.dtype))
         for tensor in graph.inputs
@@ -64,10 +62,10 @@ def example_inputs(graph: GraphSpec) -> tuple[Tensor, ...]:
 
 
 def trace(graph: GraphSpec, module: nn.Module) -> onnx.ModelProto:
-    """Trace a graph in single precision, with the marks of `tam_ros.export.precision`."""
+    """Trace a graph in single precision, with the marks of `tam_ros.export.half_precision`."""
     for part in module.modules():
-        # The exporter sees only what is in the state_dict; of the rest it would write out
-        # results, such as whole position maps, instead of their small origins.
+        # The exporter keeps only the tensors of the state_dict as initializers. Of others it would
+        # write results, such as whole position maps, instead of the small tensors they come from.
         part._non_persistent_buffers_set.clear()
     inputs = example_inputs(graph)
     batched = [tensor.name for tensor in (*graph.inputs, *graph.outputs) if tensor.batched]
@@ -77,7 +75,7 @@ def trace(graph: GraphSpec, module: nn.Module) -> onnx.ModelProto:
         contextlib.redirect_stdout(io.StringIO()),
         torch.inference_mode(),
     ):
-        # The exporter warns of its own deprecation and of every constant that it traces.
+        # The exporter warns about its own deprecation and about every constant that it traces.
         warnings.simplefilter('ignore')
         torch.onnx.export(
             module,
@@ -101,7 +99,7 @@ def trace(graph: GraphSpec, module: nn.Module) -> onnx.ModelProto:
 
 
 def collect_constants(model: onnx.ModelProto) -> None:
-    """Make initializers of the nodes that give constants."""
+    """Replace Constant nodes by initializers."""
     graph = model.graph
     for node in [node for node in graph.node if node.op_type == 'Constant']:
         value = next(a.t for a in node.attribute if a.name == 'value')
@@ -111,9 +109,10 @@ def collect_constants(model: onnx.ModelProto) -> None:
 
 
 def rearrange_constants(model: onnx.ModelProto) -> None:
-    """Do once what every run would do to weights: transpose and reshape them, and no more.
+    """Transpose and reshape the weights in the file instead of in every run.
 
-    The exporter does that itself, but only together with writing out tables (`fold`).
+    The exporter's constant folding does that too, but also writes large tables into the file
+    (`GraphSpec.fold_constants`).
     """
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -140,7 +139,7 @@ def rearrange_constants(model: onnx.ModelProto) -> None:
 
 
 def share_constants(model: onnx.ModelProto) -> None:
-    """Hold equal constants once: the exporter writes the rotary tables anew at every use."""
+    """Store equal constants once: the exporter writes the rotary tables again for every use."""
     graph = model.graph
     kept: dict[tuple[int, tuple[int, ...], bytes], str] = {}
     renamed: dict[str, str] = {}
@@ -156,10 +155,10 @@ def share_constants(model: onnx.ModelProto) -> None:
 
 
 def halve_constants(model: onnx.ModelProto) -> None:
-    """Hold constants in half precision where that loses nothing, with a cast back.
+    """Store constants in half precision where that is lossless, and cast them back.
 
-    Weights that were published in half precision then take half the space; every runtime folds
-    the cast away when it loads the graph.
+    Weights that were published in half precision then take half the space. Every runtime folds
+    the cast when it loads the graph.
     """
     graph = model.graph
     for tensor in list(graph.initializer):
@@ -180,17 +179,23 @@ def halve_constants(model: onnx.ModelProto) -> None:
 def export_model(entry: catalogue.Model, weights: Path | str, folder: Path) -> Path:
     """Export all graphs of a model.
 
-    The folder appears only when it is complete, so that an interrupted export leaves nothing
-    that looks like a result.
+    The folder appears when it is complete: an interrupted export leaves nothing, and another
+    process never sees a part of the graphs.
 
     Args:
         entry: of the catalogue.
         weights: a checkpoint, or `'untrained'`.
-        folder: to create; replaced if it exists.
+        folder: to create; it may exist if it is empty. Nothing is ever removed from it.
 
     Returns:
         The folder.
+
+    Raises:
+        FileExistsError: the folder exists and is not empty, or a file has its name.
+        WeightsError: the checkpoint is missing, damaged or of another model.
     """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f'{folder} exists and is not an empty folder; choose another name')
     family = family_of(entry)
     network = build_network(entry, weights)
     family.fuse(network)
@@ -204,7 +209,5 @@ def export_model(entry: catalogue.Model, weights: Path | str, folder: Path) -> P
         for graph in spec.graphs:
             export_graph(graph, modules[graph.name], draft)
         (draft / DESCRIPTION).write_text(spec.to_json() + '\n', encoding='utf-8')
-        if folder.exists():
-            shutil.rmtree(folder)
-        draft.rename(folder)
+        draft.rename(folder)  # replaces an empty folder, and fails on any other
     return folder
