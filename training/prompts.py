@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tam_ros.model_files import ABSENT, PADDING
 from tam_ros.models.prompt_encoder import (
-    ABSENT,
     BOX_BOTTOM_RIGHT,
     BOX_TOP_LEFT,
     NEGATIVE,
-    PADDING,
     POSITIVE,
 )
 
@@ -132,7 +131,7 @@ def corrected(
 
 
 def dense_prior(prompts: PromptBatch, size: int) -> tuple[Tensor, Tensor]:
-    """The mask prompt that stands for a box or clicks, as `tam_ros.tracking.prior` draws it.
+    """The mask prompt that stands for a box or clicks, as `tam_ros.tracking.dense_prior` draws it.
 
     Args:
         prompts: boxes and clicks; negative clicks are ignored.

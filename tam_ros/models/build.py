@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The families there are; from a catalogue entry and a checkpoint to a network and its spec."""
+"""The table of families; builds a network and its spec from a catalogue entry and weights."""
 
 from __future__ import annotations
 
@@ -18,13 +18,22 @@ from tam_ros.model_files import UNTRAINED, ModelSpec, WeightsError, sha256
 from tam_ros.models import edgetam, efficienttam
 from tam_ros.models.family import Family
 
-# A further family is its own files, and a row here.
+# To add a family, write its module and add a row here.
 FAMILIES = {family.name: family for family in (efficienttam.FAMILY, edgetam.FAMILY)}
-SHOWN = 4  # how many names an error lists
+SHOWN = 4  # names that an error message lists
 
 
 def family_of(entry: catalogue.Model) -> Family:
-    """Return the family of a catalogue entry."""
+    """Return the family of a catalogue entry.
+
+    Raises:
+        WeightsError: there is no such family.
+    """
+    if entry.architecture not in FAMILIES:
+        raise WeightsError(
+            f'{entry.name} has the unknown architecture {entry.architecture!r}; there are '
+            f'{", ".join(FAMILIES)}'
+        )
     return FAMILIES[entry.architecture]
 
 
@@ -54,7 +63,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint: `.safetensors`, or `torch.load(...)['model']`.
 
     Raises:
-        WeightsError: the file is missing, truncated or something else.
+        WeightsError: the file is missing, truncated, or not a checkpoint.
     """
     try:
         if path.suffix == '.safetensors':
@@ -75,7 +84,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
-            f'weights {path} cannot be read (truncated or no checkpoint?): {reason}'
+            f'weights {path} cannot be read (truncated, or not a checkpoint?): {reason}'
         ) from error
     if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
         raise WeightsError(f'weights {path} hold no state_dict')

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers that tell one network from another; no tensor library needed."""
+"""Configurations of networks; imports no tensor library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What all architectures have in common.
+    """Configuration that all families have in common.
 
     Attributes:
         image_size: side of the square network input, pixels; a multiple of 16.
@@ -25,8 +25,8 @@ class ModelConfig:
         decoder_heads: attention heads of the mask decoder.
         decoder_mlp_dim: hidden width of the mask decoder's feed-forward networks.
         num_memories: temporal codes, hence memories: one prompted + this many less one recent.
-        dense_prompt_prior: the network was trained with a coarse mask drawn from the clicks or
-            the box as mask prompt beside them (see `tam_ros.tracking.prior`).
+        dense_prompt_prior: whether the network was trained with a coarse mask, drawn from the
+            clicks or the box, as an additional mask prompt (see `tam_ros.tracking.dense_prior`).
     """
 
     image_size: int = 1024
@@ -43,7 +43,7 @@ class ModelConfig:
     high_resolution: ClassVar[bool] = False  # the decoder is given features of strides 8 and 4
 
     def __post_init__(self) -> None:
-        """Refuse numbers no network can be built from."""
+        """Check that a network can be built."""
         if self.image_size % 16:
             raise ValueError(f'image_size {self.image_size} is not a multiple of 16')
         if self.dim % self.memory_dim:
@@ -61,12 +61,12 @@ class ModelConfig:
 
     @property
     def memory_grid(self) -> int:
-        """Side of the map that the tokens of a memory form."""
+        """Side of the map of a memory's tokens."""
         return self.grid
 
     @property
     def global_tokens(self) -> int:
-        """Tokens of a memory that have no place in the image; they come before the others."""
+        """Tokens of a memory without a position in the image; they come before the others."""
         return 0
 
     @property
@@ -84,9 +84,9 @@ class ModelConfig:
 class EfficientTAMConfig(ModelConfig):
     """Architecture of one EfficientTAM (arXiv 2411.18933).
 
-    The defaults are those of the official `efficienttam_ti_512x512`; the official checkpoints
-    differ only in `image_size`, `trunk_dim`/`trunk_heads` and `cross_attention`, and a
-    checkpoint does not say which of them it was trained with.
+    The defaults are those of the official `efficienttam_ti_512x512`. The official checkpoints
+    differ only in `image_size`, `trunk_dim`/`trunk_heads` and `cross_attention`, which cannot all
+    be derived from a checkpoint.
 
     Attributes:
         trunk_dim: width of the ViT trunk, channels.
@@ -96,7 +96,7 @@ class EfficientTAMConfig(ModelConfig):
         global_blocks: indices of the blocks that attend globally instead.
         cross_attention: `full` (SAM 2's), `pooled` (the paper's efficient cross-attention,
             official suffix `_1`) or `pooled_key_offset` (official suffix `_2`, which adds
-            the 2 ln 2 to the key vectors instead of the logits).
+            2 ln 2 to the key vectors instead of the logits).
     """
 
     image_size: int = 512
@@ -108,7 +108,7 @@ class EfficientTAMConfig(ModelConfig):
     cross_attention: str = 'full'
 
     def __post_init__(self) -> None:
-        """Refuse numbers no network can be built from."""
+        """Check that a network can be built."""
         super().__post_init__()
         object.__setattr__(self, 'global_blocks', tuple(self.global_blocks))
         if self.cross_attention not in CROSS_ATTENTION_KINDS:
@@ -129,8 +129,8 @@ class EdgeTAMConfig(ModelConfig):
     Attributes:
         trunk_dims: channels of the four stages of the RepViT trunk (strides 4 to 32).
         trunk_depths: blocks of each stage.
-        global_latents: tokens of the perceiver that look at a whole memory.
-        patch_grid: the others look at one window each; windows along a side.
+        global_latents: tokens of the perceiver that attend to the whole memory.
+        patch_grid: windows along a side; each has one token that attends to it.
         perceiver_depth: layers of the perceiver.
     """
 
@@ -144,23 +144,23 @@ class EdgeTAMConfig(ModelConfig):
     high_resolution: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Refuse numbers no network can be built from."""
+        """Check that a network can be built."""
         super().__post_init__()
         object.__setattr__(self, 'trunk_dims', tuple(self.trunk_dims))
         object.__setattr__(self, 'trunk_depths', tuple(self.trunk_depths))
         if self.grid % self.patch_grid or self.image_size % 32:
             raise ValueError(
                 f'image_size {self.image_size} gives a grid of {self.grid} tokens, which '
-                f'{self.patch_grid} windows a side do not divide; '
+                f'{self.patch_grid} windows per side do not divide; '
                 f'use a multiple of {16 * self.patch_grid}'
             )
 
     @property
     def memory_grid(self) -> int:
-        """Side of the map of the tokens that look at one window each."""
+        """Side of the map of the tokens of windows."""
         return self.patch_grid
 
     @property
     def global_tokens(self) -> int:
-        """Tokens that look at the whole memory."""
+        """Tokens that attend to the whole memory."""
         return self.global_latents

@@ -19,10 +19,10 @@ from tam_ros.models.tracker_family import HALF_PRECISION, describe, graph_module
 class EdgeTAM(TrackAnything):
     """The network.
 
-    The official code runs at 1024 pixels only. At others (multiples of 256) every weight is used
-    as it is: the windows of the perceiver shrink with the map, so that memories keep their
-    512 tokens, and the rotations of the features are those of the smaller map. The weights were
-    never trained for that, so accuracy falls.
+    The official code runs at 1024 pixels only. At other sizes (multiples of 256) the weights are
+    used unchanged: the windows of the perceiver shrink with the map, so that memories keep their
+    512 tokens, and the rotary encoding is that of the smaller map. The weights were not trained
+    for these sizes, so accuracy is lower.
     """
 
     config: EdgeTAMConfig

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What a family of networks is: one record, which building, exporting and running read."""
+"""The record that describes a family of networks to building, exporting and running."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class HalfPrecision:
     """Which parts of a network may compute in half precision; see `tam_ros.export.half_precision`.
 
     Attributes:
-        halves: names of modules that do, but for the exceptions below.
-        islands: classes of modules inside those that compute in single precision and give their
-            results back in half precision.
-        heads: name prefixes of modules of linear layers that compute in single precision and whose
-            results stay so.
+        halves: names of direct children of the network that do, with the exceptions below.
+        islands: classes of modules inside those that compute in single precision and return their
+            results in half precision.
+        heads: name prefixes of `layers.MLP` modules that compute in single precision and return
+            their results in it.
     """
 
     halves: tuple[str, ...]
@@ -36,14 +36,16 @@ class Family:
 
     Attributes:
         name: the `architecture` of catalogue entries.
-        config: makes the configuration of a network of the numbers of a catalogue entry.
-        network: makes a network, with random weights, of a configuration.
-        describe: makes the spec of a network, given catalogue name, what the weights are, and
-            their fingerprint.
-        graph_modules: gives for each graph of a spec the module that computes it, which takes the
-            graph's inputs in their order.
-        half_precision: see there.
-        fuse: replaces parts of a trained network, in place, by quicker ones that compute the same.
+        config: called with the `config` of a catalogue entry as keyword arguments; returns the
+            configuration of a network.
+        network: called with a configuration; returns the network with random weights.
+        describe: called with a network, the catalogue name, the description of the weights and
+            their fingerprint; returns the spec.
+        graph_modules: called with a network and its spec; returns, by name of the graph, the
+            module that computes it. The module takes the graph's inputs in their order.
+        half_precision: parts that compute in half precision in fp16 graphs.
+        fuse: called with a trained network before it is exported; replaces parts, in place, by
+            faster ones with the same results.
     """
 
     name: str

@@ -19,7 +19,7 @@ PRETRAIN_GRID = 14  # side of the position embedding in the checkpoints
 
 
 class PatchEmbed(nn.Module):
-    """16x16 patches to tokens."""
+    """Embeds patches of 16x16 pixels as tokens."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class NeckLevel(nn.Module):
 
 
 class Neck(nn.Module):
-    """The single level of the neck, named as in the checkpoints."""
+    """The neck; it has a single level, named as in the checkpoints."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

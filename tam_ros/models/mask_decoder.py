@@ -65,7 +65,7 @@ class TwoWayBlock(nn.Module):
         image_position: Tensor,
         bias: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Update tokens [B, T, C] and image [B, N, C]; bias [B, 1, 1, T] hides tokens."""
+        """Update tokens [B, T, C] and image [B, N, C]; bias [B, 1, 1, T] masks tokens."""
         if self.first:
             tokens = self.self_attn(tokens, tokens, tokens, bias)
         else:
@@ -89,7 +89,7 @@ class TwoWayBlock(nn.Module):
 
 
 class TwoWayTransformer(nn.Module):
-    """Two blocks and a last look of the tokens at the image."""
+    """Two blocks, and a final attention of the tokens to the image."""
 
     def __init__(self, dim: int, heads: int, mlp_dim: int, depth: int = 2) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class DecodedMasks(NamedTuple):
         masks: logits [B, 4, R/4, R/4].
         ious: predicted IoU of each [B, 4], 0..1.
         tokens: mask tokens [B, 4, C], from which object pointers are made.
-        score: logit of the object being in the picture [B, 1].
+        score: logit of the object being in the image [B, 1].
     """
 
     masks: Tensor
@@ -127,7 +127,7 @@ class DecodedMasks(NamedTuple):
 
 
 class MaskDecoder(nn.Module):
-    """Predicts candidate masks, their IoU, and whether the object is there at all."""
+    """Predicts candidate masks, their IoU, and whether the object is in the image."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class MaskDecoder(nn.Module):
             nn.ConvTranspose2d(dim // 4, dim // 8, kernel_size=2, stride=2),
             nn.GELU(),
         )
-        if config.high_resolution:  # what makes the finer features, once an image
+        if config.high_resolution:  # projections of the finer features, applied once per image
             self.conv_s1 = nn.Conv2d(dim, dim // 4, kernel_size=1)
             self.conv_s0 = nn.Conv2d(dim, dim // 8, kernel_size=1)
         self.output_hypernetworks_mlps = nn.ModuleList(
@@ -168,14 +168,14 @@ class MaskDecoder(nn.Module):
             image_position: [C, G, G].
             prompt: tokens of the prompt encoder [B, P, C].
             dense: map of the prompt encoder [B, C, G, G].
-            hidden: [B, P], added to the attention logits of the prompt tokens: -1e4 hides one.
-            high_resolution: nothing, or features of stride 8 [1, C / 4, 2G, 2G] and of stride 4
-                [1, C / 8, 4G, 4G], added on the way up.
+            hidden: [B, P], added to the attention logits of the prompt tokens: -1e4 masks one.
+            high_resolution: empty, or features of stride 8 [1, C / 4, 2G, 2G] and of stride 4
+                [1, C / 8, 4G, 4G], which are added during upscaling.
         """
         own = torch.cat(
             (self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight)
         )
-        # A sum instead of expand(): no shape arithmetic in the exported graph.
+        # A sum instead of expand(), which would put shape arithmetic into the exported graph.
         own = own[None] + prompt[:, :1] * 0
         tokens = torch.cat((own, prompt), dim=1)
         bias = None

@@ -1,11 +1,11 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Memory attention: the current features look at the memory bank.
+"""Memory attention: the current features attend to the memory bank.
 
 Layers of self-attention, cross-attention to the memories and object pointers, and a feed-forward
 network (SAM 2, arXiv 2408.00714), with EfficientTAM's pooled cross-attention (arXiv 2411.18933,
-section 3.3) as an option. Memories need not be maps of the features' size: they bring a rotation
-of their own.
+section 3.3) as an option. Memories may have another size than the features, and have a rotary
+encoding of their own.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from tam_ros.models.rope import AxialRotation, deinterleave_projection, rotate
 Rotation = tuple[Tensor, Tensor]
 """Cosine and sine tables [tokens, C / 2]."""
 
-# A pooled key stands for the 2x2 keys of its window; ln 4 on its logit gives it their weight.
+# A pooled key replaces the 2x2 keys of its window; ln 4 on its logit gives it their weight.
 POOL_OFFSET = 2.0 * math.log(2.0)
 
 
 class MemoryTokens(NamedTuple):
-    """What the features attend to.
+    """Keys, values and biases of the memory bank.
 
     Attributes:
         spatial_keys: memories with their positions added [B, S, N, M].
         spatial_values: memories [B, S, N, M].
-        spatial_bias: added to the logits of a slot [B, S]: 0, or -1e4 for an empty one.
+        spatial_bias: added to the attention logits of a slot [B, S]: 0, or -1e4 for an empty one.
         pointer_keys: object pointer tokens with their positions, if any [B, T, M].
         pointer_values: object pointer tokens [B, T, M].
-        pointer_bias: the same for each pointer token [B, T].
+        pointer_bias: as `spatial_bias`, for each pointer token [B, T].
     """
 
     spatial_keys: Tensor
@@ -110,13 +110,13 @@ class MemoryCrossAttention(Projections):
         v = memory.spatial_values.reshape(frames)
         bias = memory.spatial_bias  # [B, S]
         if pooled:
-            # A projection of means is the mean of projections, so values are averaged before.
-            # Keys are not: they turn in between.
+            # The projection of a mean is the mean of the projections, so values are averaged
+            # before it. Keys cannot be: the rotation is between projection and mean.
             k, v = self._pool(k), self._pool(v)
             tokens //= 4
             if self.key_offset:
-                # Not ln 4 on the logit but on every component of the key: what the official
-                # `_2` models were trained with.
+                # The official `_2` models were trained with the offset on every component of the
+                # key instead of on the logit.
                 k = k + POOL_OFFSET
             else:
                 bias = bias + POOL_OFFSET
@@ -138,7 +138,7 @@ class MemoryCrossAttention(Projections):
         """Average maps [L, N, C] over 2x2 windows: [L, N / 4, C]."""
         tokens, channels = sizes(x)[1:]
         half = self.grid // 2
-        # Sums of contiguous parts: a mean over two inner axes is slow in some backends.
+        # Sums of contiguous parts, because a mean over two inner axes is slow in some backends.
         upper, lower = x.reshape(-1, half, 2, half, 2 * channels).unbind(2)
         left, right = (upper + lower).split(channels, dim=-1)
         return (0.25 * (left + right)).reshape(-1, tokens // 4, channels)
@@ -178,7 +178,7 @@ class MemoryAttentionLayer(nn.Module):
 
 
 class MemoryAttention(nn.Module):
-    """All layers, and the rotations they share."""
+    """All layers, and the rotary encodings that they share."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -194,8 +194,8 @@ class MemoryAttention(nn.Module):
     ) -> Tensor:
         """Condition the features on the memory.
 
-        A batch of one feature map serves all objects: what comes before the first
-        cross-attention is then computed once.
+        A batch of one feature map serves all objects; everything before the first cross-attention
+        is then computed once.
 
         Args:
             features: [B or 1, N, C].

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Memory encoder: the frame's features and the object's mask become one memory."""
+"""Memory encoder: makes a memory from the frame's features and the object's mask."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tam_ros.models.layers import LayerNorm2d
 
 
 class MaskDownsampler(nn.Module):
-    """A mask at full size to a map at stride 16."""
+    """Reduces a mask of full size to a map of stride 16."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

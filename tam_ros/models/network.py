@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The network both families share: parts under the official checkpoint names, four functions.
+"""The network of a tracker: parts named as in the official checkpoints, and four functions.
 
 A runtime calls the four public functions; each has static shapes for a given number of objects
 and becomes one exported graph. R is the image size, G = R / 16, N tokens of a memory, B objects.
@@ -12,22 +12,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tam_ros.model_files import ABSENT
 from tam_ros.models.config import IMAGE_MEAN, IMAGE_STD, ModelConfig
 from tam_ros.models.layers import MLP, SinePosition, sizes
 from tam_ros.models.mask_decoder import MaskDecoder
 from tam_ros.models.memory_attention import MemoryAttention, MemoryTokens
 from tam_ros.models.memory_encoder import MemoryEncoder
-from tam_ros.models.prompt_encoder import ABSENT, PromptEncoder
+from tam_ros.models.prompt_encoder import PromptEncoder
 
-HIDDEN = -1e4  # additive attention bias of what is not there; exp() of it is exactly 0 in fp32
-MASK_SCALE, MASK_SHIFT = 20.0, -10.0  # what the memory encoder makes of mask probabilities
+HIDDEN = -1e4  # attention bias of masked keys; its exponential is exactly 0 in fp32 and fp16
+MASK_SCALE, MASK_SHIFT = 20.0, -10.0  # of mask probabilities, before the memory encoder
 
 
 class TrackAnything(nn.Module):
     """The network; `load_state_dict` takes an official checkpoint's `['model']` strictly.
 
-    A family adds its image encoder, and says what features it makes of an image and what tokens
-    of a memory.
+    A family adds its image encoder, and may override `_features` (features of an image) and
+    `_tokens` (tokens of a memory).
     """
 
     image_mean: Tensor
@@ -48,7 +49,7 @@ class TrackAnything(nn.Module):
             torch.zeros(config.num_memories, 1, 1, config.memory_dim)
         )
         self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, dim))
-        self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, dim))  # in checkpoints, never used
+        self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, dim))  # in checkpoints, but unused
         self.no_obj_ptr = nn.Parameter(torch.zeros(1, dim))
         self.image_position = SinePosition(dim, config.grid)
         self.memory_position = SinePosition(
@@ -61,11 +62,11 @@ class TrackAnything(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def _features(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Normalised image [B, 3, R, R] to features [B, dim, G, G], and finer ones if any."""
+        """Map a normalised image [B, 3, R, R] to features [B, dim, G, G] and any finer ones."""
         return (self.image_encoder(image),)
 
     def _tokens(self, memory: Tensor) -> Tensor:
-        """Memory map [B, memory_dim, G, G] to its tokens [B, N, memory_dim]."""
+        """Map a memory [B, memory_dim, G, G] to its tokens [B, N, memory_dim]."""
         channels, height, width = sizes(memory)[1:]
         return memory.reshape(-1, channels, height * width).transpose(1, 2)
 
@@ -76,8 +77,8 @@ class TrackAnything(nn.Module):
             image: uint8 RGB [1, R, R, 3].
 
         Returns:
-            features [1, dim, G, G], the same as the decoder wants them on a frame without
-            memory, and the finer features that `decode_masks` wants, if any.
+            Features [1, dim, G, G]; the decoder's input for objects without memory, of the same
+            shape; and the finer features for `decode_masks`, if any.
         """
         normalised = (image.float() - self.image_mean) / self.image_std
         features, *high_resolution = self._features(normalised.permute(0, 3, 1, 2))
@@ -104,8 +105,8 @@ class TrackAnything(nn.Module):
             memory_valid: [B, S], 1 for a filled slot, else 0; at least one is filled.
             pointers: object pointers [B, P, dim], in any order.
             pointer_valid: [B, P], 1 or 0.
-            pooled: pool the keys of the cross-attention. The official models do from the second
-                memory on: with one memory their attention is exact.
+            pooled: pool the keys of the cross-attention. The official models pool from the second
+                memory on; with one memory their attention is exact.
 
         Returns:
             [B, dim, G, G].
@@ -149,12 +150,12 @@ class TrackAnything(nn.Module):
             points: pixels (x, y) of the network input [B, P, 2].
             labels: int [B, P], see `prompt_encoder`.
             mask: mask prompt, logits [B, 1, R/4, R/4].
-            has_mask: [B], 1 where the mask prompt counts, else 0.
+            has_mask: [B], 1 where there is a mask prompt, else 0.
             high_resolution: finer features of the image, of strides 8 and 4, if the family has
                 them.
 
         Returns:
-            mask logits [B, 4, R/4, R/4], predicted IoUs [B, 4], object score logits [B, 1], and
+            Mask logits [B, 4, R/4, R/4], predicted IoUs [B, 4], object score logits [B, 1], and
             object pointers [B, 4, dim], one per candidate, already replaced by the
             "no object" pointer where the score is not positive.
         """
@@ -172,12 +173,12 @@ class TrackAnything(nn.Module):
         return decoded.masks, decoded.ious, decoded.score, pointers
 
     def encode_memory(self, features: Tensor, masks: Tensor, prompted: Tensor) -> Tensor:
-        """Make one memory of a frame for each object.
+        """Encode one memory of a frame for each object.
 
         Args:
             features: of `encode_image` [1, dim, G, G].
             masks: chosen mask logits [B, 1, R/4, R/4].
-            prompted: [B], 1 where the frame was prompted (the mask is then taken as certain).
+            prompted: [B], 1 where the object was prompted on this frame; binarises its mask.
 
         Returns:
             [B, N, memory_dim].

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """2D Spatial Perceiver of EdgeTAM (arXiv 2501.07256, section 3.3): a memory map to few tokens.
 
-Two groups of learnt latents share all weights. The global ones attend to the whole map; the others
-to one window each, so that they keep a place in the image. A window is a group of one latent, the
-map a group of all the global ones: attention runs within groups [B, groups, tokens, C], which
-is the shape of heads, so any batch works (the official code fails on more than one object).
+Two groups of learnt latents share all weights. The global latents attend to the whole map; each of
+the others attends to one window, and so keeps a position in the image. A window is a group of one
+latent, and the map a group of all global latents: attention is within groups [B, groups, tokens,
+C], which is the shape of attention heads, so any batch size works (the official code fails with
+more than one object).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class LatentAttention(nn.Module):
         self.to_out = nn.Linear(dim, dim, bias=False)
 
     def attend(self, latents: Tensor, x: Tensor, position: Tensor | None = None) -> Tensor:
-        """Latents [B, G, L, C] look at x [B, G, N, C]; the position goes to keys and values."""
+        """Attend from latents [B, G, L, C] to x [B, G, N, C], with positions if given."""
         both = self.to_kv(x)
         dim = sizes(x)[-1]
         keys, values = both[..., :dim], both[..., dim:]
@@ -37,7 +38,7 @@ class LatentAttention(nn.Module):
 
 
 class CrossAttention(LatentAttention):
-    """Latents to the map."""
+    """Attention from the latents to the map."""
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim)
@@ -50,7 +51,7 @@ class CrossAttention(LatentAttention):
 
 
 class SelfAttention(LatentAttention):
-    """Latents of a group among themselves."""
+    """Attention among the latents of a group."""
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim)
@@ -73,7 +74,7 @@ def feed_forward(dim: int) -> nn.Sequential:
 
 
 class PerceiverLayer(nn.Module):
-    """Look at the map, then at each other."""
+    """Attention to the map, then among the latents."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -91,7 +92,7 @@ class PerceiverLayer(nn.Module):
 
 
 class SpatialPerceiver(nn.Module):
-    """Condenses a memory."""
+    """Reduces a memory to its latents."""
 
     def __init__(self, config: EdgeTAMConfig) -> None:
         super().__init__()
@@ -104,7 +105,7 @@ class SpatialPerceiver(nn.Module):
         self.position = SinePosition(dim, config.grid)
 
     def forward(self, memory: Tensor) -> Tensor:
-        """Condense a map [B, C, G, G] into global tokens, then those of the windows, row by row.
+        """Reduce a map [B, C, G, G] to the global tokens, then those of the windows, row by row.
 
         Returns:
             [B, global_latents + patch_grid ** 2, C].
@@ -115,17 +116,20 @@ class SpatialPerceiver(nn.Module):
         tokens = rows.reshape(-1, 1, height * width, channels)
         windows = rows.reshape(-1, self.windows, side, self.windows, side, channels)
         windows = windows.transpose(2, 3).reshape(-1, self.windows**2, side**2, channels)
-        everywhere = self._condense(self.latents[None, None], tokens, self.position())
-        placed = self._condense(self.latents_2d[None, :, None], windows, None)
+        global_tokens = self._attend(self.latents[None, None], tokens, self.position())
+        window_tokens = self._attend(self.latents_2d[None, :, None], windows, None)
         return torch.cat(
             [
                 latents.reshape(-1, count, channels)
-                for latents, count in ((everywhere, len(self.latents)), (placed, self.windows**2))
+                for latents, count in (
+                    (global_tokens, len(self.latents)),
+                    (window_tokens, self.windows**2),
+                )
             ],
             dim=1,
         )
 
-    def _condense(self, latents: Tensor, x: Tensor, position: Tensor | None) -> Tensor:
+    def _attend(self, latents: Tensor, x: Tensor, position: Tensor | None) -> Tensor:
         for layer in self.layers:
             latents = layer(latents, x, position)
         return self.norm(latents)

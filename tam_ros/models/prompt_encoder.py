@@ -9,16 +9,15 @@ import math
 import torch
 from torch import Tensor, nn
 
+from tam_ros.model_files import PADDING
 from tam_ros.models.layers import LayerNorm2d
 
-# Labels of points. A box is its two corners; PADDING is the token SAM appends to every prompt and
-# takes part in attention; ABSENT fills a static shape and is hidden from attention.
+# Labels of points; a box is its two corners. tam_ros.model_files has two more.
 NEGATIVE, POSITIVE, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = 0, 1, 2, 3
-PADDING, ABSENT = -1, -2
 
 
 class RandomFourierPosition(nn.Module):
-    """Position encoding by random frequencies, which the checkpoint carries."""
+    """Position encoding by random frequencies, which the checkpoint contains."""
 
     positional_encoding_gaussian_matrix: Tensor
 
@@ -65,7 +64,7 @@ class PromptEncoder(nn.Module):
 
         Args:
             points: [B, P, 2], pixels (x, y) of the network input.
-            labels: [B, P], see the constants of this module.
+            labels: [B, P], the constants of this module, `PADDING` or `ABSENT`.
 
         Returns:
             [B, P, dim].
@@ -86,7 +85,7 @@ class PromptEncoder(nn.Module):
 
         Args:
             mask: logits [B, 1, R/4, R/4].
-            has_mask: [B], 1 where the mask counts and 0 where there is none.
+            has_mask: [B], 1 where there is a mask prompt, else 0.
 
         Returns:
             [B, dim, R/16, R/16].

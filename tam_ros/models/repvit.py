@@ -1,9 +1,9 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Image encoder of EdgeTAM: RepViT-M1 and a feature pyramid, four levels named as in checkpoints.
+"""Image encoder of EdgeTAM: RepViT-M1 and a feature pyramid, named as in the checkpoints.
 
 Wang et al., "RepViT: Revisiting Mobile CNN From ViT Perspective" (arXiv 2307.09283): a CNN whose
-depthwise branches and batch norms melt into single convolutions once it is trained.
+parallel depthwise branches and batch norms are fused into single convolutions after training.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ConvNorm(nn.Module):
         return self.bn(self.c(x))
 
     def kernel(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the convolution that does the same at inference."""
+        """Return weight and bias of the equivalent convolution at inference."""
         scale = self.bn.weight / torch.sqrt(self.bn.running_var + self.bn.eps)
         return (
             self.c.weight * scale[:, None, None, None],
@@ -42,12 +42,12 @@ class ConvNorm(nn.Module):
         )
 
     def fused(self) -> nn.Conv2d:
-        """Return that convolution."""
+        """Return the equivalent convolution at inference."""
         return _like(self.c, *self.kernel())
 
 
 class TokenMixer(nn.Module):
-    """Depthwise 3x3 and 1x1 convolutions and the input, added up."""
+    """Sum of a depthwise 3x3 convolution, a depthwise 1x1 convolution and the input."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -59,14 +59,14 @@ class TokenMixer(nn.Module):
         return self.conv(x) + self.conv1(x) + x
 
     def fused(self) -> nn.Conv2d:
-        """Return the one depthwise 3x3 convolution that does the same at inference."""
+        """Return the equivalent depthwise 3x3 convolution at inference."""
         weight, bias = self.conv.kernel()
         centre, more = self.conv1.kernel()
         return _like(self.conv.c, weight + functional.pad(centre + 1.0, (1, 1, 1, 1)), bias + more)
 
 
 def _like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    """Return a convolution of the same shape with other numbers and a bias."""
+    """Return a convolution of the same shape with this weight and bias."""
     result = nn.Conv2d(
         conv.in_channels,
         conv.out_channels,
@@ -81,7 +81,7 @@ def _like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
 
 
 def fuse(module: nn.Module) -> None:
-    """Replace everything below a module that offers `fused()` by what it returns."""
+    """Replace the descendants of a module that have `fused()` by its result, in place."""
     for name, child in module.named_children():
         if isinstance(child, ConvNorm | TokenMixer):
             setattr(module, name, child.fused())
@@ -90,7 +90,7 @@ def fuse(module: nn.Module) -> None:
 
 
 class SqueezeExcite(nn.Module):
-    """Weighs the channels by what the whole map shows (arXiv 1709.01507)."""
+    """Squeeze-and-excitation: weights of the channels from their means (arXiv 1709.01507)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class SqueezeExcite(nn.Module):
 
 
 class ChannelMixer(nn.Module):
-    """Two pointwise convolutions and the input, added up."""
+    """Sum of two pointwise convolutions in sequence and the input."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class ChannelMixer(nn.Module):
 
 
 class Block(nn.Module):
-    """Mixes places, then channels."""
+    """Token mixer, then channel mixer."""
 
     def __init__(self, dim: int, squeeze: bool) -> None:
         super().__init__()
@@ -161,7 +161,7 @@ class Stem(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks of one resolution; every other one, from the first, weighs its channels."""
+    """Blocks of one resolution; every other one, from the first, has squeeze-and-excitation."""
 
     def __init__(self, inputs: int | None, dim: int, depth: int) -> None:
         super().__init__()
@@ -197,7 +197,7 @@ class RepViT(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Puts `body` into the names, as the official wrapper does."""
+    """Adds `body` to the parameter names, as the official wrapper does."""
 
     def __init__(self, config: EdgeTAMConfig) -> None:
         super().__init__()

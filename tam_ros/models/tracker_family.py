@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What all families of trackers have in common: their spec, their graphs, their precision."""
+"""What all families of trackers have in common: spec, graphs and mixed precision."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tam_ros.models.family import HalfPrecision
 from tam_ros.models.layers import LayerNorm2d
 from tam_ros.models.network import TrackAnything
 
-SLOTS = 7  # memories: one prompted and six recent ones fill them
+SLOTS = 7  # memories: of one prompted and six recent frames
 POINTER_SLOTS = 16
-POINT_TOKENS = 16  # a box and 13 clicks, or 15 clicks, and SAM's padding token
+POINT_TOKENS = 16  # a box and 13 clicks, or 15 clicks, and the padding token of SAM
 
 HALF_PRECISION = HalfPrecision(
     halves=('image_encoder', 'memory_attention', 'sam_mask_decoder', 'memory_encoder'),
@@ -29,7 +29,7 @@ HALF_PRECISION = HalfPrecision(
 
 
 def describe(network: TrackAnything, name: str, weights: str, fingerprint: str) -> TrackerSpec:
-    """Collect what a tracker must know of a network."""
+    """Return the spec of a network."""
     config: ModelConfig = network.config
     downsample = network.mask_downsample
     assert downsample.bias is not None
@@ -53,7 +53,7 @@ def describe(network: TrackAnything, name: str, weights: str, fingerprint: str) 
 
 
 class NetworkFunction(nn.Module):
-    """Makes a module of one function of a network."""
+    """Wraps one function of a network as a module."""
 
     def __init__(self, network: TrackAnything, function: str, **fixed: bool) -> None:
         super().__init__()
@@ -67,9 +67,9 @@ class NetworkFunction(nn.Module):
 
 
 class StoredMemory(NetworkFunction):
-    """Encodes memories and rounds them to bfloat16, as the official predictor keeps them.
+    """Encodes memories and rounds them to bfloat16, as the official predictor stores them.
 
-    Here and not in the tracker, so that memories need not leave the device to be stored.
+    The rounding is part of the graph, so that memories are stored without leaving the device.
     """
 
     def forward(self, *inputs: Tensor) -> Tensor:
