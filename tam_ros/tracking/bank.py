@@ -1,33 +1,35 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Memory bank of one object: which frame sits in which slot, and which slots a frame looks at.
+"""Memory bank of one object: which frame is in which slot, and which slots a frame attends to.
 
-The tensors are elsewhere. Attention does not care for the order of memories, only for the
-temporal code of each, so a slot is overwritten in place and nothing is ever moved (SAM 2 keeps
-growing lists instead).
+The tensors are in the runtime's storage. Memory attention depends on the temporal index of each
+memory and not on their order, so slots are overwritten in place and memories are never moved,
+where SAM 2 appends to growing lists.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-NUM_RECENT = 6  # frames t-1..t-6 give a memory: num_maskmem - 1
-POINTER_REACH = 16  # frames up to 15 ago give a pointer: max_obj_ptrs_in_encoder
+# `num_maskmem - 1` of SAM 2: frames t-1..t-6 are attended to as recent memories.
+NUM_RECENT = 6
+# `max_obj_ptrs_in_encoder` of SAM 2: object pointers of up to 15 frames ago are attended to.
+POINTER_REACH = 16
 
 
 @dataclass(frozen=True)
 class BankShape:
-    """How much a bank keeps, and how much of it one frame may look at.
+    """The size of a bank, and how much of it one frame attends to.
 
     Attributes:
-        memories: S, memories the attention takes.
-        pointers: P, object pointers it takes.
+        memories: S, memories that the attention takes.
+        pointers: P, object pointers that the attention takes.
         conditioning: conditioning frames kept.
-        history: frames further back that are kept for a prompt on a past image.
+        history: additional past frames kept for late prompts.
     """
 
     memories: int = 7
@@ -37,12 +39,12 @@ class BankShape:
 
     @property
     def memory_slots(self) -> int:
-        """Memories kept."""
+        """Number of memories kept."""
         return self.conditioning + NUM_RECENT + self.history
 
     @property
     def pointer_slots(self) -> int:
-        """Pointers kept."""
+        """Number of object pointers kept."""
         return self.conditioning + POINTER_REACH - 1 + self.history
 
 
@@ -52,8 +54,9 @@ class Entry:
 
     Attributes:
         frame: index of the frame.
-        time: of the object's own clock, which stands still on frames that left no memory.
-        conditioning: whether it was prompted.
+        time: number of the frame among the stored frames of the object: frames that were not
+            stored do not count.
+        conditioning: whether it is a conditioning frame, in general one that was prompted.
     """
 
     frame: int
@@ -62,7 +65,7 @@ class Entry:
 
 
 class BankView(NamedTuple):
-    """What one frame may look at. Only the first columns are used, as far as they are valid.
+    """The slots that one frame attends to. The valid columns come first.
 
     Attributes:
         memory_slots: int64 [S].
@@ -83,12 +86,12 @@ Slots = list['Entry | None']
 
 
 class MemoryBank:
-    """Slots of one object, with the selection rules of the official predictor.
+    """The slots of one object, with the selection rules of the official predictor.
 
-    All conditioning frames and the six most recent others give a memory; conditioning frames and
-    the fifteen most recent others give an object pointer. Conditioning frames go only beyond
-    `shape.conditioning`, and then the first and the newest of them stay, since the first is
-    the user's own definition of the object.
+    A frame attends to the memories of all conditioning frames and of the six most recent other
+    frames, and to the object pointers of all conditioning frames and of the fifteen most recent
+    other frames. At most `shape.conditioning` conditioning frames are kept: the first one, which
+    defines the object, and the newest ones.
     """
 
     def __init__(self, shape: BankShape | None = None) -> None:
@@ -98,13 +101,13 @@ class MemoryBank:
 
     @property
     def time(self) -> int:
-        """Time of the object on its next frame: one later than its newest entry."""
+        """Time of the next frame: one later than the newest entry."""
         return 1 + max((entry.time for entry in self.pointers if entry is not None), default=-1)
 
     def slots_for(self, frame: int, conditioning: bool) -> tuple[int, int]:
-        """Say where a frame will go: the memory slot and the pointer slot.
+        """Return the memory slot and the pointer slot that a frame will be stored in.
 
-        A frame that is there already keeps its slots.
+        A frame that is already stored keeps its slots.
         """
         return (
             self._slot_for(self.memories, frame, conditioning),
@@ -112,30 +115,33 @@ class MemoryBank:
         )
 
     def add(self, frame: int, conditioning: bool, time: int | None = None) -> None:
-        """Enter a frame into the slots of `slots_for`, over whatever is there.
+        """Enter a frame into the slots that `slots_for` returns, overwriting their entries.
 
         Args:
-            frame: its index.
-            conditioning: whether it was prompted.
-            time: see `Entry`; None: the next one.
+            frame: index of the frame.
+            conditioning: whether it is a conditioning frame.
+            time: see `Entry`; None: that of the next frame.
         """
         entry = Entry(frame, self.time if time is None else time, conditioning)
         memory, pointer = self.slots_for(frame, conditioning)
         self.memories[memory] = self.pointers[pointer] = entry
 
-    def holds(self, frame: int) -> Entry | None:
-        """Return the entry of a frame, if its memory is kept."""
+    def entry(self, frame: int) -> Entry | None:
+        """Return the entry of a frame; None if its memory is not kept."""
         return next((entry for entry in self.memories if entry and entry.frame == frame), None)
 
-    def until(self, frame: int) -> MemoryBank:
-        """Return the bank as it was before a frame, as far as that is kept; slots stay."""
+    def before(self, frame: int) -> MemoryBank:
+        """Return a copy with the entries of the frames before `frame`, in the same slots."""
         past = MemoryBank(self.shape)
-        for mine, others in ((past.memories, self.memories), (past.pointers, self.pointers)):
-            mine[:] = [entry if entry and entry.frame < frame else None for entry in others]
+        for slots, entries in (
+            (past.memories, self.memories),
+            (past.pointers, self.pointers),
+        ):
+            slots[:] = [entry if entry and entry.frame < frame else None for entry in entries]
         return past
 
     def demote(self, frame: int) -> None:
-        """Make a conditioning frame an ordinary one."""
+        """Turn a conditioning frame into an ordinary one."""
         for slots in (self.memories, self.pointers):
             slots[:] = [
                 Entry(entry.frame, entry.time, False) if entry and entry.frame == frame else entry
@@ -143,49 +149,54 @@ class MemoryBank:
             ]
 
     def view(self, time: int | None = None, reverse: bool = False) -> BankView:
-        """Describe what a frame that is being tracked may look at.
+        """Select the slots that a frame attends to while it is tracked.
 
         Args:
-            time: of the frame; None: the next one.
-            reverse: the frames that lie ahead count as recent, not those that lie behind.
+            time: of the frame; None: that of the next frame.
+            reverse: whether tracking runs backwards: following frames count as recent, not
+                preceding ones.
         """
         now = self.time if time is None else time
-        way = -1 if reverse else 1
+        direction = -1 if reverse else 1
         shape = self.shape
         memory_slots, temporal, memory_valid = _columns(shape.memories)
-        chosen = self._select(self.memories, now, way, NUM_RECENT, None)[: shape.memories]
+        chosen = self._select(self.memories, now, direction, NUM_RECENT, None)[: shape.memories]
         for column, (slot, entry) in enumerate(chosen):
-            code = NUM_RECENT if entry.conditioning else way * (now - entry.time) - 1
+            code = NUM_RECENT if entry.conditioning else direction * (now - entry.time) - 1
             memory_slots[column], temporal[column], memory_valid[column] = slot, code, 1
         pointer_slots, _, pointer_valid = _columns(shape.pointers)
-        chosen = self._select(self.pointers, now, way, POINTER_REACH - 1, 0)[: shape.pointers]
+        chosen = self._select(self.pointers, now, direction, POINTER_REACH - 1, 0)[
+            : shape.pointers
+        ]
         for column, (slot, _) in enumerate(chosen):
             pointer_slots[column], pointer_valid[column] = slot, 1
         return BankView(memory_slots, temporal, memory_valid, pointer_slots, pointer_valid)
 
-    def to_json(self) -> dict:
-        """Describe the bank with plain values."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the entries as JSON values."""
         return {
             name: [asdict(entry) if entry else None for entry in slots]
             for name, slots in (('memories', self.memories), ('pointers', self.pointers))
         }
 
     @classmethod
-    def from_json(cls, values: dict, shape: BankShape) -> tuple[MemoryBank, list[int], list[int]]:
-        """Read what `to_json` wrote into a bank that may have other slots.
+    def from_json(
+        cls, values: dict[str, Any], shape: BankShape
+    ) -> tuple[MemoryBank, list[int], list[int]]:
+        """Create a bank from the values of `to_json`; its shape may differ from the saved one.
 
         Returns:
-            The bank, and for each of its memory and pointer slots the old slot that belongs
-            there, -1 if none.
+            The bank, and for each of its memory slots and pointer slots the saved slot whose
+            tensor belongs there, -1 if none.
         """
         bank = cls(shape)
-        origins = []
-        for slots, old in (
+        origins: list[list[int]] = []
+        for slots, saved in (
             (bank.memories, values['memories']),
             (bank.pointers, values['pointers']),
         ):
             kept = sorted(
-                ((Entry(**entry), slot) for slot, entry in enumerate(old) if entry),
+                ((Entry(**entry), slot) for slot, entry in enumerate(saved) if entry),
                 key=lambda pair: pair[0].time,
             )
             origin = [-1] * len(slots)
@@ -193,18 +204,28 @@ class MemoryBank:
                 new = bank._slot_for(slots, entry.frame, entry.conditioning)
                 slots[new], origin[new] = entry, slot
             origins.append(origin)
-        return bank, *origins
+        memory_origins, pointer_origins = origins
+        return bank, memory_origins, pointer_origins
 
     @staticmethod
     def _select(
-        slots: Slots, now: int, way: int, reach: int, conditioning_from: int | None
+        slots: Slots, now: int, direction: int, reach: int, conditioning_from: int | None
     ) -> list[tuple[int, Entry]]:
-        """Return slots and entries to look at: conditioning frames, then the newest others."""
+        """Return the slots and entries to attend to: conditioning frames, then recent ones.
+
+        Args:
+            slots: of the memories or of the pointers.
+            now: time of the frame that is tracked.
+            direction: 1 forwards, -1 backwards.
+            reach: age of the oldest recent frame.
+            conditioning_from: age of the newest conditioning frame; None: of any age, also
+                following ones.
+        """
         conditioning, recent = [], []
         for slot, entry in enumerate(slots):
             if entry is None:
                 continue
-            age = way * (now - entry.time)
+            age = direction * (now - entry.time)
             if entry.conditioning:
                 if conditioning_from is None or age >= conditioning_from:
                     conditioning.append((entry.time, slot, entry))
@@ -230,7 +251,7 @@ class MemoryBank:
         for slot, old in enumerate(slots):
             if old is None:
                 return slot
-        # The farthest: the oldest one, unless time runs backwards.
+        # The most distant one: the oldest, unless tracking runs backwards.
         return max(
             (abs(frame - old.frame), slot)
             for slot, old in enumerate(slots)

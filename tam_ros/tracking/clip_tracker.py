@@ -1,10 +1,10 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Tracking in a recording whose frames can be visited in any order.
+"""The tracker of a recording, whose frames can be visited in any order.
 
-A stream only goes forward and a prompt comes once. In a recording a prompt may be given on every
-frame, before anything is tracked, and tracking may run backwards from it. The rules are those of
-the official video predictor; the bank alone is bounded, by the number of frames given.
+In a recording, prompts may be made on every frame before anything is tracked, and tracking may run
+backwards. The rules are those of the official video predictor, except that the memory bank is
+bounded, by the number of frames given in the options.
 """
 
 from __future__ import annotations
@@ -16,53 +16,60 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tam_ros.closing import Closing
 from tam_ros.runtime.base import Features, Runtime
 from tam_ros.tracking.bank import BankShape
-from tam_ros.tracking.decoding import Decision
-from tam_ros.tracking.frame_pipeline import Moment, Plan, Stages
+from tam_ros.tracking.frame_pipeline import (
+    FrameContext,
+    FrameError,
+    FramePipeline,
+    FramePrompts,
+    MaskPrediction,
+    check_image,
+)
 from tam_ros.tracking.frame_result import FrameResult, describe
-from tam_ros.tracking.images import FrameError, check_image
 from tam_ros.tracking.objects import ObjectMemory, ObjectTable
 from tam_ros.tracking.options import TrackerOptions
-from tam_ros.tracking.prompts import NEW_OBJECT, Prompt, PromptError
+from tam_ros.tracking.prompts import NEW_OBJECT, Prompt, PromptError, check_point_count
 
 
-class ClipTracker:
+class ClipTracker(Closing):
     """Tracks prompted objects through the frames of a recording; used from one thread.
 
-    Prompt first, wherever the objects are easy to see; then visit the frames in one direction,
-    and from the first prompt backwards if there is anything before it. Every frame then knows all
-    prompts, those that lie ahead of it as well.
+    First prompt the objects on the frames that show them well. Then visit the frames in one
+    direction, and those before the first prompt backwards from it. Every frame attends to all
+    prompted frames, also to those that follow it.
+
+    Use it in a `with` block, which releases the memory of the device at the end.
     """
 
     def __init__(self, runtime: Runtime, options: TrackerOptions | None = None) -> None:
-        """Wrap a runtime, which the tracker owns from then on.
+        """Create a tracker on a runtime, which it closes at the end.
 
         Args:
             runtime: with the model loaded.
-            options: `max_conditioning` limits the prompted frames an object keeps, and
-                `prompt_history_frames` how many frames beside the last fifteen. Fewer prompted frames
-                leave more of the model's memory slots to recent ones.
+            options: `max_conditioning` limits the prompted frames kept for each object, and
+                `prompt_history_frames` the other frames beyond the last fifteen. Every prompted
+                frame that is kept takes a memory slot of the model from recent frames.
         """
         self._options = options or TrackerOptions()
         self._runtime = runtime
         spec = runtime.spec
-        self._stages = Stages(
-            runtime,
-            self._options,
-            self._options.max_objects,
-            BankShape(
-                spec.slots,
-                spec.pointer_slots,
-                self._options.max_conditioning,
-                self._options.prompt_history_frames,
-            ),
-            images=2,
+        shape = BankShape(
+            spec.slots,
+            spec.pointer_slots,
+            self._options.max_conditioning,
+            self._options.prompt_history_frames,
+        )
+        self._pipeline = FramePipeline(
+            runtime, self._options, self._options.max_objects, shape, images=2
         )
         self._table = ObjectTable(self._options.max_objects)
-        self._prompts: dict[tuple[int, int], list[Prompt]] = {}  # by frame and object
-        self._prompted: dict[tuple[int, int], Decision] = {}
-        self._tracked: dict[tuple[int, int], bool] = {}  # the last direction
+        # By frame and object: the prompts, what they gave, and whether the frame was tracked
+        # backwards the last time.
+        self._prompts: dict[tuple[int, int], list[Prompt]] = {}
+        self._prompted: dict[tuple[int, int], MaskPrediction] = {}
+        self._tracked: dict[tuple[int, int], bool] = {}
         self._encoded: tuple[int, Features] | None = None
         self._size: tuple[int, int] | None = None
 
@@ -80,49 +87,52 @@ class ClipTracker:
     ) -> FrameResult:
         """Prompt objects on a frame.
 
-        On a frame that was not tracked yet, all prompts an object was given there count as given
-        together, and the frame is a conditioning frame. Where it was tracked, they refine what
-        was found, and `TrackerOptions.refined_frames_condition` says what that is from then on.
+        On a frame that was not tracked yet, all prompts of an object are applied together, and
+        the frame becomes a conditioning frame. On a frame that was tracked, they refine its mask,
+        and `TrackerOptions.refined_frames_condition` says whether it becomes one.
 
         Args:
             index: of the frame.
-            image: the frame, uint8 RGB [H, W, 3].
-            prompts: made on it.
+            image: of the frame, uint8 RGB [H, W, 3].
+            prompts: made on the frame.
             stamp: of the frame, seconds; None: its index.
 
         Returns:
-            The objects that were prompted, on this frame.
+            The prompted objects on this frame.
 
         Raises:
-            FrameError, PromptError: nothing has changed then.
+            FrameError: the image cannot be used.
+            PromptError: a prompt cannot be used. In both cases nothing has changed.
         """
-        moment = self._moment(index, image, stamp)
-        plan = self._plan(index, moment.size, prompts)
-        features = self._features(moment, image)
-        decisions: dict[int, Decision] = {}
-        for number, own in plan.items():
-            memory = self._table.live.get(number)
+        self._pipeline.clock.restart()
+        context = self._check_frame(index, image, stamp)
+        assigned = self._assign(index, context.size, prompts)
+        self._size = context.size
+        features = self._encode(context, image)
+        predictions: dict[int, MaskPrediction] = {}
+        for object_id, own in assigned.items():
+            memory = self._table.live.get(object_id)
             if own[0].replace and memory is not None:
-                self._forget(number)
+                self._forget(object_id)
                 memory = None
-            tracked = self._tracked.get((index, number))
-            if memory is not None and tracked is not None:
-                found = self._refine(replace(moment, reverse=tracked), features, memory, own)
+            reverse = self._tracked.get((index, object_id))
+            if memory is not None and reverse is not None:
+                found = self._refine(replace(context, reverse=reverse), features, memory, own)
             else:
-                own = self._prompts[index, number] = [
-                    *self._prompts.get((index, number), ()),
+                own = self._prompts[index, object_id] = [
+                    *self._prompts.get((index, object_id), ()),
                     *own,
                 ]
-                found = self._begin(moment, features, memory, {number: own})
-                self._prompted[index, number] = found[number]
-            decisions |= found
-        return self._frame(moment, decisions)
+                found = self._condition(context, features, memory, {object_id: own})
+                self._prompted[index, object_id] = found[object_id]
+            predictions |= found
+        return self._describe(context, predictions)
 
     def clear(self, index: int, object_id: int) -> None:
-        """Withdraw the prompts of an object on a frame, which is an ordinary one from then on.
+        """Withdraw the prompts of an object on a frame, which becomes an ordinary frame.
 
         Raises:
-            PromptError: there are none, or there are no others.
+            PromptError: the object has no prompt on the frame, or no prompt elsewhere.
         """
         if (index, object_id) not in self._prompted:
             raise PromptError(f'object {object_id} was not prompted on frame {index}')
@@ -144,130 +154,140 @@ class ClipTracker:
         only: Container[int] | None = None,
         stamp: float | None = None,
     ) -> FrameResult:
-        """Track objects into a frame; where they were prompted, they are where that said.
+        """Track objects into a frame; where they were prompted, the result is that of the prompt.
 
         Args:
-            index: of the frame; in order, or against it with `reverse`.
-            image: the frame, uint8 RGB [H, W, 3].
-            reverse: time runs backwards.
-            only: ids of the objects meant; None: all.
+            index: of the frame, ascending from call to call, or descending with `reverse`.
+            image: of the frame, uint8 RGB [H, W, 3].
+            reverse: whether tracking runs backwards.
+            only: ids of the objects to track; None: all.
             stamp: of the frame, seconds; None: its index.
 
         Raises:
             FrameError: the image cannot be used.
         """
-        moment = replace(self._moment(index, image, stamp), reverse=reverse)
-        known = [
+        self._pipeline.clock.restart()
+        context = replace(self._check_frame(index, image, stamp), reverse=reverse)
+        self._size = context.size
+        chosen = [
             memory
-            for number, memory in sorted(self._table.live.items())
-            if only is None or number in only
+            for object_id, memory in sorted(self._table.live.items())
+            if only is None or object_id in only
         ]
-        decisions = {
+        predictions = {
             memory.id: self._prompted[index, memory.id]
-            for memory in known
+            for memory in chosen
             if (index, memory.id) in self._prompted
         }
-        for number in decisions:
-            self._tracked[index, number] = reverse
-        moving = [memory for memory in known if memory.id not in decisions]
-        if moving:
-            features = self._features(moment, image)
-            outcome = self._stages.advance(moment, features, moving, {}, self._no_row)
-            decisions |= outcome.decisions
-            for number in outcome.decisions:
-                self._tracked[index, number] = reverse
-        return self._frame(moment, decisions)
+        for object_id in predictions:
+            self._tracked[index, object_id] = reverse
+        unprompted = [memory for memory in chosen if memory.id not in predictions]
+        if unprompted:
+            features = self._encode(context, image)
+            outcome = self._pipeline.track(context, features, unprompted, {}, self._no_row)
+            predictions |= outcome.predictions
+            for object_id in outcome.predictions:
+                self._tracked[index, object_id] = reverse
+        return self._describe(context, predictions)
 
     def close(self) -> None:
-        """Give back what the runtime holds on a device."""
+        """Release what the runtime holds on a device; the tracker is unusable afterwards."""
         self._runtime.close()
 
-    def _moment(self, index: int, image: NDArray[np.uint8], stamp: float | None) -> Moment:
+    def _check_frame(
+        self, index: int, image: NDArray[np.uint8], stamp: float | None
+    ) -> FrameContext:
         check_image(image)
         size = image.shape[:2]
         if self._size not in (None, size):
-            raise FrameError(f'frame {index} is {size[1]}x{size[0]}, unlike those before')
-        self._size = size
-        return Moment(index, index if stamp is None else stamp, size, None, time=index)
+            raise FrameError(f'frame {index} is {size[1]}x{size[0]}, unlike the frames before it')
+        return FrameContext(index, index if stamp is None else stamp, size, None, time=index)
 
-    def _features(self, moment: Moment, image: NDArray[np.uint8]) -> Features:
-        if self._encoded is None or self._encoded[0] != moment.index:
-            self._encoded = moment.index, self._stages.encode(self._stages.shrink(image))
+    def _encode(self, context: FrameContext, image: NDArray[np.uint8]) -> Features:
+        """Encode a frame, unless it is the one that was encoded last."""
+        if self._encoded is None or self._encoded[0] != context.index:
+            features = self._pipeline.encode(self._pipeline.resize(image))
+            self._encoded = context.index, features
         return self._encoded[1]
 
-    def _plan(self, index: int, size: tuple[int, int], prompts: Sequence[Prompt]) -> Plan:
-        plan: Plan = {}
-        limit = self._runtime.spec.point_tokens - 1
+    def _assign(
+        self, index: int, size: tuple[int, int], prompts: Sequence[Prompt]
+    ) -> FramePrompts:
+        """Check prompts, group them by object, and choose the ids of new objects."""
+        assigned: FramePrompts = {}
         for prompt in prompts:
             prompt.check_image(*size)
             number = prompt.object_id
             if number == NEW_OBJECT:
-                number = self._table.new_id({*plan, *(one.object_id for one in prompts)})
-            own = plan.setdefault(number, [])
+                number = self._table.new_id({*assigned, *(one.object_id for one in prompts)})
+            own = assigned.setdefault(number, [])
             own.append(prompt)
-            tokens = sum(
-                len(one.points_xy) for one in (*self._prompts.get((index, number), ()), *own)
-            )
-            if tokens > limit:
-                raise PromptError(
-                    f'{tokens} points for object {number} on frame {index}; the '
-                    f'limit is {limit}, a box counting as two'
-                )
-            if len(self._table.live.keys() | plan.keys()) > self._options.max_objects:
+            before = self._prompts.get((index, number), [])
+            check_point_count([*before, *own], number, f'frame {index}', self._runtime.spec)
+            if len(self._table.live.keys() | assigned.keys()) > self._options.max_objects:
                 raise PromptError(f'the limit of {self._options.max_objects} objects is reached')
-        return plan
+        return assigned
 
-    def _forget(self, number: int) -> None:
-        del self._table.live[number]
-        for known in (self._prompts, self._prompted, self._tracked):
-            for key in [key for key in known if key[1] == number]:
-                del known[key]
+    def _forget(self, object_id: int) -> None:
+        del self._table.live[object_id]
+        for table in (self._prompts, self._prompted, self._tracked):
+            for key in [key for key in table if key[1] == object_id]:
+                del table[key]
 
-    def _begin(
-        self, moment: Moment, features: Features, memory: ObjectMemory | None, plan: Plan
-    ) -> dict[int, Decision]:
-        """Prompt a frame without memory, and make it a conditioning frame."""
-        found = self._stages.decide(moment, features, [], plan)
-        outcome = self._stages.remember(
-            moment,
+    def _condition(
+        self,
+        context: FrameContext,
+        features: Features,
+        memory: ObjectMemory | None,
+        prompts: FramePrompts,
+    ) -> dict[int, MaskPrediction]:
+        """Apply prompts without memory, and store the frame as a conditioning frame."""
+        predictions = self._pipeline.predict(context, features, [], prompts)
+        outcome = self._pipeline.remember(
+            context,
             features,
             [memory] if memory else [],
-            plan,
-            found,
+            prompts,
+            predictions,
             lambda: next(self._table.free_rows()),
             conditioning=True,
         )
-        for begun in outcome.begun:
-            self._table.enter(begun)
-        return found
+        for new_object in outcome.new_objects:
+            self._table.add(new_object)
+        return predictions
 
     def _refine(
-        self, moment: Moment, features: Features, memory: ObjectMemory, own: list[Prompt]
-    ) -> dict[int, Decision]:
-        before = self._prompts.get((moment.index, memory.id), [])
-        plan = {memory.id: [Prompt.together([*before, *own])]}
-        found = self._stages.decide(
-            moment,
-            features,
-            [memory],
-            plan,
-            {
-                number: decision
-                for (index, number), decision in self._prompted.items()
-                if index == moment.index
-            },
-        )
-        entry = memory.bank.holds(moment.index)
-        # The official predictor drops a refinement of a frame that is a conditioning one already.
+        self,
+        context: FrameContext,
+        features: Features,
+        memory: ObjectMemory,
+        own: list[Prompt],
+    ) -> dict[int, MaskPrediction]:
+        """Refine the mask of an object on a frame that was tracked."""
+        key = context.index, memory.id
+        prompts = {memory.id: [Prompt.merged([*self._prompts.get(key, []), *own])]}
+        refined = {memory.id: self._prompted[key]} if key in self._prompted else None
+        predictions = self._pipeline.predict(context, features, [memory], prompts, refined)
+        entry = memory.bank.entry(context.index)
+        # The official predictor does not store a refinement of a conditioning frame.
         if self._options.refined_frames_condition or not (entry and entry.conditioning):
-            self._stages.remember(moment, features, [memory], plan, found, self._no_row)
-            self._prompted[moment.index, memory.id] = found[memory.id]
-            self._prompts.setdefault((moment.index, memory.id), []).extend(own)
-        return found
+            self._pipeline.remember(
+                context, features, [memory], prompts, predictions, self._no_row
+            )
+            self._prompted[key] = predictions[memory.id]
+            self._prompts.setdefault(key, []).extend(own)
+        return predictions
 
-    def _frame(self, moment: Moment, decisions: dict[int, Decision]) -> FrameResult:
+    def _describe(
+        self, context: FrameContext, predictions: dict[int, MaskPrediction]
+    ) -> FrameResult:
         return describe(
-            self._table.live, decisions, moment, moment.seconds, math.inf, self._stages.clock
+            self._table.live,
+            predictions,
+            context,
+            context.seconds,
+            math.inf,
+            self._pipeline.clock,
         )
 
     @staticmethod

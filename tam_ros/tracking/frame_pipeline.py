@@ -1,9 +1,13 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The model applied to one encoded frame, for any set of objects: the only way masks are made.
+"""Runs the model on one image for any set of objects: resize, encode, attend, decode, remember.
 
-Live tracking, bringing a late prompt forward and going through a recording in any order differ in
-which frame and which objects they name; what happens then is the same and is here.
+Live tracking, the replay of late prompts and the tracking of recordings differ only in the images
+and objects that they pass to this pipeline. The rules are those of the official SAM 2 video
+predictor.
+
+H and W are the sides of the image in pixels, R that of the network input, M = R / 4 that of a
+predicted mask, B is a number of objects, C = `spec.dim`.
 """
 
 from __future__ import annotations
@@ -14,30 +18,54 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros.runtime.base import BankRows, Features, Floats, Handle, Runtime
+from tam_ros.runtime.base import BankRows, Features, Floats, Handle, PromptTokens, Runtime
 from tam_ros.tracking.bank import BankShape, MemoryBank
-from tam_ros.tracking.decoding import Decision, Decoder, as_decisions
-from tam_ros.tracking.images import to_network
 from tam_ros.tracking.objects import ObjectMemory
 from tam_ros.tracking.options import TrackerOptions
-from tam_ros.tracking.prompts import Prompt
+from tam_ros.tracking.prompts import (
+    MASK_PROMPT_LOGIT,
+    Prompt,
+    fit_mask,
+    mask_to_logits,
+    mask_tokens,
+    no_prompt_tokens,
+    point_tokens,
+)
 
-Plan = dict[int, list[Prompt]]
-"""The prompts of one frame by object, in the order they were made."""
+MAX_SIDE = 16384  # pixels; no camera has larger images
+NO_OBJECT = -1024.0  # mask logit of an object that is not in the image
+STABILITY_DELTA = 0.05  # mask logits that bound the two areas compared by `stability`
+STABILITY_THRESHOLD = 0.98
+
+FramePrompts = dict[int, list[Prompt]]
+"""The prompts of one image by object id, in the order they were made."""
+
+
+class FrameError(ValueError):
+    """An image or a stamp that cannot be tracked; the message says why."""
 
 
 class StageClock:
-    """Adds up the time of named stages."""
+    """Adds up the time spent in named stages of one step.
+
+    Attributes:
+        seconds: by stage, since `restart`.
+    """
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin the next step; the dictionary of the last one is not written to any more."""
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block."""
+        """Add the time of a `with` block to a stage."""
         begin = time.perf_counter()
         try:
             yield
@@ -46,230 +74,428 @@ class StageClock:
 
 
 @dataclass(frozen=True, eq=False)
-class Moment:
-    """An image and when it is.
+class FrameContext:
+    """One image: its position in time, its size, and the network input made from it.
 
     Attributes:
-        index: of the image in the stream or the recording.
-        seconds: on the tracker's own clock, which never goes back.
-        size: (height, width) of the image.
-        small: the network input made of it, uint8 [R, R, 3]; None where no model will see it.
-        time: of the objects on it, see `bank.Entry`; None: one later than their newest entry.
-        reverse: the images that lie ahead are known, not those that lie behind.
+        index: of the image in the stream or recording, from 0.
+        seconds: time of the image on the tracker's own clock, which never goes backwards.
+        size: (height, width) of the image, pixels.
+        network_input: uint8 RGB [R, R, 3]; None if the model will not run on the image.
+        time: of its entries in the memory banks, see `bank.Entry`; None: one later than the
+            newest entry of each bank.
+        reverse: whether tracking runs backwards, so that the following images are known instead
+            of the preceding ones.
     """
 
     index: int
     seconds: float
     size: tuple[int, int]
-    small: NDArray[np.uint8] | None
+    network_input: NDArray[np.uint8] | None
     time: int | None = None
     reverse: bool = False
 
 
-class Outcome(NamedTuple):
-    """What `Stages.advance` found.
+class MaskPrediction(NamedTuple):
+    """What the model predicts for one object on one image.
 
     Attributes:
-        decisions: of each object, in no particular order.
-        begun: the objects that did not exist before.
+        logits: of the mask [M, M]; `NO_OBJECT` everywhere if the object is not in the image.
+        score: logit of the object being in the image.
+        pointer: object pointer [C].
     """
 
-    decisions: dict[int, Decision]
-    begun: list[ObjectMemory]
+    logits: Floats
+    score: float
+    pointer: Floats
+
+    @property
+    def present(self) -> bool:
+        """Whether the object is in the image and its mask is not empty."""
+        return self.score > 0 and bool((self.logits > 0).any())
 
 
-class _Sighting(NamedTuple):
-    number: int
+class ChosenMasks(NamedTuple):
+    """One mask per object, chosen from the candidates of the mask decoder.
+
+    Attributes:
+        masks: logits [B, M, M].
+        ious: predicted IoU [B].
+        scores: logits of the objects being in the image [B].
+        pointers: object pointers [B, C].
+    """
+
+    masks: Floats
+    ious: Floats
+    scores: Floats
+    pointers: Floats
+
+    def predictions(self) -> list[MaskPrediction]:
+        """Split the batch into objects."""
+        return [
+            MaskPrediction(logits, float(score), pointer)
+            for logits, score, pointer in zip(self.masks, self.scores, self.pointers, strict=True)
+        ]
+
+
+class FrameOutcome(NamedTuple):
+    """What `FramePipeline.track` found.
+
+    Attributes:
+        predictions: by object id.
+        new_objects: objects that were prompted for the first time.
+    """
+
+    predictions: dict[int, MaskPrediction]
+    new_objects: list[ObjectMemory]
+
+
+class MemoryWrite(NamedTuple):
+    """A memory of the current image that will be stored for one object.
+
+    Attributes:
+        object_id: of the object.
+        memory: of the object; None for a new object.
+        bank: in which the image is entered.
+        conditioning: whether it is entered as a conditioning frame.
+    """
+
+    object_id: int
     memory: ObjectMemory | None
     bank: MemoryBank
     conditioning: bool
 
 
-class Stages:
-    """Runs the functions of a model in the order a frame needs them."""
+class FramePipeline:
+    """Calls the functions of a model in the order that one image needs them."""
 
     def __init__(
         self, runtime: Runtime, options: TrackerOptions, rows: int, shape: BankShape, images: int
     ) -> None:
-        """Allocate the storage.
+        """Allocate the memory storage of a runtime.
 
         Args:
             runtime: with the model loaded.
             options: of the tracker.
-            rows: objects whose memories are kept at once.
-            shape: of the bank of each.
-            images: encoded images that are kept at once, the present one among them.
+            rows: number of objects whose memories are stored at once.
+            shape: of the memory bank of each object.
+            images: encoded images that exist at once, including the current one.
         """
         self.shape = shape
         self.clock = StageClock()
-        self._runtime = runtime
         self.options = options
-        self._decoder = Decoder(runtime)
+        self._runtime = runtime
+        self._spec = runtime.spec
         runtime.allocate(rows, shape.memory_slots, shape.pointer_slots, images)
 
-    def shrink(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Bring an image uint8 [H, W, 3] to the network input [R, R, 3]."""
+    # --- image ---
+
+    def resize(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Resize an RGB image, uint8 [H, W, 3], to the network input [R, R, 3]."""
         with self.clock.stage('resize'):
-            return to_network(image, self._runtime.spec.image_size, self.options.resize)
+            return resize_to_network(image, self._spec.image_size, self.options.resize)
 
-    def encode(self, small: NDArray[np.uint8]) -> Features:
-        """Encode a network input."""
+    def encode(self, network_input: NDArray[np.uint8]) -> Features:
+        """Run the image encoder."""
         with self.clock.stage('image_encoder'):
-            return self._runtime.image_encoder(small)
+            return self._runtime.image_encoder(network_input)
 
-    def advance(
+    # --- objects ---
+
+    def track(
         self,
-        moment: Moment,
+        context: FrameContext,
         features: Features,
         objects: list[ObjectMemory],
-        plan: Plan,
+        prompts: FramePrompts,
         new_row: Callable[[], int],
-    ) -> Outcome:
-        """Track objects into a frame, apply its prompts, and remember the frame.
+    ) -> FrameOutcome:
+        """Track objects into an image, apply its prompts, and store the memories of the image.
 
-        Their banks change last: a device that fails before loses nothing.
+        The banks of the objects change last, so an error of the device before that loses nothing.
 
         Args:
-            moment: of the frame.
-            features: of the frame.
-            objects: that are known on it.
-            plan: prompts; those for objects that are not known begin one.
-            new_row: called for a row of the storage for each object that begins.
+            context: of the image.
+            features: of the image.
+            objects: that existed before the image.
+            prompts: of the image; an object that is not in `objects` is new.
+            new_row: returns a free row of the storage for each new object.
         """
-        decisions = self.decide(moment, features, objects, plan)
-        return self.remember(moment, features, objects, plan, decisions, new_row)
+        predictions = self.predict(context, features, objects, prompts)
+        return self.remember(context, features, objects, prompts, predictions, new_row)
 
-    def decide(
+    def predict(
         self,
-        moment: Moment,
+        context: FrameContext,
         features: Features,
         objects: list[ObjectMemory],
-        plan: Plan,
-        found: Mapping[int, Decision] | None = None,
-    ) -> dict[int, Decision]:
-        """Say where every object is, changing nothing; arguments as for `advance`.
+        prompts: FramePrompts,
+        refined: Mapping[int, MaskPrediction] | None = None,
+    ) -> dict[int, MaskPrediction]:
+        """Predict the mask of every object without storing anything; arguments as for `track`.
 
-        `found` holds what prompts refine, where that is not what tracking says of the frame.
+        `refined` holds predictions that prompts refine instead of those of tracking, by object id.
         """
         tracked = [
-            memory for memory in objects if memory.id not in plan or not plan[memory.id][0].replace
+            memory
+            for memory in objects
+            if memory.id not in prompts or not prompts[memory.id][0].replace
         ]
         conditioned: Handle = None
-        decisions: dict[int, Decision] = {}
+        predictions: dict[int, MaskPrediction] = {}
         ids = [memory.id for memory in tracked]
         if tracked:
             with self.clock.stage('memory_attention'):
                 conditioned = self._runtime.memory_attention(
-                    features, self._banks(tracked, moment)
+                    features, self._bank_rows(tracked, context)
                 )
             with self.clock.stage('mask_decoder'):
-                chosen = self._decoder.track(features, conditioned, len(tracked))
-            decisions = dict(zip(ids, as_decisions(chosen), strict=True))
+                tokens = no_prompt_tokens(len(tracked), self._spec)
+                decoded = self._decode(features, conditioned, tokens, multimask=True)
+            predictions = dict(zip(ids, decoded, strict=True))
         with self.clock.stage('prompts'):
-            for number, own in plan.items():
-                previous = decisions.get(number)
+            for object_id, own in prompts.items():
+                previous = predictions.get(object_id)
                 source = (
                     features.without_memory
                     if previous is None
-                    else self._runtime.select_object(conditioned, ids.index(number))
+                    else self._runtime.select_object(conditioned, ids.index(object_id))
                 )
-                if found:
-                    previous = found.get(number, previous)
-                decisions[number] = self._decoder.prompt(
-                    own, features, source, previous, moment.size
+                if refined:
+                    previous = refined.get(object_id, previous)
+                predictions[object_id] = self._apply_prompts(
+                    own, features, source, previous, context.size
                 )
-        return decisions
+        return predictions
 
     def remember(
         self,
-        moment: Moment,
+        context: FrameContext,
         features: Features,
         objects: list[ObjectMemory],
-        plan: Plan,
-        decisions: dict[int, Decision],
+        prompts: FramePrompts,
+        predictions: dict[int, MaskPrediction],
         new_row: Callable[[], int],
         conditioning: bool | None = None,
-    ) -> Outcome:
-        """Encode and store the memory of a frame; arguments as for `advance`.
+    ) -> FrameOutcome:
+        """Encode and store the memories of an image; arguments as for `track`.
 
-        `conditioning` says what a prompted frame is to an object that is known already; None:
-        what `TrackerOptions.refined_frames_condition` says.
+        `conditioning` says whether a prompted image becomes a conditioning frame of an object that
+        existed before; None: `TrackerOptions.refined_frames_condition`.
         """
         if conditioning is None:
             conditioning = self.options.refined_frames_condition
         known = {memory.id: memory for memory in objects}
-        sightings = [
-            self._sighting(number, known.get(number), plan, conditioning)
-            for number in decisions
-            if number in plan or self._leaves_memory(decisions[number])
+        writes = [
+            self._plan_write(object_id, known.get(object_id), prompts, conditioning)
+            for object_id in predictions
+            if object_id in prompts or self._is_remembered(predictions[object_id])
         ]
-        begun: list[ObjectMemory] = []
-        if sightings:
+        new_objects: list[ObjectMemory] = []
+        if writes:
             with self.clock.stage('memory_encoder'):
-                begun = self._store(moment, features, sightings, plan, decisions, new_row)
-        for memory in (*objects, *begun):
-            if decisions[memory.id].present:
-                memory.seen_at = moment.seconds
-        return Outcome(decisions, begun)
+                new_objects = self._store(context, features, writes, prompts, predictions, new_row)
+        for memory in (*objects, *new_objects):
+            if predictions[memory.id].present:
+                memory.seen_at = context.seconds
+        return FrameOutcome(predictions, new_objects)
+
+    # --- storage ---
 
     def read_row(self, row: int) -> tuple[Floats, Floats]:
-        """Return the memories [slots, N, memory_dim] and pointers [slots, C] of a row."""
+        """Return the memories [slots, N, memory_dim] and pointers [slots, C] of a storage row."""
         return self._runtime.read_row(row)
 
     def write_row(self, row: int, memories: Floats, pointers: Floats) -> None:
-        """Overwrite a row with what `read_row` returned."""
+        """Overwrite a storage row with arrays that `read_row` returned."""
         self._runtime.write_row(row, memories, pointers)
 
-    def _banks(self, tracked: list[ObjectMemory], moment: Moment) -> BankRows:
-        views = [memory.bank.view(moment.time, moment.reverse) for memory in tracked]
+    # --- steps ---
+
+    def _apply_prompts(
+        self,
+        prompts: list[Prompt],
+        features: Features,
+        source: Handle,
+        previous: MaskPrediction | None,
+        size: tuple[int, int],
+    ) -> MaskPrediction:
+        """Apply the prompts of one object in order.
+
+        Args:
+            prompts: of the object, at least one.
+            features: of the image.
+            source: features conditioned on the object's memories; those without memory for a new
+                object.
+            previous: prediction for the object on this image so far; None for a new object.
+            size: (height, width) of the image, pixels.
+        """
+        points = np.zeros((0, 2), np.float32)
+        labels = np.zeros(0, np.int64)
+        for prompt in prompts:
+            if prompt.drops_earlier_clicks:
+                points, labels = points[:0], labels[:0]
+            if prompt.mask_image is not None:
+                previous = self._predict_from_mask(prompt.mask_image, features)
+                continue
+            points = np.concatenate((points, prompt.points_xy))
+            labels = np.concatenate((labels, prompt.labels))
+            tokens = point_tokens(
+                points, labels, None if previous is None else previous.logits, size, self._spec
+            )
+            (previous,) = self._decode(features, source, tokens, multimask=len(points) <= 1)
+        assert previous is not None
+        return previous
+
+    def _predict_from_mask(self, mask: NDArray[np.bool_], features: Features) -> MaskPrediction:
+        """Return the mask of the prompt itself; only the object pointer comes from the network."""
+        fitted = fit_mask(mask, self._spec.image_size)
+        tokens = mask_tokens(fitted, self._spec)
+        (decoded,) = self._decode(features, features.raw, tokens, multimask=False)
+        logits = mask_to_logits(fitted, self._spec.mask_size)
+        return MaskPrediction(logits, MASK_PROMPT_LOGIT, decoded.pointer)
+
+    def _decode(
+        self, features: Features, source: Handle, tokens: PromptTokens, multimask: bool
+    ) -> list[MaskPrediction]:
+        """Run the mask decoder and choose a candidate for each object."""
+        candidates = self._runtime.mask_decoder(features, source, tokens)
+        choices = np.full(len(tokens.labels), multimask)
+        return choose_masks(*candidates, choices).predictions()
+
+    def _bank_rows(self, tracked: list[ObjectMemory], context: FrameContext) -> BankRows:
+        views = [memory.bank.view(context.time, context.reverse) for memory in tracked]
         return BankRows(
             np.array([memory.row for memory in tracked]),
             *(np.stack(column) for column in zip(*views, strict=True)),
         )
 
-    def _leaves_memory(self, decision: Decision) -> bool:
-        return decision.present or not self.options.skip_occluded_memories
+    def _is_remembered(self, prediction: MaskPrediction) -> bool:
+        return prediction.present or not self.options.skip_occluded_memories
 
-    def _sighting(
-        self, number: int, memory: ObjectMemory | None, plan: Plan, conditioning: bool
-    ) -> _Sighting:
-        """Decide what a frame is to the bank of an object."""
-        if memory is None or (number in plan and plan[number][0].replace):
-            return _Sighting(number, memory, MemoryBank(self.shape), conditioning=True)
-        return _Sighting(number, memory, memory.bank, conditioning and number in plan)
+    def _plan_write(
+        self,
+        object_id: int,
+        memory: ObjectMemory | None,
+        prompts: FramePrompts,
+        conditioning: bool,
+    ) -> MemoryWrite:
+        if memory is None or (object_id in prompts and prompts[object_id][0].replace):
+            return MemoryWrite(object_id, memory, MemoryBank(self.shape), conditioning=True)
+        return MemoryWrite(object_id, memory, memory.bank, conditioning and object_id in prompts)
 
     def _store(
         self,
-        moment: Moment,
+        context: FrameContext,
         features: Features,
-        sightings: list[_Sighting],
-        plan: Plan,
-        decisions: dict[int, Decision],
+        writes: list[MemoryWrite],
+        prompts: FramePrompts,
+        predictions: dict[int, MaskPrediction],
         new_row: Callable[[], int],
     ) -> list[ObjectMemory]:
-        prompted = np.array([one.number in plan for one in sightings], np.float32)
-        logits = np.stack([decisions[one.number].logits for one in sightings])
-        pointers = np.stack([decisions[one.number].pointer for one in sightings])
+        """Encode and store memories; return those of new objects."""
+        prompted = np.array([write.object_id in prompts for write in writes], np.float32)
+        logits = np.stack([predictions[write.object_id].logits for write in writes])
+        pointers = np.stack([predictions[write.object_id].pointer for write in writes])
         encoded = self._runtime.memory_encoder(features, logits, prompted)
-        rows = [new_row() if one.memory is None else one.memory.row for one in sightings]
-        slots = [one.bank.slots_for(moment.index, one.conditioning) for one in sightings]
+        rows = [new_row() if write.memory is None else write.memory.row for write in writes]
+        slots = [write.bank.slots_for(context.index, write.conditioning) for write in writes]
         memory_slots, pointer_slots = (list(column) for column in zip(*slots, strict=True))
         self._runtime.store(rows, memory_slots, pointer_slots, encoded, pointers)
 
-        begun = []
-        for row, one in zip(rows, sightings, strict=True):
-            one.bank.add(moment.index, one.conditioning, moment.time)
-            if one.memory is None:
-                begun.append(
+        new_objects = []
+        for row, write in zip(rows, writes, strict=True):
+            write.bank.add(context.index, write.conditioning, context.time)
+            if write.memory is None:
+                new_objects.append(
                     ObjectMemory(
-                        one.number,
+                        write.object_id,
                         row,
-                        one.bank,
-                        born_index=moment.index,
-                        born_at=moment.seconds,
-                        seen_at=moment.seconds,
+                        write.bank,
+                        born_index=context.index,
+                        born_at=context.seconds,
+                        seen_at=context.seconds,
                     )
                 )
             else:
-                one.memory.bank = one.bank
-        return begun
+                write.memory.bank = write.bank
+        return new_objects
+
+
+def check_image(image: NDArray[np.uint8]) -> None:
+    """Raise FrameError unless an image is uint8 RGB [H, W, 3] with sides of 1..`MAX_SIDE`."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = getattr(image, 'dtype', type(image).__name__)
+        raise FrameError(f'the image is {kind}; uint8 RGB [height, width, 3] is needed')
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise FrameError(f'the image has shape {image.shape}; RGB [height, width, 3] is needed')
+    if not (0 < image.shape[0] <= MAX_SIDE and 0 < image.shape[1] <= MAX_SIDE):
+        raise FrameError(
+            f'the image is {image.shape[1]}x{image.shape[0]} pixels; each side must '
+            f'be in 1..{MAX_SIDE}'
+        )
+
+
+def resize_to_network(image: NDArray[np.uint8], size: int, resize: str) -> NDArray[np.uint8]:
+    """Resize an RGB image [H, W, 3] to [size, size, 3]; the aspect ratio is not preserved.
+
+    Args:
+        image: uint8.
+        size: side of the network input, pixels.
+        resize: the filter, see `TrackerOptions.resize`.
+    """
+    image = np.ascontiguousarray(image)
+    if image.shape[:2] == (size, size):
+        return image
+    if resize == 'pil':
+        from PIL import Image
+
+        return np.asarray(Image.fromarray(image).resize((size, size)))
+    shrinks = image.shape[0] > size and image.shape[1] > size
+    resized = cv2.resize(
+        image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    return np.asarray(resized, np.uint8)
+
+
+def choose_masks(
+    masks: Floats,
+    ious: Floats,
+    scores: Floats,
+    pointers: Floats,
+    multimask: NDArray[np.bool_],
+) -> ChosenMasks:
+    """Choose one of the four candidate masks of each object, as the official predictor does.
+
+    Args:
+        masks: logits of the candidates [B, 4, M, M].
+        ious: predicted IoU of each [B, 4].
+        scores: logits of the objects being in the image [B, 1].
+        pointers: object pointer of each candidate [B, 4, C].
+        multimask: [B]. True (no prompt, or one click): the best of candidates 1-3 by predicted
+            IoU. False: candidate 0 if it is stable, else the best of 1-3. The pointer is that of
+            candidate 0 even then, as it was when the checkpoints were trained.
+
+    Returns:
+        The chosen masks; `NO_OBJECT` everywhere where the score is not positive.
+    """
+    rows = np.arange(len(masks))
+    best = 1 + ious[:, 1:].argmax(1)
+    stable = stability(masks[:, 0]) >= STABILITY_THRESHOLD
+    mask_index = np.where(multimask | ~stable, best, 0)
+    pointer_index = np.where(multimask, best, 0)
+    present = scores[:, 0] > 0
+    chosen = np.where(present[:, None, None], masks[rows, mask_index], np.float32(NO_OBJECT))
+    return ChosenMasks(
+        chosen.astype(np.float32, copy=False),
+        ious[rows, mask_index],
+        scores[:, 0],
+        pointers[rows, pointer_index],
+    )
+
+
+def stability(logits: Floats) -> Floats:
+    """Return area(> 0.05) / area(> -0.05) of mask logits [B, M, M] as [B]; 1 if both are empty."""
+    inner = (logits > STABILITY_DELTA).sum((-2, -1))
+    outer = (logits > -STABILITY_DELTA).sum((-2, -1))
+    return np.where(outer > 0, inner / np.maximum(outer, 1), 1.0).astype(np.float32)

@@ -1,12 +1,13 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Recent images and the prompts that come late for them.
+"""Late prompts: prompts that arrive some images after the image they were made on.
 
-A click reaches the tracker some images after the one it was made on. The recent images are kept,
-encoded, with the prompts each had. A late prompt joins those of its image, and the object is
-replayed from there: a new one from nothing, a live one as a copy with the bank it had then, while
-the original goes on being shown. When the replay has reached the present it takes the object's
-place. All objects that are late share one front, which moves by a bounded number of images a step.
+The tracker keeps its recent images, encoded, with the prompts made on each of them. A late prompt
+is added to those of its image, and its object is replayed from there on: a new object from its
+first image, a live object as a copy with the memory bank that it had then. While it is replayed, a
+new object is not shown and a live one is tracked as before. Once the replay has reached the
+current image, the replayed object replaces the live one. All late objects are replayed together,
+by a limited number of images per step.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tam_ros.runtime.base import Features
-from tam_ros.tracking.frame_pipeline import Moment, Plan, Stages
+from tam_ros.tracking.frame_pipeline import FrameContext, FramePipeline, FramePrompts
 from tam_ros.tracking.objects import ObjectMemory, ObjectTable
 from tam_ros.tracking.options import TrackerOptions
 from tam_ros.tracking.prompts import Prompt, PromptError
@@ -25,34 +26,35 @@ from tam_ros.tracking.prompts import Prompt, PromptError
 SPARE_ROWS = 4
 """Live objects that can be replayed at once: each needs a second row of the storage."""
 
-SAME_STAMP = 5e-7  # seconds; stamps that went through double precision
+SAME_STAMP = 5e-7  # seconds; stamps differ by this after rounding to double precision
 
 
 @dataclass(eq=False)
-class PastFrame:
-    """An image that was tracked.
+class StreamFrame:
+    """One image of a stream: the current one, or a recent one that is kept for late prompts.
 
     Attributes:
-        moment: of the image.
-        stamp: of the image, seconds; None since the clock was restarted.
-        plan: every prompt that was made on it.
-        features: once it is encoded; images without objects are encoded when they are needed.
+        context: of the image.
+        stamp: of the image, seconds; None if the clock was restarted after it.
+        prompts: all prompts made on it, early or late.
+        features: of the image encoder. None until they are needed: an image without objects is
+            not encoded.
     """
 
-    moment: Moment
+    context: FrameContext
     stamp: float | None
-    plan: Plan = field(default_factory=dict)
+    prompts: FramePrompts = field(default_factory=dict)
     features: Features | None = None
 
 
 @dataclass(eq=False)
 class LateObject:
-    """An object on its way to the present.
+    """An object that is being replayed.
 
     Attributes:
-        row: its row of the storage, not the one of a live object with the same id.
-        next_index: of the image it will be tracked into next.
-        memory: None while it is to begin on that image.
+        row: its row of the storage, different from that of the live object with the same id.
+        next_index: index of the image that is replayed next.
+        memory: of the object; None if it begins on that image.
     """
 
     row: int
@@ -60,39 +62,50 @@ class LateObject:
     memory: ObjectMemory | None
 
 
-class Recall:
-    """The recent images of a tracker and its late objects."""
+class LatePrompts:
+    """The recent images of a tracker, and the objects that are being replayed.
 
-    def __init__(self, stages: Stages, options: TrackerOptions, table: ObjectTable) -> None:
-        self.late: dict[int, LateObject] = {}
-        self._stages = stages
+    Attributes:
+        objects: that are being replayed, by id.
+        options: of the tracker.
+    """
+
+    def __init__(
+        self, pipeline: FramePipeline, options: TrackerOptions, table: ObjectTable
+    ) -> None:
+        self.objects: dict[int, LateObject] = {}
         self.options = options
+        self._pipeline = pipeline
         self._table = table
-        self._frames: deque[PastFrame] = deque()
+        self._frames: deque[StreamFrame] = deque()
 
     def forget_stamps(self) -> None:
-        """The stamps of the images kept mean nothing any more; late objects go on."""
+        """Accept no prompts by stamp for the images kept so far; replays continue."""
         for frame in self._frames:
             frame.stamp = None
 
-    def find(self, stamp: float, here: PastFrame) -> PastFrame:
-        """Return the image nearest to a stamp; the right one may have been dropped by a queue.
+    def find_frame(self, stamp: float, current: StreamFrame) -> StreamFrame:
+        """Return the image nearest to a stamp, since that very image may never have arrived.
 
         Args:
-            stamp: of the image a prompt was made on.
-            here: the present image, a stamp of infinity standing for one that is not known yet.
+            stamp: of the image a prompt was made on, seconds.
+            current: the current image. Its stamp is infinite if it has not arrived yet.
 
         Raises:
-            PromptError: the image is older than what is kept, or still to come.
+            PromptError: the image is older than those kept, or newer than the current one.
         """
-        assert here.stamp is not None
-        if stamp > here.stamp + SAME_STAMP:
+        assert current.stamp is not None
+        if stamp > current.stamp + SAME_STAMP:
             raise PromptError(
-                f'the prompt was made on an image {stamp - here.stamp:.3f} s after this one'
+                f'the prompt was made on an image {stamp - current.stamp:.3f} s after this one'
             )
-        kept = [frame for frame in (*self._frames, here) if frame.stamp is not None]
-        if stamp < kept[0].stamp - SAME_STAMP:
-            if len(kept) == 1:
+        stamps = [
+            (frame.stamp, frame) for frame in (*self._frames, current) if frame.stamp is not None
+        ]
+        oldest = stamps[0][0]
+        previous = stamps[-2][0] if len(stamps) > 1 else None
+        if stamp < oldest - SAME_STAMP:
+            if previous is None:
                 hint = (
                     ''
                     if self.options.prompt_history_seconds
@@ -101,144 +114,142 @@ class Recall:
                 raise PromptError(
                     f'the prompt was made on an earlier image, and none is kept{hint}'
                 )
-            newest, oldest = kept[-2].stamp, kept[0].stamp
             raise PromptError(
-                f'the prompt was made on an image {newest - stamp:.3f} s before the last one; the '
-                f'oldest that is kept is {newest - oldest:.3f} s before it. Prompt a newer image, '
-                'or raise prompt_history_seconds'
+                f'the prompt was made on an image {previous - stamp:.3f} s before the last one; '
+                f'the oldest that is kept is {previous - oldest:.3f} s before it. Prompt a newer '
+                'image, or raise prompt_history_seconds'
             )
-        if (
-            kept[-1] is here
-            and len(kept) > 1
-            and stamp > kept[-2].stamp + SAME_STAMP
-            and here.stamp == np.inf
-        ):
-            return here
-        return min(kept, key=lambda frame: abs(frame.stamp - stamp))
+        if current.stamp == np.inf and previous is not None and stamp > previous + SAME_STAMP:
+            return current
+        return min(stamps, key=lambda item: abs(item[0] - stamp))[1]
 
-    def check(self, frame: PastFrame, number: int, others: set[int]) -> None:
-        """Raise PromptError where an object that exists cannot be replayed from an image.
+    def check(self, frame: StreamFrame, object_id: int, others: set[int]) -> None:
+        """Raise PromptError if an existing object cannot be replayed from an image.
 
         Args:
-            frame: where its prompt belongs.
-            number: of the object.
-            others: objects that are about to be replayed as well.
+            frame: the image of the prompt.
+            object_id: of the object.
+            others: ids of objects that prompts of the same step replay as well.
         """
-        late, live = self.late.get(number), self._table.live.get(number)
+        late, live = self.objects.get(object_id), self._table.live.get(object_id)
         memory = live if late is None else late.memory
-        index = frame.moment.index
+        index = frame.context.index
         if memory is None:
             assert late is not None
-            begins = late.next_index
+            first = late.next_index
         else:
-            begins = memory.born_index
-            if index > begins and not any(
+            first = memory.born_index
+            if index > first and not any(
                 entry and entry.conditioning and entry.frame < index
                 for entry in memory.bank.memories
             ):
-                begins = index + 1  # it was begun anew after that image
-        if index < begins:
+                first = index + 1  # a prompt replaced the object after that image
+        if index < first:
             raise PromptError(
-                f'object {number} did not exist yet on the image the prompt was '
+                f'object {object_id} did not exist yet on the image the prompt was '
                 'made on; use 0 for a new object'
             )
-        copies = (self.late.keys() | others | {number}) & self._table.live.keys()
+        copies = (self.objects.keys() | others | {object_id}) & self._table.live.keys()
         if late is None and len(copies) > SPARE_ROWS:
             raise PromptError(
-                f'{SPARE_ROWS} objects are being brought forward from past images '
-                'already; send the prompt again in a moment'
+                f'{SPARE_ROWS} objects are already being replayed from past images; send the '
+                'prompt again in a moment'
             )
 
-    def add(self, frame: PastFrame, number: int, prompts: list[Prompt]) -> None:
-        """Let prompts, checked before, join those of a past image, and replay their object."""
-        before = [] if prompts[0].replace else frame.plan.get(number, [])
-        frame.plan[number] = [*before, *prompts]
-        index = frame.moment.index
-        late, live = self.late.get(number), self._table.live.get(number)
+    def add(self, frame: StreamFrame, object_id: int, prompts: list[Prompt]) -> None:
+        """Add checked prompts to those of a past image, and start the replay of their object."""
+        before = [] if prompts[0].replace else frame.prompts.get(object_id, [])
+        frame.prompts[object_id] = [*before, *prompts]
+        index = frame.context.index
+        late, live = self.objects.get(object_id), self._table.live.get(object_id)
         if late is not None:
             if index < late.next_index:
                 late.memory = self._rewound(late.memory, late.row, index)
                 late.next_index = index
             return
-        row = next(self._table.free_rows(one.row for one in self.late.values()))
+        row = next(self._table.free_rows(one.row for one in self.objects.values()))
         if live is not None and live.born_index < index:
-            self._stages.write_row(row, *self._stages.read_row(live.row))
-        self.late[number] = LateObject(row, index, self._rewound(live, row, index))
-        self._table.used.add(number)
+            self._pipeline.write_row(row, *self._pipeline.read_row(live.row))
+        self.objects[object_id] = LateObject(row, index, self._rewound(live, row, index))
+        self._table.used.add(object_id)
 
     def catch_up(self) -> list[ObjectMemory]:
-        """Move the late objects towards the present by a bounded number of images.
+        """Replay at most `TrackerOptions.catch_up` images.
 
         Returns:
-            The objects that have reached it.
+            The objects whose replay has reached the current image.
         """
         for _ in range(self.options.catch_up):
-            if not self.late:
+            if not self.objects:
                 break
-            index = min(one.next_index for one in self.late.values())
-            if index > self._frames[-1].moment.index:
+            index = min(one.next_index for one in self.objects.values())
+            if index > self._frames[-1].context.index:
                 break
-            self._replay(self._frames[index - self._frames[0].moment.index])
-        present = self._frames[-1].moment.index + 1 if self._frames else 0
-        arrived = [number for number, one in self.late.items() if one.next_index == present]
-        return [memory for number in arrived if (memory := self.late.pop(number).memory)]
+            self._replay(self._frames[index - self._frames[0].context.index])
+        current = self._frames[-1].context.index + 1 if self._frames else 0
+        finished = [number for number, one in self.objects.items() if one.next_index == current]
+        return [memory for number in finished if (memory := self.objects.pop(number).memory)]
 
-    def push(self, frame: PastFrame) -> None:
-        """Keep an image, and let go those that are too old."""
+    def keep(self, frame: StreamFrame) -> None:
+        """Keep an image that was tracked, and drop those that are too old."""
         if not self.options.prompt_history_seconds:
             return
         self._frames.append(frame)
-        front = min((one.next_index for one in self.late.values()), default=frame.moment.index)
-        now = frame.moment.seconds
-        while self._frames[0].moment.index < front and (
+        index, now = frame.context.index, frame.context.seconds
+        needed = min((one.next_index for one in self.objects.values()), default=index)
+        while self._frames[0].context.index < needed and (
             len(self._frames) > self.options.prompt_history_frames
-            or now - self._frames[0].moment.seconds > self.options.prompt_history_seconds
+            or now - self._frames[0].context.seconds > self.options.prompt_history_seconds
         ):
             self._frames.popleft()
 
-    def forget(self, number: int) -> None:
-        """Drop an object; nobody asks for its prompts again, since ids do not come back."""
-        self.late.pop(number, None)
+    def remove(self, object_id: int) -> None:
+        """Stop the replay of an object that was removed, if there is one."""
+        self.objects.pop(object_id, None)
 
     def clear(self) -> None:
-        """Drop all images. There must be no late object."""
+        """Drop all images. No object may be replayed at this time."""
         self._frames.clear()
 
     @staticmethod
     def _rewound(memory: ObjectMemory | None, row: int, index: int) -> ObjectMemory | None:
-        """Return what was known of an object before an image; None if it begins there."""
+        """Return a copy of an object as it was before an image; None if it begins there."""
         if memory is None or memory.born_index >= index:
             return None
         return ObjectMemory(
             memory.id,
             row,
-            memory.bank.until(index),
+            memory.bank.before(index),
             memory.born_index,
             memory.born_at,
             memory.seen_at,
         )
 
-    def _replay(self, frame: PastFrame) -> None:
-        moment = frame.moment
+    def _replay(self, frame: StreamFrame) -> None:
+        context = frame.context
         if frame.features is None:
-            assert moment.small is not None
-            frame.features = self._stages.encode(moment.small)
-        group = {
-            number: one for number, one in self.late.items() if one.next_index == moment.index
+            assert context.network_input is not None
+            frame.features = self._pipeline.encode(context.network_input)
+        replayed = {
+            number: one for number, one in self.objects.items() if one.next_index == context.index
         }
-        plan = {number: frame.plan[number] for number in group if number in frame.plan}
-        fresh = iter(
-            [one.row for number, one in group.items() if number in plan and one.memory is None]
+        prompts = {number: frame.prompts[number] for number in replayed if number in frame.prompts}
+        # New objects are created in the order of `prompts`, which is that of `replayed`.
+        new_rows = iter(
+            [
+                one.row
+                for number, one in replayed.items()
+                if number in prompts and one.memory is None
+            ]
         )
-        # Objects begin in the order of the plan, which is that of the group.
-        outcome = self._stages.advance(
-            moment,
+        outcome = self._pipeline.track(
+            context,
             frame.features,
-            [one.memory for one in group.values() if one.memory],
-            plan,
-            lambda: next(fresh),
+            [one.memory for one in replayed.values() if one.memory],
+            prompts,
+            lambda: next(new_rows),
         )
-        begun = {memory.id: memory for memory in outcome.begun}
-        for number, one in group.items():
-            one.memory = begun.get(number, one.memory)
+        new_objects = {memory.id: memory for memory in outcome.new_objects}
+        for number, one in replayed.items():
+            one.memory = new_objects.get(number, one.memory)
             one.next_index += 1

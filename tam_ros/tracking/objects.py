@@ -1,74 +1,27 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Tracked objects: their life inside the tracker, and what a frame says of them."""
+"""The objects of a tracker: their ids, their memories and their rows of the storage."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import Enum
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tam_ros.tracking.bank import MemoryBank
 from tam_ros.tracking.prompts import MAX_ID, PromptError
 
 
-class ObjectState(str, Enum):
-    """Whether an object is seen."""
-
-    VISIBLE = 'visible'
-    OCCLUDED = 'occluded'  # the model says it is not in the picture, or its mask is empty
-    LOST = 'lost'  # occluded for longer than the limit
-
-    def __str__(self) -> str:
-        """Return the plain word."""
-        return self.value
-
-
-@dataclass(frozen=True, eq=False)
-class TrackedObject:
-    """One object on one frame.
-
-    Attributes:
-        id: 1..65535, never reused within a run.
-        state: see `ObjectState`.
-        score: probability of the object being in the picture, 0..1.
-        score_logit: the same as a logit; positive is present.
-        mask: bool [H, W] of the image, not cut by other objects.
-        logits: float32 [R/4, R/4], the network's mask before it is enlarged; -1024 if absent.
-        box: (x0, y0, x1, y1) of the mask in pixels, x1 and y1 exclusive; None if it is empty.
-        centroid: (x, y) of the mask in pixels; None if it is empty.
-        area: pixels of the mask.
-        age_frames: frames since the object was first prompted, 0 on that frame.
-        age_seconds: the same in seconds of the images' stamps.
-    """
-
-    id: int
-    state: ObjectState
-    score: float
-    score_logit: float
-    mask: NDArray[np.bool_]
-    logits: NDArray[np.float32]
-    box: tuple[int, int, int, int] | None
-    centroid: tuple[float, float] | None
-    area: int
-    age_frames: int
-    age_seconds: float
-
-
 @dataclass(eq=False)
 class ObjectMemory:
-    """What the tracker keeps of an object between frames.
+    """What the tracker stores of an object between images.
 
     Attributes:
         id: of the object.
-        row: its row in the runtime's storage; rows are reused, ids are not.
-        bank: which frame sits in which slot of that row.
-        born_index: of the frame it was first prompted on.
-        born_at: the same in seconds of the tracker's clock.
-        seen_at: when it was last seen, seconds of the tracker's clock.
+        row: of the runtime's storage; rows are reused, ids are not.
+        bank: says which image is in which slot of that row.
+        born_index: index of the image the object was first prompted on.
+        born_at: time of that image, seconds of the tracker's clock.
+        seen_at: time of the last image the object was visible on, seconds of the tracker's clock.
     """
 
     id: int
@@ -81,9 +34,16 @@ class ObjectMemory:
 
 @dataclass
 class ObjectTable:
-    """Live objects by id, rows of the storage, and the ids that may not come back.
+    """The live objects by id, and the ids that have been used.
 
-    Ids are immutable; rows are positions in the storage and are handed on when an object goes.
+    An id belongs to one object until the next reset. A row of the storage is reused once its
+    object is removed.
+
+    Attributes:
+        rows: of the storage.
+        live: objects by id.
+        used: ids of the live and the removed objects.
+        lowest_free: no id below this is free.
     """
 
     rows: int
@@ -92,10 +52,10 @@ class ObjectTable:
     lowest_free: int = 1
 
     def new_id(self, taken: set[int] | frozenset[int] = frozenset()) -> int:
-        """Return the smallest id that was never used and is not in `taken`.
+        """Return the smallest id that has never been used and is not in `taken`.
 
         Raises:
-            PromptError: all ids are used up.
+            PromptError: all ids have been used.
         """
         while self.lowest_free in self.used:
             self.lowest_free += 1
@@ -106,12 +66,12 @@ class ObjectTable:
             raise PromptError(f'all {MAX_ID} object ids have been used; reset the tracker')
         return number
 
-    def enter(self, memory: ObjectMemory) -> None:
-        """Add a live object."""
+    def add(self, memory: ObjectMemory) -> None:
+        """Add a live object, or replace the one with the same id."""
         self.live[memory.id] = memory
         self.used.add(memory.id)
 
     def free_rows(self, others: Iterable[int] = ()) -> Iterator[int]:
-        """Yield the rows of the storage that neither a live object nor `others` own."""
+        """Yield the rows of the storage that neither a live object nor `others` use."""
         taken = {memory.row for memory in self.live.values()} | set(others)
         return (row for row in range(self.rows) if row not in taken)

@@ -1,12 +1,12 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of the tracker that are not the model's."""
+"""Settings of the tracker that do not depend on the model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-MAX_CONDITIONING = 6  # one memory less than the graphs take
+MAX_CONDITIONING = 6  # of the 7 memories that the graphs take, one is left to a recent frame
 RESIZE_FILTERS = ('pil', 'opencv')
 FIXED = (
     'max_objects',
@@ -15,36 +15,35 @@ FIXED = (
     'prompt_history_seconds',
     'prompt_history_frames',
 )
-"""Options that the storage of a tracker, or what it has stored, depends on."""
+"""Options that cannot change, since the storage of a tracker or its contents depend on them."""
 
 
 @dataclass(frozen=True)
 class TrackerOptions:
-    """How to track.
+    """Settings of a tracker.
 
     Attributes:
-        max_objects: objects that can live at once; the storage for them is allocated at start.
-        resize: `pil`, the bicubic filter of the official loader, which the published numbers
-            rest on, or `opencv`, an area filter that is several times faster.
-        lost_after: seconds of occlusion after which an object counts as lost. Raising it keeps
-            objects `occluded` for longer; tracking itself does not change.
-        max_conditioning: prompted frames kept in the bank of one object; the first and the
-            newest ones stay. Raising it leaves fewer slots to recent frames once more frames
-            than that are prompted.
-        refined_frames_condition: treat a frame on which a live object was refined as a
-            conditioning frame, for good. Off, it is a recent memory like any tracked frame, as
-            in the official predictor, and forgotten after six frames.
-        skip_occluded_memories: frames on which an object is not seen leave no memory, so that
-            what it looked like survives a long absence. Off, they are remembered as empty, as in
-            the official predictor.
+        max_objects: objects that can be tracked at once; their storage is allocated at start.
+        resize: `pil`, the bicubic filter of the official loader, with which the published scores
+            were measured, or `opencv`, an area filter that is several times faster.
+        lost_after: seconds of occlusion after which an object is `lost` instead of `occluded`.
+            Tracking itself does not depend on it.
+        max_conditioning: prompted frames kept in the memory bank of one object: the first and the
+            newest ones. Every prompted frame that is kept takes a memory slot from recent frames.
+        refined_frames_condition: whether a frame on which a tracked object was refined becomes a
+            conditioning frame, which is kept. Off, it is a recent memory like that of any tracked
+            frame, as in the official predictor, and is dropped after six frames.
+        skip_occluded_memories: whether frames on which an object is not visible are not stored,
+            so that its appearance is still in memory after a long occlusion. Off, they are stored
+            with an empty mask, as in the official predictor.
         remove_after: seconds of occlusion after which an object is removed; None: never.
-        prompt_history_seconds: how old an image may be for a prompt to be applied to it; 0: prompts
-            belong to the image they are handed in with. The encoded images of that time are
-            kept: at 512 pixels 2.9 MB each and 0.26 MB of memory for each object, at 1024
-            11.5 MB and 1.05 MB; with EdgeTAM at 1024 24 MB and 0.13 MB.
-        prompt_history_frames: images kept at most for that.
-        catch_up: images a step replays at most to bring late prompts forward, 2 or more. Lower
-            keeps the rate steadier, higher shows the object sooner.
+        prompt_history_seconds: greatest age of an image that prompts may be made on; 0: prompts
+            belong to the image they are passed with. The encoded images of that time are kept:
+            at 512 pixels 2.9 MB each and 0.26 MB of memory for each object, at 1024 pixels
+            11.5 MB and 1.05 MB; with EdgeTAM at 1024 pixels 24 MB and 0.13 MB.
+        prompt_history_frames: images kept at most for late prompts.
+        catch_up: images replayed at most in one step for late prompts, 2 or more. Lower values
+            keep the frame rate steadier; higher values show the object sooner.
     """
 
     max_objects: int = 16
@@ -59,12 +58,12 @@ class TrackerOptions:
     catch_up: int = 4
 
     @property
-    def history(self) -> int:
-        """Images kept for prompts on the past."""
+    def history_frames(self) -> int:
+        """Number of images kept for late prompts."""
         return self.prompt_history_frames if self.prompt_history_seconds > 0 else 0
 
     def __post_init__(self) -> None:
-        """Refuse settings that mean nothing."""
+        """Check the ranges."""
         if not 1 <= self.max_objects <= 255:
             raise ValueError(f'max_objects is {self.max_objects}; 1..255')
         if self.resize not in RESIZE_FILTERS:
@@ -85,5 +84,6 @@ class TrackerOptions:
             raise ValueError(f'prompt_history_frames is {self.prompt_history_frames}; 1..600')
         if self.catch_up < 2:
             raise ValueError(
-                f'catch_up is {self.catch_up}; at least 2, or a late prompt would never arrive'
+                f'catch_up is {self.catch_up}; at least 2, or the replay of a late prompt would '
+                'never end'
             )

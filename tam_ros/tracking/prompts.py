@@ -1,27 +1,39 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What a user says about an object: clicks, a box or a mask on one image."""
+"""Prompts for one object on one image, and the inputs of the mask decoder made from them.
+
+R is the side of the network input in pixels, M = R / 4 that of its masks, P a number of points, K
+the point tokens of the decoder.
+"""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-MAX_ID = 0xFFFF  # what a 16-bit label image can show
-NEW_OBJECT = 0  # as object id: the tracker chooses one
+from tam_ros.model_files import ABSENT, PADDING, TrackerSpec
+from tam_ros.runtime.base import Floats, PromptTokens
+from tam_ros.tracking.dense_prior import draw_prior
+
+MAX_ID = 0xFFFF  # the label image has 16 bits
+NEW_OBJECT = 0  # object id of a prompt for a new object, whose id the tracker chooses
+
+MASK_PROMPT_LOGIT = 10.0  # inside a mask prompt; -10 outside, as in the official predictor
+PREVIOUS_LOGIT_LIMIT = 32.0  # a previous mask is clipped to +-this before it refines itself
 
 
 class PromptError(ValueError):
-    """A prompt that cannot be used; the message tells its sender why."""
+    """A prompt that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A prompt for one object; made by `points`, `box` or `mask`.
+    """A prompt for one object; create it with `points`, `box` or `mask`.
 
     Coordinates are pixels of the image, x to the right and y down, (0, 0) the centre of the top
     left pixel.
@@ -31,8 +43,9 @@ class Prompt:
         points_xy: float32 [P, 2]; the corners of a box come first.
         labels: int64 [P]: 0 not the object, 1 the object, 2 and 3 the corners of a box.
         mask_image: bool [H, W], or None.
-        replace: forget what is known of the object and start again from this prompt.
-        stamp: of the image the prompt was made on, seconds; None: the image it is handed in with.
+        replace: delete the object's memories and restart it from this prompt.
+        stamp: of the image the prompt was made on, seconds; None: the image that is passed to the
+            tracker together with the prompt.
     """
 
     object_id: int
@@ -43,7 +56,7 @@ class Prompt:
     stamp: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a stamp that is no number."""
+        """Check the stamp."""
         if self.stamp is not None and not np.isfinite(self.stamp):
             raise PromptError(f'the stamp {self.stamp} of the prompt is not finite')
 
@@ -56,17 +69,18 @@ class Prompt:
         replace: bool = False,
         stamp: float | None = None,
     ) -> Prompt:
-        """Make a prompt of clicks.
+        """Create a prompt from clicks.
 
         Args:
             object_id: see the class.
-            points: [P, 2], at least one.
-            labels: [P], 1 on the object and 0 beside it.
+            points: [P, 2], (x, y) in pixels, at least one.
+            labels: [P], 1 on the object, 0 beside it.
             replace: see the class.
             stamp: see the class.
 
         Raises:
-            PromptError: no points, another number of labels, a coordinate that is not finite.
+            PromptError: no points, points and labels differ in number, or a coordinate is not
+                finite.
         """
         xy, kinds = _clicks(points, labels)
         if not len(xy):
@@ -83,18 +97,18 @@ class Prompt:
         replace: bool = False,
         stamp: float | None = None,
     ) -> Prompt:
-        """Make a prompt of a box, with clicks or without.
+        """Create a prompt from a box, with or without clicks.
 
         Args:
             object_id: see the class.
-            box: (x0, y0, x1, y1), the top left and the bottom right corner.
-            points: clicks in addition [P, 2].
+            box: (x0, y0, x1, y1) in pixels, the top left and the bottom right corner.
+            points: additional clicks [P, 2].
             labels: of the clicks [P].
             replace: see the class.
             stamp: see the class.
 
         Raises:
-            PromptError: corners swapped or equal, a coordinate that is not finite.
+            PromptError: the corners are swapped or equal, or a coordinate is not finite.
         """
         corners = _finite(box, 'box').ravel()
         if corners.shape != (4,):
@@ -118,16 +132,16 @@ class Prompt:
     def mask(
         cls, object_id: int, mask: ArrayLike, replace: bool = False, stamp: float | None = None
     ) -> Prompt:
-        """Make a prompt of a mask.
+        """Create a prompt from a mask.
 
         Args:
             object_id: see the class.
-            mask: [H, W] of the image's size; whatever is not zero belongs to the object.
+            mask: [H, W], the size of the image; nonzero pixels belong to the object.
             replace: see the class.
             stamp: see the class.
 
         Raises:
-            PromptError: not two-dimensional, or empty.
+            PromptError: the mask is not two-dimensional, or it is empty.
         """
         image = np.asarray(mask) != 0
         if image.ndim != 2:
@@ -144,29 +158,27 @@ class Prompt:
         )
 
     @classmethod
-    def together(cls, prompts: Sequence[Prompt]) -> Prompt:
-        """Return prompts of one object on one image, at least one, as if given at once.
+    def merged(cls, prompts: Sequence[Prompt]) -> Prompt:
+        """Merge prompts of one object on one image, at least one, into a single prompt.
 
-        A box or a mask begins anew, as in the official predictor.
+        What precedes the last box or mask is dropped, as in the official predictor.
         """
-        start = max(
-            (
-                i
-                for i, one in enumerate(prompts)
-                if one.mask_image is not None or (one.labels >= 2).any()
-            ),
-            default=0,
-        )
-        last = prompts[start:]
+        start = max((i for i, one in enumerate(prompts) if one.drops_earlier_clicks), default=0)
+        kept = prompts[start:]
         return cls(
-            last[0].object_id,
-            np.concatenate([one.points_xy for one in last]),
-            np.concatenate([one.labels for one in last]),
-            last[0].mask_image,
+            kept[0].object_id,
+            np.concatenate([one.points_xy for one in kept]),
+            np.concatenate([one.labels for one in kept]),
+            kept[0].mask_image,
         )
+
+    @property
+    def drops_earlier_clicks(self) -> bool:
+        """Whether this is a box or a mask, which replaces the clicks given before it."""
+        return self.mask_image is not None or bool((self.labels >= 2).any())
 
     def check_image(self, height: int, width: int) -> None:
-        """Raise PromptError where the prompt does not fit an image of this size."""
+        """Raise PromptError if the prompt does not fit an image of this size, in pixels."""
         if self.mask_image is not None and self.mask_image.shape != (height, width):
             rows, columns = self.mask_image.shape
             raise PromptError(f'the mask is {columns}x{rows} but the image {width}x{height}')
@@ -182,6 +194,139 @@ class Prompt:
                 raise PromptError(
                     f'box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) lies outside the image {width}x{height}'
                 )
+
+
+def check_point_count(
+    prompts: Sequence[Prompt], object_id: int, where: str, spec: TrackerSpec
+) -> None:
+    """Raise PromptError if the decoder has too few tokens for the prompts of an object.
+
+    Args:
+        prompts: of the object, on one image.
+        object_id: of the object, for the message.
+        where: the image, for the message.
+        spec: of the model.
+    """
+    limit = spec.point_tokens - 1  # one is the padding token
+    count = sum(len(prompt.points_xy) for prompt in prompts)
+    if count > limit:
+        raise PromptError(
+            f'{count} points for object {object_id} on {where}; the limit is {limit}, a box '
+            'counting as two'
+        )
+
+
+# --- inputs of the mask decoder ---
+
+
+def no_prompt_tokens(objects: int, spec: TrackerSpec) -> PromptTokens:
+    """Return the decoder inputs for objects that are not prompted.
+
+    SAM encodes this as a "not a point" token, and its padding is a second one.
+    """
+    labels = np.full((objects, spec.point_tokens), ABSENT, np.int64)
+    labels[:, :2] = PADDING
+    size = spec.mask_size
+    return PromptTokens(
+        np.zeros((*labels.shape, 2), np.float32),
+        labels,
+        np.zeros((objects, 1, size, size), np.float32),
+        np.zeros(objects, np.float32),
+    )
+
+
+def point_tokens(
+    points: Floats,
+    labels: NDArray[np.int64],
+    previous: Floats | None,
+    image_size: tuple[int, int],
+    spec: TrackerSpec,
+) -> PromptTokens:
+    """Return the decoder inputs for clicks and the corners of a box, for one object.
+
+    Args:
+        points: [P, 2], (x, y) in pixels of the image.
+        labels: [P], see `Prompt.labels`.
+        previous: mask logits [M, M] that the points refine; None for a new object.
+        image_size: (height, width) of the image, pixels.
+        spec: of the model.
+    """
+    tokens = no_prompt_tokens(1, spec)
+    height, width = image_size
+    fractions: Floats = np.divide(points, np.array((width, height), np.float32))
+    count = len(points)
+    tokens.points[0, :count] = fractions * spec.image_size
+    tokens.labels[0] = ABSENT
+    tokens.labels[0, :count] = labels
+    tokens.labels[0, count] = PADDING
+    mask = None
+    if previous is not None:
+        mask = previous.clip(-PREVIOUS_LOGIT_LIMIT, PREVIOUS_LOGIT_LIMIT)
+    elif spec.dense_prompt_prior:
+        mask = draw_prior(fractions, labels, spec.mask_size)
+    return tokens if mask is None else _with_mask(tokens, mask)
+
+
+def mask_tokens(fitted: NDArray[np.bool_], spec: TrackerSpec) -> PromptTokens:
+    """Return the decoder inputs for a mask of `fit_mask`, for one object."""
+    weight = np.array(spec.mask_downsample_weight, np.float32).reshape(4, 4)
+    prompt = downsample_mask(fitted, weight, spec.mask_downsample_bias)
+    return _with_mask(no_prompt_tokens(1, spec), prompt)
+
+
+def _with_mask(tokens: PromptTokens, mask: Floats) -> PromptTokens:
+    return tokens._replace(mask=mask[None, None], has_mask=np.ones(1, np.float32))
+
+
+def fit_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    """Resize a mask of the image [H, W] to the network input [size, size]."""
+    if mask.shape == (size, size):
+        return mask
+    return resize_antialiased(mask.astype(np.float32), size, size) >= 0.5
+
+
+def mask_to_logits(mask: NDArray[np.bool_], size: int) -> Floats:
+    """Convert a mask [R, R] to low-resolution logits [size, size] in -10..10."""
+    logits = np.where(mask, np.float32(MASK_PROMPT_LOGIT), np.float32(-MASK_PROMPT_LOGIT))
+    return resize_antialiased(logits, size, size)
+
+
+def downsample_mask(mask: NDArray[np.bool_], weight: Floats, bias: float) -> Floats:
+    """Apply the learned 4x4 convolution of stride 4 to a mask [R, R], giving [R / 4, R / 4].
+
+    It belongs to the network, but 17 weights used on prompted frames only do not justify a graph.
+    """
+    side = mask.shape[0] // 4
+    blocks = mask.astype(np.float32).reshape(side, 4, side, 4)
+    prompt: Floats = (np.einsum('aibj,ij->ab', blocks, weight) + bias).astype(np.float32)
+    return prompt
+
+
+def resize_antialiased(image: Floats, height: int, width: int) -> Floats:
+    """Resize [H, W] with a triangle filter that widens when shrinking, in float32.
+
+    The result equals `torch.nn.functional.interpolate(antialias=True, mode='bilinear')`. OpenCV
+    has no such filter: its linear resize does not widen, and its area resize is a box filter.
+    """
+    rows = _triangle_weights(image.shape[0], height)
+    columns = _triangle_weights(image.shape[1], width)
+    resized: Floats = (rows @ image @ columns.T).astype(np.float32)
+    return resized
+
+
+@lru_cache(maxsize=16)
+def _triangle_weights(inputs: int, outputs: int) -> NDArray[np.float64]:
+    """Return the matrix [outputs, inputs] of an antialiased linear resize along one axis."""
+    scale = inputs / outputs
+    support = max(scale, 1.0)
+    centre = (np.arange(outputs) + 0.5) * scale
+    distance = np.abs(np.arange(inputs)[None] + 0.5 - centre[:, None]) / support
+    weights = np.maximum(0.0, 1.0 - distance)
+    normalised: NDArray[np.float64] = weights / weights.sum(1, keepdims=True)
+    return normalised
+
+
+# --- checks of the arguments ---
 
 
 def _object_id(object_id: int) -> int:

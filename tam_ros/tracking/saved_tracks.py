@@ -1,11 +1,11 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A track bank in a file: objects that a later run finds again.
+"""Saves the objects of a tracker and their memories to a file, for a later run.
 
-The file is a compressed numpy archive without pickled objects: `about`, a JSON text, and for
-each object its memories as the upper halves of float32 numbers (bfloat16, which is how they are
-kept) and its pointers. Memories mean something only to the weights that made them, so the
-model's fingerprint goes with them.
+The file is a compressed numpy archive without pickled objects. It holds `about`, a JSON text, and
+for each object its memories, as the upper 16 bits of float32 (they are rounded to bfloat16), and
+its object pointers. Memories are valid only for the weights that computed them, so the file also
+holds the fingerprint of the model.
 """
 
 from __future__ import annotations
@@ -15,31 +15,32 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tam_ros.model_files import TrackerSpec
 from tam_ros.runtime.base import Floats
-from tam_ros.tracking.bank import MemoryBank
-from tam_ros.tracking.frame_pipeline import Stages
+from tam_ros.tracking.bank import BankShape, MemoryBank
+from tam_ros.tracking.frame_pipeline import FramePipeline
 from tam_ros.tracking.objects import ObjectMemory, ObjectTable
 
 FORMAT = 1
 
 
-class ArchiveError(ValueError):
-    """A file of tracks that cannot be used; the message says why."""
+class SavedTracksError(ValueError):
+    """A file of saved tracks cannot be used; the message says why."""
 
 
 @dataclass
-class Archive:
-    """What a tracker knows, the tensors aside.
+class SavedTracks:
+    """The state of a tracker, except for the tensors.
 
     Attributes:
         index: of the next image.
-        seconds: of the tracker's clock.
-        size: (height, width) of the images; None before the first.
-        table: the objects, and the ids that were used.
+        seconds: time of the last image on the tracker's clock.
+        size: (height, width) of the images, pixels; None before the first image.
+        table: the objects, and the ids that have been used.
     """
 
     index: int
@@ -48,12 +49,18 @@ class Archive:
     table: ObjectTable
 
 
-def write(path: Path, spec: TrackerSpec, stages: Stages, archive: Archive) -> None:
-    """Write a file, or leave the old one where that fails; OSError says why."""
-    arrays: dict[str, np.ndarray] = {}
+def write_tracks(
+    path: Path, spec: TrackerSpec, pipeline: FramePipeline, tracks: SavedTracks
+) -> None:
+    """Write a file; an existing file is kept if that fails.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    arrays: dict[str, Any] = {}
     objects = []
-    for number, memory in sorted(archive.table.live.items()):
-        memories, pointers = stages.read_row(memory.row)
+    for number, memory in sorted(tracks.table.live.items()):
+        memories, pointers = pipeline.read_row(memory.row)
         arrays[f'memories_{number}'] = (memories.view(np.uint32) >> 16).astype(np.uint16)
         arrays[f'pointers_{number}'] = pointers
         objects.append(
@@ -69,10 +76,10 @@ def write(path: Path, spec: TrackerSpec, stages: Stages, archive: Archive) -> No
         'format': FORMAT,
         'model': spec.name,
         'fingerprint': spec.fingerprint,
-        'index': archive.index,
-        'seconds': archive.seconds,
-        'size': archive.size,
-        'used': sorted(archive.table.used),
+        'index': tracks.index,
+        'seconds': tracks.seconds,
+        'size': tracks.size,
+        'used': sorted(tracks.table.used),
         'objects': objects,
     }
     partial = path.with_name(f'.{path.name}.partial')
@@ -84,61 +91,70 @@ def write(path: Path, spec: TrackerSpec, stages: Stages, archive: Archive) -> No
         partial.unlink(missing_ok=True)
 
 
-def read(path: Path, spec: TrackerSpec, stages: Stages, max_objects: int) -> Archive:
-    """Read a file and put the memories into the storage, over what is there.
+def read_tracks(
+    path: Path, spec: TrackerSpec, pipeline: FramePipeline, max_objects: int
+) -> SavedTracks:
+    """Read a file and write its memories to the storage, whose contents are overwritten.
 
     Raises:
-        ArchiveError: the file is damaged or does not fit.
+        SavedTracksError: the file is damaged, or not for this model and these options. The
+            storage is unchanged then.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays['about']))
         if about['format'] != FORMAT:
-            raise ArchiveError(f'{path} has format {about["format"]}; this version reads {FORMAT}')
+            raise SavedTracksError(
+                f'{path} has format {about["format"]}; this version reads {FORMAT}'
+            )
         if (about['model'], about['fingerprint']) != (spec.name, spec.fingerprint):
-            raise ArchiveError(
+            raise SavedTracksError(
                 f'{path} holds memories of {about["model"]} with weights {about["fingerprint"]}, '
                 f'which mean nothing to {spec.name} with weights {spec.fingerprint}'
             )
         if len(about['objects']) > max_objects:
-            raise ArchiveError(
+            raise SavedTracksError(
                 f'{path} holds {len(about["objects"])} objects; max_objects is {max_objects}'
             )
         loaded = [
-            _object(row, values, arrays, spec, stages)
+            _object(row, values, arrays, spec, pipeline.shape)
             for row, values in enumerate(about['objects'])
         ]
         table = ObjectTable(max_objects, used=set(about['used']))
         size = tuple(about['size']) if about['size'] else None
-        found = Archive(int(about['index']), float(about['seconds']), size, table)
+        tracks = SavedTracks(int(about['index']), float(about['seconds']), size, table)
     except FileNotFoundError:
-        raise ArchiveError(f'{path} does not exist') from None
+        raise SavedTracksError(f'{path} does not exist') from None
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, ArchiveError):
+        if isinstance(error, SavedTracksError):
             raise
-        raise ArchiveError(f'{path} cannot be read as a file of tracks: {error}') from error
+        raise SavedTracksError(f'{path} cannot be read as a file of tracks: {error}') from error
     for memory, memories, pointers in loaded:
-        stages.write_row(memory.row, memories, pointers)
-        table.enter(memory)
-    return found
+        pipeline.write_row(memory.row, memories, pointers)
+        table.add(memory)
+    return tracks
 
 
 def _object(
-    row: int, values: dict, arrays: dict[str, np.ndarray], spec: TrackerSpec, stages: Stages
+    row: int,
+    values: dict[str, Any],
+    arrays: dict[str, Any],
+    spec: TrackerSpec,
+    shape: BankShape,
 ) -> tuple[ObjectMemory, Floats, Floats]:
-    """Read one object; its slots move to where this tracker would have put them."""
+    """Read one object; its memories may move to other slots, as `shape` may differ."""
     number = int(values['id'])
-    bank, *origins = MemoryBank.from_json(values['bank'], stages.shape)
+    bank, *origins = MemoryBank.from_json(values['bank'], shape)
     halves = arrays[f'memories_{number}'].astype(np.uint32) << 16
     sources = halves.view(np.float32), arrays[f'pointers_{number}'].astype(np.float32)
     targets = []
-    for origin, source, shape in zip(
+    for origin, source, expected in zip(
         origins, sources, ((spec.memory_tokens, spec.memory_dim), (spec.dim,)), strict=True
     ):
-        if source.shape[1:] != shape:
+        if source.shape[1:] != expected:
             raise ValueError(f'an array of object {number} has shape {source.shape}')
-        target = np.zeros((len(origin), *shape), np.float32)
+        target = np.zeros((len(origin), *expected), np.float32)
         filled = np.flatnonzero(np.array(origin) >= 0)
         target[filled] = source[np.array(origin)[filled]]
         targets.append(target)
@@ -150,4 +166,5 @@ def _object(
         float(values['born_at']),
         float(values['seen_at']),
     )
-    return memory, *targets
+    memories, pointers = targets
+    return memory, memories, pointers

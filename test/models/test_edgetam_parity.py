@@ -19,9 +19,15 @@ from tam_ros.models.edgetam import EdgeTAM  # noqa: E402
 from tam_ros.models.layers import SinePosition  # noqa: E402
 from tam_ros.models.memory_attention import MemoryTokens  # noqa: E402
 from tam_ros.models.repvit import fuse  # noqa: E402
-from tam_ros.tracking import masks as mask_math  # noqa: E402
 from tam_ros.tracking.bank import BankShape, MemoryBank  # noqa: E402
-from tam_ros.tracking.images import to_network  # noqa: E402
+from tam_ros.tracking.frame_pipeline import choose_masks, resize_to_network  # noqa: E402
+from tam_ros.tracking.frame_result import enlarge  # noqa: E402
+from tam_ros.tracking.prompts import (  # noqa: E402
+    MASK_PROMPT_LOGIT,
+    downsample_mask,
+    mask_to_logits,
+    resize_antialiased,
+)
 
 pytestmark = pytest.mark.skipif(
     not kit.KIT.is_dir(), reason='the parity kit (../shared/parity/edgetam) is absent'
@@ -67,7 +73,7 @@ def test_state_dict_keys_and_shapes_are_the_official_ones(network):
 
 
 def test_image_encoder(network):
-    image = torch.from_numpy(to_network(kit.frames()[0], R, 'pil').copy()[None])
+    image = torch.from_numpy(resize_to_network(kit.frames()[0], R, 'pil').copy()[None])
     normalised = (image / 255.0 - torch.tensor(IMAGE_MEAN)) / torch.tensor(IMAGE_STD)
     normalised = normalised.permute(0, 3, 1, 2)
     check(normalised, 'pre/video_frame0')
@@ -232,7 +238,7 @@ def test_mask_decoder_and_choice_of_mask(network, case):
         )
     )
     multimask = case.endswith('multi')
-    chosen = mask_math.choose(masks, ious, score, pointers, np.array([multimask]))
+    chosen = choose_masks(masks, ious, score, pointers, np.array([multimask]))
     if multimask:
         check(masks[:, 1:], f'dec/{case}/low_res_multimasks')
         check(ious[:, 1:], f'dec/{case}/ious')
@@ -267,8 +273,8 @@ def test_prompt_encoder_and_all_candidates(network):
 def test_mask_prompt_as_output(network):
     features, high_resolution = decoder_inputs()
     mask = kit.module('inputs').smooth_mask_logits('open')[0, 0] > 0
-    check(mask_math.mask_to_logits(mask, R // 4)[None, None], 'dec/mask_as_output/low')
-    prompt = mask_math.downsample_mask(
+    check(mask_to_logits(mask, R // 4)[None, None], 'dec/mask_as_output/low')
+    prompt = downsample_mask(
         mask,
         network.mask_downsample.weight.numpy().reshape(4, 4),
         float(network.mask_downsample.bias),
@@ -281,9 +287,9 @@ def test_mask_prompt_as_output(network):
         torch.ones(1),
         *high_resolution,
     )
-    chosen = mask_math.choose(*(out.numpy() for out in outputs), np.array([False]))
+    chosen = choose_masks(*(out.numpy() for out in outputs), np.array([False]))
     check(chosen.pointers, 'dec/mask_as_output/obj_ptr')
-    check(np.full((1, 1), mask_math.MASK_PROMPT_LOGIT, np.float32), 'dec/mask_as_output/score')
+    check(np.full((1, 1), MASK_PROMPT_LOGIT, np.float32), 'dec/mask_as_output/score')
 
 
 def test_image_predictor(network):
@@ -291,7 +297,7 @@ def test_image_predictor(network):
     image = torch.from_numpy(
         np.stack(
             [
-                mask_math.resize_antialiased(channel, R, R)
+                resize_antialiased(channel, R, R)
                 for channel in np.moveaxis(kit.frames()[0].astype(np.float32), 2, 0)
             ],
             axis=-1,
@@ -321,14 +327,14 @@ def test_image_predictor(network):
     def check_prediction(masks, ious, name):
         check(masks, f'img/{name}/low')
         check(ious, f'img/{name}/ious')
-        full = np.stack([mask_math.enlarge(mask, height, width) for mask in masks])
+        full = np.stack([enlarge(mask, height, width) for mask in masks])
         check(full, f'img/{name}/masks')
 
     masks, ious, *_ = decode([about['point']], [1])
     check_prediction(masks[0, 1:], ious[0, 1:], 'point')
     single = np.array([False])
-    box = mask_math.choose(*decode(np.reshape(about['box'], (2, 2)), [2, 3]), single)
+    box = choose_masks(*decode(np.reshape(about['box'], (2, 2)), [2, 3]), single)
     check_prediction(box.masks, box.ious, 'box')
     previous = torch.from_numpy(box.masks)[None]
-    refined = mask_math.choose(*decode(about['refine_pts'], about['refine_lbl'], previous), single)
+    refined = choose_masks(*decode(about['refine_pts'], about['refine_lbl'], previous), single)
     check_prediction(refined.masks, refined.ious, 'refine')

@@ -15,8 +15,9 @@ from tam_ros.models.config import EfficientTAMConfig  # noqa: E402
 from tam_ros.models.efficienttam import EfficientTAM  # noqa: E402
 from tam_ros.models.layers import SinePosition  # noqa: E402
 from tam_ros.models.memory_attention import MemoryTokens  # noqa: E402
-from tam_ros.tracking import masks as mask_math  # noqa: E402
 from tam_ros.tracking.bank import BankShape, MemoryBank  # noqa: E402
+from tam_ros.tracking.frame_pipeline import choose_masks, stability  # noqa: E402
+from tam_ros.tracking.prompts import downsample_mask, mask_to_logits  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     not kit.KIT.is_dir(), reason='the parity kit (../shared/parity/efficienttam) is absent'
@@ -155,8 +156,8 @@ def test_mask_decoder_and_choice_of_mask(case):
             assert abs(mean - expected[0]) < TOLERANCE * expected[1]
             assert abs(std - expected[1]) < TOLERANCE * expected[1]
             assert abs(total - expected[2]) < TOLERANCE * expected[2]
-        stability = mask_math.stability(raw.masks[:, 0].numpy())
-        np.testing.assert_allclose(stability, reference[f'dec/{what}/stability'][0], atol=1e-3)
+        stable_share = stability(raw.masks[:, 0].numpy())
+        np.testing.assert_allclose(stable_share, reference[f'dec/{what}/stability'][0], atol=1e-3)
 
         # The graph pads its points with hidden ones: the result must not notice.
         hidden = torch.full((1, 6), -2)
@@ -166,7 +167,7 @@ def test_mask_decoder_and_choice_of_mask(case):
         )
         for multimask in (True, False):
             key = f'heads/{what}/{int(multimask)}'
-            chosen = mask_math.choose(masks, ious, score, pointers, np.array([multimask]))
+            chosen = choose_masks(masks, ious, score, pointers, np.array([multimask]))
             check(kit.sparse(chosen.masks, 32), reference, f'{key}/low')
             high = torch.nn.functional.interpolate(
                 torch.from_numpy(chosen.masks[:, None]), (size, size), mode='bilinear'
@@ -184,9 +185,9 @@ def test_mask_prompt_as_output(case):
     size, grid = network.config.image_size, network.config.grid
     vis = given(name, 'vis', (grid * grid, 1, 256)).permute(1, 2, 0).reshape(1, 256, grid, grid)
     mask = kit.fill().ellipse(size, size, size // 2, size // 3, size // 5, size // 6)
-    low = mask_math.mask_to_logits(mask, size // 4)
+    low = mask_to_logits(mask, size // 4)
     check(kit.sparse(low[None], 32), reference, 'maskout/low')
-    prompt = mask_math.downsample_mask(
+    prompt = downsample_mask(
         mask,
         network.mask_downsample.weight.numpy().reshape(4, 4),
         float(network.mask_downsample.bias),
@@ -201,7 +202,7 @@ def test_mask_prompt_as_output(case):
             torch.ones(1),
         )
     )
-    chosen = mask_math.choose(masks, ious, score, pointers, np.array([False]))
+    chosen = choose_masks(masks, ious, score, pointers, np.array([False]))
     check(chosen.pointers[0], reference, 'maskout/ptr')
     assert reference['maskout/score'] == 10
 

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A runtime without a network: it answers by rule and writes down what it is asked."""
+"""A runtime without a network: it computes masks by a simple rule and records its calls."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ SPEC = TrackerSpec(
 
 
 class FakeRuntime(Runtime):
-    """The mask of a prompt is a square around its first point; tracking keeps it.
+    """The mask of a prompt is a square around its first point; tracking keeps it in place.
 
-    A pointer carries the centre of its square, which is how tracking knows it, and the number of
-    its candidate. `present` is what the object score says on tracked frames.
+    The object pointer holds the centre of the square, from which tracking reads it, and the index
+    of the candidate mask. `present` says whether tracked objects are in the image; `fail_in` names
+    the function that raises an error.
     """
 
     name = 'fake'
@@ -40,6 +41,7 @@ class FakeRuntime(Runtime):
         self.spec = spec
         self.present = True
         self.fail_in: str | None = None
+        self.closed = False
         self.calls: list[tuple[str, int]] = []
         self.banks: list = []
         self.prompts: list = []
@@ -64,7 +66,7 @@ class FakeRuntime(Runtime):
     def _attend(self, features, bank, pooled):
         self._called('memory_attention', len(bank.rows))
         self.banks.append(bank)
-        # Follow the newest pointer, which carries the centre and when it was made.
+        # The newest pointer counts; it holds the centre and the number of the call that stored it.
         seen = [
             self.pointers[row, slots[valid > 0]]
             for row, slots, valid in zip(
@@ -97,7 +99,7 @@ class FakeRuntime(Runtime):
             y0, x0 = int(max(y - 2, 0)), int(max(x - 2, 0))
             masks[i, :, y0 : int(y) + 3, x0 : int(x) + 3] = 5 + i
             pointers[i, :, :2] = x, y
-            pointers[i, :, 2] = range(4)  # which candidate it is
+            pointers[i, :, 2] = range(4)  # index of the candidate
         ious = np.tile(np.array([0.9, 0.1, 0.3, 0.2], np.float32), (objects, 1))
         return Candidates(masks, ious, scores, pointers)
 
@@ -123,3 +125,6 @@ class FakeRuntime(Runtime):
 
     def write_row(self, row, memories, pointers):
         self.memories[row], self.pointers[row] = memories, pointers
+
+    def close(self):
+        self.closed = True

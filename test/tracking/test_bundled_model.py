@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Rules of the tracker with real memories: the bundled model on the clip of the demo."""
+"""The trackers with the bundled model on the clip of the demo."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def run(tracker, clip, prompts):
     ]
 
 
-def test_a_prompt_made_8_frames_ago_gives_the_masks_of_one_given_in_time(clip):
-    """A new object and the correction of a live one; the second is a live object's neighbour."""
+def test_a_prompt_that_is_8_images_late_gives_the_masks_of_one_in_time(clip):
+    """A new object, and a correction of a live one."""
     first = [Prompt.box(1, box_of(clip[0][1], 1))]
     rows, columns = np.nonzero(clip[4][1] == 1)
     on_it = [(float(columns.mean()), float(rows.mean()))]
@@ -59,19 +59,19 @@ def test_a_prompt_made_8_frames_ago_gives_the_masks_of_one_given_in_time(clip):
     in_time = run(Tracker.open(NAME, options=options), clip, {0: first, 4: prompts(None)})
     late = run(Tracker.open(NAME, options=options), clip, {0: first, 12: prompts(4 / 15)})
     arrived = next(i for i in range(12, 22) if 2 in late[i])
-    assert arrived <= 15, 'eight images, four at a time while new ones come'
+    assert arrived <= 15, 'eight images, four per step, while one image arrives per step'
     for i in range(arrived, 22):
         for number in (1, 2):
             assert overlap(late[i][number], in_time[i][number]) >= 0.99, (i, number)
 
 
-def test_late_prompts_cost_the_memory_that_is_stated(clip):
+def test_late_prompts_need_the_documented_memory(clip):
     """The description of `prompt_history_seconds`: 1.0 MB an image and 0.15 MB for each object."""
     tracker = Tracker.open(NAME, options=TrackerOptions(max_objects=1, prompt_history_seconds=1.0))
     run(tracker, clip[:2], {0: [Prompt.box(1, box_of(clip[0][1], 1))]})
-    frame = tracker._recall._frames[-1]
+    frame = tracker._late._frames[-1]
     kept = (
-        frame.moment.small.nbytes
+        frame.context.network_input.nbytes
         + frame.features.raw.nbytes
         + frame.features.without_memory.nbytes
     )
@@ -81,7 +81,7 @@ def test_late_prompts_cost_the_memory_that_is_stated(clip):
     assert len(memories) == 2 + 6 + tracker._options.prompt_history_frames
 
 
-def test_objects_found_again_by_a_later_run(clip, tmp_path):
+def test_saved_objects_continue_in_a_later_run(clip, tmp_path):
     before = Tracker.open(NAME, options=TrackerOptions(max_objects=2))
     prompts = [Prompt.mask(n, clip[0][1] == n) for n in (1, 2)]
     for i in range(12):
@@ -96,7 +96,7 @@ def test_objects_found_again_by_a_later_run(clip, tmp_path):
 
 
 def test_backwards_through_a_recording(clip):
-    """Prompted on the last image, the objects are found on the first ones."""
+    """Objects prompted on the last image are tracked back to the first."""
     tracker = ClipTracker(open_runtime(NAME), TrackerOptions(max_objects=2))
     image, labels = clip[-1]
     tracker.prompt(21, image, [Prompt.mask(n, labels == n) for n in (1, 2)])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tam_ros.tracking import FrameResult, Prompt, Tracker, TrackerOptions
-from tam_ros.tracking.masks import enlarge
+from tam_ros.tracking.frame_result import enlarge
 
 torch = pytest.importorskip('torch')
 pytestmark = pytest.mark.skipif(

@@ -24,7 +24,7 @@ import pytest
 
 from tam_ros.loading import open_runtime
 from tam_ros.tracking import ClipTracker, Prompt, TrackedObject, Tracker, TrackerOptions
-from tam_ros.tracking.masks import enlarge
+from tam_ros.tracking.frame_result import enlarge
 
 torch = pytest.importorskip('torch')
 pytestmark = pytest.mark.skipif(

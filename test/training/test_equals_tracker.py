@@ -15,7 +15,7 @@ from tam_ros.catalogue import Model
 from tam_ros.models.efficienttam import EfficientTAM
 from tam_ros.runtime.torch import TorchRuntime
 from tam_ros.tracking import Prompt, Tracker
-from tam_ros.tracking.prior import draw_prior
+from tam_ros.tracking.dense_prior import draw_prior
 from training.clips import Batch, ClipStore, promptable, resize
 from training.initialise import initialise
 from training.prompts import click_position, dense_prior, first_prompts

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Tracks written to a file and found again by a later run."""
+"""Objects saved to a file and loaded by a later run."""
 
 from __future__ import annotations
 
@@ -9,17 +9,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tam_ros.tracking import ArchiveError, Prompt, PromptError, Tracker, TrackerOptions
+from tam_ros.tracking import Prompt, PromptError, SavedTracksError, Tracker, TrackerOptions
 from tracking.fake_runtime import SPEC, FakeRuntime
 
 IMAGE = np.zeros((48, 64, 3), np.uint8)
 
 
 class Counting(FakeRuntime):
-    """Every memory is another, so that it matters which slot it is in."""
+    """Every memory is different, so that an exchange of slots would be noticed."""
 
     def memory_encoder(self, features, masks, prompted):
         return super().memory_encoder(features, masks, prompted) + len(self.prompted)
+
+
+def attended(runtime):
+    """Return the temporal index and the memory of each slot that the last image attended to."""
+    bank = runtime.banks[-1]
+    assert bank.memory_valid[0].sum() == 7
+    return sorted(
+        (index, runtime.memories[bank.rows[0], slot].tobytes())
+        for slot, index in zip(bank.memory_slots[0], bank.temporal_index[0], strict=True)
+    )
 
 
 def tracked(frames=30, **options):
@@ -31,38 +41,29 @@ def tracked(frames=30, **options):
 
 
 @pytest.mark.parametrize('options', [{}, {'prompt_history_seconds': 1.0}, {'max_conditioning': 3}])
-def test_objects_are_found_again(tmp_path, options):
+def test_objects_continue_in_a_later_run(tmp_path, options):
     before = tracked()
     before.remove(3)
     before.save(tmp_path / 'tracks.npz')
     after = Tracker(FakeRuntime(), TrackerOptions(max_objects=2, **options))
     after.load(tmp_path / 'tracks.npz')
     assert after.objects == (7,)
-    # Another run, another clock: the first stamp may be anything.
+    # Another run has another clock: its first stamp is independent of the saved run.
     expected, found = before.step(IMAGE, 3.0), after.step(IMAGE, 500.0)
     np.testing.assert_array_equal(found.labels, expected.labels)
     assert found.objects[0].age_frames == expected.objects[0].age_frames == 30
-    mine, theirs = before._runtime, after._runtime
-    assert mine.banks[-1].memory_valid.sum() == theirs.banks[-1].memory_valid.sum() == 7
-    for bank, runtime in ((mine.banks[-1], mine), (theirs.banks[-1], theirs)):
-        assert (
-            len({runtime.memories[bank.rows[0], slot].tobytes() for slot in bank.memory_slots[0]})
-            == 7
-        )
-        runtime.shown = sorted(
-            (code, runtime.memories[bank.rows[0], slot].tobytes())
-            for slot, code in zip(bank.memory_slots[0], bank.temporal_index[0], strict=True)
-        )
-    assert mine.shown == theirs.shown
+    saved, loaded = attended(before._runtime), attended(after._runtime)
+    assert len({memory for _, memory in saved}) == 7, 'every memory is different'
+    assert loaded == saved
     with pytest.raises(PromptError, match='object 3 was removed'):
         after.step(IMAGE, 501.0, [Prompt.points(3, [(1, 1)], [1])])
 
 
-def test_size_of_the_images_is_remembered(tmp_path):
+def test_the_image_size_is_saved(tmp_path):
     tracked().save(tmp_path / 'tracks.npz')
     after = Tracker(FakeRuntime())
     after.load(tmp_path / 'tracks.npz')
-    with pytest.raises(ValueError, match='live on images of 64x48'):
+    with pytest.raises(ValueError, match='prompted on images of 64x48'):
         after.step(np.zeros((24, 32, 3), np.uint8), 0.0)
 
 
@@ -79,12 +80,12 @@ def truncated(path):
     return SPEC
 
 
-def text(path):
-    path.write_text('nothing of the kind')
+def plain_text(path):
+    path.write_text('not an archive')
     return SPEC
 
 
-def gone(path):
+def missing(path):
     path.unlink()
     return SPEC
 
@@ -95,33 +96,33 @@ def pickled(path):
 
 
 @pytest.mark.parametrize(
-    ('spoil', 'message'),
+    ('damage', 'message'),
     [
         (other_weights, 'which mean nothing to fake with weights another'),
         (other_model, 'memories of fake with weights fake, which mean nothing to another'),
         (truncated, 'cannot be read'),
-        (text, 'cannot be read'),
+        (plain_text, 'cannot be read'),
         (pickled, 'cannot be read'),
-        (gone, 'does not exist'),
+        (missing, 'does not exist'),
     ],
 )
-def test_a_file_that_does_not_fit_is_refused_and_nothing_changes(tmp_path, spoil, message):
+def test_an_unusable_file_is_refused_and_nothing_changes(tmp_path, damage, message):
     path = tmp_path / 'tracks.npz'
     tracked().save(path)
-    tracker = Tracker(FakeRuntime(spoil(path)))
+    tracker = Tracker(FakeRuntime(damage(path)))
     tracker.step(IMAGE, 0.0, [Prompt.points(5, [(20, 20)], [1])])
-    with pytest.raises(ArchiveError, match=message):
+    with pytest.raises(SavedTracksError, match=message):
         tracker.load(path)
     assert [item.id for item in tracker.step(IMAGE, 0.1).objects] == [5]
 
 
-def test_more_objects_than_there_is_room_for(tmp_path):
+def test_more_objects_than_max_objects(tmp_path):
     tracked().save(tmp_path / 'tracks.npz')
-    with pytest.raises(ArchiveError, match='holds 2 objects; max_objects is 1'):
+    with pytest.raises(SavedTracksError, match='holds 2 objects; max_objects is 1'):
         Tracker(FakeRuntime(), TrackerOptions(max_objects=1)).load(tmp_path / 'tracks.npz')
 
 
-def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / 'tracks.npz'
     tracked().save(path)
     old = path.read_bytes()

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Prompts made on past images: the same masks from then on as if they had come in time."""
+"""Late prompts: after the replay, the masks are those of a prompt that arrived in time."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def click(number, x=20, y=20, **more):
 
 
 def run(tracker, first, last, prompts=None):
-    """Show images at ten a second; `prompts` by the index of the image they come with."""
+    """Show ten images per second; `prompts` by index of the image they are passed with."""
     return [
         tracker.step(IMAGE, i / 10, (prompts or {}).get(i, ())) for i in range(first, last + 1)
     ]
 
 
 def state(tracker, number):
-    """What attention would be given, the order of the slots aside."""
+    """What the next image attends to, regardless of the order of the slots."""
     memory = tracker._table.live[number]
     view = memory.bank.view()
     row = tracker._runtime.read_row(memory.row)
@@ -69,10 +69,10 @@ def banks_agree(late, timely, numbers=(1,)):
         assert state(late, number) == state(timely, number)
 
 
-def test_a_new_object_is_brought_forward_before_the_next_output(runtime):
+def test_a_new_object_is_replayed_within_one_step(runtime):
     late, timely = opened(runtime, catch_up=12), opened(FakeRuntime())
     run(late, 0, 9)
-    assert runtime.calls == [], 'without objects nothing is encoded'
+    assert runtime.calls == [], 'images without objects are not encoded'
     frame = late.step(IMAGE, 1.0, [click(1, stamp=0.2)])
     run(timely, 0, 10, {2: [click(1)]})
     (item,) = frame.objects
@@ -81,7 +81,7 @@ def test_a_new_object_is_brought_forward_before_the_next_output(runtime):
     assert runtime.calls.count(('image_encoder', 1)) == 9
 
 
-def test_the_work_of_a_step_is_bounded_and_the_object_arrives(runtime):
+def test_the_replay_is_spread_over_several_steps(runtime):
     late = opened(runtime, catch_up=3)
     run(late, 0, 9)
     shown = []
@@ -91,14 +91,14 @@ def test_the_work_of_a_step_is_bounded_and_the_object_arrives(runtime):
         shown.append([item.id for item in frame.objects])
         assert runtime.calls.count(('memory_encoder', 1)) <= 4
         assert late.objects == (1,)
-    # Image 2 and seven after it, three a step while one comes: there on the fourth step.
+    # Image 2 and seven more, three per step, while one image arrives per step: four steps.
     assert shown == [[], [], [], [1], [1]]
     timely = opened(FakeRuntime())
     run(timely, 0, 14, {2: [click(1)]})
     banks_agree(late, timely)
 
 
-def test_refining_a_live_object_on_the_past_shows_the_old_track_until_it_is_done(runtime):
+def test_a_live_object_is_tracked_without_the_late_prompt_until_the_replay_ends(runtime):
     late, timely = opened(runtime, catch_up=2), opened(FakeRuntime())
     run(late, 0, 9, {0: [click(1), click(2, x=50)]})
     centre = []
@@ -109,10 +109,10 @@ def test_refining_a_live_object_on_the_past_shows_the_old_track_until_it_is_done
     run(timely, 0, 17, {0: [click(1), click(2, x=50)], 5: [click(1, x=40)]})
     assert centre[0] == pytest.approx(20, abs=2) and centre[-1] == pytest.approx(40, abs=2)
     banks_agree(late, timely, (1, 2))
-    assert late._table.live[1].row != 0, 'it moved to the row of its replay'
+    assert late._table.live[1].row != 0, 'it has the row of its replay'
 
 
-def test_second_click_on_the_frame_of_the_first_counts_as_given_together(runtime):
+def test_a_late_second_click_is_applied_together_with_the_first(runtime):
     late, timely = opened(runtime, catch_up=12), opened(FakeRuntime())
     run(late, 0, 9, {3: [click(1)], 7: [Prompt.points(1, [(24, 24)], [0], stamp=0.3)]})
     run(timely, 0, 9, {3: [click(1), Prompt.points(1, [(24, 24)], [0])]})
@@ -121,7 +121,7 @@ def test_second_click_on_the_frame_of_the_first_counts_as_given_together(runtime
     assert prompt.labels[0, :3].tolist() == [1, 0, -1]
 
 
-def test_prompts_for_an_object_on_its_way_on_earlier_and_later_images(runtime):
+def test_prompts_for_a_replayed_object_on_earlier_and_later_images(runtime):
     late, timely = opened(runtime, catch_up=2), opened(FakeRuntime())
     run(
         late,
@@ -143,7 +143,7 @@ def test_prompts_for_an_object_on_its_way_on_earlier_and_later_images(runtime):
     banks_agree(late, timely)
 
 
-def test_an_object_on_its_way_is_not_begun_again_by_a_prompt_on_the_present(runtime):
+def test_a_prompt_on_the_current_image_does_not_restart_a_replayed_object(runtime):
     late, timely = opened(runtime, catch_up=2), opened(FakeRuntime())
     run(late, 0, 9)
     frames = run(late, 10, 20, {10: [click(1, stamp=0.2)], 12: [click(1, x=30)]})
@@ -154,14 +154,14 @@ def test_an_object_on_its_way_is_not_begun_again_by_a_prompt_on_the_present(runt
     banks_agree(late, timely)
 
 
-def test_prompts_made_after_the_late_one_are_replayed(runtime):
+def test_prompts_on_images_after_the_late_one_are_replayed(runtime):
     late, timely = opened(runtime, catch_up=12), opened(FakeRuntime())
     run(late, 0, 9, {0: [click(1)], 6: [click(1, x=50)], 8: [click(1, x=40, stamp=0.4)]})
     run(timely, 0, 9, {0: [click(1)], 4: [click(1, x=40)], 6: [click(1, x=50)]})
     banks_agree(late, timely)
 
 
-def test_replacing_on_the_past(runtime):
+def test_a_late_prompt_may_replace_an_object(runtime):
     late, timely = opened(runtime, catch_up=12), opened(FakeRuntime())
     run(late, 0, 9, {0: [click(1)], 8: [click(1, x=40, stamp=0.4, replace=True)]})
     run(timely, 0, 9, {0: [click(1)], 4: [click(1, x=40, replace=True)]})
@@ -179,17 +179,17 @@ def test_several_late_objects_share_the_replay(runtime):
     assert ('memory_attention', 2) in runtime.calls
 
 
-def test_an_image_that_was_dropped_gives_its_prompt_to_the_nearest(runtime):
+def test_a_prompt_for_a_dropped_image_is_applied_to_the_nearest(runtime):
     tracker = opened(runtime, catch_up=12)
     run(tracker, 0, 9)
     frame = tracker.step(IMAGE, 1.0, [click(1, stamp=0.42)])
     assert frame.objects[0].age_frames == 6
 
 
-def test_what_is_kept_is_bounded_and_too_old_is_said(runtime):
+def test_prompts_on_images_that_are_not_kept_are_refused(runtime):
     tracker = opened(runtime)
     run(tracker, 0, 40)
-    assert len(tracker._recall._frames) == 11  # one second, both ends
+    assert len(tracker._late._frames) == 11  # one second, including both ends
     with pytest.raises(PromptError, match=r'3\.000 s before the last one; the oldest .* 1\.000 s'):
         tracker.step(IMAGE, 4.1, [click(1, stamp=1.0)])
     with pytest.raises(PromptError, match='after this one'):
@@ -198,14 +198,14 @@ def test_what_is_kept_is_bounded_and_too_old_is_said(runtime):
     assert tracker.objects == (1,)
 
 
-def test_nothing_is_kept_unless_asked_for(runtime):
+def test_without_a_history_late_prompts_are_refused(runtime):
     tracker = opened(runtime, prompt_history_seconds=0.0)
     run(tracker, 0, 5)
     with pytest.raises(PromptError, match='set prompt_history_seconds'):
         tracker.step(IMAGE, 0.6, [click(1, stamp=0.3)])
 
 
-def test_images_of_another_size_are_not_prompted(runtime):
+def test_past_images_of_another_size_are_dropped(runtime):
     tracker = opened(runtime)
     run(tracker, 0, 5)
     small = np.zeros((24, 32, 3), np.uint8)
@@ -217,7 +217,7 @@ def test_images_of_another_size_are_not_prompted(runtime):
     assert tracker.step(small, 0.6, [click(1)]).labels.shape == (24, 32)
 
 
-def test_copies_for_refining_the_past_are_limited(runtime):
+def test_the_number_of_replayed_live_objects_is_limited(runtime):
     tracker = opened(runtime, catch_up=2)
     numbers = range(1, SPARE_ROWS + 2)
     run(tracker, 0, 9, {0: [click(n, x=5 * n) for n in numbers]})
@@ -227,7 +227,7 @@ def test_copies_for_refining_the_past_are_limited(runtime):
         tracker.check(click(n, stamp=0.3), (48, 64))
 
 
-def test_removed_while_late(runtime):
+def test_a_replayed_object_is_removed(runtime):
     tracker = opened(runtime, catch_up=2)
     run(tracker, 0, 9)
     tracker.step(IMAGE, 1.0, [click(1, stamp=0.2)])
@@ -238,22 +238,22 @@ def test_removed_while_late(runtime):
         tracker.step(IMAGE, 2.1, [click(1)])
 
 
-def test_a_clock_that_restarts_keeps_late_objects_but_takes_no_old_stamps(runtime):
+def test_a_restarted_clock_keeps_late_objects_but_refuses_old_stamps(runtime):
     tracker = opened(runtime, catch_up=2)
     run(tracker, 10, 19)
     tracker.step(IMAGE, 2.0, [click(1, stamp=1.2)])
     tracker.restart_clock()
     frames = run(tracker, 1, 9)
     assert frames[-1].objects[0].id == 1
-    with pytest.raises(PromptError):
+    with pytest.raises(PromptError, match='oldest that is kept'):
         tracker.step(IMAGE, 1.0, [click(1, stamp=0.05)])
 
 
-def test_checking_a_late_prompt_says_what_step_would(runtime):
+def test_check_refuses_the_late_prompts_that_step_would(runtime):
     tracker = opened(runtime)
     run(tracker, 0, 40, {35: [click(3)]})
     tracker.check(click(1, stamp=3.5), (48, 64))
-    tracker.check(click(1, stamp=4.5), (48, 64))  # the image after this one, it seems
+    tracker.check(click(1, stamp=4.5), (48, 64))  # of the next image
     for prompt, message in (
         (click(1, stamp=1.0), 'oldest that is kept'),
         (click(3, stamp=3.2), 'did not exist yet'),

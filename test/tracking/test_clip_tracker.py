@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of a recording in any order, with a runtime that answers by rule."""
+"""Frames of a recording in any order, with a fake runtime instead of a network."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def codes(runtime, row=0):
     return sorted(bank.temporal_index[row][bank.memory_valid[row] > 0].tolist())
 
 
-def test_prompted_frames_are_known_to_all_others_and_stay_as_prompted(runtime):
+def test_all_frames_attend_to_the_prompted_ones_which_keep_their_masks(runtime):
     tracker = opened(runtime)
     tracker.prompt(0, IMAGE, [click(1)])
     tracker.prompt(5, IMAGE, [click(1, x=50)])
@@ -39,8 +39,8 @@ def test_prompted_frames_are_known_to_all_others_and_stay_as_prompted(runtime):
     assert [round(frame.objects[0].centroid[0] / 10) for frame in (frames[0], frames[5])] == [2, 5]
     assert frames[5].objects[0].state == 'visible' and frames[5].objects[0].mask[20, 50]
     assert len(runtime.banks) == 6, 'prompted frames are not tracked'
-    assert runtime.banks[0].memory_valid[0].sum() == 2, 'frame 1 knows the prompt of frame 5'
-    assert runtime.banks[0].pointer_valid[0].sum() == 1, 'but not its pointer'
+    assert runtime.banks[0].memory_valid[0].sum() == 2, 'frame 1 attends to the memory of frame 5'
+    assert runtime.banks[0].pointer_valid[0].sum() == 1, 'but not to its pointer'
     assert codes(runtime) == [0, 2, 3, 4, 5, 6, 6]
 
 
@@ -52,7 +52,7 @@ def test_backwards(runtime):
     assert codes(runtime) == [0, 1, 2, 3, 4, 5, 6]
 
 
-def test_clicks_on_one_frame_count_as_given_together_before_and_after_tracking(runtime):
+def test_clicks_on_one_frame_are_applied_together_before_and_after_tracking(runtime):
     tracker = opened(runtime)
     tracker.prompt(0, IMAGE, [click(1)])
     tracker.prompt(0, IMAGE, [click(1, x=24, label=0)])
@@ -65,7 +65,7 @@ def test_clicks_on_one_frame_count_as_given_together_before_and_after_tracking(r
     assert 'memory_attention' in dict(runtime.calls)
 
 
-def test_refined_frame_of_a_tracked_stretch_is_kept_as_refined(runtime):
+def test_a_refined_frame_keeps_its_mask(runtime):
     tracker = opened(runtime)
     tracker.prompt(0, IMAGE, [click(1)])
     for i in range(6):
@@ -76,7 +76,7 @@ def test_refined_frame_of_a_tracked_stretch_is_kept_as_refined(runtime):
     assert codes(runtime).count(6) == 2
 
 
-def test_a_withdrawn_prompt_is_tracked_again(runtime):
+def test_a_frame_whose_prompt_was_withdrawn_is_tracked(runtime):
     tracker = opened(runtime)
     tracker.prompt(0, IMAGE, [click(1)])
     tracker.prompt(2, IMAGE, [click(1, x=50)])
@@ -85,14 +85,14 @@ def test_a_withdrawn_prompt_is_tracked_again(runtime):
     for i in range(4):
         tracker.step(i, IMAGE)
     assert len(runtime.banks) == 3 and codes(runtime) == [0, 1, 6]
-    assert runtime.banks[0].memory_valid.sum() == 1, 'frame 1 no longer knows frame 2'
+    assert runtime.banks[0].memory_valid.sum() == 1, 'frame 1 does not attend to frame 2 any more'
     with pytest.raises(PromptError, match='was not prompted on frame 2'):
         tracker.clear(2, 1)
     with pytest.raises(PromptError, match='the only prompt'):
         tracker.clear(0, 1)
 
 
-def test_replacing_forgets_every_other_prompt(runtime):
+def test_replacing_deletes_every_other_prompt(runtime):
     tracker = opened(runtime)
     tracker.prompt(0, IMAGE, [click(1)])
     tracker.step(0, IMAGE)
@@ -101,7 +101,7 @@ def test_replacing_forgets_every_other_prompt(runtime):
     assert codes(runtime) == [6] and tracker.objects == (1,)
 
 
-def test_frame_is_encoded_once_for_several_prompts_and_objects(runtime):
+def test_a_frame_is_encoded_once_for_several_prompts_and_objects(runtime):
     tracker = opened(runtime)
     frame = tracker.prompt(0, IMAGE, [click(0), click(0, x=50)])
     tracker.prompt(0, IMAGE, [click(1, x=22)])
@@ -124,7 +124,32 @@ def test_refused_prompts(runtime, prompts, message):
     assert tracker.objects == () and runtime.calls == []
 
 
-def test_frames_of_one_size(runtime):
+def test_a_refused_prompt_does_not_fix_the_image_size(runtime):
+    tracker = opened(runtime)
+    with pytest.raises(PromptError, match='outside'):
+        tracker.prompt(0, IMAGE, [click(1, x=70)])
+    assert tracker.prompt(0, IMAGE[::2, ::2], [click(1)]).labels.shape == (24, 32)
+
+
+def test_each_result_has_the_times_of_its_own_step(runtime):
+    tracker = opened(runtime)
+    prompted = tracker.prompt(0, IMAGE, [click(1)]).stage_seconds
+    assert set(prompted) == {'resize', 'image_encoder', 'prompts', 'memory_encoder', 'masks'}
+    before = dict(prompted)
+    assert set(tracker.step(0, IMAGE).stage_seconds) == {'masks'}, 'the mask is that of the prompt'
+    tracked = tracker.step(1, IMAGE).stage_seconds
+    assert {'memory_attention', 'mask_decoder'} <= set(tracked)
+    assert prompted == before, 'later steps do not change earlier results'
+
+
+def test_a_with_block_closes_the_runtime(runtime):
+    with ClipTracker(runtime) as tracker:
+        tracker.prompt(0, IMAGE, [click(1)])
+        assert not runtime.closed
+    assert runtime.closed
+
+
+def test_frames_of_another_size_are_refused(runtime):
     tracker = opened(runtime)
     tracker.prompt(0, IMAGE, [click(1)])
     with pytest.raises(FrameError, match='32x24'):

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dense prompt prior: clicks and boxes drawn as a coarse mask prompt.
 
-The small bundled model was trained with this mask beside the sparse tokens: they alone did not
-teach it where to look in the time it had. The official models do not use it.
+The bundled nano model was trained with this mask in addition to the point tokens: with the tokens
+alone it did not learn where to look in its training time. The official models do not use it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ CLICK_SIGMA = 0.07  # of the image's side
 def draw_prior(
     points: NDArray[np.float32], labels: NDArray[np.int64], size: int
 ) -> NDArray[np.float32] | None:
-    """Draw a prompt.
+    """Draw clicks or a box as mask logits.
 
     Args:
         points: [P, 2], (x, y) as fractions of the image, 0..1.
-        labels: [P]: 0, 1, or 2 and 3 for a box.
+        labels: [P], see `Prompt.labels`.
         size: side of the mask, pixels.
 
     Returns:
-        Logits [size, size]: `INSIDE` in a box, or a Gaussian bump around each positive click,
-        `OUTSIDE` elsewhere. Negative clicks leave no trace. None if nothing was drawn.
+        Logits [size, size]: `INSIDE` in the box, or a Gaussian around each positive click;
+        `OUTSIDE` elsewhere. Negative clicks are not drawn. None if there is nothing to draw.
     """
     centre = (np.arange(size, dtype=np.float32) + 0.5) / size
     corners = points[labels >= 2]
@@ -44,4 +44,5 @@ def draw_prior(
         bump = np.exp(-distance / (2 * CLICK_SIGMA**2)).max(0).astype(np.float32)
     else:
         return None
-    return OUTSIDE + (INSIDE - OUTSIDE) * bump
+    logits: NDArray[np.float32] = OUTSIDE + (INSIDE - OUTSIDE) * bump
+    return logits
