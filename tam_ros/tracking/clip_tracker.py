@@ -16,7 +16,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros.closing import Closing
 from tam_ros.runtime.base import Features, Runtime
 from tam_ros.tracking.bank import BankShape
 from tam_ros.tracking.frame_pipeline import (
@@ -28,19 +27,20 @@ from tam_ros.tracking.frame_pipeline import (
     check_image,
 )
 from tam_ros.tracking.frame_result import FrameResult, describe
+from tam_ros.tracking.model_tracker import ModelTracker
 from tam_ros.tracking.objects import ObjectMemory, ObjectTable
 from tam_ros.tracking.options import TrackerOptions
 from tam_ros.tracking.prompts import NEW_OBJECT, Prompt, PromptError, check_point_count
 
 
-class ClipTracker(Closing):
+class ClipTracker(ModelTracker):
     """Tracks prompted objects through the frames of a recording; used from one thread.
 
     First prompt the objects on the frames that show them well. Then visit the frames in one
     direction, and those before the first prompt backwards from it. Every frame attends to all
     prompted frames, also to those that follow it.
 
-    Use it in a `with` block, which releases the memory of the device at the end.
+    Open it in a `with` block, which releases the memory of the device at the end.
     """
 
     def __init__(self, runtime: Runtime, options: TrackerOptions | None = None) -> None:
@@ -52,8 +52,7 @@ class ClipTracker(Closing):
                 `prompt_history_frames` the other frames beyond the last fifteen. Every prompted
                 frame that is kept takes a memory slot of the model from recent frames.
         """
-        self._options = options or TrackerOptions()
-        self._runtime = runtime
+        super().__init__(runtime, options)
         spec = runtime.spec
         shape = BankShape(
             spec.slots,
@@ -77,6 +76,16 @@ class ClipTracker(Closing):
     def objects(self) -> tuple[int, ...]:
         """Ids of the objects, ascending."""
         return tuple(sorted(self._table.live))
+
+    def check(self, prompt: Prompt, size: tuple[int, int]) -> None:
+        """Raise PromptError if `prompt` would refuse a prompt on a frame that has none yet.
+
+        Args:
+            prompt: to check.
+            size: (height, width) of the frame, pixels.
+        """
+        prompt.check_image(*size)
+        check_point_count([prompt], prompt.object_id, 'one image', self._runtime.spec)
 
     def prompt(
         self,
@@ -189,10 +198,6 @@ class ClipTracker(Closing):
             for object_id in outcome.predictions:
                 self._tracked[index, object_id] = reverse
         return self._describe(context, predictions)
-
-    def close(self) -> None:
-        """Release what the runtime holds on a device; the tracker is unusable afterwards."""
-        self._runtime.close()
 
     def _check_frame(
         self, index: int, image: NDArray[np.uint8], stamp: float | None

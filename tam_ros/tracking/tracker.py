@@ -9,7 +9,7 @@ run in batches of objects.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros.closing import Closing
-from tam_ros.runtime.base import DeviceMemory, Runtime
-from tam_ros.runtime.engine_options import EngineOptions
+from tam_ros.runtime.base import Runtime
 from tam_ros.tracking.bank import BankShape
 from tam_ros.tracking.frame_pipeline import (
     FrameContext,
@@ -30,6 +28,7 @@ from tam_ros.tracking.frame_pipeline import (
 )
 from tam_ros.tracking.frame_result import FrameResult, describe
 from tam_ros.tracking.late_prompts import SPARE_ROWS, LatePrompts, StreamFrame
+from tam_ros.tracking.model_tracker import ModelTracker
 from tam_ros.tracking.objects import ObjectTable
 from tam_ros.tracking.options import FIXED, TrackerOptions
 from tam_ros.tracking.prompts import (
@@ -42,16 +41,15 @@ from tam_ros.tracking.prompts import (
 from tam_ros.tracking.saved_tracks import SavedTracks, read_tracks, write_tracks
 
 
-class Tracker(Closing):
+class Tracker(ModelTracker):
     """Tracks prompted objects through a stream of images; used from one thread.
 
-    Use it in a `with` block, which releases the memory of the device at the end.
+    Open it in a `with` block, which releases the memory of the device at the end.
     """
 
     def __init__(self, runtime: Runtime, options: TrackerOptions | None = None) -> None:
         """Create a tracker on a runtime, which it closes at the end; see `open`."""
-        self._options = options or TrackerOptions()
-        self._runtime = runtime
+        super().__init__(runtime, options)
         history = self._options.history_frames
         self._rows = self._options.max_objects + (SPARE_ROWS if history else 0)
         spec = runtime.spec
@@ -62,79 +60,15 @@ class Tracker(Closing):
         )
         self.reset()
 
-    @classmethod
-    def open(
-        cls,
-        model: str,
-        weights: str | Path | None = None,
-        runtime: str = 'onnxruntime',
-        *,
-        threads: int | None = None,
-        options: TrackerOptions | None = None,
-        precision: str = 'auto',
-        engines: EngineOptions | None = None,
-    ) -> Tracker:
-        """Load a model and create a tracker on it.
-
-        Args:
-            model: catalogue name, for instance `efficienttam_ti_512x512`.
-            weights: a checkpoint, a folder of exported graphs, `'untrained'`, or None for the
-                bundled or downloaded weights.
-            runtime: one of `tam_ros.runtime.backends.RUNTIMES`.
-            threads: CPU threads; None: the library decides.
-            options: see `TrackerOptions`.
-            precision: see `tam_ros.loading.open_runtime`.
-            engines: see `tam_ros.runtime.engine_options`.
-
-        Raises:
-            tam_ros.catalogue.UnknownModelError: no such model.
-            tam_ros.model_files.WeightsError: the weights are missing, damaged or of another model.
-            tam_ros.runtime.base.EngineError: a device or its engines cannot be used.
-        """
-        from tam_ros.loading import open_runtime
-
-        opened = open_runtime(
-            model, weights, runtime, threads, precision=precision, engines=engines
-        )
-        try:
-            return cls(opened, options)
-        except BaseException:
-            opened.close()  # for instance if the device has not enough memory for the objects
-            raise
-
-    @property
-    def model(self) -> str:
-        """Catalogue name of the model."""
-        return self._runtime.spec.name
-
-    @property
-    def runtime(self) -> str:
-        """Name of the backend."""
-        return self._runtime.name
-
-    @property
-    def weights(self) -> str:
-        """Description of the weights for users; starts with `untrained` if they are."""
-        return self._runtime.spec.weights
-
     @property
     def objects(self) -> tuple[int, ...]:
         """Ids of the objects, ascending, including new objects that are still being replayed."""
         return tuple(sorted(self._table.live.keys() | self._late.objects.keys()))
 
     @property
-    def info(self) -> Mapping[str, str]:
-        """Further facts about the backend by name: `device`, `precision` and more."""
-        return self._runtime.info
-
-    @property
     def late_objects(self) -> tuple[int, ...]:
         """Ids of the objects that are being replayed after a late prompt, ascending."""
         return tuple(sorted(self._late.objects))
-
-    def device_memory(self) -> DeviceMemory | None:
-        """Return the memory of the backend's device; None if the model uses that of the host."""
-        return self._runtime.device_memory()
 
     def set_options(self, **options: Any) -> None:
         """Change options from the next step on, except those of `options.FIXED`.
@@ -213,10 +147,6 @@ class Tracker(Closing):
         self.reset()
         self._index, self._seconds, self._size = tracks.index, tracks.seconds, tracks.size
         self._table.live, self._table.used = tracks.table.live, tracks.table.used
-
-    def close(self) -> None:
-        """Release what the runtime holds on a device; the tracker is unusable afterwards."""
-        self._runtime.close()
 
     def check(self, prompt: Prompt, size: tuple[int, int]) -> None:
         """Raise PromptError if `step` would refuse a prompt.
