@@ -96,7 +96,8 @@ def test_backends_compute_the_network(entry, folder, runtime, precision, limit, 
         assert found[name].shape == expected.shape and found[name].dtype == np.float32
         difference = np.abs(found[name] - expected).max() / np.abs(expected).max()
         assert difference <= limit, name
-        assert precision == 'fp32' or difference > 1e-5, f'{name} is not in half precision'
+        if precision == 'fp16' and name != 'scores':  # whose head is in single precision
+            assert difference > 1e-5, f'{name} is not in half precision'
         assert not np.array_equal(found[name], again[name]), f'{name}: overwritten by a later run'
 
 
