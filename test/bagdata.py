@@ -1,7 +1,8 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Test bags: messages that our own writer would never write, and what is in a bag."""
+"""Messages that our writer does not write, and the contents of bags, for tests."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from tam_ros.interfaces import IMAGE_TYPE as IMAGE
 from tam_ros.io.bag_writer import message_types
 from tam_ros.io.frames import Header
 
+_types = lru_cache(message_types)
+
 
 def serialized_image(header: Header, rgb: np.ndarray, missing: int = 0) -> bytes:
     """Return an rgb8 image message in CDR form whose data lacks its last `missing` bytes."""
-    store = message_types()
+    store = _types()
     seconds, nanoseconds = divmod(header.stamp_ns, 10**9)
     stamp = store.types['builtin_interfaces/msg/Time'](seconds, nanoseconds)
     height, width = rgb.shape[:2]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from tam_ros.io.encodings import (
     decode_message,
 )
 from tam_ros.io.frames import Frame, Header, SourceError, TopicChoiceError
+
+if TYPE_CHECKING:
+    from tam_ros.io.bag_reader import Reader
 
 _MAX_WARNINGS = 5  # about malformed messages, each time a bag is read
 
@@ -74,13 +77,12 @@ class BagSource:
         """
         self._path = Path(path)
         self.name = self._path.name
-        topics = image_topics(self._path)
-        chosen = _choose(self._path, topics, topic)
+        with open_bag(self._path) as reader:
+            chosen = _choose(self._path, _image_topics(reader), topic)
+            duration = reader.duration * 1e-9
         self.topic = chosen.name
         self.count = chosen.count
         self._message_type = chosen.message_type
-        with open_bag(self._path) as reader:
-            duration = reader.duration * 1e-9
         self.rate_hz = (self.count - 1) / duration if self.count > 1 and duration > 0 else None
 
     def __iter__(self) -> Iterator[Frame]:
@@ -112,24 +114,26 @@ def image_topics(path: str | Path) -> list[ImageTopic]:
     Raises:
         SourceError: the bag cannot be read.
     """
-    found: dict[tuple[str, str], ImageTopic] = {}
     with open_bag(Path(path)) as reader:
-        for connection in sorted(reader.connections, key=lambda item: item.topic):
-            if (
-                connection.msgtype not in (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
-                or not connection.msgcount
-            ):
-                continue
-            # In a ROS 1 bag every publisher of a topic has its own connection.
-            key = connection.topic, connection.msgtype
-            known = found.get(key)
-            if known is not None:
-                found[key] = known._replace(count=known.count + connection.msgcount)
-                continue
-            _, _, data = next(iter(reader.messages([connection])))
-            message: Any = reader.deserialize(data, connection.msgtype)
-            encoding = message.encoding if connection.msgtype == IMAGE_TYPE else message.format
-            found[key] = ImageTopic(*key, connection.msgcount, encoding)
+        return _image_topics(reader)
+
+
+def _image_topics(reader: Reader) -> list[ImageTopic]:
+    found: dict[tuple[str, str], ImageTopic] = {}
+    for connection in sorted(reader.connections, key=lambda item: item.topic):
+        is_image = connection.msgtype in (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
+        if not is_image or not connection.msgcount:
+            continue
+        # In a ROS 1 bag every publisher of a topic has its own connection.
+        key = connection.topic, connection.msgtype
+        known = found.get(key)
+        if known is not None:
+            found[key] = known._replace(count=known.count + connection.msgcount)
+            continue
+        _, _, data = next(iter(reader.messages([connection])))
+        message: Any = reader.deserialize(data, connection.msgtype)
+        encoding = message.encoding if connection.msgtype == IMAGE_TYPE else message.format
+        found[key] = ImageTopic(*key, connection.msgcount, encoding)
     return list(found.values())
 
 

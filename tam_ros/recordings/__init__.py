@@ -1,3 +1,3 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings from their first frame to their last: tracking them, and what becomes of it."""
+"""Tracks recordings and writes the results."""

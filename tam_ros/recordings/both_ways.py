@@ -1,10 +1,10 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Tracks a recording in both directions from its prompts, all of them known before.
+"""Tracks a recording in both directions from its prompts, which are all known beforehand.
 
-An object is followed forwards from its first prompt and backwards to the first frame, so that a
-prompt may be made where the object is easy to see. Frames before that prompt wait on disk until
-their turn comes; nothing grows in memory with the length of the recording.
+An object is tracked forwards from its first prompt and backwards to the first frame, so that it
+can be prompted where it is easy to see. The frames before that prompt are kept on disk until they
+are tracked; the memory needed does not grow with the length of the recording.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tam_ros.io import frames as sources
+from tam_ros.io.frames import FrameSource
 from tam_ros.prompting.prompt_text import PromptSpecError
 from tam_ros.recordings.offline import FramePrompt, Result
 from tam_ros.tracking import ClipTracker, FrameError, Prompt, PromptError, TrackerOptions
@@ -26,29 +26,32 @@ from tam_ros.tracking.frame_result import merge
 from tam_ros.tracking.options import MAX_CONDITIONING
 
 
-class _Shelf:
-    """Things by number, in files."""
+class _DiskStore:
+    """Stores objects by frame index in files of a temporary folder."""
 
     def __init__(self, folder: str, name: str) -> None:
-        self._prefix = Path(folder) / name
+        self._folder, self._name = Path(folder), name
 
-    def put(self, number: int, thing: Any) -> None:
-        with self._prefix.with_name(f'{self._prefix.name}_{number}').open('wb') as file:
-            pickle.dump(thing, file, protocol=pickle.HIGHEST_PROTOCOL)
+    def put(self, index: int, item: Any) -> None:
+        with self._path(index).open('wb') as file:
+            pickle.dump(item, file, protocol=pickle.HIGHEST_PROTOCOL)
 
-    def take(self, number: int) -> Any:
-        path = self._prefix.with_name(f'{self._prefix.name}_{number}')
+    def pop(self, index: int) -> Any:
+        path = self._path(index)
         with path.open('rb') as file:
-            thing = pickle.load(file)  # noqa: S301 - written above, in a folder of our own
+            item = pickle.load(file)  # noqa: S301 - written by `put` into our own folder
         path.unlink()
-        return thing
+        return item
+
+    def _path(self, index: int) -> Path:
+        return self._folder / f'{self._name}_{index}'
 
 
 def conditioning_frames(prompts: Iterable[FramePrompt]) -> int:
-    """Return how many prompted frames an object should keep: all of them, as far as that goes.
+    """Return the number of conditioning frames to keep: those of the object with most prompts.
 
-    At least the tracker's own number, and at most its limit of six, so that of the seven memories
-    of the graphs one is left to a recent frame.
+    It is at least the default of `TrackerOptions`, and at most six, so that one of the seven
+    memory slots of the graphs remains for a recent frame.
     """
     frames: dict[int, set[int]] = {}
     for item in prompts:
@@ -58,21 +61,21 @@ def conditioning_frames(prompts: Iterable[FramePrompt]) -> int:
 
 
 def track(
-    tracker: ClipTracker, source: sources.FrameSource, prompts: Iterable[FramePrompt]
+    tracker: ClipTracker, source: FrameSource, prompts: Iterable[FramePrompt]
 ) -> Iterator[Result]:
-    """Track every frame both ways and give the results in the order of the recording.
+    """Track every frame in both directions and yield the results in the order of the recording.
 
     Args:
         tracker: without objects.
-        source: the recording; gone through twice.
-        prompts: at least one; those of one object on one frame count as given together.
+        source: the recording; it is read twice.
+        prompts: at least one; those of one object on one frame are applied together.
 
     Raises:
-        SourceError: the recording is damaged; the frames before the damage have been given,
-            unless a prompt lies behind it.
+        SourceError: the recording is damaged; raised after the results of the frames before the
+            damage, or before any result if the frame of a prompt cannot be read.
         PromptError, FrameError: the tracker refuses a prompt or an image.
         PromptSpecError: the recording ends before the frame that a prompt names.
-        OSError: no room for the frames before the prompts, as large as they are uncompressed.
+        OSError: the disk has no room for the uncompressed frames before the last first prompt.
     """
     by_frame: dict[int, list[Prompt]] = {}
     first_of: dict[int, int] = {}
@@ -82,40 +85,40 @@ def track(
         first_of[number] = min(item.frame, first_of.get(number, item.frame))
     last = max(first_of.values())
     with tempfile.TemporaryDirectory(prefix='tam_') as folder:
-        waiting, found = _Shelf(folder, 'frame'), _Shelf(folder, 'result')
-        seen = 0
+        frames, backwards = _DiskStore(folder, 'frame'), _DiskStore(folder, 'result')
+        count = 0
         for index, frame in enumerate(islice(source, max(by_frame) + 1)):
-            seen += 1
+            count += 1
             if index in by_frame:
-                with _named(index):
+                with _naming_frame(index):
                     tracker.prompt(index, frame.rgb, by_frame[index], frame.stamp)
             if index < last:
-                waiting.put(index, frame)
-        if seen <= max(by_frame):
+                frames.put(index, frame)
+        if count <= max(by_frame):
             raise PromptSpecError(
                 f'a prompt names frame {max(by_frame)}, but the recording ended '
-                f'after {seen} frames'
+                f'after {count} frames'
             )
         for index in range(last - 1, -1, -1):
-            frame = waiting.take(index)
+            frame = frames.pop(index)
             later = {number for number, first in first_of.items() if first > index}
-            with _named(index):
-                found.put(
-                    index,
-                    tracker.step(index, frame.rgb, reverse=True, only=later, stamp=frame.stamp),
+            with _naming_frame(index):
+                tracked = tracker.step(
+                    index, frame.rgb, reverse=True, only=later, stamp=frame.stamp
                 )
+            backwards.put(index, tracked)
         for index, frame in enumerate(source):
             begun = {number for number, first in first_of.items() if first <= index}
-            with _named(index):
+            with _naming_frame(index):
                 tracked = tracker.step(index, frame.rgb, only=begun, stamp=frame.stamp)
             if index < last:
-                tracked = merge([tracked, found.take(index)])
+                tracked = merge([tracked, backwards.pop(index)])
             yield Result(index, frame, replace(tracked, index=index))
 
 
 @contextmanager
-def _named(index: int) -> Iterator[None]:
-    """Put the frame into the message of what the tracker refuses."""
+def _naming_frame(index: int) -> Iterator[None]:
+    """Add the frame index to the message of an error of the tracker."""
     try:
         yield
     except (FrameError, PromptError) as error:

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C without a half-written file: work in pieces asks between two of them whether to stop."""
+"""Ctrl-C without half-written files: signals are noted, and the loop stops between two frames."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from types import FrameType, TracebackType
 
 
 class Interruption:
-    """Notes SIGINT and SIGTERM while its block runs, instead of breaking off wherever they come.
+    """Notes SIGINT and SIGTERM while its `with` block runs, so that they do not interrupt a write.
 
-    Leave the block with the outputs closed, then call `raise_if_requested`. In another thread than
-    the main one nothing is caught, since Python delivers signals there alone.
+    After the block, when the outputs are closed, call `raise_if_requested`. Only the main thread
+    can catch signals; in other threads this does nothing.
     """
 
     def __init__(self) -> None:
@@ -27,11 +27,11 @@ class Interruption:
         return self._received is not None
 
     def raise_if_requested(self) -> None:
-        """End the program as the signal would have ended it.
+        """Raise what the signal would have caused; return if there was none.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C was pressed.
-            SystemExit: of status 143, as shells report it, after SIGTERM.
+            KeyboardInterrupt: after SIGINT (Ctrl-C).
+            SystemExit: after SIGTERM, with status 143, as shells report it.
         """
         if self._received == signal.SIGINT:
             raise KeyboardInterrupt
@@ -39,10 +39,10 @@ class Interruption:
             sys.exit(128 + self._received)
 
     def __enter__(self) -> Interruption:
-        """Begin to catch the signals."""
+        """Catch the signals from now on."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                # A shell has its background jobs ignore Ctrl-C, and that is to stay so.
+                # Shells start background jobs with SIGINT ignored; it must stay ignored.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._note)
         return self
@@ -53,7 +53,7 @@ class Interruption:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the signals to whom they belonged before."""
+        """Restore the previous signal handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

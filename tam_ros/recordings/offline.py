@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Tracks a recording from its first frame to its last, as a live stream would be tracked."""
+"""Tracks a recording from the first frame to the last, like a live stream."""
 
 from __future__ import annotations
 
@@ -9,36 +9,54 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tam_ros.io import frames as sources
+from tam_ros.io.frames import Frame, FrameSource
 from tam_ros.io.mask_files import read_masks
 from tam_ros.prompting.prompt_text import PromptSpec, PromptSpecError
-from tam_ros.tracking import FrameError, Prompt, PromptError, Tracker
-from tam_ros.tracking import FrameResult as TrackedFrame
+from tam_ros.tracking import (
+    ClipTracker,
+    FrameError,
+    FrameResult,
+    Prompt,
+    PromptError,
+    Tracker,
+)
 
 _log = logging.getLogger(__name__)
 
 
 class FramePrompt(NamedTuple):
-    """A prompt and the frame of the recording that it was made on."""
+    """A prompt for one frame of a recording.
 
-    frame: int  # index, from 0
+    Attributes:
+        frame: index of the frame, from 0.
+        prompt: for the tracker.
+        text: the prompt as the user wrote it, for messages.
+    """
+
+    frame: int
     prompt: Prompt
-    text: str  # as it was given, for messages
+    text: str
 
 
 class Result(NamedTuple):
-    """One frame of the recording and what the tracker says of it."""
+    """A frame of a recording and its tracked objects.
 
-    index: int  # in the recording, from 0
-    source: sources.Frame
-    tracked: TrackedFrame
+    Attributes:
+        index: of the frame, from 0.
+        source: the frame.
+        tracked: the tracker's result.
+    """
+
+    index: int
+    source: Frame
+    tracked: FrameResult
 
 
 def written_prompt(spec: PromptSpec) -> FramePrompt:
-    """Return a prompt of the command line as the tracker takes it.
+    """Convert a prompt of the command line.
 
     Raises:
-        PromptError: it means nothing.
+        PromptError: the prompt cannot be used.
     """
     if spec.box is not None:
         prompt = Prompt.box(spec.object_id, spec.box)
@@ -48,7 +66,7 @@ def written_prompt(spec: PromptSpec) -> FramePrompt:
 
 
 def mask_prompts(path: str | Path, frame: int) -> list[FramePrompt]:
-    """Return a prompt for each object of a mask file, see `tam_ros.io.mask_files.read_masks`.
+    """Return a prompt for each object in a mask file, see `tam_ros.io.mask_files.read_masks`.
 
     Raises:
         MaskFileError: the file cannot be used.
@@ -60,19 +78,16 @@ def mask_prompts(path: str | Path, frame: int) -> list[FramePrompt]:
 
 
 def check(
-    tracker: Tracker, source: sources.FrameSource, prompts: Iterable[FramePrompt]
-) -> tuple[int, int]:
-    """Look at the first frame and refuse what could not be tracked, before any output is made.
-
-    Returns:
-        (height, width) of the first frame.
+    tracker: Tracker | ClipTracker, source: FrameSource, prompts: Iterable[FramePrompt]
+) -> None:
+    """Read the first frame and check the prompts, before any output is created.
 
     Raises:
         SourceError: the recording cannot be read.
-        PromptSpecError: a prompt beyond the end.
-        PromptError: a prompt that the tracker refuses, one outside the image among them.
+        PromptSpecError: a prompt is for a frame after the end.
+        PromptError: the tracker would refuse a prompt, for example one outside the image.
     """
-    size = next(iter(source)).rgb.shape[:2]
+    height, width = next(iter(source)).rgb.shape[:2]
     for item in prompts:
         if source.count is not None and item.frame >= source.count:
             raise PromptSpecError(
@@ -80,27 +95,26 @@ def check(
                 f'{source.count - 1}'
             )
         try:
-            tracker.check(item.prompt, size)
+            tracker.check(item.prompt, (height, width))
         except PromptError as error:
             raise PromptError(f'the prompt {item.text!r} cannot be used: {error}') from error
-    return size
 
 
 def track(
-    tracker: Tracker, source: sources.FrameSource, prompts: Iterable[FramePrompt]
+    tracker: Tracker, source: FrameSource, prompts: Iterable[FramePrompt]
 ) -> Iterator[Result]:
-    """Track every frame and give the results as they come.
+    """Track every frame and yield the results one by one.
 
-    Frames whose stamp is not later than the one before are left out with a warning, as the node
-    leaves them out. A prompt for such a frame is applied to the next one.
+    Frames whose stamp is not later than the previous one are skipped with a warning, as in the
+    node. A prompt for such a frame is applied to the next one.
 
     Args:
-        tracker: without objects.
+        tracker: without objects, or with those of an earlier recording.
         source: the recording.
-        prompts: each is applied on the frame it names, those of one frame in the order given.
+        prompts: each is applied on its frame; several on one frame in the given order.
 
     Raises:
-        SourceError: the recording is damaged; the frames before the damage have been given.
+        SourceError: the recording is damaged; raised after the results of the frames before.
         PromptError, FrameError: the tracker refuses a prompt or an image.
         PromptSpecError: the recording ended before the frame that a prompt names.
     """
@@ -115,8 +129,10 @@ def track(
         due += waiting.pop(index, [])
         if newest is not None and frame.stamp <= newest:
             _log.warning(
-                'frame %d left out: its stamp %.6f s is not later than %.6f s',
-                *(index, frame.stamp, newest),
+                'frame %d skipped: its stamp %.6f s is not later than %.6f s',
+                index,
+                frame.stamp,
+                newest,
             )
             continue
         newest = frame.stamp

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Where the results of a recording go: a bag, a folder of masks, annotations, a video."""
+"""Writes the results of a recording: into a bag, a folder of masks, annotations, a video."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from tam_ros.io.video_writer import VideoWriter
 from tam_ros.recordings.offline import Result
 
 Sink = Callable[[Result], None]
+"""Writes the result of one frame."""
 
 
 def bag_sink(
     bag: BagWriter, *, compress: bool = False, images: bool = False, copy: BagCopy | None = None
 ) -> Sink:
-    """Return what writes a result into a bag.
+    """Return a sink that writes into a bag.
 
     Args:
         bag: open.
-        compress: label images as PNG instead of raw.
-        images: write the pictures, too; for recordings that are no bag.
-        copy: topics of the bag that is tracked, each message written before the result of a later
-            image.
+        compress: write label images as PNG instead of raw.
+        images: also write the images; for recordings that are not bags.
+        copy: copies topics of the tracked bag; its messages are written in time order with the
+            results.
     """
 
     def write(result: Result) -> None:
@@ -50,7 +51,7 @@ def bag_sink(
 
 
 def mask_sink(folder: MaskFolder) -> Sink:
-    """Return what writes a result as an indexed PNG, named like its image or by its number."""
+    """Return a sink that writes indexed PNG files, named like the image file or by frame index."""
 
     def write(result: Result) -> None:
         name = Path(result.source.file).stem or f'{result.index:05}'
@@ -60,11 +61,11 @@ def mask_sink(folder: MaskFolder) -> Sink:
 
 
 def coco_sink(writer: CocoWriter, recording: str) -> Sink:
-    """Return what writes a result as COCO annotations.
+    """Return a sink that writes COCO annotations.
 
     Args:
         writer: open.
-        recording: what to call frames after that are no files of their own.
+        recording: name of the recording; names the frames that have no image file.
     """
 
     def write(result: Result) -> None:
@@ -77,7 +78,7 @@ def coco_sink(writer: CocoWriter, recording: str) -> Sink:
 
 
 def video_sink(video: VideoWriter) -> Sink:
-    """Return what writes a result as a picture with masks into a video."""
+    """Return a sink that writes the frames, with the masks drawn in, into a video."""
 
     def write(result: Result) -> None:
         tracked = result.tracked

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings tracked both ways from their prompts, with a runtime that answers by rule."""
+"""Tracking a recording in both directions from its prompts, with a fake runtime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tam_ros.tracking import ClipTracker, FrameError, Prompt, PromptError, Track
 class Recording:
     """Frames whose first pixel is their index, a tenth of a second apart."""
 
-    name, count, rate_hz = 'made up', None, 10.0
+    name, count, rate_hz = 'fake', None, 10.0
 
     def __init__(self, frames: int = 9, small_from: int = 99) -> None:
         self.frames, self.small_from = frames, small_from
@@ -64,24 +64,24 @@ def test_objects_are_found_before_and_after_their_first_prompt(tracker, tmp_path
         assert second.age_frames == index - 5
         assert second.age_seconds == pytest.approx((index - 5) / 10)
     assert results[5].tracked.labels[20, 50] == 2 and results[7].tracked.labels[20, 40] == 2
-    assert list(tmp_path.iterdir()) == [], 'nothing is left on disk'
+    assert list(tmp_path.iterdir()) == [], 'no file may be left on disk'
 
 
-def test_each_object_goes_in_each_direction_once(tracker, runtime):
+def test_each_object_is_tracked_once_per_direction(tracker, runtime):
     list(both_ways.track(tracker, Recording(), [click(1, 0, 12), click(2, 5, 50)]))
     # 5 frames backwards for object 2; forwards object 1 alone on 1..5, both on 6..8.
     assert [len(bank.rows) for bank in runtime.banks] == [1] * 5 + [1] * 5 + [2] * 3
 
 
-def test_only_from_the_first_frame_nothing_waits_on_disk(tracker, monkeypatch):
-    monkeypatch.setattr(both_ways._Shelf, 'put', lambda *_: pytest.fail('put on disk'))
+def test_prompts_on_the_first_frame_need_no_disk(tracker, monkeypatch):
+    monkeypatch.setattr(both_ways._DiskStore, 'put', lambda *_: pytest.fail('written to disk'))
     assert len(list(both_ways.track(tracker, Recording(), [click(1, 0, 12)]))) == 9
 
 
 @pytest.mark.parametrize(
     ('frames', 'kept'), [([0], 2), ([0, 0, 3], 2), ([0, 3, 5], 3), ([0, 1, 2, 3, 4, 5, 6, 7], 6)]
 )
-def test_prompted_frames_are_kept_as_far_as_that_goes(runtime, frames, kept):
+def test_up_to_six_prompted_frames_are_kept(runtime, frames, kept):
     prompts = [click(1, frame, 12 + 4 * frame) for frame in frames] + [click(2, 0, 50)]
     assert both_ways.conditioning_frames(prompts) == kept
     tracker = ClipTracker(runtime, TrackerOptions(max_objects=2, max_conditioning=kept))
@@ -91,7 +91,7 @@ def test_prompted_frames_are_kept_as_far_as_that_goes(runtime, frames, kept):
     assert conditioning.sum() == min(len(set(frames)), kept)
 
 
-def test_prompt_behind_the_end(tracker):
+def test_prompt_after_the_end(tracker):
     with pytest.raises(PromptSpecError, match='frame 20, but the recording ended after 9'):
         list(both_ways.track(tracker, Recording(), [click(1, 0, 12), click(1, 20, 12)]))
 

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Signals are noted, not obeyed at once, and end the program afterwards as they would have."""
+"""Signals are noted during the block and take effect after it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tam_ros.recordings.interruption import Interruption
 
 
-def test_nothing_came():
+def test_without_a_signal():
     with Interruption() as interruption:
         assert not interruption.requested
     interruption.raise_if_requested()
@@ -38,14 +38,14 @@ def test_terminate():
     assert error.value.code == 128 + signal.SIGTERM
 
 
-def test_signals_come_back_after_an_error():
+def test_handlers_are_restored_after_an_error():
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(ValueError, match='disk'), Interruption():
         raise ValueError('disk')
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_what_is_ignored_stays_ignored():
+def test_ignored_signals_stay_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with Interruption() as interruption:
@@ -57,7 +57,7 @@ def test_what_is_ignored_stays_ignored():
         signal.signal(signal.SIGINT, before)
 
 
-def test_another_thread_catches_nothing():
+def test_other_threads_catch_no_signals():
     seen = []
 
     def work():
