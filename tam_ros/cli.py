@@ -29,15 +29,15 @@ _warnings.setFormatter(logging.Formatter('tam: %(message)s'))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return the exit status, 2 where the input cannot be used."""
+    """Run one command and return the exit status; it is 2 if the input cannot be used."""
     options = _parser().parse_args(arguments)
     _show_warnings()
     try:
         options.run(options)
     except KeyboardInterrupt:
-        print('\ntam: interrupted; what was finished is kept', file=sys.stderr)
+        print('\ntam: interrupted; finished results are kept', file=sys.stderr)
         return 130
-    except BrokenPipeError:  # into `head`, for instance
+    except BrokenPipeError:  # for example `tam models | head -1`
         return 1
     except _expected_errors() as error:
         print(f'tam: {error}', file=sys.stderr)
@@ -46,23 +46,23 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _show_warnings() -> None:
-    """Let our own warnings, and only those, go to stderr in the form of our errors."""
+    """Print our warnings, not those of libraries, to stderr in the form of our errors."""
     _warnings.stream = sys.stderr
     logging.getLogger('tam_ros').addHandler(_warnings)
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
-    """Return the errors whose message is meant for the user. Looked up only when one occurs."""
+    """Return the errors whose message is for the user. Imported only when an error occurs."""
     from tam_ros.io.frames import SourceError
     from tam_ros.io.mask_files import MaskFileError
     from tam_ros.model_files import WeightsError
     from tam_ros.prompting.prompt_text import PromptSpecError
     from tam_ros.runtime.base import EngineError
-    from tam_ros.tracking import ArchiveError, FrameError, PromptError
+    from tam_ros.tracking import FrameError, PromptError, SavedTracksError
 
     return (
         *(UsageError, SourceError, PromptSpecError, MaskFileError, PromptError, FrameError),
-        *(ArchiveError, WeightsError, EngineError, catalogue.UnknownModelError, OSError),
+        *(SavedTracksError, WeightsError, EngineError, catalogue.UnknownModelError, OSError),
     )
 
 

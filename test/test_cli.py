@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""`tam`: models, weights and export; `tam track` has tests of its own in commands/."""
+"""`tam models`, `tam weights`, `tam export` and usage errors; the others are in commands/."""
 
 from pathlib import Path
 
@@ -39,10 +39,10 @@ def test_weights_get_puts_the_file_where_the_tracker_looks(name, monkeypatch, ca
     hub = pytest.importorskip('huggingface_hub', reason='huggingface_hub is not installed')
     from tam_ros.loading import find_weights
 
-    asked = []
+    requests = []
 
     def download(repo, file, local_dir):
-        asked.append((repo, file))
+        requests.append((repo, file))
         Path(local_dir).mkdir(parents=True, exist_ok=True)
         (Path(local_dir) / file).write_bytes(b'a checkpoint')
 
@@ -56,13 +56,13 @@ def test_weights_get_puts_the_file_where_the_tracker_looks(name, monkeypatch, ca
         if name.startswith('edgetam')
         else ('yunyangx/efficient-track-anything', f'{name}.pt')
     )
-    assert asked == [published]
+    assert requests == [published]
     assert main(['weights', 'get', name]) == 0
-    assert 'is here already' in capsys.readouterr().out
-    assert len(asked) == 1
+    assert 'exists already' in capsys.readouterr().out
+    assert len(requests) == 1
 
 
-def test_weights_that_cannot_be_fetched(monkeypatch, capsys):
+def test_weights_that_cannot_be_downloaded(monkeypatch, capsys):
     hub = pytest.importorskip('huggingface_hub', reason='huggingface_hub is not installed')
 
     def download(*_, **__):
@@ -76,7 +76,7 @@ def test_weights_that_cannot_be_fetched(monkeypatch, capsys):
     assert address + 'efficienttam_ti.pt' in error
 
 
-def test_bundled_weights_need_not_be_fetched(capsys):
+def test_bundled_weights_need_no_download(capsys):
     assert main(['weights', 'get', 'efficienttam_nano']) == 0
     assert 'come with the package' in capsys.readouterr().out
 
@@ -91,7 +91,7 @@ def test_export_into_an_existing_folder(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_exported_graphs_are_tracked_with(tmp_path, capsys):
+def test_a_tracker_opens_exported_graphs(tmp_path, capsys):
     pytest.importorskip('torch', reason='torch is needed to export')
     from tam_ros.tracking import Tracker
 
@@ -99,7 +99,8 @@ def test_exported_graphs_are_tracked_with(tmp_path, capsys):
     arguments = ['export', 'efficienttam_nano', '--weights', 'untrained', '--out', str(out)]
     assert main(arguments) == 0
     assert str(out) in capsys.readouterr().out
-    assert Tracker.open('efficienttam_nano', out).weights.startswith('untrained')
+    with Tracker.open('efficienttam_nano', out) as tracker:
+        assert tracker.weights.startswith('untrained')
 
 
 # --- all commands ---

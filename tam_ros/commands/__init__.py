@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands of `tam`, one file each.
 
-A command's module offers two functions:
+The module of a command has two functions:
 
-- `add(commands)` describes it: it adds a sub-parser whose default `run` is the module's own. All
-  of them are called whenever `tam` starts, so that they import nothing heavy.
-- `run(options)` does it, and imports what it takes. It returns nothing; input that cannot be used
-  raises one of the errors that `tam_ros.cli` knows, whose message the user reads.
+- `add(commands)` adds the sub-parser, whose default `run` is the module's. It is called for every
+  command whenever `tam` starts, so the module imports nothing heavy at its top.
+- `run(options)` runs the command and imports what it needs. For input that cannot be used it
+  raises one of the errors listed in `tam_ros.cli`, whose message is printed.
+
+Options that several commands share are in `backend.py`.
 """
 
 
 class UsageError(ValueError):
-    """Arguments that do not make sense together, or a result that cannot go where it is to go."""
+    """Arguments that contradict each other, or an output that cannot be written."""

@@ -1,58 +1,60 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Options of every command that opens a model: which, from what weights, run by what."""
+"""Options of all commands that open a model: model, weights, runtime, precision."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from tam_ros.tracking import Tracker
-
 from tam_ros.commands import UsageError
 from tam_ros.runtime.backends import AUTO, BACKENDS, RUNTIMES, choose_precision
 
-PRECISIONS = (AUTO, *sorted({name for row in BACKENDS.values() for name in row.precisions}))
+if TYPE_CHECKING:
+    from tam_ros.tracking import ClipTracker, Tracker
+
+_PRECISIONS = (AUTO, *sorted({name for row in BACKENDS.values() for name in row.precisions}))
 
 
 def add_backend_options(
     parser: argparse._ActionsContainer,
-    weights: str = "checkpoint, or folder of graphs, not the model's own",
+    weights: str = "checkpoint or folder of graphs, in place of the model's own",
 ) -> None:
-    """Add them to a parser or a group.
+    """Add the options to a parser or a group.
 
     Args:
-        parser: to add to.
-        weights: help of `--weights`.
+        parser: the parser or group.
+        weights: help text of `--weights`.
     """
     parser.add_argument('--model', default='efficienttam_nano', help='see `tam models`')
     parser.add_argument('--weights', help=weights)
     parser.add_argument('--runtime', default=RUNTIMES[0], choices=RUNTIMES)
     parser.add_argument(
         '--precision',
-        default=PRECISIONS[0],
-        choices=PRECISIONS,
-        help='of what the runtime computes (default: its first choice)',
+        default=AUTO,
+        choices=_PRECISIONS,
+        help=f'precision of the computation (default: {AUTO}, the preferred one of the runtime)',
     )
-    parser.add_argument('--threads', type=count, help="CPU threads; else the library's choice")
+    parser.add_argument(
+        '--threads', type=count, help='number of CPU threads (default: chosen by the library)'
+    )
     parser.add_argument(
         '--zero-copy',
         action='store_true',
-        help='TensorRT: images and masks stay in memory that host and GPU share (Jetson)',
+        help='TensorRT: keep images and masks in memory shared by host and GPU (Jetson)',
     )
     parser.add_argument(
         '--cuda-graphs',
         action='store_true',
-        help='TensorRT: launch the kernels of an engine all at once',
+        help='TensorRT: launch all kernels of an engine together, as a CUDA graph',
     )
 
 
-def backend(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of `open_runtime` that the options name, all by keyword.
+def runtime_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options as keyword arguments of `open_runtime` and `Tracker.open`.
 
     Raises:
-        UsageError: the runtime knows no such precision.
+        UsageError: the runtime does not offer the precision.
     """
     from tam_ros.runtime.engine_options import EngineOptions
 
@@ -70,14 +72,14 @@ def backend(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def describe(tracker: Tracker) -> str:
-    """Say in a line what runs: model, weights, runtime, and on what in which precision."""
+def describe(tracker: Tracker | ClipTracker) -> str:
+    """Describe model, weights, runtime, device and precision in one line."""
     info = f' ({", ".join(tracker.info.values())})' if tracker.info else ''
     return f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}{info}'
 
 
 def count(text: str) -> int:
-    """Read a number of things."""
+    """Parse a whole number from 1, as a `type` of argparse."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f'{number} is less than 1')

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""`tam export`: the ONNX graphs of a model, for machines without PyTorch."""
+"""`tam export`: writes the ONNX graphs of a model, for machines without PyTorch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tam_ros.commands import UsageError
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """Describe the command."""
+    """Add the parser of the command."""
     parser = commands.add_parser(
         'export',
         help='write the ONNX graphs of a model, in single and half precision (needs torch)',
     )
     parser.add_argument('model', help='name of the model, see `tam models`')
-    parser.add_argument('--weights', help="checkpoint file instead of the model's own")
+    parser.add_argument('--weights', help="checkpoint file in place of the model's own")
     parser.add_argument('--out', required=True, type=Path, help='folder to create')
     parser.set_defaults(run=run)
 
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> None:
 
     Raises:
         UsageError: the folder exists, or PyTorch is missing.
-        UnknownModelError, WeightsError: of the model and its weights.
+        UnknownModelError, WeightsError: the model cannot be opened.
     """
     from tam_ros.loading import find_weights
 

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""`tam track`: objects through a recording, into a bag, masks, annotations or a video."""
+"""`tam track`: tracks objects through a recording; writes a bag, masks, annotations or a video."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import itertools
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tam_ros.commands import UsageError
-from tam_ros.commands.backend import add_backend_options, backend, describe
+from tam_ros.commands.backend import add_backend_options, describe, runtime_arguments
 from tam_ros.interfaces import IMAGE_TOPIC, LABELS_PNG_TOPIC, LABELS_TOPIC, OBJECTS_TOPIC
 from tam_ros.prompting.prompt_text import SYNTAX
 
@@ -23,25 +22,28 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from tam_ros.io.bag_copy import BagCopy
+    from tam_ros.io.bag_source import ImageTopic
     from tam_ros.io.frames import FrameSource
+    from tam_ros.recordings.interruption import Interruption
     from tam_ros.recordings.offline import FramePrompt, Result
     from tam_ros.recordings.results import Sink
-    from tam_ros.tracking import Tracker
 
 _ALL = 'all'
-# What --out makes of a name; any other name is a folder of PNG files.
+# The kind of output by suffix of --out; any other name is a folder of PNG files.
 _KINDS = {'.mcap': 'bag', '.json': 'coco'}
-_FOREIGN = ('.mp4', '.avi', '.mkv', '.mov', '.bag', '.db3', '.png', '.jpg', '.jpeg')
+_UNSUPPORTED = ('.mp4', '.avi', '.mkv', '.mov', '.bag', '.db3', '.png', '.jpg', '.jpeg')
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """Describe the command."""
+    """Add the parser of the command."""
     parser = commands.add_parser('track', help='track objects through a recording')
     parser.add_argument(
         'source', help='video, folder of images, or bag (.bag, .mcap, .db3, folder)'
     )
     parser.add_argument('--topic', help='image topic of a bag that has several')
-    parser.add_argument('--rate', type=float, help='frames a second of images, or of a video')
+    parser.add_argument(
+        '--rate', type=float, help='frames per second of images, or in place of those of a video'
+    )
 
     what = parser.add_argument_group('what to track', 'at least one; prompts may be repeated')
     what.add_argument(
@@ -51,32 +53,34 @@ def add(commands: argparse._SubParsersAction) -> None:
     what.add_argument(
         '--masks', dest='prompts', action='append', type=lambda text: ('masks', text),
         metavar='FILE.png[@FRAME]',
-        help='indexed or grey image of the size of the frames: every value but 0 is an object',
+        help='indexed or grey image of the size of the frames; every value except 0 is an object',
     )  # fmt: skip
 
     what.add_argument(
         '--both-ways', action='store_true',
-        help='follow each object from its first prompt backwards as well; every frame then knows '
-        'all prompts (a live stream tracks forwards)',
+        help='also track each object backwards from its first prompt; every frame then uses all '
+        'prompts (live streams are tracked forwards only)',
     )  # fmt: skip
 
     what.add_argument(
         '--load-tracks', type=Path, metavar='FILE',
-        help='go on with the objects that --save-tracks left, before any prompt',
+        help='continue with the objects of an earlier recording, written by --save-tracks',
     )  # fmt: skip
 
     out = parser.add_argument_group('results', 'at least one of --out and --overlay')
     out.add_argument(
         '--out', type=Path,
         help='NAME.mcap: a ROS 2 bag; NAME.json: COCO annotations; another name: a folder of '
-        'indexed PNG files, one a frame',
+        'indexed PNG files, one per frame',
     )  # fmt: skip
     out.add_argument(
         '--format', choices=('bag', 'png', 'coco'),
-        help='what to write where the name of --out does not say it; bag: a folder like those of '
+        help='kind of output, if the name of --out does not tell; bag: a folder like those of '
         '`ros2 bag record`',
     )  # fmt: skip
-    out.add_argument('--labels', choices=('raw', 'png'), help='label images of a bag (raw)')
+    out.add_argument(
+        '--labels', choices=('raw', 'png'), help='label images in a bag (default raw)'
+    )
     out.add_argument(
         '--copy', action='append', default=[], metavar='TOPIC',
         help=f'copy this topic of the source into the bag; repeatable; {_ALL}: every topic',
@@ -84,7 +88,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     out.add_argument('--overlay', type=Path, help='video with the masks drawn in: NAME.mp4')
     out.add_argument(
         '--save-tracks', type=Path, metavar='FILE',
-        help='keep the objects and what is remembered of them, for the next recording',
+        help='write the objects and their memories, to continue in the next recording',
     )  # fmt: skip
 
     model = parser.add_argument_group('model')
@@ -93,30 +97,99 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Track a recording. Whatever ends it early, the results up to there are complete.
+    """Track a recording. If it ends early, the outputs are complete up to that frame.
 
     Raises:
-        UsageError: the outputs cannot be what the options say.
-        SourceError: the recording cannot be read, or not to its end.
-        PromptSpecError, MaskFileError, PromptError, FrameError: of prompts and images.
+        UsageError: the options contradict each other or the outputs.
+        SourceError: the recording cannot be read completely.
+        PromptSpecError, MaskFileError, PromptError, FrameError: a prompt or an image is unusable.
+        UnknownModelError, WeightsError: the model cannot be opened.
         OSError: an output cannot be written.
     """
-    kind = _kind(options)
+    kind = _output_kind(options)
     _check_outputs(options, kind)
-    from tam_ros.recordings.interruption import Interruption
-
     prompts = _read_prompts(options.prompts, kind)
     if not prompts and not options.load_tracks:
         raise UsageError('nothing to track: give --prompt, --masks or --load-tracks')
     source = _open_source(options)
     topics = _topics_to_copy(options, source)
-    tracker, outgoing = _track(options, source, prompts)
-    # The first one before any output is made: what is wrong with it leaves nothing behind.
-    outgoing = itertools.chain([next(outgoing)], outgoing)
+    track = _track_both_ways if options.both_ways else _track_forwards
+    track(options, kind, source, prompts, topics)
+
+
+def _track_forwards(
+    options: argparse.Namespace,
+    kind: str | None,
+    source: FrameSource,
+    prompts: list[FramePrompt],
+    topics: list[str],
+) -> None:
+    from tam_ros.recordings import offline
+    from tam_ros.tracking import Tracker, TrackerOptions
+
+    limits = TrackerOptions(max_objects=_max_objects(prompts))
+    with Tracker.open(**runtime_arguments(options), options=limits) as tracker:
+        print(describe(tracker), flush=True)
+        if options.load_tracks:
+            tracker.load(options.load_tracks)
+        offline.check(tracker, source, prompts)
+        interruption = _write(
+            options, kind, source, topics, offline.track(tracker, source, prompts)
+        )
+        if options.save_tracks:
+            tracker.save(options.save_tracks)
+            print(f'{options.save_tracks}: {len(tracker.objects)} objects')
+        interruption.raise_if_requested()
+
+
+def _track_both_ways(
+    options: argparse.Namespace,
+    kind: str | None,
+    source: FrameSource,
+    prompts: list[FramePrompt],
+    topics: list[str],
+) -> None:
+    from tam_ros.recordings import both_ways, offline
+    from tam_ros.tracking import ClipTracker, TrackerOptions
+
+    limits = TrackerOptions(
+        max_objects=_max_objects(prompts),
+        max_conditioning=both_ways.conditioning_frames(prompts),
+    )
+    with ClipTracker.open(**runtime_arguments(options), options=limits) as tracker:
+        print(describe(tracker), flush=True)
+        offline.check(tracker, source, prompts)
+        if any(item.frame for item in prompts):
+            print('reading the frames up to the last prompt first', flush=True)
+        interruption = _write(
+            options, kind, source, topics, both_ways.track(tracker, source, prompts)
+        )
+        interruption.raise_if_requested()
+
+
+def _max_objects(prompts: list[FramePrompt]) -> int:
+    from tam_ros.tracking import TrackerOptions
+
+    objects = {item.prompt.object_id for item in prompts}
+    return max(TrackerOptions().max_objects, len(objects))
+
+
+def _write(
+    options: argparse.Namespace,
+    kind: str | None,
+    source: FrameSource,
+    topics: list[str],
+    results: Iterator[Result],
+) -> Interruption:
+    """Track the frames and write the results until the end or a signal, and close the outputs."""
+    from tam_ros.recordings.interruption import Interruption
+
+    # The first frame is tracked before any output is created, so that its errors leave no files.
+    results = itertools.chain([next(results)], results)
     with Interruption() as interruption, contextlib.ExitStack() as stack:
         progress = stack.enter_context(_progress(options, source.count))
         sinks, copy = _open_outputs(options, kind, source, topics, stack)
-        for result in outgoing:
+        for result in results:
             for sink in sinks:
                 sink(result)
             progress.update()
@@ -125,45 +198,16 @@ def run(options: argparse.Namespace) -> None:
         else:
             if copy is not None:
                 copy.copy_rest()
-    if options.save_tracks:
-        tracker.save(options.save_tracks)
-        print(f'{options.save_tracks}: {len(tracker.objects)} objects')
-    interruption.raise_if_requested()
-
-
-def _track(
-    options: argparse.Namespace, source: FrameSource, prompts: list[FramePrompt]
-) -> tuple[Tracker, Iterator[Result]]:
-    """Open the model, refuse prompts that do not fit; return a tracker and the results."""
-    from tam_ros.loading import open_runtime
-    from tam_ros.recordings import both_ways, offline
-    from tam_ros.tracking import ClipTracker, Tracker, TrackerOptions
-
-    objects = {item.prompt.object_id for item in prompts}
-    settings = TrackerOptions(max_objects=max(TrackerOptions().max_objects, len(objects)))
-    model = backend(options)
-    tracker = Tracker.open(**model, options=settings)
-    print(describe(tracker), flush=True)
-    if options.load_tracks:
-        tracker.load(options.load_tracks)
-    offline.check(tracker, source, prompts)
-    if not options.both_ways:
-        return tracker, offline.track(tracker, source, prompts)
-    tracker.close()  # a runtime belongs to one tracker
-    if any(item.frame for item in prompts):
-        print('looking at the frames up to the last prompt first', flush=True)
-    settings = replace(settings, max_conditioning=both_ways.conditioning_frames(prompts))
-    results = both_ways.track(ClipTracker(open_runtime(**model), settings), source, prompts)
-    return tracker, results
+    return interruption
 
 
 @contextlib.contextmanager
 def _progress(options: argparse.Namespace, count: int | None) -> Iterator[tqdm]:
-    """Show how far it is; in the end, say what was written, also where it ended early."""
+    """Show the progress; at the end, also after an error, print what was written."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    # In a file a line now and then is enough.
+    # In a file every update is a new line, so updates are rarer there.
     interval = 0.1 if sys.stderr.isatty() else 10
     bar = tqdm(total=count, unit='frame', dynamic_ncols=True, mininterval=interval)
     try:
@@ -175,12 +219,12 @@ def _progress(options: argparse.Namespace, count: int | None) -> Iterator[tqdm]:
                 print(f'{path}: {bar.n} frame{"s" if bar.n > 1 else ""}', flush=True)
 
 
-def _kind(options: argparse.Namespace) -> str | None:
-    """Return what --out is to be: 'bag', 'png', 'coco', or None without it."""
+def _output_kind(options: argparse.Namespace) -> str | None:
+    """Return the kind of --out: 'bag', 'png' or 'coco'; None without it."""
     if options.out is None:
         return None
     suffix = options.out.suffix.lower()
-    if options.format is None and suffix in _FOREIGN:
+    if options.format is None and suffix in _UNSUPPORTED:
         raise UsageError(
             f'{options.out}: --out writes NAME.mcap, NAME.json or a folder of PNG files; a video '
             'is written by --overlay'
@@ -192,17 +236,17 @@ def _kind(options: argparse.Namespace) -> str | None:
 
 
 def _check_outputs(options: argparse.Namespace, kind: str | None) -> None:
-    """Refuse what can be refused before anything takes time."""
+    """Check the outputs before anything that takes time."""
     if options.out is None and options.overlay is None:
         raise UsageError('nothing to write: give --out, --overlay or both')
     if options.both_ways and (options.load_tracks or options.save_tracks):
         raise UsageError(
-            'tracks are loaded and saved in the direction of time: without --both-ways'
+            '--load-tracks and --save-tracks need forward tracking: use them without --both-ways'
         )
     if kind is None and options.format:
-        raise UsageError('--format says what --out is: give --out as well')
+        raise UsageError('--format is the kind of --out: give --out as well')
     if kind != 'bag' and (options.copy or options.labels):
-        raise UsageError('--copy and --labels belong to a bag: give --out NAME.mcap')
+        raise UsageError('--copy and --labels are for bags: give --out NAME.mcap')
     if kind == 'coco':
         try:
             import pycocotools.mask  # noqa: F401
@@ -217,13 +261,13 @@ def _check_outputs(options: argparse.Namespace, kind: str | None) -> None:
             raise UsageError(f'{path.parent} is not a folder')
 
 
-def _read_prompts(given: list[tuple[str, str]] | None, kind: str | None) -> list[FramePrompt]:
+def _read_prompts(arguments: list[tuple[str, str]] | None, kind: str | None) -> list[FramePrompt]:
     from tam_ros.io.mask_files import MAX_INDEX
     from tam_ros.prompting.prompt_text import parse_prompts
     from tam_ros.recordings import offline
 
     prompts: list[FramePrompt] = []
-    for option, text in given or ():
+    for option, text in arguments or ():
         if option == 'prompt':
             prompts += map(offline.written_prompt, parse_prompts(text))
         else:
@@ -232,14 +276,14 @@ def _read_prompts(given: list[tuple[str, str]] | None, kind: str | None) -> list
         for item in prompts:
             if item.prompt.object_id > MAX_INDEX:
                 raise UsageError(
-                    f'the prompt {item.text!r} cannot be used: an indexed PNG holds object ids up '
-                    f'to {MAX_INDEX}'
+                    f'the prompt {item.text!r} cannot be used: an indexed PNG has object ids '
+                    f'up to {MAX_INDEX}'
                 )
     return prompts
 
 
 def _split_frame(text: str) -> tuple[str, int]:
-    """Split FILE@FRAME, where the file may have an @ of its own."""
+    """Split FILE@FRAME; the name of the file may contain another @."""
     file, at, frame = text.rpartition('@')
     if not at or Path(text).exists():
         return text, 0
@@ -249,7 +293,7 @@ def _split_frame(text: str) -> tuple[str, int]:
 
 
 def _open_source(options: argparse.Namespace) -> FrameSource:
-    """Open the recording; ask for the topic where that is open and somebody can answer."""
+    """Open the recording; if the topic is ambiguous and stdin is a terminal, ask for it."""
     from tam_ros.io.frames import TopicChoiceError
     from tam_ros.io.open_source import open_source
 
@@ -257,11 +301,11 @@ def _open_source(options: argparse.Namespace) -> FrameSource:
         return open_source(options.source, options.topic, options.rate)
     except TopicChoiceError as error:
         if sys.stdin is None or not sys.stdin.isatty():
-            raise UsageError(f'{error}; name it with --topic') from error
+            raise UsageError(f'{error}; choose it with --topic') from error
         return open_source(options.source, _ask_for_topic(error.topics), options.rate)
 
 
-def _ask_for_topic(topics: tuple) -> str:
+def _ask_for_topic(topics: tuple[ImageTopic, ...]) -> str:
     print('There are several image topics:')
     for number, topic in enumerate(topics, 1):
         print(f'  {number}  {topic}')
@@ -269,13 +313,13 @@ def _ask_for_topic(topics: tuple) -> str:
         try:
             answer = input(f'Which one? 1 to {len(topics)}: ').strip()
         except EOFError as error:
-            raise UsageError('no topic chosen; name it with --topic') from error
+            raise UsageError('no topic chosen; choose it with --topic') from error
         if answer.isascii() and answer.isdigit() and 1 <= int(answer) <= len(topics):
             return topics[int(answer) - 1].name
 
 
 def _topics_to_copy(options: argparse.Namespace, source: FrameSource) -> list[str]:
-    """Return the names of the topics that --copy means; of no bag, there is only the pictures'."""
+    """Return the topics selected by --copy; a recording that is not a bag has only `/image`."""
     if not options.copy:
         return []
     from tam_ros.io.bag_copy import topics_to_copy
@@ -288,7 +332,7 @@ def _topics_to_copy(options: argparse.Namespace, source: FrameSource) -> list[st
     if _ALL in options.copy:
         log = logging.getLogger(__name__)
         for topic in own.intersection(present):
-            log.warning('%s is not copied: it is written anew', topic)
+            log.warning('%s is not copied: it is written by this run', topic)
         for topic, kind in undefined.items():
             log.warning('%s is not copied: the bag lacks the definition of %s', topic, kind)
         return [topic for topic in present if topic not in own]
@@ -314,7 +358,7 @@ def _open_outputs(
     topics: list[str],
     stack: contextlib.ExitStack,
 ) -> tuple[list[Sink], BagCopy | None]:
-    """Open what is to be written; return its sinks, and the copy of topics if there is one."""
+    """Open the outputs; return their sinks, and the copy of topics if there is one."""
     from tam_ros.io.bag_copy import BagCopy
     from tam_ros.io.bag_source import BagSource
     from tam_ros.io.bag_writer import BagWriter

@@ -113,7 +113,7 @@ def test_interrupting_a_build_says_that_what_was_finished_is_kept(
 
     monkeypatch.setattr(preparing, 'build_apart', interrupted)
     assert main(['build', NAME, '--weights', graphs]) == 130
-    assert 'what was finished is kept' in capsys.readouterr().err
+    assert 'finished results are kept' in capsys.readouterr().err
 
     def cancelled(*_):
         raise BuildCancelledError('building image_encoder was cancelled')

@@ -25,7 +25,7 @@ def dataset(tmp_path):
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """A tracker that leaves the first masks in place, in the place of the real one."""
+    """Replace the tracker by one that keeps the first masks in place."""
     tracker = ScriptedTracker(first_masks_stay)
     monkeypatch.setattr(Tracker, 'open', lambda *args, **kwargs: tracker)
     return tracker
@@ -58,7 +58,7 @@ def test_only_the_named_sequences(dataset, scripted, tmp_path):
     assert json.loads(out.read_text())['sequences'].keys() == {'stays'}
 
 
-def test_what_was_finished_is_reported(dataset, scripted, tmp_path, capsys):
+def test_finished_sequences_are_reported(dataset, scripted, tmp_path, capsys):
     def fail_in_the_second(index, masks):
         if 2 in masks:
             raise FrameError('no')
@@ -80,7 +80,7 @@ def test_what_was_finished_is_reported(dataset, scripted, tmp_path, capsys):
         (['{}/missing'], 'is not a folder'),
         (['{}', '--sequences', 'z'], 'sequences with masks: moves, stays'),
         (['{}', '--sequences', '{}/missing.txt'], 'missing.txt'),
-        (['{}', '--json', '{}/no/folder.json'], 'there is no folder'),
+        (['{}', '--json', '{}/no/folder.json'], 'no does not exist'),
         (['{}', '--plot', '{}/plot.xyz'], 'ends in .png'),
         (['{}', '--model', 'nonsense'], "no model 'nonsense'"),
     ],
@@ -102,7 +102,7 @@ def test_a_plot_without_matplotlib(dataset, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('kind', ['mask', 'box', 'click'])
-def test_the_bundled_model_beats_what_asks_for_no_model(shared_data, tmp_path, kind):
+def test_the_bundled_model_beats_static_masks(shared_data, tmp_path, kind):
     out = tmp_path / 'scores.json'
     assert (
         main(

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""`tam track` on bags: headers, topics copied, independent readers."""
+"""`tam track` on bags: headers, copied topics, independent readers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tam_ros.io.open_source import open_source
 FRAMES = 8
 BOX = ('--prompt', '1:box:28,38,72,82')
 STAMPS_NS = [10**18 + 123 + index * 10**8 for index in range(FRAMES)]
-LATE_NS = 5_000_000  # from a stamp to its recording
+LATE_NS = 5_000_000  # from the stamp to the time of recording
 
 
 @pytest.fixture
 def bag(tmp_path, pictures) -> Path:
-    """A bag of two cameras and a word a frame, recorded 5 ms after the stamps."""
+    """A bag of two cameras and a string per frame, recorded 5 ms after the stamps."""
     path = tmp_path / 'drive.mcap'
     with BagWriter(path) as writer:
         for stamp, rgb in zip(STAMPS_NS, pictures, strict=True):
@@ -50,7 +50,7 @@ def test_a_bag_keeps_its_headers(bag, tam, tmp_path):
 
 
 @pytest.mark.parametrize('copy', [['all'], ['/left/image', 'word'], ['/right/image']])
-def test_topics_are_copied_as_they_are(bag, tam, tmp_path, copy):
+def test_topics_are_copied_unchanged(bag, tam, tmp_path, copy):
     from rosbags.highlevel import AnyReader
 
     options = [part for topic in copy for part in ('--copy', topic)]
@@ -66,13 +66,13 @@ def test_topics_are_copied_as_they_are(bag, tam, tmp_path, copy):
         assert {c.topic: c.msgtype for c in reader.connections}['/track_node/labels'] == IMAGE
     own = {'/track_node/labels', '/track_node/objects'}
     assert [item for item in written if item[0] not in own] == source
-    # The results of an image lie where it lies.
+    # Results have the time of their image.
     times = {time for topic, time, _ in written if topic in own}
     assert times == {stamp + LATE_NS for stamp in STAMPS_NS}
 
 
 def test_topics_whose_definition_is_missing(tam, tmp_path, pictures, capsys):
-    """Early SQLite bags carry none; those of ROS itself are known, others are left out."""
+    """Early SQLite bags have no definitions; only the types of ROS itself are known."""
     types = message_types()
     time = types.types['builtin_interfaces/msg/Time'](0, 8)
     header = types.types['std_msgs/msg/Header'](time, '')
@@ -106,7 +106,7 @@ def test_results_of_an_earlier_run_are_not_copied(bag, tam, tmp_path, capsys):
     )
 
 
-def test_frames_that_go_back_in_time_are_left_out(tam, tmp_path, pictures, capsys):
+def test_frames_that_go_back_in_time_are_skipped(tam, tmp_path, pictures, capsys):
     stamps_ns = [1000, 2000, 2000, 1500, 3000]  # written twice; out of order
     with BagWriter(tmp_path / 'in.mcap') as writer:
         for place, (stamp, rgb) in enumerate(zip(stamps_ns, pictures, strict=False)):
@@ -115,10 +115,10 @@ def test_frames_that_go_back_in_time_are_left_out(tam, tmp_path, pictures, capsy
     assert tam(tmp_path / 'in.mcap', *BOX, '--out', tmp_path / 'out.mcap') == 0
     kept = stamps(read_bag(tmp_path / 'out.mcap')['/track_node/objects'])
     assert kept == [1000 * 10**6, 2000 * 10**6, 3000 * 10**6]
-    assert capsys.readouterr().err.count('left out') == 2
+    assert capsys.readouterr().err.count('skipped') == 2
 
 
-def test_whoever_sits_there_is_asked_for_the_topic(bag, tam, tmp_path, monkeypatch, capsys):
+def test_the_topic_is_asked_for_in_a_terminal(bag, tam, tmp_path, monkeypatch, capsys):
     answers = iter(['x', '3', ' 2 '])
     monkeypatch.setattr(sys.stdin, 'isatty', lambda: True, raising=False)
     monkeypatch.setattr('builtins.input', lambda _: next(answers))
@@ -131,7 +131,7 @@ def test_whoever_sits_there_is_asked_for_the_topic(bag, tam, tmp_path, monkeypat
 
 
 def test_the_bag_is_read_by_the_mcap_packages(bag, tam, tmp_path):
-    """Independent readers find the same messages, definitions taken from the bag alone."""
+    """Independent readers find the same messages with the definitions of the bag alone."""
     reader = pytest.importorskip('mcap.reader', reason='the package mcap is not installed')
     ros2 = pytest.importorskip(
         'mcap_ros2.decoder', reason='the package mcap-ros2-support is not installed'
@@ -160,10 +160,11 @@ def test_the_bag_is_read_by_the_mcap_packages(bag, tam, tmp_path):
 
 
 @pytest.mark.slow
-def test_real_bag(tam, tmp_path, shared_data):
+def test_real_bag(tam_bundled, tmp_path, shared_data):
     source = shared_data / 'bags' / 'apc_scene0000_mcap'
     out = tmp_path / 'out.mcap'
-    assert tam(source, '--prompt', '1:point:320,240', '--out', out, '--copy', 'all') == 0
+    point = ('--prompt', '1:point:320,240')
+    assert tam_bundled(source, *point, '--out', out, '--copy', 'all') == 0
     messages, original = read_bag(out), read_bag(source)
     assert {topic: len(given) for topic, given in messages.items()} == {
         **{topic: len(given) for topic, given in original.items()},

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""`tam track` that ends early: damaged sources, full disks, Ctrl-C. What was written is whole."""
+"""`tam track` that ends early: damaged sources, full disks, Ctrl-C. The outputs are complete."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POINT = ('--prompt', '1:point:50,60')
 
 
 def contents(path: Path) -> int:
-    """Open a result as its users would; return how many frames it holds."""
+    """Open an output as users would; return its number of frames."""
     if path.suffix == '.mcap':
         return len(read_bag(path)['/track_node/objects'])
     if path.suffix == '.mp4':
@@ -46,7 +46,7 @@ def contents(path: Path) -> int:
 
 @contextlib.contextmanager
 def files_up_to(size: int):
-    """Let no file grow beyond `size` bytes, as a full disk would not."""
+    """Limit files to `size` bytes, with the effect of a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -76,7 +76,7 @@ def test_truncated_video(tam, tmp_path, pictures, capsys):
 
 @pytest.mark.parametrize('place', ['file', 'folder'])
 def test_truncated_mcap(tam, tmp_path, capsys, place):
-    """The end, with the index, is gone and the last messages with it."""
+    """The end of the file is missing, with the index and the last messages."""
     rng = np.random.default_rng(0)
     with BagWriter(tmp_path / 'drive') as bag:
         for index in range(12):
@@ -97,7 +97,7 @@ def test_truncated_mcap(tam, tmp_path, capsys, place):
     assert 5 <= frames < 12
     assert len(messages['/image']) == frames
     assert frames // 2 - 1 <= len(messages['/side']) <= frames // 2  # one chunk may end between
-    # What is beyond the damage counts as beyond the end.
+    # The recording ends at the damage.
     beyond = ('--prompt', f'1:point:5,5@{frames}')
     assert tam(source, *topic, *beyond, '--out', tmp_path / 'no.mcap') == 2
     assert f'the frames are 0 to {frames - 1}' in capsys.readouterr().err
@@ -110,7 +110,7 @@ def test_images_that_change_their_size(frames, tam, tmp_path, capsys):
     assert contents(tmp_path / 'out.mcap') == 5
 
 
-def test_an_image_that_is_broken(frames, tam, tmp_path, capsys):
+def test_a_damaged_image(frames, tam, tmp_path, capsys):
     (frames / 'cam_6.png').write_bytes(b'')
     assert tam(frames, *POINT, '--out', tmp_path / 'masks') == 2
     assert 'cam_6.png cannot be read' in capsys.readouterr().err
@@ -179,7 +179,7 @@ def test_interrupted_in_the_middle_of_a_frame(video, tam, tmp_path, monkeypatch,
 
 @pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_real_signals(graphs, tmp_path, pictures, number, status):
-    """Ctrl-C, pressed twice by the impatient, ends it with whole files and the shell's status."""
+    """Ctrl-C, also twice, ends it with complete files and the usual exit status."""
     with VideoWriter(tmp_path / 'long.mp4', 10) as writer:
         for index in range(300):
             writer.write(pictures[index % len(pictures)])

@@ -1,10 +1,11 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""`tam track`: what cannot be used is refused in words, with status 2, and nothing is written."""
+"""`tam track`: unusable input is refused with a message and status 2; nothing is written."""
 
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from bagdata import IMAGE, serialized_image
 from PIL import Image
 
+from tam_ros.cli import main
 from tam_ros.io.bag_writer import BagWriter
 from tam_ros.io.frames import Header
 
@@ -22,7 +24,7 @@ OUT = ('--out', 'o.mcap')
 
 @pytest.fixture
 def place(tmp_path, monkeypatch, video, pictures) -> Path:
-    """A folder to work in, with one of everything that can be wrong."""
+    """A working directory with unusable files of every kind."""
     monkeypatch.chdir(tmp_path)
     Path('taken.mcap').write_bytes(b'')
     Path('taken').mkdir()
@@ -66,7 +68,7 @@ def place(tmp_path, monkeypatch, video, pictures) -> Path:
         (['empty', *POINT, *OUT], 'has no image file'),
         (['words.mcap', *POINT, *OUT], 'has no image topic'),
         (['bad_images.mcap', *POINT, *OUT], 'no usable image on /image: data is too short'),
-        (['two.mcap', *POINT, *OUT], "/right (Image 'rgb8', 8 messages); name it with --topic"),
+        (['two.mcap', *POINT, *OUT], "/right (Image 'rgb8', 8 messages); choose it with --topic"),
         (['two.mcap', *POINT, *OUT, '--topic', '/up'], "no image topic '/up'; it has /left"),
         (['two.mcap', *POINT, *OUT, '--topic', '/left', '--rate', '5'], 'stamps give the rate'),
         (['VIDEO', *POINT, *OUT, '--topic', 'x'], 'no topic'),
@@ -80,7 +82,7 @@ def place(tmp_path, monkeypatch, video, pictures) -> Path:
         (['VIDEO', *OUT, '--prompt', '1:point:5,6@8'], 'the frames are 0 to 7'),
         (['VIDEO', *OUT, *POINT, '--prompt', '1:point:5,6@99'], 'names frame 99'),
         (['VIDEO', *OUT, '--prompt', '70000:point:5,6'], '70000'),  # ids are 16 bits wide
-        # Each can be used, all of them on one frame cannot.
+        # Each can be used, but not all of them on one frame.
         (['VIDEO', *OUT, *[part for x in range(30) for part in ('--prompt', f'1:point:{x},9')]],
          'points for object 1 on one image'),
         # Masks
@@ -95,7 +97,7 @@ def place(tmp_path, monkeypatch, video, pictures) -> Path:
          "'object 1 of other_size.png' cannot be used: the mask is 160x60 but the image 160x120"),
         (['VIDEO', *OUT, '--masks', 'good.png@8'], 'the frames are 0 to 7'),
         (['VIDEO', *OUT, '--masks', 'good.png@last'], 'the frame after @'),
-        (['VIDEO', '--out', 'o', '--masks', 'wide.png'], 'holds object ids up to 255'),
+        (['VIDEO', '--out', 'o', '--masks', 'wide.png'], 'has object ids up to 255'),
         # Results
         (['VIDEO', *POINT], 'nothing to write'),
         (['VIDEO', *POINT, '--out', 'taken.mcap'], 'taken.mcap exists'),
@@ -108,36 +110,31 @@ def place(tmp_path, monkeypatch, video, pictures) -> Path:
         (['VIDEO', *POINT, '--out', 'o.mp4'], 'written by --overlay'),
         (['VIDEO', *POINT, '--out', 'o.bag'], '--out writes NAME.mcap'),
         (['VIDEO', *POINT, '--out', 'o.mcap', '--format', 'coco'], 'contradict'),
-        (['VIDEO', *POINT, '--out', 'o.json', '--copy', 'all'], 'belong to a bag'),
-        (['VIDEO', *POINT, '--out', 'o', '--labels', 'png'], 'belong to a bag'),
+        (['VIDEO', *POINT, '--out', 'o.json', '--copy', 'all'], 'are for bags'),
+        (['VIDEO', *POINT, '--out', 'o', '--labels', 'png'], 'are for bags'),
         (['VIDEO', *POINT, '--overlay', 'o.mp4', '--format', 'png'], 'give --out as well'),
         (['VIDEO', *POINT, *OUT, '--copy', '/up'], "no topic '/up' to copy; it has /image"),
         (['two.mcap', *POINT, *OUT, '--topic', 'left', '--copy', '/up'], 'it has /left, /right'),
         # Models
         (['VIDEO', *POINT, *OUT, '--model', 'huge'], "'huge'"),
         (['VIDEO', *POINT, *OUT, '--weights', 'no.pt'], 'no.pt'),
-        # Weights that were never fetched.
+        # Weights that were not downloaded.
         (['VIDEO', *POINT, *OUT, '--model', 'efficienttam_s'], 'tam weights get efficienttam_s'),
     ],
 )  # fmt: skip
-def test_refused_before_anything_is_written(place, video, graphs, capsys, arguments, words):
-    from tam_ros.cli import main
-
+def test_refused_before_anything_is_written(place, video, tam_fake, capsys, arguments, words):
     before = sorted(place.rglob('*'))
     arguments = [str(video) if word == 'VIDEO' else word for word in arguments]
-    if not {'--weights', '--model'} & set(arguments):
-        arguments += ['--weights', graphs]
-    assert main(['track', *arguments]) == 2
+    run = main if {'--weights', '--model'} & set(arguments) else lambda words: tam_fake(*words)
+    assert run(['track', *arguments]) == 2
     error = capsys.readouterr().err
     lines = [line for line in error.splitlines() if line.startswith('tam: ')]
     assert lines and words in lines[-1], error
     assert 'Traceback' not in error
-    assert sorted(place.rglob('*')) == before, 'nothing may be left behind'
+    assert sorted(place.rglob('*')) == before, 'no file may be left behind'
 
 
 def test_coco_without_its_package(place, video, tam, capsys, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, 'pycocotools', None)
     monkeypatch.setitem(sys.modules, 'pycocotools.mask', None)
     assert tam(video, *POINT, '--out', 'o.json') == 2
@@ -154,8 +151,8 @@ def test_odd_bags(tam, tmp_path, shared_data, capsys, folder):
     assert not list(tmp_path.iterdir())
 
 
-def test_bag_folder_that_lost_its_metadata(tam, place, capsys):
-    """A recorder that was killed leaves one; with a single file it can be read all the same."""
+def test_bag_folder_without_metadata(tam, place, capsys):
+    """A killed recorder leaves one; it can be read if it has a single file."""
     shutil.move('two.mcap', 'taken/two_0.mcap')
     assert tam('taken', '--topic', '/left', *POINT, '--out', 'o.mcap') == 0
     shutil.copy('taken/two_0.mcap', 'taken/two_1.mcap')

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from tam_ros.closing import Closing
+
 SIZE = (40, 60)
 
 
@@ -46,7 +48,7 @@ def write(
     return root
 
 
-class ScriptedTracker:
+class ScriptedTracker(Closing):
     """Answers with what a function says: (index of the frame, masks prompted so far) -> labels."""
 
     model = weights = runtime = 'scripted'
@@ -56,6 +58,9 @@ class ScriptedTracker:
         self._answer = answer
         self.steps: list[tuple[float, list[int]]] = []
         self.reset()
+
+    def close(self) -> None:
+        self.closed = True
 
     def reset(self) -> None:
         self.masks: dict[int, np.ndarray] = {}
