@@ -12,9 +12,9 @@ import pytest
 
 from tam_ros.model_files import GRAPH_PRECISIONS
 from tam_ros.runtime.base import EngineError
-from tam_ros.tensorrt.builder import BuildSettings, build_plan
+from tam_ros.tensorrt.builder import BuildSettings, build_engine
 
-OBJECTS = 8
+MAX_BATCH = 8
 
 
 @pytest.fixture(scope='module')
@@ -31,7 +31,7 @@ def test_every_graph_is_built(trt, exported, precision):
     paths = sorted(folder.glob(f'*_{precision}.onnx'))
     assert len(paths) >= 4
     for path in paths:
-        built = build_plan(trt, path.stem, path.read_bytes(), BuildSettings(objects=OBJECTS))
+        built = build_engine(trt, path.stem, path.read_bytes(), BuildSettings(max_batch=MAX_BATCH))
         assert len(built.plan) > 1e6, path.name  # the weights are in it
 
 
@@ -52,4 +52,4 @@ def test_types_that_do_not_fit_are_refused(trt, exported, tmp_path):
             if name == cast.output[0]:
                 node.input[index] = cast.input[0]
     with pytest.raises(EngineError, match='memory_encoder'):
-        build_plan(trt, 'memory_encoder', model.SerializeToString(), BuildSettings(OBJECTS))
+        build_engine(trt, 'memory_encoder', model.SerializeToString(), BuildSettings(MAX_BATCH))

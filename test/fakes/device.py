@@ -1,10 +1,10 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A device in the host's memory that does everything as late as it may.
+"""A fake device in the host's memory that runs every operation as late as possible.
 
-What is asked of it waits in a queue until somebody waits for it, as on a GPU that is far behind.
-Results are poison until then, pinned memory that is changed too early is noticed, and so is every
-address that lies outside of what is allocated, or in what was given back.
+Operations wait in a queue until the host waits for them, as on a GPU that is far behind. Outputs
+hold a poison value until then. Pinned memory that is changed too early raises an error, and so
+does every address outside of the allocated memory or in released memory.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tam_ros.tensorrt.device import ALIGNMENT, DeviceInfo, FreeMemory
 
 POISON = 0xFF  # NaN in every float type, -1 in every integer type
 TOTAL = 8_000_000_000
-FACTS = DeviceInfo('Fake Orin', '8.7', 8, True, '12.6')
+INFO = DeviceInfo('Fake Orin', '8.7', 8, True, '12.6')
 _streams = itertools.count(7001)
 _devices: dict[int, FakeDevice] = {}
 
 
 class MisuseError(AssertionError):
-    """Something that a real device would not forgive."""
+    """Use of a device that would be a fault on a real one."""
 
 
 def of_stream(stream: int) -> FakeDevice:
@@ -35,7 +35,7 @@ def of_stream(stream: int) -> FakeDevice:
 
 
 class FakeBlock:
-    """Memory with an address."""
+    """Device memory with an address."""
 
     def __init__(self, device: FakeDevice, address: int, array: np.ndarray, kind: str) -> None:
         self.device, self.address, self.array, self.kind = device, address, array, kind
@@ -46,7 +46,7 @@ class FakeBlock:
         self.device.check_thread()
         if not self.freed:
             if any(self in used for used, _ in self.device.queue):
-                raise MisuseError(f'{self.kind} memory is given back while it is in use')
+                raise MisuseError(f'{self.kind} memory is released while it is in use')
             self.freed = True
             self.device.freed += self.nbytes
 
@@ -62,24 +62,24 @@ class FakePinned(FakeBlock):
 
 
 class FakeEvent:
-    """A place in the queue."""
+    """A position in the queue."""
 
     def __init__(self, device: FakeDevice) -> None:
-        self.device, self.position = device, device.asked
+        self.device, self.position = device, device.queued
 
     def wait(self) -> None:
         self.device.run_until(self.position)
 
 
 class FakeRecording:
-    """Work that is put into the queue again and again."""
+    """Recorded operations that can be queued many times."""
 
     def __init__(self, device: FakeDevice, work: list) -> None:
         self.device, self.work, self.freed = device, work, False
 
     def launch(self) -> None:
         if self.freed:
-            raise MisuseError('a recording that was given back is launched')
+            raise MisuseError('a released recording is launched')
         self.device.launches += 1
         for enqueue in self.work:
             enqueue()
@@ -89,17 +89,17 @@ class FakeRecording:
 
 
 class FakeDevice:
-    """See above. `journal` lists what was asked for."""
+    """The device. `journal` lists the operations in the order of their calls."""
 
     def __init__(self, total: int = TOTAL, records: bool = True) -> None:
-        self.info = FACTS
+        self.info = INFO
         self.stream = next(_streams)
         _devices[self.stream] = self
         self.total, self.records = total, records
         self.blocks: list[FakeBlock] = []
         self.next_address = 1 << 20
         self.queue: list[tuple[list[FakeBlock], Callable[[], None]]] = []
-        self.asked = self.done = 0
+        self.queued = self.done = 0
         self.journal: list[tuple] = []
         self.recording: list | None = None
         self.launches = self.freed = 0
@@ -114,7 +114,7 @@ class FakeDevice:
 
     def place(self, nbytes: int) -> int:
         address = self.next_address
-        # Something unallocated between any two blocks.
+        # Leave unallocated space between any two blocks.
         self.next_address += (nbytes // ALIGNMENT + 2) * ALIGNMENT
         return address
 
@@ -143,14 +143,14 @@ class FakeDevice:
         return pinned
 
     def find(self, address: int, nbytes: int) -> tuple[FakeBlock, np.ndarray]:
-        """Return the block and the bytes at an address that the device may use."""
+        """Return the allocated block and the bytes at an address."""
         for block in self.blocks:
             if (
                 block.address is not None
                 and block.address <= address < block.address + block.nbytes
             ):
                 if block.freed:
-                    raise MisuseError(f'{block.kind} memory is used after it was given back')
+                    raise MisuseError(f'{block.kind} memory is used after it was released')
                 offset = address - block.address
                 if offset + nbytes > block.nbytes:
                     raise MisuseError(f'{nbytes} bytes at {offset} of a block of {block.nbytes}')
@@ -163,12 +163,12 @@ class FakeDevice:
         work: Callable[[], None],
         at_once: Callable[[], None] = lambda: None,
     ) -> None:
-        """Put work that uses some memory into the stream; `at_once` when it gets there."""
+        """Queue work that uses some memory; `at_once` is called when it is queued."""
         self.check_thread()
 
         def put() -> None:
             at_once()
-            self.asked += 1
+            self.queued += 1
             self.queue.append((used, work))
 
         if self.recording is None:
@@ -179,14 +179,14 @@ class FakeDevice:
     def run_until(self, position: int) -> None:
         self.check_thread()
         if self.recording is not None:
-            raise MisuseError('waiting while a recording is made')
+            raise MisuseError('waiting during a recording')
         while self.done < position:
             _, work = self.queue.pop(0)
             self.done += 1
             work()
 
     def wait(self) -> None:
-        self.run_until(self.asked)
+        self.run_until(self.queued)
 
     def mark(self) -> FakeEvent:
         self.check_thread()
@@ -194,20 +194,20 @@ class FakeDevice:
 
     def _alive(self, pinned: FakePinned, nbytes: int) -> np.ndarray:
         if pinned.freed:
-            raise MisuseError('pinned memory is used after it was given back')
+            raise MisuseError('pinned memory is used after it was released')
         if nbytes > pinned.nbytes:
-            raise MisuseError(f'{nbytes} bytes of {pinned.nbytes} that are pinned')
+            raise MisuseError(f'{nbytes} bytes of a pinned block of {pinned.nbytes}')
         return pinned.array[:nbytes]
 
     def upload(self, address: int, pinned: FakePinned, nbytes: int) -> None:
         block, target = self.find(address, nbytes)
         source = self._alive(pinned, nbytes)
-        then = source.copy()
+        before = source.copy()
         self.journal.append(('upload', nbytes))
 
         def work() -> None:
-            if not np.array_equal(then, source):
-                raise MisuseError('pinned memory was changed before its copy was made')
+            if not np.array_equal(before, source):
+                raise MisuseError('pinned memory was changed before it was copied')
             target[:] = source
 
         self.enqueue([block, pinned], work)
@@ -239,7 +239,7 @@ class FakeDevice:
 
     def record(self, work: Callable[[], None]) -> FakeRecording:
         if not self.records:
-            raise EngineError('this driver records nothing')
+            raise EngineError('this driver cannot record')
         self.check_thread()
         self.recording = []
         try:
@@ -254,5 +254,5 @@ class FakeDevice:
         self.wait()
         left = [block.kind for block in self.blocks if not block.freed]
         if left:
-            raise MisuseError(f'memory was not given back: {left}')
+            raise MisuseError(f'memory was not released: {left}')
         self.closed = True

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A TensorRT that is ended by the kernel while it builds."""
+"""A fake TensorRT whose process is killed during a build, as the kernel does."""
 
 import os
 import signal

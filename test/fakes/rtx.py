@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""TensorRT for RTX under one name: its builder needs no GPU and has the interface of TensorRT."""
+"""TensorRT for RTX as one module; its builder has the interface of TensorRT and needs no GPU."""
 
 import sys
 

@@ -1,10 +1,10 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A TensorRT whose engines are run by ONNX Runtime on the memory of a fake device.
+"""A fake TensorRT; ONNX Runtime runs its engines on the memory of a fake device.
 
-It has the names that the package uses and no others, and refuses what the real one refuses: graphs
-that are not ONNX, addresses that are not aligned, shapes outside the profile, runs without scratch
-memory, plans that it did not make. Use `make()` as the module, or in other processes the file.
+It has only the names that the package uses, and rejects what TensorRT rejects: files that are not
+ONNX, addresses that are not aligned, shapes outside the profile, runs without scratch memory, and
+plans that it did not write. Use `make()` as the module, or in other processes this file.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ class Builder:
 class Runtime:
     def __init__(self, logger):
         self.logger = logger
-        self.engine_host_code_allowed = True  # so that it shows when nobody forbids it
+        self.engine_host_code_allowed = True  # the package must turn it off
 
     def deserialize_cuda_engine(self, plan):
         assert self.engine_host_code_allowed is False
@@ -295,11 +295,11 @@ class IExecutionContext:
         self.addresses[name] = address
         return True
 
-    def _arrays(self, device, mode, objects):
+    def _arrays(self, device, mode, batch):
         for name, tensor in self.engine.tensors.items():
             if tensor.mode is not mode:
                 continue
-            shape = self.shapes.get(name) or tuple(objects if d == -1 else d for d in tensor.shape)
+            shape = self.shapes.get(name) or tuple(batch if d == -1 else d for d in tensor.shape)
             dtype = np.dtype(tensor.dtype.value)
             block, data = device.find(self.addresses[name], int(np.prod(shape)) * dtype.itemsize)
             yield name, block, data.view(dtype).reshape(shape)
@@ -317,9 +317,9 @@ class IExecutionContext:
             if -1 in tensor.shape and tensor.mode is TensorIOMode.INPUT
         } != set(self.shapes):
             raise MisuseError('shapes are missing or do not fit')
-        objects = next(iter(counts), 1)
-        inputs = list(self._arrays(device, TensorIOMode.INPUT, objects))
-        outputs = list(self._arrays(device, TensorIOMode.OUTPUT, objects))
+        batch = next(iter(counts), 1)
+        inputs = list(self._arrays(device, TensorIOMode.INPUT, batch))
+        outputs = list(self._arrays(device, TensorIOMode.OUTPUT, batch))
         mapped = []
 
         def at_once():
@@ -327,10 +327,10 @@ class IExecutionContext:
                 (array, array.copy()) for _, used, array in inputs if used.kind == 'pinned'
             ]
             for _, used, array in outputs:
-                if used.kind == 'pinned':  # nobody may read it yet
+                if used.kind == 'pinned':  # must not be read yet
                     array.view(np.uint8)[:] = POISON
 
-        device.journal.append(('run', tuple(engine.tensors), objects))
+        device.journal.append(('run', tuple(engine.tensors), batch))
 
         def work():
             if not all(np.array_equal(now, then) for now, then in mapped):
@@ -356,7 +356,7 @@ NetworkDefinitionCreationFlag, ExecutionContextAllocationStrategy = Flag, Strate
 
 
 def make(**changes):
-    """Return a module of it with a builder of its own, and changes to it."""
+    """Return the module with a `Builder` class of its own, and with changes."""
     return SimpleNamespace(
         **{
             '__version__': __version__,

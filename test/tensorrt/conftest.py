@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The bundled graphs, and a machine that is not there."""
+"""The bundled graphs, a fake machine, and an empty engine cache."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tam_ros import catalogue
 from tam_ros.model_files import TrackerSpec, read_tracker_spec
-from tam_ros.tensorrt.engine_cache import PlanCache
+from tam_ros.tensorrt.engine_cache import EngineCache
 from tam_ros.tensorrt.identity import Machine
 
 MACHINE = Machine('10.3.0', 'Fake Orin', '8.7', 8, '12.6', '36.4.3')
@@ -32,5 +32,5 @@ def machine() -> Machine:
 
 
 @pytest.fixture
-def cache(tmp_path) -> PlanCache:
-    return PlanCache(tmp_path / 'engines')
+def cache(tmp_path) -> EngineCache:
+    return EngineCache(tmp_path / 'engines')

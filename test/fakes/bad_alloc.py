@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A TensorRT whose memory ends in a C++ exception that nobody catches."""
+"""A fake TensorRT that runs out of memory with an uncaught C++ exception."""
 
 import os
 import sys

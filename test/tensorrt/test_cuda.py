@@ -1,17 +1,20 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The device through pycuda, against a pycuda that writes down what is asked of it."""
+"""CUDA with a fake pycuda and a fake driver library, which record the calls."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from tam_ros.runtime.base import EngineError
-from tam_ros.tensorrt import cuda as pycuda_device
-from tam_ros.tensorrt.cuda import PycudaDevice, available_bytes, load_driver, probe
+from tam_ros.tensorrt import cuda as cuda_module
+from tam_ros.tensorrt.cuda import PycudaDevice, available_bytes, capture, load_driver, probe
 
 
 class Driver(ModuleType):
@@ -127,7 +130,7 @@ def driver(monkeypatch):
     return install
 
 
-def test_the_primary_context_is_current_while_it_is_open_and_given_back_once(driver):
+def test_the_primary_context_is_current_while_the_device_is_open_and_popped_once(driver):
     cuda = driver()
     device = PycudaDevice()
     assert cuda.calls == [('init',), ('retain',), ('push',)]
@@ -138,7 +141,7 @@ def test_the_primary_context_is_current_while_it_is_open_and_given_back_once(dri
     assert cuda.calls == [('synchronize',), ('pop',), ('detach',)]
 
 
-def test_a_probe_takes_nothing(driver):
+def test_a_probe_creates_no_context(driver):
     cuda = driver()
     info = probe()
     assert cuda.calls == [('init',)]
@@ -151,7 +154,7 @@ def test_a_probe_takes_nothing(driver):
     ) == ('Orin', '8.7', 8, True, '12.6')
 
 
-def test_memory_is_given_back_once(driver):
+def test_memory_is_released_once(driver):
     cuda = driver()
     device = PycudaDevice()
     block = device.allocate(512)
@@ -168,7 +171,7 @@ def test_memory_is_given_back_once(driver):
     assert cuda.calls.count(('unpin', 256)) == 1
 
 
-def test_work_goes_into_the_stream(driver):
+def test_operations_use_the_stream(driver):
     cuda = driver()
     device = PycudaDevice()
     cuda.calls.clear()
@@ -185,28 +188,26 @@ def test_work_goes_into_the_stream(driver):
     ]
 
 
-def test_no_room_says_how_much_and_what_to_do(driver):
+def test_too_little_memory_is_reported_with_advice(driver):
     driver(room=100_000_000, integrated=0)
     device = PycudaDevice()
     with pytest.raises(EngineError, match='no 200 MB left: 100 of 8590 MB are free.*max_objects'):
         device.allocate(200_000_000)
 
 
-def test_free_memory_of_a_shared_one_counts_what_the_kernel_would_give_back(
-    driver, tmp_path, monkeypatch
-):
+def test_free_memory_shared_with_the_host_includes_the_page_cache(driver, tmp_path, monkeypatch):
     file = tmp_path / 'meminfo'
     file.write_text('MemTotal: 9 kB\nMemFree: 1 kB\nMemAvailable:    4096 kB\n')
     assert available_bytes(file) == 4096 * 1024
     assert available_bytes(tmp_path / 'absent') == 0
-    monkeypatch.setattr(pycuda_device, 'available_bytes', lambda: 555)
+    monkeypatch.setattr(cuda_module, 'available_bytes', lambda: 555)
     driver()
     assert PycudaDevice().memory().free == 555
     driver(integrated=0, room=123)
     assert PycudaDevice().memory().free == 123
 
 
-def test_what_is_missing_is_named(driver, monkeypatch):
+def test_a_missing_gpu_driver_or_library_is_named(driver, monkeypatch):
     driver(gpus=0)
     with pytest.raises(EngineError, match='finds no GPU'):
         load_driver()
@@ -218,3 +219,94 @@ def test_what_is_missing_is_named(driver, monkeypatch):
     monkeypatch.delitem(sys.modules, 'pycuda.driver')
     with pytest.raises(EngineError, match='pycuda is not installed'):
         load_driver()
+
+
+# --- CUDA graphs ---
+
+CODE = r"""
+#include <stdio.h>
+#include <stdlib.h>
+static int called(const char *name, void *a, void *b) {
+  const char *fails = getenv("FAKE_CUDA_FAILS");
+  FILE *file = fopen(getenv("FAKE_CUDA_LOG"), "a");
+  fprintf(file, "%s %ld %ld\n", name, (long)a, (long)b);
+  fclose(file);
+  const char *p = name, *q = fails ? fails : "";
+  while (*p && *p == *q) { p++; q++; }
+  return *p == *q ? 901 : 0;
+}
+int cuStreamBeginCapture_v2(void *stream, int mode) {
+  return called("begin", stream, (void *)(long)mode); }
+int cuStreamEndCapture(void *stream, void **graph) {
+  int status = called("end", stream, 0); *graph = status ? 0 : (void *)5; return status; }
+int cuGraphInstantiateWithFlags(void **exec, void *graph, unsigned long long flags) {
+  *exec = (void *)6; return called("instantiate", graph, (void *)flags); }
+int cuGraphDestroy(void *graph) { return called("destroy", graph, 0); }
+int cuGraphExecDestroy(void *exec) { return called("free", exec, 0); }
+int cuGraphLaunch(void *exec, void *stream) { return called("launch", exec, stream); }
+"""
+
+
+@pytest.fixture(scope='module')
+def library(tmp_path_factory) -> Path:
+    compiler = shutil.which('gcc') or shutil.which('cc')
+    if compiler is None:
+        pytest.skip('no C compiler')
+    path = tmp_path_factory.mktemp('cuda') / 'libcuda.so'
+    subprocess.run(
+        [compiler, '-x', 'c', '-shared', '-fPIC', '-w', '-', '-o', str(path)],
+        input=CODE,
+        text=True,
+        check=True,
+    )
+    return path
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    path = tmp_path / 'log'
+    monkeypatch.setenv('FAKE_CUDA_LOG', str(path))
+    return lambda: path.read_text().splitlines()
+
+
+def test_work_is_recorded_once_and_launched_repeatedly(library, log):
+    done = []
+    graph = capture(77, lambda: done.append(1), str(library))
+    assert done == [1]
+    assert log() == ['begin 77 1', 'end 77 0', 'instantiate 5 0', 'destroy 5 0']
+    graph.launch()
+    graph.launch()
+    graph.free()
+    graph.free()
+    assert log()[4:] == ['launch 6 77', 'launch 6 77', 'free 6 0']
+
+
+def test_a_recording_is_ended_when_the_work_fails(library, log):
+    def fail():
+        raise RuntimeError('broken')
+
+    with pytest.raises(RuntimeError, match='broken'):
+        capture(77, fail, str(library))
+    assert log() == ['begin 77 1', 'end 77 0', 'destroy 5 0']
+
+
+@pytest.mark.parametrize(
+    ('call', 'name', 'last'),
+    [
+        ('begin', 'cuStreamBeginCapture_v2', 'begin'),
+        ('end', 'cuStreamEndCapture', 'end'),
+        ('instantiate', 'cuGraphInstantiateWithFlags', 'destroy'),
+    ],
+)
+def test_errors_of_the_driver_are_reported(library, log, monkeypatch, call, name, last):
+    monkeypatch.setenv('FAKE_CUDA_FAILS', call)
+    with pytest.raises(EngineError, match=f'{name} failed with CUDA error 901'):
+        capture(77, lambda: None, str(library))
+    assert log()[-1].startswith(last)
+
+
+def test_an_old_or_missing_driver_is_reported(library):
+    with pytest.raises(EngineError, match='driver of CUDA 11.4 or later.*cuda_graphs off'):
+        capture(77, lambda: None, 'libno_such_cuda.so.1')
+    with pytest.raises(EngineError, match='11.4'):
+        capture(77, lambda: None, 'libm.so.6')

@@ -1,10 +1,10 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Every name of TensorRT and pycuda that the code uses exists in the versions that robots have.
+"""Every name of TensorRT and pycuda that the code uses exists in the versions of JetPack.
 
 The names are read from the code. TensorRT's Python bindings of each version are small wheels that
-load without the libraries if three stub libraries are in their place, and are asked for every
-name; pycuda's driver module needs a driver, so its source is asked instead.
+load without the libraries if three stub libraries replace them; each is checked for every name.
+pycuda's driver module needs a driver, so its source is searched instead.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-KEPT = ROOT / 'build' / 'tensorrt_bindings'
+DOWNLOADS = ROOT / 'build' / 'tensorrt_bindings'
 # JetPack 6, 7.0 and 7.1, 7.2, 7.2.2 (TensorRT 11.4.1 is on JetPack alone; 11.4.0 is its wheel).
 WHEELS = {
     '10.3.0': 'tensorrt-cu12-bindings',
@@ -30,14 +30,8 @@ WHEELS = {
     '10.16.1.11': 'tensorrt-cu12-bindings',
     '11.4.0.106': 'tensorrt-cu13-bindings',
 }
-FILES = (
-    'plans/builder.py',
-    'plans/progress.py',
-    'plans/opening.py',
-    'plans/worker.py',
-    'runtime/engine.py',
-)
-# What variables and attributes of these names are, wherever they occur in those files.
+FILES = ('builder.py', 'engine.py', 'prepare.py', 'build_process.py')
+# Classes of TensorRT, by the variables and attributes that hold them in those files.
 CLASSES = {
     'builder': 'Builder',
     'network': 'INetworkDefinition',
@@ -51,8 +45,8 @@ CLASSES = {
     '_runtime': 'Runtime',
     '_context': 'IExecutionContext',
 }
-# The same variable names for things of our own, by file.
-OURS = {'plans/opening.py': set(CLASSES), 'plans/worker.py': set(CLASSES)}
+# Files in which the same variables hold classes of this package.
+OWN = {'prepare.py', 'build_process.py'}
 STUBS = {
     'nvinfer': (
         'createInferBuilder_INTERNAL',
@@ -68,7 +62,7 @@ STUBS = {
         'getNvOnnxParserVersion',
     ),
 }
-LOOK = """
+SCRIPT = """
 import json, sys
 import tensorrt_bindings as trt
 missing = []
@@ -84,7 +78,7 @@ print(json.dumps([trt.__version__, missing]))
 
 
 def chain(node: ast.AST) -> list[str]:
-    """Return the names of `a.b.c`, or nothing if it is something else."""
+    """Return the names of `a.b.c`; of other expressions none."""
     names: list[str] = []
     while isinstance(node, ast.Attribute):
         names.insert(0, node.attr)
@@ -93,15 +87,15 @@ def chain(node: ast.AST) -> list[str]:
 
 
 def names_used() -> set[str]:
-    """Return what the code uses of TensorRT, such as `Builder.create_network`."""
+    """Return the names of TensorRT in the code, such as `Builder.create_network`."""
     used = set()
     for file in FILES:
-        tree = ast.parse((ROOT / 'tam_ros' / file).read_text())
+        tree = ast.parse((ROOT / 'tam_ros' / 'tensorrt' / file).read_text())
         for node in ast.walk(tree):
             names = chain(node)
             if names[:1] == ['trt'] and len(names) > 1:
                 used.add('.'.join(names[1:]))
-            elif len(names) > 1 and file not in OURS:
+            elif len(names) > 1 and file not in OWN:
                 for owner, name in zip(names, names[1:], strict=False):
                     if owner in CLASSES and name not in CLASSES:
                         used.add(f'{CLASSES[owner]}.{name}')
@@ -116,7 +110,7 @@ def names_used() -> set[str]:
     return used - {'__version__'}
 
 
-def test_the_names_are_found_in_the_code():
+def test_names_are_found_in_the_code():
     used = names_used()
     assert {
         'Builder',
@@ -135,17 +129,17 @@ def test_the_names_are_found_in_the_code():
         'IOptimizationProfile.set_shape',
         'ITimingCache.serialize',
     } <= used
-    gone = {'EXPLICIT_BATCH', 'FP16', 'device_memory_size', 'max_workspace_size'}
-    assert not gone & {part for name in used for part in name.split('.')}
+    removed = {'EXPLICIT_BATCH', 'FP16', 'device_memory_size', 'max_workspace_size'}
+    assert not removed & {part for name in used for part in name.split('.')}
 
 
 @pytest.fixture(scope='module')
 def stubs() -> Path:
-    """Compile libraries that do nothing, in place of TensorRT's own."""
+    """Compile stubs of TensorRT's libraries."""
     compiler = shutil.which('gcc') or shutil.which('cc')
     if compiler is None:
         pytest.skip('no C compiler')
-    folder = KEPT / 'stubs'
+    folder = DOWNLOADS / 'stubs'
     folder.mkdir(parents=True, exist_ok=True)
     for major in (10, 11):
         for library, functions in STUBS.items():
@@ -173,9 +167,9 @@ def stubs() -> Path:
 
 
 def downloaded(requirement: str, folder: Path, *options: str) -> Path:
-    """Return what pip downloads of a requirement, from an earlier time if it can be."""
-    kept = sorted(folder.glob('*.whl')) + sorted(folder.glob('*.tar.gz'))
-    if not kept:
+    """Return the file that pip downloads for a requirement, or downloaded before."""
+    found = sorted(folder.glob('*.whl')) + sorted(folder.glob('*.tar.gz'))
+    if not found:
         folder.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
             [
@@ -197,10 +191,12 @@ def downloaded(requirement: str, folder: Path, *options: str) -> Path:
             text=True,
             capture_output=True,
         )
-        kept = sorted(folder.glob('*.whl')) + sorted(folder.glob('*.tar.gz'))
-        if done.returncode and not kept:
-            pytest.skip(f'{requirement} cannot be had: {done.stderr.strip().splitlines()[-1:]}')
-    return kept[0]
+        found = sorted(folder.glob('*.whl')) + sorted(folder.glob('*.tar.gz'))
+        if done.returncode and not found:
+            pytest.skip(
+                f'{requirement} cannot be downloaded: {done.stderr.strip().splitlines()[-1:]}'
+            )
+    return found[0]
 
 
 @pytest.mark.slow
@@ -208,12 +204,12 @@ def downloaded(requirement: str, folder: Path, *options: str) -> Path:
 def test_every_name_is_in_the_bindings(version, stubs, tmp_path):
     tag = f'cp{sys.version_info.major}{sys.version_info.minor}'
     wheel = downloaded(
-        f'{WHEELS[version]}=={version}', KEPT / f'{version}-{tag}', '--only-binary=:all:'
+        f'{WHEELS[version]}=={version}', DOWNLOADS / f'{version}-{tag}', '--only-binary=:all:'
     )
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     done = subprocess.run(
-        [sys.executable, '-c', LOOK],
+        [sys.executable, '-c', SCRIPT],
         input=json.dumps(sorted(names_used())),
         text=True,
         capture_output=True,
@@ -225,16 +221,16 @@ def test_every_name_is_in_the_bindings(version, stubs, tmp_path):
     assert missing == []
 
 
-def test_a_name_that_is_gone_is_noticed(stubs, tmp_path):
-    """The check itself: TensorRT 11 has no flag for half precision any more."""
+def test_a_removed_name_is_detected(stubs, tmp_path):
+    """The check itself: TensorRT 11 has no flag for half precision."""
     tag = f'cp{sys.version_info.major}{sys.version_info.minor}'
-    kept = sorted((KEPT / f'11.4.0.106-{tag}').glob('*.whl'))
+    kept = sorted((DOWNLOADS / f'11.4.0.106-{tag}').glob('*.whl'))
     if not kept:
         pytest.skip('the bindings of 11.4 were not downloaded yet')
     with zipfile.ZipFile(kept[0]) as archive:
         archive.extractall(tmp_path)
     done = subprocess.run(
-        [sys.executable, '-c', LOOK],
+        [sys.executable, '-c', SCRIPT],
         input='["BuilderFlag.FP16", "BuilderFlag.TF32"]',
         text=True,
         capture_output=True,
@@ -244,8 +240,8 @@ def test_a_name_that_is_gone_is_noticed(stubs, tmp_path):
 
 
 def pycuda_names() -> set[str]:
-    """Return the last parts of all that the code uses of pycuda."""
-    tree = ast.parse((ROOT / 'tam_ros' / 'runtime' / 'pycuda_device.py').read_text())
+    """Return the names of pycuda in the code."""
+    tree = ast.parse((ROOT / 'tam_ros' / 'tensorrt' / 'cuda.py').read_text())
     used = set()
     for node in ast.walk(tree):
         names = [name for name in chain(node) if name != 'self']
@@ -273,7 +269,7 @@ def test_every_name_is_in_pycuda():
         'handle',
     } <= used
     archive = downloaded(
-        'pycuda==2026.1', KEPT / 'pycuda', '--no-binary=:all:', '--no-build-isolation'
+        'pycuda==2026.1', DOWNLOADS / 'pycuda', '--no-binary=:all:', '--no-build-isolation'
     )
     with tarfile.open(archive) as source:
         text = ''.join(

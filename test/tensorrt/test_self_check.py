@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What counts as agreement with the reference, and what the reference is."""
+"""When outputs agree with the reference, and how the reference is computed."""
 
 from __future__ import annotations
 
@@ -11,31 +11,39 @@ import pooled
 import pytest
 
 from tam_ros import catalogue
+from tam_ros.export.onnx import export_model
 from tam_ros.loading import open_exported
 from tam_ros.model_files import SINGLE_MEMORY, read_tracker_spec
-from tam_ros.tensorrt import golden
-from tam_ros.tensorrt import self_check as selfcheck
-from tam_ros.tensorrt.self_check import compare
-from tam_ros.tensorrt.selftest import selftest
+from tam_ros.tensorrt import self_check
+from tam_ros.tensorrt.self_check import (
+    AFTER_ONE,
+    LEAST_COSINE,
+    PROMPTED,
+    cached_references,
+    check_runtime,
+    compare,
+    compute_references,
+    load_references,
+)
 
 
 @pytest.fixture(scope='module')
 def reference(folder, spec):
-    return golden.references(folder, spec)
+    return compute_references(folder, spec)
 
 
 def noise(seed, *shape):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def test_the_same_agrees():
+def test_equal_outputs_agree():
     outputs = {'masks': noise(0, 1, 4, 8, 8), 'scores': noise(1, 1, 1)}
     found = compare(outputs, outputs)
     assert found.good and found.cosine == pytest.approx(1) and found.iou == 1
 
 
 @pytest.mark.parametrize('wrong', [np.nan, np.inf, -np.inf])
-def test_what_is_not_a_number_never_agrees(wrong):
+def test_outputs_that_are_not_finite_never_agree(wrong):
     outputs = {'scores': noise(1, 1, 1), 'features': noise(0, 1, 8)}
     results = {name: array.copy() for name, array in outputs.items()}
     results['features'][0, 3] = wrong
@@ -46,11 +54,11 @@ def test_what_is_not_a_number_never_agrees(wrong):
 def test_half_precision_agrees_and_noise_does_not():
     outputs = {'features': noise(0, 1, 64, 8, 8)}
     assert compare(outputs, {'features': outputs['features'].astype(np.float16)}).good
-    loud = outputs['features'] + 0.3 * noise(1, 1, 64, 8, 8)
-    assert not compare(outputs, {'features': loud}).good
+    noisy = outputs['features'] + 0.3 * noise(1, 1, 64, 8, 8)
+    assert not compare(outputs, {'features': noisy}).good
 
 
-def test_one_bad_row_of_a_batch_is_seen():
+def test_one_wrong_item_of_a_batch_is_detected():
     outputs = {'features': noise(0, 1, 64)}
     batch = np.repeat(outputs['features'], 4, axis=0)
     assert compare(outputs, {'features': batch}).good
@@ -62,77 +70,75 @@ def test_masks_are_compared_as_masks():
     masks = np.full((1, 4, 32, 32), -3, np.float32)
     masks[:, :, 8:24, 8:24] = 30
     others = masks.copy()
-    others[:, :, 8:10, 8:24] = -0.1  # an eighth of the mask is gone, the numbers hardly differ
+    others[:, :, 8:10, 8:24] = -0.1  # an eighth of the mask is missing, the logits hardly differ
     found = compare({'masks': masks}, {'masks': others})
     assert found.iou == pytest.approx(0.875) and not found.good
-    nothing = np.full((1, 4, 8, 8), -3, np.float32)
-    assert compare({'masks': nothing}, {'masks': nothing}).iou == 1
+    empty = np.full((1, 4, 8, 8), -3, np.float32)
+    assert compare({'masks': empty}, {'masks': empty}).iou == 1
 
 
-def test_zero_agrees_with_zero_alone():
+def test_zero_agrees_with_zero_only():
     zero, one = np.zeros((1, 4), np.float32), np.ones((1, 4), np.float32)
     assert compare({'a': zero}, {'a': zero}).good
     assert not compare({'a': zero}, {'a': one}).good
     assert not compare({'a': one}, {'a': zero}).good
 
 
-def test_every_graph_has_a_reference_of_real_size(reference, spec):
-    assert set(spec.graph_names) | {golden.PROMPTED} == set(reference)
+def test_every_graph_of_a_tracker_has_a_realistic_reference(reference, spec):
+    assert set(spec.graph_names) | {PROMPTED} == set(reference)
     for name, one in reference.items():
         for output, array in one.outputs.items():
             assert np.isfinite(array).all() and array.any(), (name, output)
-    # The drawn disc is found, and found again: no noise is looked at.
-    for name in (golden.PROMPTED, 'mask_decoder'):
+    # The drawn disc is segmented, with the prompt and from memory.
+    for name in (PROMPTED, 'mask_decoder'):
         outputs = reference[name].outputs
         best = outputs['masks'][0, outputs['ious'][0].argmax()] > 0
-        disc, _ = golden._disc(spec.mask_size)
+        disc, _ = self_check._disc(spec.mask_size)
         assert np.count_nonzero(best & disc) > 0.7 * np.count_nonzero(best | disc), name
 
 
 def test_a_pooled_model_is_checked_with_one_memory_as_well(tmp_path, monkeypatch):
-    pytest.importorskip('torch')
-    from tam_ros.export.onnx import export_model
-
     weights = catalogue.engines_dir() / 'efficienttam_nano' / 'efficienttam_nano.safetensors'
     folder = export_model(pooled.add(monkeypatch), weights, tmp_path / 'graphs')
     spec = read_tracker_spec(folder)
-    reference = golden.references(folder, spec)
-    assert {golden.AFTER_ONE, SINGLE_MEMORY} < set(reference)
-    found = selftest(open_exported(folder), reference)
+    reference = compute_references(folder, spec)
+    assert {AFTER_ONE, SINGLE_MEMORY} < set(reference)
+    found = check_runtime(open_exported(folder), reference)
     assert f'{SINGLE_MEMORY}, mask_decoder' in found
     assert all(one.good for one in found.values())
 
 
-def test_the_reference_is_computed_once_and_again_when_it_is_damaged(
+def test_the_reference_is_computed_once_and_again_if_it_is_damaged(
     cache, folder, spec, monkeypatch
 ):
-    path = golden.kept_references(cache, folder, spec)
-    before = golden.load(path)
+    path = cached_references(cache, folder, spec)
+    before = load_references(path)
     calls = []
-    right = golden.references
     monkeypatch.setattr(
-        golden, 'references', lambda *arguments: calls.append(1) or right(*arguments)
+        self_check,
+        'compute_references',
+        lambda *arguments: calls.append(1) or compute_references(*arguments),
     )
-    assert golden.kept_references(cache, folder, spec) == path and not calls
+    assert cached_references(cache, folder, spec) == path and not calls
     path.write_bytes(path.read_bytes()[:1000])
-    golden.kept_references(cache, folder, spec)
+    cached_references(cache, folder, spec)
     assert len(calls) == 1
-    after = golden.load(path)
+    after = load_references(path)
     for name, one in before.items():
         for output, array in one.outputs.items():
             assert np.array_equal(array, after[name].outputs[output])
 
 
-def test_a_reference_that_others_may_write_is_computed_anew(cache, folder, spec):
-    path = golden.kept_references(cache, folder, spec)
+def test_a_reference_that_other_users_may_write_is_computed_again(cache, folder, spec):
+    path = cached_references(cache, folder, spec)
     os.chmod(path, 0o666)
-    golden.kept_references(cache, folder, spec)
+    cached_references(cache, folder, spec)
     assert path.stat().st_mode & 0o022 == 0
 
 
-def test_thresholds_are_far_from_what_is_right(reference):
-    """Half precision of every output, the least error an fp16 graph can have, passes easily."""
+def test_thresholds_are_far_from_rounding_errors(reference):
+    """Outputs rounded to half precision, the least error of an fp16 graph, pass easily."""
     for one in reference.values():
         rounded = {name: array.astype(np.float16) for name, array in one.outputs.items()}
         found = compare(one.outputs, rounded)
-        assert found.good and found.cosine > 1 - (1 - selfcheck.LEAST_COSINE) / 100
+        assert found.good and found.cosine > 1 - (1 - LEAST_COSINE) / 100

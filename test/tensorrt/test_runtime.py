@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The TensorRT runtime on a device that is not there; ONNX Runtime computes what engines would."""
+"""The tracker on TensorRT engines, with a fake device; ONNX Runtime runs the engines."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from fakes.device import FakeDevice, MisuseError
 from tam_ros import catalogue
 from tam_ros.demo.scene import DemoScene
 from tam_ros.evaluation.dataset import open_dataset
+from tam_ros.export.onnx import export_model
 from tam_ros.loading import open_exported
 from tam_ros.model_files import SINGLE_MEMORY, graph_file, read_tracker_spec
 from tam_ros.runtime.base import EngineError
 from tam_ros.runtime.engine_options import EngineOptions
 from tam_ros.tensorrt.buffers import Rows
-from tam_ros.tensorrt.builder import BuildSettings, build_plan
+from tam_ros.tensorrt.builder import BuildSettings, build_engine
 from tam_ros.tensorrt.engine import Engine
 from tam_ros.tensorrt.runtime import TensorrtRuntime
 from tam_ros.tracking import Prompt, Tracker, TrackerOptions
@@ -32,11 +33,11 @@ SPEC = read_tracker_spec(FOLDER)
 
 @pytest.fixture(scope='module')
 def plans():
-    """Return plans for at most two objects at a go."""
+    """Plans for at most two objects per run."""
     trt = fake_trt.make()
     return {
-        name: build_plan(
-            trt, name, graph_file(FOLDER, name, 'fp32').read_bytes(), BuildSettings(objects=2)
+        name: build_engine(
+            trt, name, graph_file(FOLDER, name, 'fp32').read_bytes(), BuildSettings(max_batch=2)
         ).plan
         for name in SPEC.graph_names
     }
@@ -65,7 +66,7 @@ def clip(scene, tracker, frames, prompts):
 @pytest.mark.slow
 @pytest.mark.parametrize('options', [{}, {'zero_copy': True, 'cuda_graphs': True}])
 def test_masks_are_those_of_onnx_runtime(plans, options):
-    """Three objects, more than go at once; one begins later, is refined, and one is late."""
+    """Three objects, more than one batch: one begins later and is refined, one is late."""
     scene = DemoScene()
     box = next(p.box for p in scene.prompts if p.object_id == 1)
     y, x = np.argwhere(scene.frame(4)[1] == 2).mean(0)
@@ -85,7 +86,7 @@ def test_masks_are_those_of_onnx_runtime(plans, options):
         for number, mask in mine.items():
             assert np.array_equal(mask, reference[number]), (frame, number)
     assert any(mask.any() for mask in ours[-1].values())
-    # Everything was allocated when the tracker was made.
+    # Everything was allocated when the tracker was created.
     kinds = [kind for kind, *_ in device.journal]
     first_run = kinds.index('run')
     assert not {'allocate', 'pinned'} & set(kinds[first_run:])
@@ -98,10 +99,7 @@ def test_masks_are_those_of_onnx_runtime(plans, options):
 
 @pytest.mark.slow
 def test_pooled_masks_in_half_precision_are_those_of_onnx_runtime(tmp_path, monkeypatch):
-    """A pooled model has a graph more, for objects with one memory."""
-    pytest.importorskip('torch')
-    from tam_ros.export.onnx import export_model
-
+    """A pooled model has one more graph, for objects with a single memory."""
     folder = export_model(
         pooled.add(monkeypatch), FOLDER / 'efficienttam_nano.safetensors', tmp_path / 'graphs'
     )
@@ -109,8 +107,8 @@ def test_pooled_masks_in_half_precision_are_those_of_onnx_runtime(tmp_path, monk
     assert SINGLE_MEMORY in spec.graph_names
     trt = fake_trt.make()
     plans = {
-        name: build_plan(
-            trt, name, graph_file(folder, name, 'fp16').read_bytes(), BuildSettings(objects=2)
+        name: build_engine(
+            trt, name, graph_file(folder, name, 'fp16').read_bytes(), BuildSettings(max_batch=2)
         ).plan
         for name in spec.graph_names
     }
@@ -170,13 +168,13 @@ def values(device, handle, stride):
     return np.concatenate([device.find(address, stride)[1] for address in handle.addresses])
 
 
-def test_encoded_images_keep_their_values_as_long_as_they_are_referred_to(ready):
+def test_encoded_images_keep_their_values_while_they_are_referred_to(ready):
     runtime, device = ready
     one = runtime.image_encoder(image(1))
     stride = runtime._stride
     first = values(device, one.raw, stride).copy()
     raw = one.raw
-    del one  # a part of it is kept, and that keeps it whole
+    del one  # a reference to a part keeps the whole
     two, three = runtime.image_encoder(image(2)), runtime.image_encoder(image(3))
     assert np.array_equal(values(device, raw, stride), first)
     assert not np.array_equal(values(device, two.raw, stride), first)
@@ -184,18 +182,18 @@ def test_encoded_images_keep_their_values_as_long_as_they_are_referred_to(ready)
     assert len(places) == 3
     del raw, two
     gc.collect()
-    assert runtime.image_encoder(image(4)).raw.addresses in places, 'memory is used again'
+    assert runtime.image_encoder(image(4)).raw.addresses in places, 'memory is reused'
 
 
-def test_images_beyond_what_was_asked_for_are_given_room(ready, caplog):
+def test_more_images_than_planned_get_more_memory(ready, caplog):
     caplog.set_level('INFO')
     runtime, _ = ready
     kept = [runtime.image_encoder(image(seed)) for seed in range(4)]
     assert len({features.raw.addresses for features in kept}) == 4
-    assert 'one more piece' in caplog.text
+    assert 'MB more for images' in caplog.text
 
 
-def test_features_and_memories_never_visit_the_host(ready):
+def test_features_and_memories_stay_on_the_device(ready):
     runtime, device = ready
     features = runtime.image_encoder(image(0))
     device.journal.clear()
@@ -204,7 +202,7 @@ def test_features_and_memories_never_visit_the_host(ready):
     runtime.store([0, 1, 2], [0, 0, 0], [0, 0, 0], memories, np.zeros((3, SPEC.dim), np.float32))
     moved = [entry for entry in device.journal if entry[0] in ('upload', 'download')]
     assert max(nbytes for _, nbytes in moved) == 2 * masks[0].nbytes
-    assert [objects for kind, *_, objects in device.journal if kind == 'run'] == [2, 1]
+    assert [batch for kind, *_, batch in device.journal if kind == 'run'] == [2, 1]
     assert sum(kind == 'copy' for kind, *_ in device.journal) == 3
     assert not [entry for entry in device.journal if entry[0] == 'download']
 
@@ -218,23 +216,23 @@ def test_rows_are_read_and_written(ready):
     for read, written in zip(runtime.read_row(2), (memories, pointers), strict=True):
         assert np.array_equal(read, written)
     for row in (1, 3):
-        assert not runtime.read_row(row)[0].any(), 'what nobody wrote is zero'
+        assert not runtime.read_row(row)[0].any(), 'unwritten memory is zero'
 
 
-def test_engines_that_do_not_belong_together_are_refused(plans):
+def test_engines_of_different_models_are_refused(plans):
     trt = fake_trt.make()
     other = dict(plans, memory_encoder=plans['image_encoder'])
     engines = {name: Engine(trt, name, plan) for name, plan in other.items()}
-    with pytest.raises(EngineError, match='do not belong together'):
+    with pytest.raises(EngineError, match='are not of one model'):
         TensorrtRuntime(SPEC, engines, FakeDevice(), EngineOptions(), {})
 
 
-def test_plan_of_something_else_is_refused():
+def test_an_invalid_plan_is_refused():
     with pytest.raises(EngineError, match='mask_decoder cannot be loaded: magicTag mismatch'):
         Engine(fake_trt.make(), 'mask_decoder', b'something else')
 
 
-def test_device_without_room_says_so(plans):
+def test_too_little_device_memory_is_reported(plans):
     runtime, device = opened(plans, FakeDevice(total=30_000_000))
     with pytest.raises(EngineError, match='no .* MB left'):
         runtime.allocate(16, 40, 50, images=30)
@@ -242,24 +240,24 @@ def test_device_without_room_says_so(plans):
     assert device.closed and device.allocated == 0
 
 
-def test_a_driver_that_records_nothing_is_lived_with(plans, caplog):
+def test_without_cuda_graphs_in_the_driver_the_runtime_works(plans, caplog):
     runtime, device = opened(plans, FakeDevice(records=False), cuda_graphs=True)
     runtime.allocate(1, 9, 17)
     for _ in range(4):
         runtime.image_encoder(image(0))
-    assert 'image_encoder is run without CUDA graphs: this driver records nothing' in caplog.text
-    assert caplog.text.count('records nothing') == 1
+    assert 'image_encoder runs without CUDA graphs: this driver cannot record' in caplog.text
+    assert caplog.text.count('cannot record') == 1
     assert device.launches == 0
 
 
 def test_rows_are_used_in_place_only_where_an_engine_accepts_the_address():
-    assert Rows((512, 640, 768), ()).together(128)
-    assert not Rows((640, 768), ()).together(128), 'not a multiple of 256'
-    assert not Rows((512, 768), ()).together(128)
-    assert Rows((1024,), ()).together(128)
+    assert Rows((512, 640, 768), ()).contiguous(128)
+    assert not Rows((640, 768), ()).contiguous(128), 'not a multiple of 256'
+    assert not Rows((512, 768), ()).contiguous(128)
+    assert Rows((1024,), ()).contiguous(128)
 
 
-def test_memory_is_accounted_for(ready):
+def test_device_memory_is_reported(ready):
     runtime, device = ready
     memory = runtime.device_memory()
     assert memory.used == device.allocated and memory.free + memory.used == memory.total
@@ -280,28 +278,28 @@ def test_a_steady_stream_is_launched_from_recordings(plans):
     assert not [entry for entry in device.journal if entry[0] == 'run']
 
 
-# --- the device that checks: these faults would be seen ---
+# --- the fake device detects these faults ---
 
 
-def test_reading_results_too_early_is_seen(ready):
+def test_reading_results_too_early_is_detected(ready):
     runtime, device = ready
     features = runtime.image_encoder(image(0))
     block, data = device.find(features.raw.addresses[0], runtime._stride)
-    assert not data.any(), 'nothing is there before somebody waits'
+    assert not data.any(), 'the output is empty until the host waits'
     device.wait()
     assert data.any()
 
 
-def test_overwriting_what_is_still_to_be_copied_is_seen(ready):
+def test_overwriting_memory_before_it_is_copied_is_detected(ready):
     runtime, device = ready
     runtime.image_encoder(image(0))
-    runtime._calls['image_encoder']._done = None  # forgets to wait
+    runtime._runners['image_encoder']._done = None  # do not wait
     runtime.image_encoder(image(1))
-    with pytest.raises(MisuseError, match='changed before its copy'):
+    with pytest.raises(MisuseError, match='changed before it was copied'):
         device.wait()
 
 
-def test_use_after_it_was_given_back_is_seen(ready):
+def test_use_of_released_memory_is_detected(ready):
     runtime, device = ready
     features = runtime.image_encoder(image(0))
     with pytest.raises(MisuseError, match='while it is in use'):
@@ -309,5 +307,5 @@ def test_use_after_it_was_given_back_is_seen(ready):
     device.wait()
     device.find(features.raw.addresses[0], 1)[0].free()
     masks = np.zeros((1, SPEC.mask_size, SPEC.mask_size), np.float32)
-    with pytest.raises(MisuseError, match='after it was given back'):
+    with pytest.raises(MisuseError, match='after it was released'):
         runtime.memory_encoder(features, masks, np.zeros(1, np.float32))
