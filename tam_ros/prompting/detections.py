@@ -276,7 +276,8 @@ def _mask_iou(mask: NDArray[np.bool_], mask_box: Box, box: Box) -> float:
         )
     ]
     cell = _area(mask_box) / mask.size
-    own, shared = np.count_nonzero(mask) * cell, np.count_nonzero(mask[np.ix_(*inside)]) * cell
+    own = int(np.count_nonzero(mask)) * cell
+    shared = int(np.count_nonzero(mask[np.ix_(*inside)])) * cell
     return shared / (own + _area(box) - shared)
 
 

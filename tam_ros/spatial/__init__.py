@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Cameras and the places of objects in space; numpy and OpenCV only."""
+"""Camera geometry and the positions of objects from depth images; needs numpy and OpenCV only."""
 
 from tam_ros.spatial.camera import Camera, CameraError
 from tam_ros.spatial.depth import CLOUD_TYPE, DepthOptions, DepthView, Place, image_rays

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A calibrated camera: points to pixels, and pixels to rays.
+"""A calibrated camera: projects points to pixels and pixels to rays.
 
 Conventions are those of sensor_msgs/CameraInfo and REP 103: the optical frame has x to the right,
 y down and z forward; pixel (0, 0) is the centre of the top left pixel; lengths are metres.
@@ -20,16 +20,17 @@ from numpy.typing import ArrayLike, NDArray
 
 FISHEYE = 'equidistant'
 COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8,), FISHEYE: (4,)}
-"""How many coefficients a distortion model has; names as in sensor_msgs/distortion_models.hpp."""
+"""Numbers of coefficients that a distortion model may have, by its name in
+sensor_msgs/distortion_models.hpp."""
 
 _NEWTON_STEPS = 4
 _STEP = 1e-6
 _TOLERANCE_PX = 0.1
-"""Beyond this, a ray that was found for a pixel does not lead back to it: it has none."""
+"""A pixel has no ray if the ray computed for it projects farther than this from it."""
 
 
 class CameraError(ValueError):
-    """A calibration that cannot be used; the message tells why."""
+    """A calibration that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +41,10 @@ class Camera:
         width: of the images, pixels.
         height: of the images, pixels.
         matrix: float64 [3, 3], focal lengths and principal point in pixels of these images.
-        model: a name of `COEFFICIENTS`; meaningless without distortion.
+        model: distortion model, a key of `COEFFICIENTS`; not used without distortion.
         distortion: coefficients in the order of `CameraInfo.d`; empty: none.
-        rotation: float64 [3, 3], from the optical frame to that of the image. The identity unless
-            the image was rectified together with that of a second camera.
+        rotation: float64 [3, 3], from the optical frame to that of the image; None for the
+            identity. It differs from it if the image was rectified with that of a second camera.
     """
 
     width: int
@@ -54,7 +55,7 @@ class Camera:
     rotation: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers that describe no camera."""
+        """Check the numbers."""
         if self.width < 1 or self.height < 1:
             raise CameraError(f'the calibration is for images of {self.width}x{self.height}')
         numbers = [*np.ravel(self.matrix), *self.distortion]
@@ -76,17 +77,18 @@ class Camera:
 
     @classmethod
     def from_info(cls, info: Any, rectified: bool) -> Camera:
-        """Read a sensor_msgs/CameraInfo, or anything with its fields.
+        """Create a camera from a sensor_msgs/CameraInfo, or from any object with its fields.
 
         Args:
-            info: the message. Its region of interest and binning are taken into account, as the
-                matrices are those of the full sensor.
-            rectified: whether the images are undistorted already, so that P and R hold, and not K
-                and D. The fourth column of P is left out: points are in the image's own frame,
-                not in that of a stereo pair's first camera.
+            info: the message. Its region of interest and binning are applied, since its matrices
+                are those of the full sensor.
+            rectified: whether the images are rectified, so that P and R apply instead of K and D.
+                The fourth column of P is ignored: points are in the frame of this image, not in
+                that of the first camera of a stereo pair.
 
         Raises:
-            CameraError: not calibrated, an unknown distortion model, numbers that do not fit.
+            CameraError: the camera is not calibrated, the distortion model is unknown, or the
+                numbers are inconsistent.
         """
         name, rows = ('P', 4) if rectified else ('K', 3)
         matrix = np.reshape(np.asarray(info.p if rectified else info.k, np.float64), (3, rows))
@@ -106,16 +108,16 @@ class Camera:
             matrix,
             info.distortion_model,
             distortion if any(distortion) else (),
-            # All zero where a driver leaves the field out.
+            # All zero if the driver does not set the field.
             rotation if rectified and rotation.any() else None,
         )
 
     def project(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Return the pixels [N, 2] at which points [N, 3] of the optical frame are seen.
+        """Project points [N, 3] of the optical frame, metres, to pixels [N, 2].
 
-        NaN for points that are not in front of the camera, and for those so far to the side that
-        the distortion model does not reach them: there its polynomial turns round and would put
-        them back into the image. Pixels may lie outside the image; see `contains`.
+        NaN for points that are not in front of the camera, and for those outside the valid range
+        of the distortion model, where its polynomial decreases and would project them back into
+        the image. Pixels may lie outside the image; see `contains`.
         """
         xyz = np.asarray(points, np.float64).reshape(-1, 3)
         if self.rotation is not None:
@@ -124,7 +126,7 @@ class Camera:
         seen = np.isfinite(xyz).all(1) & (xyz[:, 2] > 0)
         plane = np.full((len(xyz), 2), np.inf)
         np.divide(xyz[:, :2], xyz[:, 2:], out=plane, where=seen[:, None])
-        seen &= np.hypot(*plane.T) < self._reach()
+        seen &= np.hypot(*plane.T) < self._valid_radius()
         if seen.any():
             pixels[seen] = self._distort(plane[seen])
         return pixels
@@ -132,48 +134,53 @@ class Camera:
     def rays(self, pixels: ArrayLike) -> NDArray[np.float64]:
         """Return the directions [N, 3] of pixels [N, 2] in the optical frame.
 
-        z is 1 in the frame of the image, so that a ray times a depth (REP 118) is the point.
-        NaN where no direction is seen at a pixel.
+        z is 1 in the frame of the image, so that a ray times its depth (REP 118) is the point.
+        NaN for pixels that the distortion model maps no direction to.
         """
         xy = np.ascontiguousarray(pixels, np.float64).reshape(-1, 2)
         if not len(xy):
             return np.zeros((0, 3))
         plane = self._undistort(xy)
         if self.distortion:
-            lost = ~(np.hypot(*plane.T) < self._reach())
-            plane[lost] = 0
-            lost |= np.abs(self._distort(plane) - xy).max(1) > _TOLERANCE_PX
-            plane[lost] = np.nan
+            no_ray = ~(np.hypot(*plane.T) < self._valid_radius())
+            plane[no_ray] = 0
+            no_ray |= np.abs(self._distort(plane) - xy).max(1) > _TOLERANCE_PX
+            plane[no_ray] = np.nan
         rays = np.column_stack((plane, np.ones(len(plane))))
         return rays if self.rotation is None else rays @ self.rotation
 
     def contains(self, pixels: ArrayLike) -> NDArray[np.bool_]:
-        """Return for pixels [N, 2] whether they lie in the image; false for NaN."""
+        """Return whether pixels [N, 2] are inside the image, as bool [N]; false for NaN."""
         xy = np.asarray(pixels, np.float64).reshape(-1, 2)
-        return ((xy >= 0) & (xy <= (self.width - 1, self.height - 1))).all(1)
+        inside: NDArray[np.bool_] = np.all(
+            (xy >= 0) & (xy <= (self.width - 1, self.height - 1)), axis=1
+        )
+        return inside
 
     def _distort(self, plane: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the pixels of points of the plane z = 1."""
+        """Project points [N, 2] of the plane z = 1 to pixels."""
         coefficients = np.asarray(self.distortion)
         if not self.distortion:
             return plane * self.matrix[[0, 1], [0, 1]] + self.matrix[:2, 2]
         if self.model == FISHEYE:
-            return cv2.fisheye.distortPoints(plane[:, None], self.matrix, coefficients)[:, 0]
+            pixels = cv2.fisheye.distortPoints(plane[:, None], self.matrix, coefficients)
+            return np.asarray(pixels[:, 0], np.float64)
         xyz = np.column_stack((plane, np.ones(len(plane))))
-        still = np.zeros(3)
-        return cv2.projectPoints(xyz, still, still, self.matrix, coefficients)[0][:, 0]
+        zero = np.zeros(3)  # neither rotation nor translation
+        pixels, _ = cv2.projectPoints(xyz, zero, zero, self.matrix, coefficients)
+        return np.asarray(pixels[:, 0], np.float64)
 
     def _undistort(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the points of the plane z = 1 that are seen at pixels, where there are any."""
+        """Return the points [N, 2] of the plane z = 1 that project to pixels, if they exist."""
         focal = self.matrix[[0, 1], [0, 1]]
         if not self.distortion:
-            return (pixels - self.matrix[:2, 2]) / focal
+            return np.asarray((pixels - self.matrix[:2, 2]) / focal, np.float64)
         arguments = pixels[:, None], self.matrix, np.asarray(self.distortion)
         if self.model == FISHEYE:
-            return cv2.fisheye.undistortPoints(*arguments)[:, 0]
-        plane = cv2.undistortPoints(*arguments)[:, 0]
-        # OpenCV takes five steps, too few for a wide lens, and how to ask for more differs from
-        # version to version; Newton's method gets from there to double precision in three.
+            return np.asarray(cv2.fisheye.undistortPoints(*arguments)[:, 0], np.float64)
+        plane = np.asarray(cv2.undistortPoints(*arguments)[:, 0], np.float64)
+        # OpenCV runs five iterations, too few for a wide lens, and the way to request more differs
+        # between versions. From its result, Newton's method reaches double precision in three.
         for _ in range(_NEWTON_STEPS):
             here = self._distort(plane)
             a, c = ((self._distort(plane + (_STEP, 0)) - here) / _STEP).T
@@ -185,11 +192,11 @@ class Camera:
                 ).reshape(-1, 1)
         return plane
 
-    def _reach(self) -> float:
-        """Return the distance from the axis, on the plane z = 1, up to which the model is valid.
+    def _valid_radius(self) -> float:
+        """Return the radius on the plane z = 1 up to which the distortion model is valid.
 
-        That is where the distorted radius stops growing with the true one. Tangential terms, which
-        are small, are left out.
+        Beyond it the distorted radius decreases as the true radius grows. Tangential terms are
+        small and are neglected.
         """
         if not self.distortion:
             return math.inf
@@ -200,14 +207,14 @@ class Camera:
         k1, k2, _, _, k3, *rest = (*self.distortion, 0.0)[:8]
         above = Polynomial([1, k1, k2, k3])
         below = Polynomial([1, *rest])
-        # d/dr of r * above / below, both of s = r * r, less the square of what is below.
+        # Numerator of d/dr of r * above / below, where both are polynomials in s = r * r.
         s = Polynomial([0, 1])
         slope = above * below + 2 * s * (above.deriv() * below - above * below.deriv())
         return math.sqrt(min(_first_root(slope), _first_root(below)))
 
 
 def _first_root(polynomial: Polynomial) -> float:
-    """Return the smallest positive real root; infinity where there is none."""
+    """Return the smallest positive real root; infinity if there is none."""
     roots: Sequence[complex] = polynomial.trim().roots()
     real = [root.real for root in map(complex, roots) if abs(root.imag) < 1e-9 and root.real > 0]
     return min(real, default=math.inf)

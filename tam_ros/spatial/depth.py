@@ -1,10 +1,11 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Where things are: a depth image, seen through the camera to which it is registered.
+"""Positions of objects and labelled point clouds from a depth image and its camera.
 
 Depth images are those of REP 118: uint16 millimetres or float32 metres along the optical axis; 0,
-NaN and infinity say that nothing was measured. Points are in the optical frame of REP 103: x to
-the right, y down, z forward, metres.
+NaN and infinity mean that nothing was measured. They are registered to the image: pixel (x, y) of
+both belongs to the same ray. Points are in the optical frame of REP 103: x to the right, y down, z
+forward, metres.
 """
 
 from __future__ import annotations
@@ -20,30 +21,30 @@ from tam_ros.spatial.camera import Camera
 Depth = NDArray[np.uint16] | NDArray[np.float32]
 
 CLOUD_TYPE = np.dtype([('x', 'f4'), ('y', 'f4'), ('z', 'f4'), ('rgb', 'f4'), ('label', 'u4')])
-"""One point of a labelled cloud: that of PCL's `PointXYZRGBL`, without its padding.
+"""One point of a labelled cloud: PCL's `PointXYZRGBL` without its padding.
 
-`rgb` is a float that holds the bits 0x00RRGGBB, as PCL and RViz have it.
+`rgb` is a float whose bits are 0x00RRGGBB, as PCL and RViz expect.
 """
 
-_FEW_POINTS = 10
+_MIN_ERODED_POINTS = 10  # with fewer points, the mask is not eroded
 _GRID = 8  # pixels; a divisor of 32, see image_rays
 _GOLDEN = (5**0.5 - 1) / 2
-_DEVIATIONS = 3.0
-_DEVIATION_OF_MAD = 1.4826  # of a normal distribution
-_SMALLEST_GATE = 0.01  # metres
+_OUTLIER_DEVIATIONS = 3.0  # standard deviations from the median depth
+_DEVIATION_PER_MAD = 1.4826  # standard deviation per median absolute deviation, if normal
+_MIN_GATE = 0.01  # metres; depths this close to the median are never outliers
 _BOX_PERCENTILES = (1, 99)
 
 
 @dataclass(frozen=True)
 class DepthOptions:
-    """Which depths count, and how many.
+    """Which depths are used.
 
     Attributes:
-        nearest: metres; what is not beyond that is a fault of the sensor. 0: all that it gives.
-        farthest: metres; what is farther is one, too.
-        erosion: pixels that are taken off the edge of a mask, where both are worst.
-        points: how many points of an object are looked at, at most. More take time and hardly
-            move a median.
+        nearest: metres; depths up to this are ignored as sensor errors. 0: none are.
+        farthest: metres; depths from this on are ignored as sensor errors.
+        erosion: pixels removed along the edge of a mask, where mask and depth are least accurate.
+        points: number of points used for one object at most. More points take more time and
+            hardly change the median.
     """
 
     nearest: float = 0.1
@@ -54,15 +55,15 @@ class DepthOptions:
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where the visible side of an object is, in the optical frame, in metres.
+    """Position and extent of the visible side of an object, in the optical frame, metres.
 
     Attributes:
-        position: float64 [3], the median of its points, each coordinate for itself.
-        lower: float64 [3], corner of the box along the axes that holds the points that are not
+        position: float64 [3], the median of its points per coordinate.
+        lower: float64 [3], lower corner of the axis-aligned box around its points without
             outliers.
         upper: float64 [3], the opposite corner.
-        covariance: float64 [3, 3] of the same points.
-        points: how many pixels of it have a depth, outliers included.
+        covariance: float64 [3, 3] of the same points, square metres.
+        points: number of its pixels that have a depth, including outliers.
     """
 
     position: NDArray[np.float64]
@@ -73,49 +74,49 @@ class Place:
 
     @property
     def centre(self) -> NDArray[np.float64]:
-        """Middle of the box."""
+        """Centre of the box, float64 [3]."""
         return (self.lower + self.upper) / 2
 
     @property
     def extent(self) -> NDArray[np.float64]:
-        """Edges of the box."""
+        """Edge lengths of the box, float64 [3]."""
         return self.upper - self.lower
 
 
 def image_rays(camera: Camera) -> NDArray[np.float32]:
-    """Return the direction of every pixel, float32 [H, W, 3], as `Camera.rays` gives them.
+    """Return the ray of every pixel, float32 [H, W, 3], see `Camera.rays`.
 
-    Computed on a grid and interpolated between, since a distortion model takes seconds to invert
-    for every pixel of a large image. Without distortion that is exact, with the usual lenses it is
-    a few hundredths of a pixel.
+    The rays are computed on a grid and interpolated, since inverting a distortion model for every
+    pixel of a large image takes seconds. That is exact without distortion; for common lenses the
+    error is a few hundredths of a pixel.
     """
     rows = np.arange(0, camera.height + _GRID, _GRID)
     columns = np.arange(0, camera.width + _GRID, _GRID)
     pixels = np.stack(np.meshgrid(columns, rows), -1).reshape(-1, 2)
     grid = camera.rays(pixels).reshape(len(rows), len(columns), 3).astype(np.float32)
-    # OpenCV interpolates at multiples of 1/32 of a cell, which all pixels of the grid are.
+    # OpenCV interpolates at multiples of 1/32 of a cell: every pixel is at one of them.
     x, y = np.meshgrid(
         np.arange(camera.width, dtype=np.float32) / _GRID,
         np.arange(camera.height, dtype=np.float32) / _GRID,
     )
-    return cv2.remap(grid, x, y, cv2.INTER_LINEAR)
+    return np.asarray(cv2.remap(grid, x, y, cv2.INTER_LINEAR), np.float32)
 
 
 class DepthView:
-    """A depth image and the directions of its pixels."""
+    """A depth image and the rays of its pixels."""
 
     def __init__(
         self, depth: Depth, rays: NDArray[np.float32], options: DepthOptions = DepthOptions()
     ) -> None:
-        """Put them together.
+        """Check that the arrays fit together.
 
         Args:
             depth: uint16 or float32 [H, W]; not copied.
             rays: [H, W, 3], of `image_rays`.
-            options: which depths count.
+            options: which depths are used.
 
         Raises:
-            ValueError: another type, or the sizes differ.
+            ValueError: the depth has another type, or the sizes differ.
         """
         if depth.dtype not in (np.uint16, np.float32) or depth.shape != rays.shape[:2]:
             raise ValueError(
@@ -127,34 +128,34 @@ class DepthView:
         self._unit = 0.001 if depth.dtype == np.uint16 else 1.0  # metres
 
     def place(self, mask: NDArray[np.bool_], box: tuple[int, int, int, int]) -> Place | None:
-        """Return where an object is, or None where nothing was measured of it.
+        """Return the position of an object; None if none of its pixels has a depth.
 
-        A mask that is too thin to be eroded is taken whole.
+        A mask that is too thin to be eroded is used as it is.
 
         Args:
-            mask: bool [H, W], the object's.
-            box: x0, y0, x1, y1 in pixels around the mask; x1 and y1 are outside.
+            mask: bool [H, W], of the object.
+            box: (x0, y0, x1, y1) of the mask in pixels, x1 and y1 exclusive.
         """
         x0, y0, x1, y1 = map(int, box)
-        # One pixel of background all round, except at the edge of the image: that cuts an object
-        # off, but its depth there is as good as elsewhere.
+        # One pixel of background on all sides, so that the mask is eroded there. Not at the edge
+        # of the image, which cuts the object but does not make its depth less accurate.
         x0, y0 = max(x0 - 1, 0), max(y0 - 1, 0)
         window = (slice(y0, y1 + 1), slice(x0, x1 + 1))
         inside = mask[window]
         measured = self._measured(window, _eroded(inside, self._options.erosion))
-        if len(measured) < _FEW_POINTS:
+        if len(measured) < _MIN_ERODED_POINTS:
             measured = self._measured(window, inside)
         rows, columns = np.divmod(_sample(measured, self._options.points), inside.shape[1])
         points = self._points((rows + y0) * mask.shape[1] + columns + x0).astype(np.float64)
         points = points[np.isfinite(points[:, 0])]
-        return _summarised(points, len(measured)) if len(points) else None
+        return _summarise(points, len(measured)) if len(points) else None
 
     def cloud(self, labels: NDArray[np.integer], rgb: NDArray[np.uint8]) -> NDArray[np.void]:
-        """Return every measured point of every object, as `CLOUD_TYPE` [N].
+        """Return all measured points of all objects, as `CLOUD_TYPE` [N].
 
         Args:
-            labels: [H, W], 0 background, else the object id.
-            rgb: uint8 [H, W, 3].
+            labels: [H, W]: 0 is background, other values are object ids.
+            rgb: the image, uint8 [H, W, 3].
         """
         where = self._measured((slice(None), slice(None)), labels > 0)
         points = self._points(where)
@@ -164,35 +165,40 @@ class DepthView:
         red, green, blue = rgb.reshape(-1, 3).take(where, 0).T.astype(np.uint32)
         cloud['rgb'] = (red << 16 | green << 8 | blue).view(np.float32)
         cloud['label'] = labels.reshape(-1).take(where)
-        return cloud[np.isfinite(cloud['x'])]
+        finite: NDArray[np.void] = cloud[np.isfinite(cloud['x'])]
+        return finite
 
     def _measured(
         self, window: tuple[slice, slice], inside: NDArray[np.bool_]
     ) -> NDArray[np.intp]:
-        """Return the pixels of a part of a window whose depth counts, as indices into it.
+        """Return the pixels with a usable depth, as flat indices into a window.
 
         Args:
-            window: rows and columns.
-            inside: bool, of the size of the window.
+            window: rows and columns of the image.
+            inside: bool, of the size of the window: the pixels to consider.
         """
         depth = self._depth[window]
-        # In 32 bits, twice as fast; with NaN both comparisons are false.
+        # Comparing with float32 takes half the time. Both comparisons are false for NaN.
         nearest = np.float32(self._options.nearest / self._unit)
         farthest = np.float32(self._options.farthest / self._unit)
         return np.flatnonzero(inside & (depth > nearest) & (depth < farthest))
 
     def _points(self, where: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return the points [N, 3] at indices into the whole image."""
+        """Return the points [N, 3] of pixels given as flat indices into the image."""
         metres = self._depth.reshape(-1).take(where).astype(np.float32) * np.float32(self._unit)
-        return self._rays.reshape(-1, 3).take(where, 0) * metres[:, None]
+        points: NDArray[np.float32] = self._rays.reshape(-1, 3).take(where, 0) * metres[:, None]
+        return points
 
 
-def _sample(where: NDArray[np.intp], most: int) -> NDArray[np.intp]:
-    """Return `most` of many, spread evenly, without the steps that would fall in with columns."""
-    if len(where) <= most:
+def _sample(where: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """Return at most `count` of the pixels, spread evenly.
+
+    The golden-ratio offsets keep the steps from coinciding with the columns of the mask.
+    """
+    if len(where) <= count:
         return where
-    steps = np.arange(most)
-    return where[((steps + steps * _GOLDEN % 1) * (len(where) / most)).astype(np.intp)]
+    steps = np.arange(count)
+    return where[((steps + steps * _GOLDEN % 1) * (len(where) / count)).astype(np.intp)]
 
 
 def _eroded(inside: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
@@ -202,13 +208,13 @@ def _eroded(inside: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     return cv2.erode(inside.astype(np.uint8), disc).view(np.bool_)
 
 
-def _summarised(points: NDArray[np.float64], count: int) -> Place:
+def _summarise(points: NDArray[np.float64], count: int) -> Place:
     position = np.median(points, 0)
-    # Where a mask reaches over the edge of its object, the points lie on what is behind it: far
-    # from the others along the axis. The median bears with them, a box and a variance would not.
-    away = np.abs(points[:, 2] - position[2])
-    gate = max(_DEVIATIONS * _DEVIATION_OF_MAD * float(np.median(away)), _SMALLEST_GATE)
-    kept = points[away <= gate]
+    # Where a mask extends beyond its object, its points are on the background, at another depth.
+    # They hardly change the median, but would change the box and the covariance.
+    distance = np.abs(points[:, 2] - position[2])
+    gate = max(_OUTLIER_DEVIATIONS * _DEVIATION_PER_MAD * float(np.median(distance)), _MIN_GATE)
+    kept = points[distance <= gate]
     lower, upper = np.percentile(kept, _BOX_PERCENTILES, axis=0)
     centred = kept - kept.mean(0)
     return Place(position, lower, upper, centred.T @ centred / len(kept), count)

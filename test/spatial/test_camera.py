@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Points to pixels and back, against the formulas of the distortion models."""
+"""Projection to pixels and back, against the formulas of the distortion models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tam_ros.spatial import Camera, CameraError
 
 MATRIX = np.array([[500.0, 0, 320], [0, 510, 240], [0, 0, 1]])
 PLUMB_BOB = (-0.28, 0.09, 0.001, -0.0005, -0.01)
-RATIONAL = (8.2, 5.4, 2e-4, -1e-4, 0.25, 8.5, 7.9, 1.3)  # of the kind that depth cameras report
+RATIONAL = (8.2, 5.4, 2e-4, -1e-4, 0.25, 8.5, 7.9, 1.3)  # typical of depth cameras
 EQUIDISTANT = (-0.02, 0.004, -0.003, 0.0006)
 
 
@@ -52,15 +52,15 @@ MODELS = [
 
 
 @pytest.mark.parametrize(('model', 'distortion'), MODELS)
-def test_points_appear_where_the_model_says(model, distortion):
+def test_points_are_projected_as_the_model_says(model, distortion):
     points = [(0.3, -0.2, 1.0), (-0.9, 0.5, 2.5), (0.01, 0.02, 0.4)]
     expected = [by_hand(model, (*distortion, 0)[:8], point) for point in points]
     assert camera(model, distortion).project(points) == pytest.approx(np.array(expected))
 
 
 @pytest.mark.parametrize(('model', 'distortion'), [pytest.param('', (), id='none'), *MODELS])
-def test_a_ray_leads_back_to_its_pixel(model, distortion):
-    """Over the whole image, its corners included."""
+def test_a_ray_is_projected_to_its_pixel(model, distortion):
+    """In the whole image, including its corners."""
     lens = camera(model, distortion)
     grid = np.stack(np.meshgrid(np.linspace(0, 639, 9), np.linspace(0, 479, 7)), -1).reshape(-1, 2)
     rays = lens.rays(grid)
@@ -68,30 +68,32 @@ def test_a_ray_leads_back_to_its_pixel(model, distortion):
     assert lens.project(rays * 3.0) == pytest.approx(grid, abs=1e-6)
 
 
-def test_what_is_not_in_front_is_not_seen():
+def test_points_that_are_not_in_front_have_no_pixel():
     points = [(0, 0, -1), (0, 0, 0), (0.1, 0, -2), (math.nan, 0, 1), (math.inf, 0, 1)]
     assert np.isnan(camera(distortion=PLUMB_BOB).project(points)).all()
 
 
 def test_a_point_far_to_the_side_is_not_folded_back_into_the_image():
-    """Beyond 1.09 this lens's polynomial falls again, and at 1.89 it is back at the centre."""
+    """The polynomial of this lens decreases beyond 1.09 and is zero at 1.89."""
     barrel = (-0.28, 0.0, 0.0, 0.0, 0.0)
     x = 1.85
-    assert camera().contains([by_hand('plumb_bob', barrel, (x, 0, 1))]), 'the formula says so'
+    assert camera().contains([by_hand('plumb_bob', barrel, (x, 0, 1))]), (
+        'the bare formula puts it into the image'
+    )
     assert np.isnan(camera(distortion=barrel).project([(x, 0, 1)])).all()
     edge = math.sqrt(1 / (3 * 0.28))
     assert np.isfinite(camera(distortion=barrel).project([(edge - 0.01, 0, 1)])).all()
     assert np.isnan(camera(distortion=barrel).project([(edge + 0.01, 0, 1)])).all()
 
 
-def test_a_pixel_that_the_lens_does_not_reach_has_no_ray():
+def test_a_pixel_outside_the_range_of_the_model_has_no_ray():
     barrel = camera(distortion=(-0.9, 0.0, 0.0, 0.0))
     rays = barrel.rays([(320, 240), (639, 479)])
     assert rays[0].tolist() == [0, 0, 1]
     assert np.isnan(rays[1, :2]).all()
 
 
-def test_a_fisheye_sees_far_to_the_side():
+def test_a_fisheye_lens_sees_far_to_the_side():
     lens = Camera(
         640, 480, np.array([[180.0, 0, 320], [0, 180, 240], [0, 0, 1]]), 'equidistant', EQUIDISTANT
     )
@@ -101,21 +103,21 @@ def test_a_fisheye_sees_far_to_the_side():
     assert lens.rays([pixel]) == pytest.approx(np.array([[far, 0, 1]]), rel=1e-5)
 
 
-def test_a_fisheye_does_not_fold_back_either():
-    """theta - 0.2 theta^3 rises to theta = 1.29, 74 degrees."""
+def test_a_fisheye_lens_does_not_fold_points_back():
+    """theta - 0.2 theta^3 increases up to theta = 1.29, which is 74 degrees."""
     lens = camera('equidistant', (-0.2, 0.0, 0.0, 0.0))
-    seen, beyond = (math.tan(math.radians(angle)) for angle in (73, 75))
-    assert np.isfinite(lens.project([(seen, 0, 1)])).all()
+    inside, beyond = (math.tan(math.radians(angle)) for angle in (73, 75))
+    assert np.isfinite(lens.project([(inside, 0, 1)])).all()
     assert np.isnan(lens.project([(beyond, 0, 1)])).all()
 
 
-def test_the_image_ends_at_the_centres_of_its_outer_pixels():
+def test_the_image_ends_at_the_centres_of_its_border_pixels():
     pixels = [(0, 0), (639, 479), (-0.1, 5), (639.1, 5), (5, 479.5), (math.nan, 5)]
     assert camera().contains(pixels).tolist() == [True, True, False, False, False, False]
 
 
 def info(**fields):
-    """What a driver sends for a raw 640x480 image."""
+    """The camera info of a raw 640x480 image."""
     projection = [400.0, 0, 310, -40, 0, 400, 230, 0, 0, 0, 1, 0]
     made = {
         'width': 640,
@@ -144,14 +146,14 @@ def test_a_rectified_image_is_described_by_p_and_r():
     read = Camera.from_info(info(r=turn.ravel()), rectified=True)
     assert read.matrix.tolist() == [[400, 0, 310], [0, 400, 230], [0, 0, 1]]
     assert read.distortion == ()
-    ahead = turn.T @ (0, 0, 2)  # straight ahead in the frame of the image
+    ahead = turn.T @ (0, 0, 2)  # on the optical axis of the rectified image
     assert read.project([ahead]) == pytest.approx(np.array([[310, 230]]))
     (ray,) = read.rays([(310, 230)])
     assert turn @ ray == pytest.approx([0, 0, 1])
 
 
-def test_a_part_of_the_sensor_and_binned_pixels():
-    """The matrices are those of the full sensor (sensor_msgs/CameraInfo)."""
+def test_region_of_interest_and_binning():
+    """The matrices of sensor_msgs/CameraInfo are those of the full sensor."""
     region = SimpleNamespace(x_offset=100, y_offset=40, width=400, height=320)
     read = Camera.from_info(info(roi=region, binning_x=2, binning_y=2), rectified=False)
     full = Camera.from_info(info(), rectified=False)
@@ -160,12 +162,12 @@ def test_a_part_of_the_sensor_and_binned_pixels():
     assert read.project(points) == pytest.approx((full.project(points) - (100, 40)) / 2)
 
 
-def test_a_model_without_a_name_is_fine_as_long_as_nothing_is_distorted():
+def test_without_distortion_the_model_needs_no_name():
     assert Camera.from_info(info(distortion_model='', d=[]), False).distortion == ()
     assert Camera.from_info(info(distortion_model='none', d=[0.0] * 5), False).distortion == ()
 
 
-# Each row: what a driver may get wrong, and what the error must say.
+# Each row: invalid fields of a camera info, and a part of the error message.
 @pytest.mark.parametrize(
     ('fields', 'rectified', 'words'),
     [
@@ -174,28 +176,28 @@ def test_a_model_without_a_name_is_fine_as_long_as_nothing_is_distorted():
         pytest.param({'distortion_model': 'mystery'}, False, "'mystery'", id='unknown model'),
         pytest.param({'d': [0.1]}, False, '5 coefficients, not 1', id='too few'),
         pytest.param({'k': [math.nan] * 9}, False, 'not finite', id='not numbers'),
-        pytest.param({'k': [-1.0, *[0.0] * 8]}, False, 'focal length', id='negative focus'),
+        pytest.param({'k': [-1.0, *[0.0] * 8]}, False, 'focal length', id='negative focal length'),
         pytest.param({'width': 0}, False, '0x480', id='no size'),
     ],
 )
-def test_unusable_calibrations_say_why(fields, rectified, words):
+def test_unusable_calibrations_are_refused(fields, rectified, words):
     with pytest.raises(CameraError, match=words):
         Camera.from_info(info(**fields), rectified)
 
 
-def test_nothing_is_nothing():
+def test_empty_arrays():
     lens = camera(distortion=PLUMB_BOB)
     assert lens.rays(np.zeros((0, 2))).shape == (0, 3)
     assert lens.project(np.zeros((0, 3))).shape == (0, 2)
 
 
-def test_a_point_of_the_world_is_on_its_object_in_every_view(shared_data):
-    """Eight real views: the middle of each object in the world, through pose and intrinsics."""
+def test_the_position_of_an_object_is_projected_onto_it_in_every_view(shared_data):
+    """Eight real views: the median of each object in the world, through pose and intrinsics."""
     folder = shared_data / 'rgbd' / 'apc_scene0000'
     calibration = json.loads((folder / 'camera.json').read_text())
     reference = json.loads((folder / 'reference_3d.json').read_text())['labels']
     lens = Camera(calibration['width'], calibration['height'], np.array(calibration['K_color']))
-    seen = 0
+    compared = 0
     for label, places in reference.items():
         for frame in (place['frame'] for place in places['frames']):
             image = str(folder / 'fcn_labels' / f'{frame:05d}.png')
@@ -204,5 +206,5 @@ def test_a_point_of_the_world_is_on_its_object_in_every_view(shared_data):
             (pixel,) = lens.project(pose[:3, :3].T @ (places['world_median'] - pose[:3, 3]))
             column, row = np.rint(pixel).astype(int)
             assert labels[row, column] == int(label), (frame, label)
-            seen += 1
-    assert seen > 30
+            compared += 1
+    assert compared > 30

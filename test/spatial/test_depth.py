@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Places and clouds from depth images: drawn scenes with known truth, and real ones."""
+"""Positions and clouds from depth images: synthetic scenes with known truth, and real ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BOX = (40, 30, 80, 90)
 
 
 def scene(near=1.0, far=3.0, box=BOX, dtype=np.float32):
-    """Draw a plate that faces the camera before a wall; return its depth and mask."""
+    """Return the depth and the mask of a plate that faces the camera in front of a wall."""
     x0, y0, x1, y1 = box
     mask = np.zeros(SIZE, bool)
     mask[y0:y1, x0:x1] = True
@@ -34,7 +34,7 @@ def box_of(mask):
 
 
 @pytest.mark.parametrize('dtype', [np.uint16, np.float32])
-def test_a_plate_before_a_wall(dtype):
+def test_a_plate_in_front_of_a_wall(dtype):
     depth, mask = scene(dtype=dtype)
     place = DepthView(depth, RAYS, DepthOptions(erosion=0)).place(mask, BOX)
     middle = [(59.5 - 79.5) / 150, (59.5 - 59.5) / 150, 1.0]
@@ -42,7 +42,7 @@ def test_a_plate_before_a_wall(dtype):
     assert place.centre == pytest.approx(middle, abs=1e-6)
     assert place.extent == pytest.approx([39 / 150, 59 / 150, 0], rel=0.03, abs=1e-6)
     assert place.points == mask.sum()
-    # Of a uniform distribution: the square of its length by twelve.
+    # The variance of a uniform distribution is the square of its length divided by 12.
     assert np.diag(place.covariance) == pytest.approx(
         [(40 / 150) ** 2 / 12, (60 / 150) ** 2 / 12, 0], rel=1e-2, abs=1e-9
     )
@@ -54,7 +54,7 @@ def test_a_plate_before_a_wall(dtype):
     [0.0, np.nan, np.inf, -np.inf, 0.05, 11.0],
     ids=['0', 'nan', 'inf', '-inf', 'too near', 'too far'],
 )
-def test_what_was_not_measured_does_not_count(hole):
+def test_pixels_without_a_depth_are_ignored(hole):
     depth, mask = scene()
     depth[30:50] = hole
     place = DepthView(depth, RAYS, DepthOptions(erosion=0)).place(mask, BOX)
@@ -71,8 +71,8 @@ def test_zero_is_no_depth_even_without_a_limit():
     assert DepthView(depth, RAYS, DepthOptions(0.0, 10.0, 0)).place(mask, BOX).points == 40 * 40
 
 
-def test_a_mask_that_reaches_over_the_edge():
-    """A fifth of it lies on the wall: the median bears it, box and covariance are the plate's."""
+def test_a_mask_that_extends_beyond_its_object():
+    """A fifth of it is on the wall; position, box and covariance are those of the plate."""
     depth, plate = scene()
     mask = plate.copy()
     mask[30:90, 80:90] = True
@@ -84,15 +84,17 @@ def test_a_mask_that_reaches_over_the_edge():
     assert place.covariance == pytest.approx(truth.covariance, rel=1e-3)
 
 
-def test_erosion_takes_the_edge_off():
-    """Depth mixes at edges: two pixels of it lie between plate and wall."""
+def test_erosion_removes_the_edge():
+    """The depth of two pixels along the edge is between those of plate and wall."""
     depth, mask = scene()
     depth[mask & ~cv2.erode(mask.astype(np.uint8), np.ones((5, 5))).astype(bool)] = 1.008
     whole = DepthView(depth, RAYS, DepthOptions(erosion=0)).place(mask, BOX)
     inner = DepthView(depth, RAYS, DepthOptions(erosion=3)).place(mask, BOX)
     assert whole.extent[2] == pytest.approx(0.008, abs=1e-6)
     assert inner.extent[2] == pytest.approx(0, abs=1e-6)
-    assert inner.points == pytest.approx(34 * 54, abs=20), 'less the corners of the disc'
+    assert inner.points == pytest.approx(34 * 54, abs=20), (
+        'without the corners, as the structuring element is a disc'
+    )
 
 
 def test_the_edge_of_the_image_is_not_an_edge_of_the_object():
@@ -102,24 +104,24 @@ def test_the_edge_of_the_image_is_not_an_edge_of_the_object():
     assert place.lower[0] == pytest.approx(-79.5 / 150, abs=0.01)
 
 
-def test_a_thin_object_is_taken_whole():
+def test_a_thin_mask_is_not_eroded():
     depth, mask = scene(box=(40, 60, 100, 62))
     place = DepthView(depth, RAYS, DepthOptions(erosion=3)).place(mask, (40, 60, 100, 62))
     assert place.points == 120
     assert place.position[2] == 1.0
 
 
-def test_many_points_are_thinned_out():
+def test_many_points_are_sampled():
     rays = image_rays(Camera(400, 300, MATRIX))
     mask = np.ones((300, 400), bool)
     place = DepthView(np.ones((300, 400), np.float32), rays).place(mask, (0, 0, 400, 300))
     assert place.points == 120_000
     middle = [(199.5 - 79.5) / 150, (149.5 - 59.5) / 150]
-    assert place.position[:2] == pytest.approx(middle, abs=1 / 150), 'to a pixel'
+    assert place.position[:2] == pytest.approx(middle, abs=1 / 150), 'within one pixel'
     assert place.extent[:2] == pytest.approx([400 / 150, 300 / 150], rel=0.03)
 
 
-def test_one_measured_pixel_is_a_place():
+def test_one_pixel_with_a_depth_is_enough():
     depth, mask = scene()
     depth[:] = 0
     depth[60, 60] = 2.0
@@ -137,12 +139,12 @@ def test_one_measured_pixel_is_a_place():
         pytest.param(np.zeros((HEIGHT, WIDTH - 1), np.float32), RAYS, id='another size'),
     ],
 )
-def test_what_does_not_fit_is_refused(depth, rays):
+def test_inconsistent_arrays_are_refused(depth, rays):
     with pytest.raises(ValueError, match='do not fit'):
         DepthView(depth, rays)
 
 
-# Each row: the most that an interpolated ray may be off, in pixels, and a lens.
+# Each row: a lens, and the largest error of an interpolated ray in pixels.
 @pytest.mark.parametrize(
     ('model', 'distortion', 'pixels'),
     [
@@ -163,7 +165,7 @@ def test_rays_of_all_pixels(model, distortion, pixels):
     assert np.abs(found - exact).max() * 500 < pixels
 
 
-def test_a_cloud_has_place_colour_and_label():
+def test_a_cloud_has_position_colour_and_label():
     depth, mask = scene(dtype=np.uint16)
     depth[30:40] = 0
     labels = np.where(mask, 300, 0).astype(np.uint16)
@@ -181,7 +183,7 @@ def test_a_cloud_has_place_colour_and_label():
     assert not len(DepthView(depth, RAYS).cloud(np.zeros(SIZE, np.uint16), rgb))
 
 
-def test_no_place_where_a_pixel_has_no_direction():
+def test_pixels_without_a_ray_are_ignored():
     depth, mask = scene()
     rays = RAYS.copy()
     rays[:60] = np.nan
@@ -197,7 +199,7 @@ def test_no_place_where_a_pixel_has_no_direction():
 
 @pytest.fixture(scope='module')
 def shelf(shared_data):
-    """Eight views of a shelf: camera, reference, and depth and labels of each frame."""
+    """Eight views of a shelf: rays, depth and labels of each frame, and the reference."""
     folder = shared_data / 'rgbd' / 'apc_scene0000'
     about = json.loads((folder / 'camera.json').read_text())
     camera = Camera(about['width'], about['height'], np.array(about['K_color']))
@@ -213,7 +215,7 @@ def shelf(shared_data):
 
 
 def deviations(shelf, options):
-    """Return how far each position is from its reference, in metres, and the number of points."""
+    """Return the error of each position in metres, and its number of points, ours and true."""
     rays, frames, reference = shelf
     found = []
     for label, entry in reference.items():
@@ -221,26 +223,26 @@ def deviations(shelf, options):
             depth, labels = frames[truth['frame']]
             mask = labels == int(label)
             place = DepthView(depth, rays, options).place(mask, box_of(mask))
-            away = np.abs(place.position - truth['median_camera_m']).max()
-            found.append((away, place.points, truth['points']))
+            error = np.abs(place.position - truth['median_camera_m']).max()
+            found.append((error, place.points, truth['points']))
     return np.array(found).T
 
 
-def test_real_positions_are_those_of_the_reference(shelf):
-    """Same pixels, same depths: to the rounding of the reference, a tenth of a millimetre."""
-    away, points, truth = deviations(shelf, DepthOptions(0.2, 1.5, 0, points=10**6))
-    assert len(away) == 31
-    assert away.max() < 1e-4
+def test_real_positions_equal_the_reference(shelf):
+    """The pixels and depths are the same; the reference is rounded to 0.1 mm."""
+    error, points, truth = deviations(shelf, DepthOptions(0.2, 1.5, 0, points=10**6))
+    assert len(error) == 31
+    assert error.max() < 1e-4
     assert (points == truth).all()
 
 
 def test_erosion_moves_real_positions_little(shelf):
-    """And so does looking at fewer points: with the defaults.
+    """With the default options, which also use fewer points.
 
-    The reference is of whole masks, and the inner part of a mask that slants lies elsewhere; one
-    mask lies on two things, with its median between them.
+    The reference is that of whole masks, and the median of an eroded mask of a slanted surface
+    differs from it. One mask covers two objects, and its median is between them.
     """
-    away, _, _ = deviations(shelf, DepthOptions())
-    assert np.median(away) < 0.002
-    assert (away < 0.005).sum() >= 29
-    assert (away < 0.0065).sum() >= 30
+    error, _, _ = deviations(shelf, DepthOptions())
+    assert np.median(error) < 0.002
+    assert (error < 0.005).sum() >= 29
+    assert (error < 0.0065).sum() >= 30

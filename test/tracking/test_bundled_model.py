@@ -91,6 +91,7 @@ def test_saved_objects_continue_in_a_later_run(clip, tmp_path):
     after.load(tmp_path / 'tracks')
     for i in range(12, 16):
         expected, found = before.step(clip[i][0], i / 15), after.step(clip[i][0], i / 15)
+        assert [item.id for item in found.objects] == [1, 2]
         for one, two in zip(expected.objects, found.objects, strict=True):
             assert overlap(one.mask, two.mask) >= 0.999
 

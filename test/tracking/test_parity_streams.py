@@ -1,14 +1,14 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The public trackers against the official predictor's runs over whole clips.
+"""The public trackers against the results of the official predictor on whole clips.
 
-A stream tracks every frame it is given and cannot look ahead or go back; what the official
-scenarios C and D do beyond that goes through `ClipTracker`.
+`Tracker` tracks every frame of a stream in order and cannot use later frames or go back.
+Scenarios C and D of the kit do so and run with `ClipTracker`.
 
-A refinement after which the official run starts again *on* the refined frame (A) overwrites it,
-so the frames after it equal those of a stream that never refined; one that starts on the frame
-after it (F) keeps it. A frame that the official run left out (1 and 2 in B) is not shown to the
-stream.
+Where the official run restarts *on* the refined frame (scenario A), it overwrites the refinement,
+so the following frames equal those of a stream without it. Where it restarts on the frame after
+(scenario F), the refinement is kept. Frames that the official run left out (1 and 2 in scenario
+B) are not given to the stream.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ from pathlib import Path
 import kit
 import numpy as np
 import pytest
+import torch
 
 from tam_ros.loading import open_runtime
 from tam_ros.tracking import ClipTracker, Prompt, TrackedObject, Tracker, TrackerOptions
 from tam_ros.tracking.frame_result import enlarge
 
-torch = pytest.importorskip('torch')
 pytestmark = pytest.mark.skipif(
     not kit.KIT.is_dir(), reason='the parity kit (../shared/parity/efficienttam) is absent'
 )
 
-# max|difference| / std(reference). Float noise grows from frame to frame: a pixel of a binarised
-# mask or a bf16 rounding falls on the other side, and untrained weights amplify it. After one
-# tracked frame of R the kit lies 1.8e-3 from a float64 run of our network, our float32 1.7e-4.
+# max|difference| / std(reference). Rounding errors grow from frame to frame, since a pixel of a
+# binarised mask or a bf16 value may be rounded the other way, and untrained weights amplify that.
+# After one tracked frame of scenario R, the kit differs from a float64 run of our network by
+# 1.8e-3, and our float32 run by 1.7e-4.
 LOW_TOLERANCE = 2e-2  # on prompted frames and the first tracked one
 LATE_TOLERANCE = 6e-2
 EARLY = 1  # tracked frames after the prompt that count as first
 IOU_TOLERANCE = 0.998  # over all frames of an operation
 FRAME_IOU_TOLERANCE = 0.997
-CLEAR_SCORE = 0.05  # a score nearer to zero may fall on either side
+CLEAR_SCORE = 0.05  # scores closer to zero may have either sign
 
 Results = dict[int, dict[int, TrackedObject]]
 
@@ -56,7 +57,7 @@ def video(entry: dict) -> np.ndarray:
 
 
 def prompt_of(op: dict, height: int, width: int) -> Prompt:
-    """Translate an operation of the kit."""
+    """Convert an operation of the kit to a prompt."""
     if op['op'] == 'mask':
         return Prompt.mask(op['obj'], kit.fill().ellipse(height, width, *op['ellipse']))
     if op['op'] == 'points':
@@ -65,10 +66,10 @@ def prompt_of(op: dict, height: int, width: int) -> Prompt:
 
 
 class Scenario:
-    """One scenario of a configuration, and the comparison of a stream with it."""
+    """One scenario of a configuration, and the comparison of results with it."""
 
     def __init__(self, name: str, key: str, exact: bool = True) -> None:
-        self.exact = exact  # compare logits, not only masks and scores
+        self.exact = exact  # compare logits as well as masks and scores
         if key == 'F':
             entry = json.loads((kit.KIT / 'open' / f'refine_{name}.json').read_text())
             self.reference = kit.reference(f'refine_{name}')
@@ -86,12 +87,12 @@ class Scenario:
         frames: Iterable[int] | None = None,
         remove: tuple[int, int] | None = None,
     ) -> Results:
-        """Show frames to a fresh tracker.
+        """Reset a tracker and track through frames.
 
         Args:
-            tracker: is reset first.
-            prompts: which operations are prompts to make.
-            frames: indices of the frames to show; all of them by default.
+            tracker: to use.
+            prompts: indices of the operations that are prompts to make.
+            frames: indices of the frames to track; None: all.
             remove: (frame, object): remove the object before that frame.
         """
         tracker.reset()
@@ -106,7 +107,7 @@ class Scenario:
         return results
 
     def compare_prompt(self, results: Results, op: int) -> None:
-        """Compare the object and frame a prompt was made on."""
+        """Compare the prompted object on the prompted frame."""
         name = f'e2e/{self.key}/{op}_{self.ops[op]["op"]}'
         number = self.ops[op]['obj']
         index = list(self.reference[f'{name}/ids']).index(number)
@@ -118,7 +119,7 @@ class Scenario:
         assert not self.exact or kit.deviation(logits[3::8, 3::8], expected) < LOW_TOLERANCE, name
 
     def compare_propagation(self, results: Results, op: int, ids: list[int]) -> None:
-        """Compare the frames a propagation and the stream have in common."""
+        """Compare the frames that are both in a propagation of the kit and in the results."""
         name = f'e2e/{self.key}/{op}_propagate'
         low, score, bits = (self.reference[f'{name}/{what}'] for what in ('low', 'score', 'bits'))
         compared = shared = total = 0
@@ -230,7 +231,7 @@ class Clip:
         self.size = scenario.frames.shape[1:3]
 
     def prompt(self, op: int) -> None:
-        """Make a prompt and compare what comes of it."""
+        """Make a prompt and compare its result."""
         index = self.scenario.ops[op]['frame']
         frame = self.tracker.prompt(
             index, self.scenario.frames[index], [prompt_of(self.scenario.ops[op], *self.size)]
@@ -258,7 +259,7 @@ class Clip:
 def clip_of(request, folder):
     """Return scenarios by their letter, each with a clip tracker of its own.
 
-    The official bank has no limit: two more prompted frames need two more slots than graphs have.
+    The official bank is unlimited: two more prompted frames need two more slots than the graphs.
     """
 
     def make(key: str) -> Clip:
@@ -337,9 +338,9 @@ def test_1024_configurations(name, runtime, folder):
     tracker = opened(name, runtime, folder)
     for key, entry in kit.spec()[name]['scenarios'].items():
         scenario = Scenario(name, key, runtime == 'torch')
-        first = entry['ops'][1]['op'] == 'propagate'
-        assert first, 'every 1024 scenario prompts one object and propagates'
-        # The first operations suffice: what follows a refinement here equals them (see above).
+        # All scenarios at 1024 pixels prompt one object and propagate. The frames that follow a
+        # refinement equal those without it, see the top of this file.
+        assert entry['ops'][1]['op'] == 'propagate'
         results = scenario.run(tracker, prompts=(0,))
         scenario.compare_prompt(results, 0)
         scenario.compare_propagation(results, 1, [entry['ops'][0]['obj']])
