@@ -25,7 +25,7 @@ from tqdm import tqdm
 from tam_ros.evaluation import report
 from tam_ros.evaluation.dataset import TruthFrame, TruthSequence, open_dataset
 from tam_ros.evaluation.prompts import KINDS
-from tam_ros.evaluation.runner import Steps, evaluate_sequence
+from tam_ros.evaluation.runner import TrackerLike, evaluate_sequence
 from tam_ros.tracking import Tracker
 
 DAVIS = ('blackswan', 'bmx-trees', 'car-shadow', 'dog', 'horsejump-high', 'kite-surf')
@@ -146,7 +146,7 @@ def demo(limit: int | None = None) -> Iterator[TruthSequence]:
     yield Clip('demo', np.stack(images), np.stack(labels))
 
 
-def score(tracker: Steps, sequence: TruthSequence, kind: str) -> dict[str, float]:
+def score(tracker: TrackerLike, sequence: TruthSequence, kind: str) -> dict[str, float]:
     """Track a sequence from one kind of prompt.
 
     Returns:
@@ -166,7 +166,7 @@ def score(tracker: Steps, sequence: TruthSequence, kind: str) -> dict[str, float
 
 
 def evaluate(
-    tracker: Steps,
+    tracker: TrackerLike,
     sequences: list[TruthSequence],
     kinds: tuple[str, ...] = KINDS,
 ) -> Results:

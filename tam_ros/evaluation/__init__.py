@@ -1,3 +1,3 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Measures of how well masks agree with the truth."""
+"""Accuracy of masks against ground truth, and the time that tracking takes."""

@@ -1,10 +1,10 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Contour accuracy F of two masks, as the DAVIS challenge counts it.
+"""Contour accuracy F of two masks, as in the DAVIS challenge.
 
 Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation",
-CVPR 2016, section 5; the boundary follows Martin, Fowlkes and Malik, PAMI 2004. Details that the
-papers leave open are those of the code of record, davis2017-evaluation.
+CVPR 2016, section 5; the boundary is that of Martin, Fowlkes and Malik, PAMI 2004. Details that
+the papers leave open follow the reference code, davis2017-evaluation.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import math
 import cv2
 import numpy as np
 
-from tam_ros.evaluation.jaccard import counted
+from tam_ros.evaluation.jaccard import without_void
 
 TOLERANCE = 0.008
-"""How far apart matching boundaries may lie, as a share of the image diagonal."""
+"""Largest distance of matching boundary pixels, as a fraction of the image diagonal."""
 
 
 def contour_accuracy(
@@ -28,28 +28,27 @@ def contour_accuracy(
     Args:
         truth: bool [H, W].
         prediction: bool [H, W].
-        void: bool [H, W], pixels to leave out, or None.
+        void: bool [H, W], pixels to ignore, or None.
 
     Raises:
         ValueError: the masks differ in shape.
     """
-    truth, prediction = counted(truth, prediction, void)
-    wanted, found = boundary(truth), boundary(prediction)
-    if not wanted.any() or not found.any():
-        return float(wanted.any() == found.any())
+    truth, prediction = without_void(truth, prediction, void)
+    expected, found = boundary(truth), boundary(prediction)
+    if not expected.any() or not found.any():
+        return float(expected.any() == found.any())
     disc = _disc(math.ceil(TOLERANCE * math.hypot(*truth.shape)))
-    precision = (found & _dilate(wanted, disc)).sum() / found.sum()
-    recall = (wanted & _dilate(found, disc)).sum() / wanted.sum()
+    precision = (found & _dilate(expected, disc)).sum() / found.sum()
+    recall = (expected & _dilate(found, disc)).sum() / expected.sum()
     if precision + recall == 0:
         return 0.0
     return float(2 * precision * recall / (precision + recall))
 
 
 def boundary(mask: np.ndarray) -> np.ndarray:
-    """Return bool [H, W]: pixels that differ from their neighbour east, south or south-east.
+    """Return bool [H, W]: pixels that differ from their right, lower or lower right neighbour.
 
-    In the last row only the neighbour east is compared, in the last column only the one south; a
-    mask's border on the edge of the image is no boundary.
+    Neighbours outside the image are not compared, so the edge of the image is not a boundary.
     """
     edges = np.zeros_like(mask)
     edges[:, :-1] |= mask[:, :-1] ^ mask[:, 1:]

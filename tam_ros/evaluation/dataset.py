@@ -1,13 +1,13 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Video sequences with true masks, in folders laid out as those of the DAVIS challenge.
+"""Video sequences with ground truth, in folders with the layout of the DAVIS challenge.
 
     DATASET/JPEGImages/<sequence>/00000.jpg ...     or JPEGImages/480p/<sequence>/...
     DATASET/Annotations/<sequence>/00000.png ...    or Annotations/480p/<sequence>/...
 
-A mask is an indexed or grey PNG of the size of its image: 0 background, 1..254 objects, 255 pixels
-that count for nobody. DAVIS-2016 knows one object only and calls it 255: where the first mask that
-shows anything holds 255 alone, the sequence is read so.
+A mask is an indexed or grey PNG of the size of its image: 0 is background, 1..254 are objects, 255
+is ignored. DAVIS-2016 has a single object with the label 255: if 255 is the only label of the
+first mask that is not empty, it is that object.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from tam_ros.io.image_folder import ImageFolder
 
 IMAGES, TRUTH = 'JPEGImages', 'Annotations'
 RESOLUTION = '480p'
-LEAST_FRAMES = 3  # the first is prompted, the last does not count
+MIN_FRAMES = 3  # the first is prompted and the last is not scored
 
 _LAYOUT = f'expected {IMAGES}/<sequence>/*.jpg and {TRUTH}/<sequence>/*.png'
 _log = logging.getLogger(__name__)
 
 
 class DatasetError(SourceError):
-    """A dataset is incomplete or contradicts itself; the message names the file or folder."""
+    """A dataset is incomplete or inconsistent; the message names the file or folder."""
 
 
 class TruthFrame(NamedTuple):
@@ -42,7 +42,8 @@ class TruthFrame(NamedTuple):
 
     Attributes:
         image: uint8 RGB [H, W, 3].
-        labels: integer [H, W], 0 background, object ids, `VOID`; None where nobody annotated.
+        labels: integer [H, W]: 0 is background, `VOID` is ignored, other values are object ids;
+            None if the frame is not annotated.
     """
 
     image: np.ndarray
@@ -50,7 +51,7 @@ class TruthFrame(NamedTuple):
 
 
 class TruthSequence(Protocol):
-    """A video with truth that can be gone through more than once.
+    """A video with ground truth that can be iterated over repeatedly.
 
     Attributes:
         name: for tables and messages.
@@ -63,39 +64,39 @@ class TruthSequence(Protocol):
         ...
 
     def __iter__(self) -> Iterator[TruthFrame]:
-        """Give the frames in order."""
+        """Yield the frames in order."""
         ...
 
 
 class FolderSequence:
-    """A sequence of files, read one frame at a time; a `TruthSequence`."""
+    """A `TruthSequence` of files, which are read frame by frame."""
 
     def __init__(self, name: str, images: Path, truth: Path) -> None:
-        """Look at the files of a sequence without reading their pixels.
+        """Check the files of a sequence without decoding them.
 
         Raises:
-            DatasetError: files are missing, differ in size, or show no object.
+            DatasetError: files are missing or differ in size, or no mask shows an object.
         """
         self.name = name
         self._images = _images_of(images)
         self._truth = {path.stem: path for path in truth.glob('*.png')}
         self._check_names(images, truth)
         self._check_sizes()
-        self._one_object_called_void = self._first_labels() == {VOID}
+        self._void_is_the_object = self._first_labels() == {VOID}
 
     def __len__(self) -> int:
         """Return the number of frames."""
         return len(self._images)
 
     def __iter__(self) -> Iterator[TruthFrame]:
-        """Give the frames in order; DatasetError names a file that cannot be read."""
+        """Yield the frames in order; DatasetError if a file cannot be read."""
         for path in self._images:
             truth = self._truth.get(path.stem)
             yield TruthFrame(_read_image(path), None if truth is None else self._labels(truth))
 
     def _labels(self, path: Path) -> np.ndarray:
         labels = _read_labels(path)
-        if self._one_object_called_void:
+        if self._void_is_the_object:
             labels = (labels == VOID).astype(np.uint8)
         return labels
 
@@ -114,10 +115,10 @@ class FolderSequence:
                 f'{images}: {len(missing)} of {len(self._truth)} masks have no image, '
                 f'the first is {missing[0]}.png'
             )
-        if len(self._truth) < LEAST_FRAMES:
+        if len(self._truth) < MIN_FRAMES:
             raise DatasetError(
-                f'{truth} holds {len(self._truth)} masks; at least {LEAST_FRAMES} are needed: the '
-                'first is the prompt and, as in DAVIS, the last does not count'
+                f'{truth} holds {len(self._truth)} masks; at least {MIN_FRAMES} are needed: the '
+                'first is the prompt and, as in DAVIS, the last is not scored'
             )
 
     def _check_sizes(self) -> None:
@@ -127,11 +128,11 @@ class FolderSequence:
             if size != expected:
                 raise DatasetError(
                     f'{path} is {size[0]}x{size[1]}, but {self._images[0]} is '
-                    f'{expected[0]}x{expected[1]}; all of a sequence must agree'
+                    f'{expected[0]}x{expected[1]}; all files of a sequence must have the same size'
                 )
 
     def _first_labels(self) -> set[int]:
-        """Return the labels of the first mask that shows anything."""
+        """Return the labels of the first mask that is not empty."""
         for path in self._images:
             if path.stem in self._truth:
                 labels = set(np.unique(_read_labels(self._truth[path.stem])).tolist()) - {0}
@@ -141,15 +142,15 @@ class FolderSequence:
 
 
 def open_dataset(folder: str | Path, names: Sequence[str] = ()) -> list[FolderSequence]:
-    """Find the sequences of a dataset and look them over.
+    """Find and check the sequences of a dataset.
 
     Args:
         folder: of the dataset.
-        names: sequences to take, in this order; none: all that have masks, sorted. A path of a
-            text file stands for the names in it, one a line, as in DAVIS's `ImageSets`.
+        names: of the sequences, in this order; empty: all that have masks, sorted. The path of a
+            text file stands for the names in it, one per line, as in DAVIS's `ImageSets`.
 
     Raises:
-        DatasetError: a folder or a sequence is missing, or a sequence is broken.
+        DatasetError: a folder or a sequence is missing, or a sequence is unusable.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -162,7 +163,7 @@ def open_dataset(folder: str | Path, names: Sequence[str] = ()) -> list[FolderSe
         root / part / RESOLUTION if resolved else root / part for part in (IMAGES, TRUTH)
     )
     if not truth.is_dir():
-        raise DatasetError(f'{images} is there, but {truth} is not')
+        raise DatasetError(f'{images} exists, but {truth} does not')
     known = sorted(path.name for path in truth.iterdir() if path.is_dir())
     chosen = _named(names) or known
     if not chosen:
@@ -176,7 +177,7 @@ def open_dataset(folder: str | Path, names: Sequence[str] = ()) -> list[FolderSe
     if not names:
         bare = sorted({path.name for path in images.iterdir() if path.is_dir()} - set(known))
         if bare:
-            _log.warning('left out, for they have no masks: %s', ', '.join(bare))
+            _log.warning('skipped, as they have no masks: %s', ', '.join(bare))
     return [FolderSequence(name, images / name, truth / name) for name in chosen]
 
 
@@ -198,7 +199,7 @@ def _images_of(folder: Path) -> list[Path]:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """Return (width, height) from the head of a file."""
+    """Return (width, height) from the header of a file."""
     try:
         with Image.open(path) as image:
             return image.size
@@ -214,15 +215,15 @@ def _read_image(path: Path) -> np.ndarray:
 
 
 def _read_labels(path: Path) -> np.ndarray:
-    """Return integer [H, W]: the indices of the pixels, whatever the palette shows."""
+    """Return integer [H, W]: the indices of the pixels, not the colours of the palette."""
     try:
         with Image.open(path) as image:
             labels = np.asarray(image)
-    except (OSError, SyntaxError) as error:  # PIL calls a damaged PNG a SyntaxError
+    except (OSError, SyntaxError) as error:  # PIL raises SyntaxError for a damaged PNG
         raise DatasetError(f'{path} cannot be read: {error}') from error
     if labels.ndim != 2:
         raise DatasetError(
-            f'{path} is a colour picture; masks are indexed or grey PNG files '
+            f'{path} is a colour image; masks are indexed or grey PNG files '
             'whose pixel values are object ids'
         )
     return labels.astype(np.uint8) if labels.dtype == bool else labels

@@ -1,9 +1,9 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Region similarity J, the Jaccard index of two masks, as the DAVIS challenge counts it.
+"""Region similarity J, the Jaccard index of two masks, as in the DAVIS challenge.
 
 Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation",
-CVPR 2016, section 5; details as in the code of record, davis2017-evaluation.
+CVPR 2016, section 5; details follow the reference code, davis2017-evaluation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 VOID = 255
-"""Label in a truth image of pixels that count for nobody."""
+"""Label of pixels in a truth image that are ignored."""
 
 
 def region_similarity(
@@ -24,20 +24,20 @@ def region_similarity(
     Args:
         truth: bool [H, W].
         prediction: bool [H, W].
-        void: bool [H, W], pixels to leave out, or None.
+        void: bool [H, W], pixels to ignore, or None.
 
     Raises:
         ValueError: the masks differ in shape.
     """
-    truth, prediction = counted(truth, prediction, void)
+    truth, prediction = without_void(truth, prediction, void)
     union = np.count_nonzero(truth | prediction)
     return np.count_nonzero(truth & prediction) / union if union else 1.0
 
 
-def counted(
+def without_void(
     truth: np.ndarray, prediction: np.ndarray, void: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return both masks as bool [H, W] without the pixels of `void`.
+    """Return both masks as bool [H, W], false at the pixels of `void`.
 
     Raises:
         ValueError: the masks differ in shape.
@@ -56,9 +56,9 @@ def label_similarity(
     """Return J of every object in one frame of label images.
 
     Args:
-        truth: integer [H, W], 0 background, object ids, `VOID` where nothing counts.
-        prediction: integer [H, W], 0 background, object ids. A label that is not in `object_ids`
-            belongs to no object, and one of `object_ids` that is absent is an empty mask.
+        truth: integer [H, W]: 0 is background, `VOID` is ignored, other values are object ids.
+        prediction: integer [H, W]: 0 is background, other values are object ids. Labels that are
+            not in `object_ids` are ignored.
         object_ids: the ids to compare.
 
     Raises:
@@ -72,10 +72,10 @@ def label_similarity(
 
 
 def mean_over_objects(frames: Sequence[dict[int, float]]) -> float:
-    """Return the mean over objects of each object's mean over the frames, as DAVIS averages.
+    """Return the mean over the objects of the mean over the frames, as in DAVIS.
 
     Raises:
-        ValueError: no frame, or no object in the first one.
+        ValueError: no frame, or no object in the first frame.
     """
     if not frames or not frames[0]:
         raise ValueError('no frame or no object to average over')

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Prompts made from the truth: what a careful user would say of an object."""
+"""Prompts made from ground truth, as a careful user would make them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def prompt_from_truth(kind: str, object_id: int, mask: np.ndarray) -> Prompt:
     """Return a prompt for one object.
 
     Args:
-        kind: `mask`, the truth itself; `box`, the tightest one around it; `click`, one on
-            the pixel that lies deepest inside, as in Kirillov et al., "Segment Anything", ICCV
-            2023, section 7.1.
-        object_id: for the tracker.
-        mask: bool [H, W], not empty. The outside of the image is outside of the object.
+        kind: `mask`, the true mask; `box`, its bounding box; `click`, a click on the pixel that
+            is farthest from the background, as in Kirillov et al., "Segment Anything", ICCV 2023,
+            section 7.1. Pixels outside the image count as background.
+        object_id: of the prompt.
+        mask: bool [H, W], not empty.
 
     Raises:
         PromptError: the mask is empty.
-        ValueError: no such kind.
+        ValueError: the kind is unknown.
     """
     if kind == 'mask' or not mask.any():
         return Prompt.mask(object_id, mask)

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of a dataset as a table for people, as values for JSON, and as a plot."""
+"""Scores of a dataset as a text table, as JSON values and as a plot."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from tam_ros.evaluation.runner import SequenceScores
 
 COLUMNS = {'J&F': 'J&F', 'J': 'J', 'F': 'F', 'J_last_quarter': 'last', 'J_prompted_frame': 'first'}
 LEGEND = (
-    'J, F: means over the frames that count; last: J of their last quarter; first: J of the '
-    'frame on which the object was given, which does not count'
+    'J, F: means over the scored frames; last: J of their last quarter; first: J of the frame on '
+    'which the object was prompted, which is not scored'
 )
 PLOT_COLUMNS = 3
 
 
 def mean(results: Sequence[SequenceScores]) -> dict[str, float]:
-    """Return each figure averaged over all objects of all sequences, as DAVIS averages."""
+    """Return each score averaged over all objects of all sequences, as in DAVIS.
+
+    Raises:
+        ValueError: there is no object.
+    """
     summaries = [own.summary() for result in results for own in result.objects]
     if not summaries:
         raise ValueError('no object to average over')
@@ -29,14 +33,14 @@ def mean(results: Sequence[SequenceScores]) -> dict[str, float]:
 
 
 def as_table(results: Sequence[SequenceScores]) -> str:
-    """Return lines of aligned text: one an object, and the mean."""
+    """Return aligned text with one line per object, and the mean."""
     rows = [
-        [result.name, str(own.object_id), str(len(own.frames)), *_figures(own.summary())]
+        [result.name, str(own.object_id), str(len(own.frames)), *_cells(own.summary())]
         for result in results
         for own in result.objects
     ]
     objects = f'{len(rows)} object{"" if len(rows) == 1 else "s"}'
-    rows.append(['mean', objects, '', *_figures(mean(results))])
+    rows.append(['mean', objects, '', *_cells(mean(results))])
     rows.insert(0, ['sequence', 'object', 'frames', *COLUMNS.values()])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return '\n'.join(
@@ -49,9 +53,9 @@ def as_table(results: Sequence[SequenceScores]) -> str:
 
 
 def as_json(results: Sequence[SequenceScores]) -> dict[str, Any]:
-    """Return `sequences` (each with its means, `objects` and time) and `mean` over objects.
+    """Return the scores of each sequence and object, and the mean over all objects.
 
-    Every object carries its values frame by frame; frames are counted from 0.
+    Every object has its values of each scored frame; frames are counted from 0.
     """
     return {
         'sequences': {
@@ -76,11 +80,12 @@ def as_json(results: Sequence[SequenceScores]) -> dict[str, Any]:
 
 
 def plot(results: Sequence[SequenceScores], path: Path, title: str = '') -> None:
-    """Draw J over time, one panel a sequence and one line an object.
+    """Draw J over time, with one panel per sequence and one line per object.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
-        OSError, ValueError: the picture cannot be written, or its kind is unknown.
+        OSError: the image cannot be written.
+        ValueError: its format is unknown.
     """
     from matplotlib.figure import Figure
 
@@ -110,5 +115,5 @@ def plot(results: Sequence[SequenceScores], path: Path, title: str = '') -> None
     figure.savefig(path, dpi=110)
 
 
-def _figures(summary: dict[str, float]) -> list[str]:
+def _cells(summary: dict[str, float]) -> list[str]:
     return [f'{summary[name]:.3f}' for name in COLUMNS]

@@ -1,11 +1,11 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a tracker over a sequence with truth and scores every object, as DAVIS does.
+"""Runs a tracker on a sequence with ground truth and scores every object, as in DAVIS.
 
-Semi-supervised DAVIS: an object is given on the first frame; that frame and the last one do not
-count; objects are scored one by one, in the label image, where each pixel belongs to one of them.
-An object that the truth shows later for the first time is given then and counts from the next
-frame on, as in YouTube-VOS.
+Semi-supervised DAVIS: objects are prompted on the first frame; that frame and the last one are not
+scored; each object is scored separately, in the label image, where each pixel belongs to one
+object. An object that appears later is prompted on the first frame with its label and scored from
+the next frame on, as in YouTube-VOS.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from tam_ros.evaluation.statistics import decay, last_quarter, recall
 from tam_ros.tracking import FrameError, FrameResult, Prompt, PromptError
 
 RATE_HZ = 24.0
-"""Frames a second that a sequence without a clock is said to have; DAVIS was filmed at 24."""
+"""Frames per second assumed for sequences, which have no stamps; DAVIS was recorded at 24."""
 
 
-class Steps(Protocol):
-    """What is evaluated: a `tam_ros.tracking.Tracker`, or what behaves like one."""
+class TrackerLike(Protocol):
+    """A `tam_ros.tracking.Tracker`, or a class with the same methods."""
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Remove all objects."""
         ...
 
     def step(self, image: np.ndarray, stamp: float, prompts: list[Prompt]) -> FrameResult:
-        """Track into the next image; of the answer, the label image counts."""
+        """Track into the next image; only the label image of the result is scored."""
         ...
 
 
@@ -45,11 +45,11 @@ class ObjectScores:
 
     Attributes:
         object_id: its label in the truth.
-        prompted_frame: index of the frame on which it was given.
-        prompted_j: J of that frame, which does not count: what the model made of the prompt.
-        frames: indices of the frames that count.
-        j: region similarity in each of them.
-        f: contour accuracy in each of them.
+        prompted_frame: index of the frame on which it was prompted.
+        prompted_j: J of that frame, which is not scored.
+        frames: indices of the scored frames.
+        j: region similarity on each of them.
+        f: contour accuracy on each of them.
     """
 
     object_id: int
@@ -60,7 +60,7 @@ class ObjectScores:
     f: list[float] = field(default_factory=list)
 
     def summary(self) -> dict[str, float]:
-        """Return the figures of the object by name; J and F are means over frames."""
+        """Return the scores of the object by name; J and F are means over the frames."""
         j, f = float(np.mean(self.j)), float(np.mean(self.f))
         return {
             'J': j,
@@ -77,12 +77,12 @@ class ObjectScores:
 
 @dataclass
 class SequenceScores:
-    """What one run over one sequence gave.
+    """The scores of one run on one sequence.
 
     Attributes:
         name: of the sequence.
         objects: in order of their ids.
-        step_seconds: time of each step of the tracker.
+        step_seconds: time of each step of the tracker, seconds.
     """
 
     name: str
@@ -90,16 +90,16 @@ class SequenceScores:
     step_seconds: list[float]
 
 
-def evaluate_sequence(tracker: Steps, sequence: TruthSequence, kind: str) -> SequenceScores:
-    """Track a sequence from prompts made of its truth, and score every object.
+def evaluate_sequence(tracker: TrackerLike, sequence: TruthSequence, kind: str) -> SequenceScores:
+    """Track the objects of a sequence from prompts made from its ground truth, and score them.
 
     Args:
         tracker: is reset first.
-        sequence: video and truth.
+        sequence: video and ground truth.
         kind: of prompt, one of `prompts.KINDS`.
 
     Raises:
-        DatasetError: no object can be scored, or the tracker refuses an image or a prompt.
+        DatasetError: no object has a scored frame, or the tracker refuses an image or a prompt.
     """
     tracker.reset()
     scores: dict[int, ObjectScores] = {}
@@ -125,13 +125,13 @@ def evaluate_sequence(tracker: Steps, sequence: TruthSequence, kind: str) -> Seq
         for number in new:
             j = region_similarity(labels == number, found == number, void)
             scores[number] = ObjectScores(number, index, j)
-    counted = [own for _, own in sorted(scores.items()) if _without_frame(own, annotated).frames]
-    if not counted:
+    scored = [own for _, own in sorted(scores.items()) if _without_frame(own, annotated).frames]
+    if not scored:
         raise DatasetError(
-            f'{sequence.name}: no object has a frame that counts between the one '
-            'on which it is given and the last with a mask'
+            f'{sequence.name}: no object has a scored frame, between the one on which '
+            'it is prompted and the last one with a mask'
         )
-    return SequenceScores(sequence.name, counted, seconds)
+    return SequenceScores(sequence.name, scored, seconds)
 
 
 def _new_objects(labels: np.ndarray, known: dict[int, ObjectScores]) -> list[int]:
@@ -139,7 +139,7 @@ def _new_objects(labels: np.ndarray, known: dict[int, ObjectScores]) -> list[int
 
 
 def _without_frame(own: ObjectScores, index: int) -> ObjectScores:
-    """Take the scores of one frame away, if it is the last that was scored."""
+    """Remove the scores of a frame if it is the last scored frame."""
     if own.frames and own.frames[-1] == index:
         for values in (own.frames, own.j, own.f):
             values.pop()

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Time of a tracker's steps by stage, and what it was measured on."""
+"""Time of the steps of a tracker by stage, and the machine it was measured on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tam_ros.io.frames import SourceError
 from tam_ros.tracking import Prompt, Tracker
 
 WARM_UP = 20
-"""Steps that are not counted: after 16 an object's memory bank and pointers are full."""
+"""Steps that are not counted. The memory bank and pointers of an object are full after 16."""
 
 RATE_HZ = 30.0
 
@@ -27,8 +27,8 @@ class Timing:
     """Time of the counted steps of one run.
 
     Attributes:
-        seconds: of each step by stage, and of all of it as `step`.
-        size: (height, width) of the images in pixels.
+        seconds: of each stage in each step; the stage `step` is the whole step.
+        size: (height, width) of the images, pixels.
     """
 
     seconds: dict[str, list[float]]
@@ -36,11 +36,11 @@ class Timing:
 
     @property
     def steps(self) -> int:
-        """Number of steps that count."""
+        """Number of counted steps."""
         return len(self.seconds['step'])
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """Return the median and the 95th percentile of each stage in milliseconds."""
+        """Return the median and the 95th percentile of each stage, milliseconds."""
         return {
             stage: {
                 'median_ms': 1e3 * float(np.median(values)),
@@ -53,17 +53,18 @@ class Timing:
 def time_steps(
     tracker: Tracker, images: Iterable[np.ndarray], objects: int, warm_up: int = WARM_UP
 ) -> Timing:
-    """Track objects through a video, each from a box on its first frame.
+    """Track objects through a video, prompted with a box on its first frame.
 
     Args:
         tracker: is reset first.
         images: uint8 RGB [H, W, 3] each.
-        objects: how many.
-        warm_up: first steps to leave out.
+        objects: number of objects.
+        warm_up: number of first steps that are not counted.
 
     Raises:
         SourceError: the video has no more than `warm_up` frames.
-        PromptError, FrameError: the tracker refuses a prompt or an image.
+        PromptError: the tracker refuses a prompt.
+        FrameError: the tracker refuses an image.
     """
     tracker.reset()
     seconds: dict[str, list[float]] = {}
@@ -85,7 +86,7 @@ def time_steps(
 def boxes_on_a_grid(objects: int, size: tuple[int, int]) -> list[Prompt]:
     """Return box prompts spread over an image of `size` (height, width).
 
-    For time it does not matter what is in them.
+    The time does not depend on what they contain.
     """
     columns = int(np.ceil(np.sqrt(objects)))
     rows = -(-objects // columns) if objects else 1
@@ -105,7 +106,7 @@ def boxes_on_a_grid(objects: int, size: tuple[int, int]) -> list[Prompt]:
 
 
 def machine() -> str:
-    """Return the processor and the number of its cores that this process may use."""
+    """Return the name of the processor and the number of cores that this process may use."""
     names = (
         line.split(':', 1)[1].strip()
         for line in _lines('/proc/cpuinfo')

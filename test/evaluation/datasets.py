@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A small dataset on disk and trackers whose scores are known, for the tests of evaluation."""
+"""A small dataset on disk and a scripted tracker, for the tests of evaluation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZE = (40, 60)
 
 
 def labels_of(*squares: tuple[int, int]) -> np.ndarray:
-    """Return uint8 [40, 60] with squares of 10 pixels: (label, column of the left side)."""
+    """Return uint8 [40, 60] with squares of 10x10 pixels: (label, left column) each."""
     labels = np.zeros(SIZE, np.uint8)
     for label, left in squares:
         labels[10:20, left : left + 10] = label
@@ -26,14 +26,14 @@ def labels_of(*squares: tuple[int, int]) -> np.ndarray:
 
 
 def moving(count: int = 9, label: int = 1) -> list[np.ndarray]:
-    """Return a square that moves to the right by two pixels a frame."""
+    """Return label images of a square that moves right by two pixels per frame."""
     return [labels_of((label, 5 + 2 * t)) for t in range(count)]
 
 
 def write(
     root: Path, name: str, truth: list[np.ndarray | None], resolution: str = '', start: int = 0
 ) -> Path:
-    """Write a sequence; a frame whose truth is None gets no mask. Returns the dataset's folder."""
+    """Write a sequence; a frame whose truth is None has no mask. Return the dataset's folder."""
     images, masks = (root / part / resolution / name for part in ('JPEGImages', 'Annotations'))
     images.mkdir(parents=True)
     masks.mkdir(parents=True)
@@ -42,17 +42,17 @@ def write(
         if labels is not None:
             picture[labels > 0] = (200, 120, 40)
             image = Image.fromarray(labels, 'P')
-            image.putpalette(bytes(range(256)) * 3)  # any colours, one for each label
+            image.putpalette(bytes(range(256)) * 3)  # arbitrary, a different colour for each label
             image.save(masks / f'{t:05d}.png')
         cv2.imwrite(str(images / f'{t:05d}.jpg'), picture)
     return root
 
 
 class ScriptedTracker(Closing):
-    """Answers with what a function says: (index of the frame, masks prompted so far) -> labels."""
+    """Returns the label images of a function of the frame index and the masks prompted so far."""
 
     model = weights = runtime = 'scripted'
-    info = {'device': 'paper', 'precision': 'exact'}
+    info = {'device': 'none', 'precision': 'exact'}
 
     def __init__(self, answer: Callable[[int, dict[int, np.ndarray]], np.ndarray]) -> None:
         self._answer = answer
@@ -74,7 +74,7 @@ class ScriptedTracker(Closing):
 
 
 def first_masks_stay(index: int, masks: dict[int, np.ndarray]) -> np.ndarray:
-    """Leave the prompted masks where they are, the floor that any tracker must beat."""
+    """Return the prompted masks unchanged, the baseline that any tracker must exceed."""
     labels = np.zeros(next(iter(masks.values()), labels_of()).shape, np.uint16)
     for label, mask in masks.items():
         labels[mask] = label

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Contour accuracy F: the corners of its definition."""
+"""Contour accuracy F: special cases of its definition."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_definition(truth, prediction, expected):
     assert contour_accuracy(truth, prediction) == expected
 
 
-def test_beyond_the_tolerance_two_sides_still_match():
+def test_only_two_sides_match_beyond_the_tolerance():
     # Shifted by 3 pixels the left and right sides miss; most of top and bottom match.
     assert 0.4 < contour_accuracy(square(50), square(53)) < 0.6
 
@@ -48,18 +48,18 @@ def test_boundary_pixels():
     ]
 
 
-def test_the_edge_of_the_image_is_no_boundary():
+def test_the_edge_of_the_image_is_not_a_boundary():
     mask = np.zeros((6, 6), bool)
     mask[:, 3:] = True
     assert boundary(mask).astype(int).tolist() == [[0, 0, 1, 0, 0, 0]] * 6
 
 
-def test_void_pixels_count_for_nobody():
+def test_void_pixels_are_ignored():
     extra = square(50) | square(150)
     assert contour_accuracy(square(50), extra) < 0.8
     assert contour_accuracy(square(50), extra, void=square(148, 18, 44)) == 1
 
 
-def test_shapes_must_agree():
+def test_shapes_must_be_equal():
     with pytest.raises(ValueError, match='cannot be compared'):
         contour_accuracy(EMPTY, EMPTY.T)

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Folders laid out as DAVIS: what is read, and what is refused in which words."""
+"""Folders with the layout of DAVIS: what is read, and what is refused."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def test_chosen_by_name_and_by_a_list(tmp_path):
     assert names(open_dataset(tmp_path, [str(tmp_path / 'val.txt'), 'b'])) == ['b', 'c']
 
 
-def test_one_object_called_255_as_in_davis_2016(tmp_path):
+def test_a_single_object_with_the_label_255_as_in_davis_2016(tmp_path):
     write(tmp_path, 'a', [labels_of(), *moving(label=255)])
     (sequence,) = open_dataset(tmp_path)
     assert {value for frame in sequence for value in np.unique(frame.labels)} == {0, 1}
 
 
-def test_255_beside_objects_stays_void(tmp_path):
+def test_255_is_void_if_there_are_other_labels(tmp_path):
     write(tmp_path, 'a', [labels_of((1, 5), (255, 30))] * 4)
     (sequence,) = open_dataset(tmp_path)
     assert {value for frame in sequence for value in np.unique(frame.labels)} == {0, 1, 255}
@@ -106,19 +106,19 @@ def no_object(root):
         (lambda root: remove(root / 'JPEGImages'), 'no folder JPEGImages'),
         (lambda root: remove(root / 'Annotations/a'), 'holds no sequence'),
         (lambda root: remove(root / 'JPEGImages/a'), 'no folder .*JPEGImages/a'),
-        (lambda root: (root / 'JPEGImages/480p').mkdir(), 'Annotations/480p is not'),
+        (lambda root: (root / 'JPEGImages/480p').mkdir(), 'Annotations/480p does not'),
         (lambda root: (root / 'JPEGImages/a/00003.jpg').unlink(), '1 of 9 masks.*00003.png'),
         (lambda root: (root / 'JPEGImages/a/00003.jpg').write_bytes(b''), '00003.jpg cannot'),
         (lambda root: (root / 'Annotations/a/00003.png').write_bytes(b'no'), '00003.png cannot'),
         (smaller_mask, '00003.png is 30x20.*60x40'),
         (larger_image, '00004.jpg is 120x80.*60x40'),
-        (colour_mask, '00000.png is a colour picture'),
+        (colour_mask, '00000.png is a colour image'),
         (other_names, 'no frame in common.*00000.jpg.*mask_00000.png'),
         (keep_two_masks, 'holds 2 masks; at least 3'),
         (no_object, 'no mask shows an object'),
     ],
 )
-def test_broken(tmp_path, damage, words):
+def test_a_damaged_dataset_is_refused(tmp_path, damage, words):
     damage(write(tmp_path, 'a', moving()))
     with pytest.raises(DatasetError, match=words):
         open_dataset(tmp_path)
@@ -131,18 +131,18 @@ def test_no_mask_in_the_folder(tmp_path):
         open_dataset(tmp_path)
 
 
-def test_unknown_sequence_names_the_known(tmp_path):
+def test_the_error_for_an_unknown_sequence_lists_the_known_ones(tmp_path):
     write(tmp_path, 'a', moving())
     with pytest.raises(DatasetError, match='Annotations/z.*sequences with masks: a'):
         open_dataset(tmp_path, ['z'])
 
 
-def test_nothing_there(tmp_path):
+def test_a_missing_folder(tmp_path):
     with pytest.raises(DatasetError, match='is not a folder'):
         open_dataset(tmp_path / 'missing')
 
 
-def test_a_file_cut_short_is_named_when_its_turn_comes(tmp_path):
+def test_a_truncated_file_is_named_when_it_is_read(tmp_path):
     write(tmp_path, 'a', moving())
     path = tmp_path / 'Annotations/a/00005.png'
     path.write_bytes(path.read_bytes()[:-30])
@@ -151,7 +151,7 @@ def test_a_file_cut_short_is_named_when_its_turn_comes(tmp_path):
         list(sequence)
 
 
-def test_sequences_without_masks_are_left_out_and_said(tmp_path, caplog):
+def test_sequences_without_masks_are_skipped_with_a_warning(tmp_path, caplog):
     write(tmp_path, 'a', moving())
     (tmp_path / 'JPEGImages/bare').mkdir()
     assert names(open_dataset(tmp_path)) == ['a']

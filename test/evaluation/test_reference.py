@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""J and F agree with the code of record on perturbed truth of real sequences."""
+"""J and F equal those of the reference code on perturbed masks of real sequences."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from tam_ros.evaluation.jaccard import label_similarity, region_similarity
 DATA = Path(__file__).resolve().parents[3] / 'shared' / 'data'
 needs_data = pytest.mark.skipif(
     not (DATA / 'jf_reference.json').exists(),
-    reason='the reference values and sequences (../shared/data) are not here',
+    reason='the reference values and sequences (../shared/data) are absent',
 )
 
 
@@ -45,8 +45,8 @@ def disc(shape: tuple[int, int]) -> np.ndarray:
     return (x - 60) ** 2 + (y - 60) ** 2 <= 40**2
 
 
-# The recipes of jf_reference.json: truth of all frames and the frame's index -> prediction.
-RECIPES = {
+# The perturbations of jf_reference.json: masks of all frames, index of the frame -> prediction.
+PERTURBATIONS = {
     'identity': lambda all_, k: all_[k],
     'empty': lambda all_, k: np.zeros_like(all_[k]),
     'full': lambda all_, k: np.ones_like(all_[k]),
@@ -81,13 +81,13 @@ def dog() -> np.ndarray:
 
 
 @needs_data
-@pytest.mark.parametrize('case', RECIPES)
+@pytest.mark.parametrize('case', PERTURBATIONS)
 def test_one_object(reference, dog, case):
-    pairs = [(dog[k], RECIPES[case](dog, k)) for k in range(len(dog))]
+    pairs = [(dog[k], PERTURBATIONS[case](dog, k)) for k in range(len(dog))]
     j = [region_similarity(*pair) for pair in pairs]
     f = [contour_accuracy(*pair) for pair in pairs]
     expected = reference['dog']['cases'][case]
-    # The reference is printed with six decimals.
+    # The reference is rounded to six decimals.
     assert np.mean(j) == pytest.approx(expected['all_frames']['J_mean'], abs=1e-6)
     assert np.mean(f) == pytest.approx(expected['all_frames']['F_mean'], abs=1e-6)
     for frame, values in expected['per_frame'].items():
@@ -110,7 +110,9 @@ def test_two_objects(reference, case, change):
     j = [label_similarity(*pair, (1, 2)) for pair in pairs]
     expected = reference['comp-car-shadow-horse-gap']['cases'][case]
     for key in (1, 2):
-        wanted = expected['objects'][str(key)]['all_frames']
+        reference_scores = expected['objects'][str(key)]['all_frames']
         f = [contour_accuracy(labels == key, changed == key) for labels, changed in pairs]
-        assert np.mean([frame[key] for frame in j]) == pytest.approx(wanted['J_mean'], abs=1e-6)
-        assert np.mean(f) == pytest.approx(wanted['F_mean'], abs=1e-6)
+        assert np.mean([frame[key] for frame in j]) == pytest.approx(
+            reference_scores['J_mean'], abs=1e-6
+        )
+        assert np.mean(f) == pytest.approx(reference_scores['F_mean'], abs=1e-6)

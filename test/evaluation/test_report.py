@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What is printed, written and drawn of scores."""
+"""Scores as a table, as JSON and as a plot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tam_ros.evaluation.runner import ObjectScores, SequenceScores
 
 @pytest.fixture
 def results() -> list[SequenceScores]:
-    """Two objects in one sequence, one in another: the mean over objects differs from others."""
+    """Two objects in one sequence and one in another, so that means over both differ."""
     return [
         SequenceScores(
             'first',
@@ -32,7 +32,7 @@ def results() -> list[SequenceScores]:
     ]
 
 
-def test_mean_is_over_objects(results):
+def test_the_mean_is_over_objects(results):
     found = report.mean(results)
     assert found['J'] == pytest.approx((0.5 + 0.0 + 1.0) / 3)
     assert found['F'] == pytest.approx((0.8 + 0.1 + 1.0) / 3)
@@ -70,11 +70,11 @@ def test_plot_shows_every_object(results, tmp_path):
         for name in ('both', 'one')
     )
     assert both.shape[1] > one.shape[1]
-    # The two lines of the first panel have two colours, the blue and the orange of matplotlib.
+    # The lines of the first panel have the first two colours of matplotlib, blue and orange.
     for colour in ((31, 119, 180), (255, 127, 14)):
         assert (abs(one - colour).sum(2) < 30).sum() > 50
 
 
-def test_nothing_to_report():
+def test_no_object():
     with pytest.raises(ValueError, match='no object'):
         report.mean([])

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Quarters, recall and decay of a row of values."""
+"""Recall, decay and the mean of the last quarter."""
 
 import pytest
 
@@ -11,17 +11,17 @@ from tam_ros.evaluation.statistics import decay, last_quarter, recall
     ('count', 'expected'),
     [
         (1, 0.0),
-        (2, 1.0),  # edges 0, 0, 1, 1, 1: halves go up
-        (4, 2.5),  # edges 0, 1, 2, 2, 3: the middle of 1..4 goes up to the third
-        (5, 3.5),  # edges 0, 1, 2, 3, 4: frame 3 belongs to both of its quarters
-        (400, (299 + 399) / 2),  # eight bits would wrap round here
+        (2, 1.0),  # edges 0, 0, 1, 1, 1: halves are rounded up
+        (4, 2.5),  # edges 0, 1, 2, 2, 3: the middle of 1..4 is rounded up to 3
+        (5, 3.5),  # edges 0, 1, 2, 3, 4: frame 3 belongs to both quarters
+        (400, (299 + 399) / 2),  # eight bits would overflow here
     ],
 )
 def test_last_quarter(count, expected):
     assert last_quarter(range(count)) == pytest.approx(expected)
 
 
-def test_decay_is_what_was_lost():
+def test_decay_is_the_loss_between_first_and_last_quarter():
     assert decay([1.0] * 30 + [0.25] * 30) == pytest.approx(0.75)
     assert decay([0.25] * 30 + [1.0] * 30) == pytest.approx(-0.75)
 
