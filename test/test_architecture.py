@@ -1,17 +1,16 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Imports point one way, and what a robot does not need is not imported (docs/architecture.md)."""
+"""Imports are those of the table in docs/architecture.md, and run one way."""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from pathlib import Path
 
+import import_graph
 import pytest
+from import_graph import DOCUMENT, PACKAGE, Imports
 
-PACKAGE = Path(__file__).resolve().parents[1] / 'tam_ros'
 HEAVY = {
     'torch',
     'onnx',
@@ -23,75 +22,84 @@ HEAVY = {
     'numpy',
     'huggingface_hub',
 }
-# What each part may import of the package itself, at the top of its files or inside functions.
-ALLOWED = {
-    'models': {'models', 'catalogue', 'runtime'},
-    'export': {'export', 'models', 'catalogue', 'runtime'},
-    'runtime': {'runtime', 'models', 'export', 'plans', 'catalogue'},
-    'plans': {'plans', 'runtime', 'catalogue'},
-    'tracking': {'tracking', 'runtime'},
-    'io': {'io'},
-    'spatial': {'spatial'},
-    'prompting': {'prompting', 'tracking'},
-    'evaluation': {'evaluation', 'io', 'tracking'},
-    'ros': {'ros', 'prompting', 'tracking', 'io', 'spatial', 'runtime', 'msg', 'srv'},
-    'demo': {'demo', 'io', 'evaluation', 'catalogue', 'msg', 'ros'},
-    'recordings': {'recordings', 'io', 'tracking'},
-    'commands': {
-        'commands',
-        'recordings',
-        'io',
-        'tracking',
-        'runtime',
-        'export',
-        'plans',
-        'evaluation',
-        'catalogue',
-    },
-}
-# Libraries that a part must never import.
-FORBIDDEN = {
-    'plans': {'torch', 'onnx', 'rclpy'},
-    'tracking': {'torch', 'onnx', 'rclpy', 'rosbags'},
-    'io': {'torch', 'onnx', 'rclpy'},
-    'spatial': {'torch', 'onnx', 'rclpy', 'rosbags'},
-    'prompting': {'torch', 'onnx', 'rclpy', 'rosbags', 'cv2'},
-    'evaluation': {'torch', 'rclpy'},
-    'ros': {'torch', 'onnx', 'onnxruntime', 'openvino', 'tensorrt', 'pycuda'},
-    'demo': {'torch', 'onnx', 'onnxruntime', 'openvino'},
-    'recordings': {'torch', 'onnx', 'onnxruntime', 'openvino', 'rclpy'},
-    'commands': {'torch', 'onnx', 'onnxruntime', 'openvino', 'rclpy'},
-}
+TABLE = import_graph.read_table(DOCUMENT.read_text())
+FOUND = import_graph.imports_of_parts()
 
 
-def imports(part: str) -> dict[str, set[str]]:
-    """Return the modules each file of a part imports, wherever in the file."""
-    found = {}
-    for path in (PACKAGE / part).rglob('*.py'):
-        names = set()
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                names |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                names.add(node.module)
-                names |= {
-                    f'{node.module}.{alias.name}'
-                    for alias in node.names
-                    if node.module == 'tam_ros'
-                }
-        found[str(path.relative_to(PACKAGE))] = names
-    assert found, part
-    return found
+def test_every_part_has_a_row():
+    assert sorted(TABLE) == sorted(set(FOUND) - {'__init__'})
+    assert FOUND['__init__'] == Imports()
 
 
-@pytest.mark.parametrize('part', ALLOWED)
-def test_parts_import_only_what_they_may(part):
-    for file, names in imports(part).items():
-        parts = {name.split('.')[1] for name in names if name.startswith('tam_ros.')}
-        parts.discard('__version__')
-        assert parts <= ALLOWED[part], (file, parts - ALLOWED[part])
-        libraries = {name.split('.')[0] for name in names}
-        assert not libraries & FORBIDDEN.get(part, set()), file
+@pytest.mark.parametrize('part', TABLE)
+def test_a_part_imports_exactly_what_its_row_says(part):
+    found = import_graph.cell(FOUND.get(part, Imports()))
+    assert import_graph.cell(TABLE[part]) == found, f'the row of `{part}` should end with: {found}'
+
+
+def test_a_part_imports_only_parts_above_it():
+    floors = {part: number for number, part in enumerate(TABLE)}
+    upward = [
+        (part, other)
+        for part, imports in FOUND.items()
+        for other in imports.modules
+        if floors[other] >= floors[part]
+    ]
+    assert not upward, upward
+
+
+def test_no_files_import_each_other_in_a_circle():
+    graph = {name: one.modules for name, one in import_graph.read_imports(False).items()}
+    assert len(graph) > 100
+    assert not import_graph.circles(graph)
+
+
+def test_circles_are_found():
+    graph = {'a': 'b', 'b': 'cd', 'c': 'a', 'd': 'e', 'e': '', 'f': 'f'}
+    assert import_graph.circles(graph) == [['a', 'b', 'c'], ['f']]
+
+
+def test_a_table_is_read_as_it_is_meant():
+    text = f"""# Title
+{import_graph.HEADING}
+Words with `code`.
+
+| part | job | may import |
+| --- | --- | --- |
+| `low.py`, `other` | what `it` does | nothing; libraries: `yaml` |
+| `high/` | | `low`, `other` inside functions; libraries: `numpy`, `cv2` |
+
+## Another heading
+| `no` | | `row` |
+"""
+    assert import_graph.read_table(text) == {
+        'low': Imports(set(), {'yaml'}),
+        'other': Imports(set(), {'yaml'}),
+        'high': Imports({'low', 'other'}, {'numpy', 'cv2'}),
+    }
+
+
+@pytest.mark.parametrize(
+    ('statement', 'imports'),
+    [
+        ('import os', Imports()),
+        ('import numpy.linalg', Imports(set(), {'numpy'})),
+        ('from sensor_msgs.msg import Image', Imports(set(), {'ROS'})),
+        ('from tam_ros.msg import Prompt', Imports(set(), {'ROS'})),
+        ('from tam_ros import msg', Imports(set(), {'ROS'})),
+        ('from tam_ros import catalogue', Imports({'tam_ros.catalogue'})),
+        ('from tam_ros.tracking import Tracker', Imports({'tam_ros.tracking'})),
+        ('from tam_ros.tracking import bank', Imports({'tam_ros.tracking.bank'})),
+        ('def f():\n  import torch', Imports(set(), {'torch'})),
+        ('if TYPE_CHECKING:\n  import torch\nelse:\n  import onnx', Imports(set(), {'onnx'})),
+    ],
+)
+def test_imports_are_read_wherever_they_are(tmp_path, monkeypatch, statement, imports):
+    path = tmp_path / 'one.py'
+    path.write_text(statement)
+    known = import_graph.modules()
+    monkeypatch.setattr(import_graph, 'modules', lambda: known | {'tam_ros.one': path})
+    assert import_graph.read_imports(types_too=False)['tam_ros.one'] == imports
 
 
 @pytest.mark.parametrize(
@@ -114,12 +122,12 @@ def test_what_an_import_brings_in(statement, absent):
     assert not absent & imported_by(statement)
 
 
-def test_the_look_at_imports_sees_them():
+def test_what_an_import_brings_in_is_seen():
     assert {'numpy', 'cv2'} <= imported_by('from tam_ros.tracking import Tracker')
 
 
 def imported_by(statement: str) -> set[str]:
-    """Return the modules that a fresh interpreter holds after a statement."""
+    """Return the modules that a new interpreter has loaded after a statement."""
     done = subprocess.run(
         [sys.executable, '-c', f'import sys; {statement}; print(*sys.modules)'],
         cwd=PACKAGE.parent,
