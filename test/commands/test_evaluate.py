@@ -41,7 +41,7 @@ def test_table_json_and_plot(dataset, scripted, tmp_path, capsys):
     assert ['stays', '2', '2', '1.000', '1.000', '1.000', '1.000', '1.000'] in printed
     scores = json.loads(out.read_text())
     assert scores['prompt'] == 'mask' and scores['complete'] is True
-    assert scores['facts'] == {'device': 'paper', 'precision': 'exact'}
+    assert scores['facts'] == {'device': 'none', 'precision': 'exact'}
     assert scores['sequences'].keys() == {'moves', 'stays'}
     # A square of 10 that has moved by 2t: the overlap of two of them over their union.
     j = np.mean([max(10 - 2 * t, 0) / (10 + 2 * t) for t in range(1, 8)])
