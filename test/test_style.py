@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What the linters of ROS look at, as tests.
+"""What `make lint` and the linters of ROS check.
 
 flake8 (with its plugins for quotes, import order, comprehensions and builtins) and pep257 are
 ruff's rules of the same names, chosen in pyproject.toml. xmllint and copyright are below.
@@ -15,23 +15,41 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ('benchmark', 'launch', 'scripts', 'tam_ros', 'test', 'training')
-OTHERS = ('.ci/run', 'CMakeLists.txt', 'Makefile', 'env.sh', 'setup.py')
+OTHERS = ('.ci/run', '.pre-commit-config.yaml', 'CMakeLists.txt', 'Makefile', 'env.sh', 'setup.py')
 LICENCE = '# Copyright the tam_ros maintainers\n# SPDX-License-Identifier: Apache-2.0\n'
 
 
-def test_ruff_is_silent():
-    if importlib.util.find_spec('ruff') is None:
-        pytest.skip('ruff is not installed here: make test installs it')
-    answer = subprocess.run(
-        [sys.executable, '-m', 'ruff', 'check', '--no-cache', '.'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+@pytest.mark.parametrize(
+    ('tool', 'arguments'),
+    [
+        ('ruff', ['check', '--no-cache', '.']),
+        ('ruff', ['format', '--check', '--no-cache', '.']),
+        ('mypy', []),
+    ],
+    ids=['ruff check', 'ruff format', 'mypy'],
+)
+def test_make_lint_finds_nothing(tool, arguments):
+    if importlib.util.find_spec(tool) is None:
+        pytest.skip(f'{tool} is not installed here: make test installs it')
+    done = subprocess.run(
+        [sys.executable, '-m', tool, *arguments], cwd=ROOT, capture_output=True, text=True
     )
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_hooks_before_a_commit_are_those_of_make_lint_and_download_nothing():
+    repositories = yaml.safe_load((ROOT / '.pre-commit-config.yaml').read_text())['repos']
+    assert [repository['repo'] for repository in repositories] == ['local']
+    hooks = repositories[0]['hooks']
+    assert {hook['language'] for hook in hooks} == {'system'}
+    assert [hook['id'] for hook in hooks] == ['ruff-check', 'ruff-format', 'mypy']
+    assert not any('additional_dependencies' in hook for hook in hooks)
+    python, module = '.venv/bin/python', '-m'
+    assert all(hook['entry'].split()[:2] == [python, module] for hook in hooks)
 
 
 @pytest.mark.parametrize('name', ['package.xml', 'config/fastdds_images.xml'])
