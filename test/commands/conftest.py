@@ -113,6 +113,7 @@ def tam_bundled(graphs):
     """Return a function that runs `tam track` with the bundled model and returns its status."""
 
     def run(*arguments) -> int:
-        return main(['track', *map(str, arguments), '--weights', graphs])
+        # Several threads wait for each other if the machine is busy.
+        return main(['track', *map(str, arguments), '--weights', graphs, '--threads', '1'])
 
     return run

@@ -23,7 +23,7 @@ BOX = ('--prompt', '1:box:28,38,72,82')
 
 def expected(weights, source, prompts) -> list[np.ndarray]:
     """Return the label images of a tracker that is prompted on the first frame."""
-    with Tracker.open('efficienttam_nano', weights) as tracker:
+    with Tracker.open('efficienttam_nano', weights, threads=1) as tracker:
         return [
             tracker.step(frame.rgb, frame.stamp, prompts if index == 0 else []).labels
             for index, frame in enumerate(open_source(source))
@@ -93,17 +93,15 @@ def test_masks_are_named_like_the_images(frames, tam, tmp_path):
     }
 
 
-def test_coco(frames, tam_bundled, graphs, tmp_path):
+def test_coco(frames, tam, tmp_path):
     coco = pytest.importorskip('pycocotools.coco', reason='pycocotools is not installed')
-    assert (
-        tam_bundled(frames, *BOX, '--prompt', '2:point:120,20@2', '--out', tmp_path / 'o.json')
-        == 0
-    )
+    given = (*BOX, '--prompt', '2:point:120,20@2')
+    assert tam(frames, *given, '--out', tmp_path / 'o.json') == 0
     opened = coco.COCO(str(tmp_path / 'o.json'))
     assert [image['file_name'] for image in opened.loadImgs(opened.getImgIds())] == [
         f'cam_{index}.png' for index in range(FRAMES)
     ]
-    tracker = Tracker.open('efficienttam_nano', graphs)
+    tracker = Tracker.open('efficienttam_nano', 'fake')
     prompts = {0: Prompt.box(1, (28, 38, 72, 82)), 2: Prompt.points(2, [(120, 20)], [1])}
     found = 0
     for index, frame in enumerate(open_source(frames)):

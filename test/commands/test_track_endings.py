@@ -185,7 +185,8 @@ def test_real_signals(graphs, tmp_path, pictures, number, status):
             writer.write(pictures[index % len(pictures)])
     outputs = [tmp_path / 'out.mcap', tmp_path / 'out.mp4']
     command = [sys.executable, '-m', 'tam_ros.cli', 'track', tmp_path / 'long.mp4', *POINT]
-    command += ['--weights', graphs, '--out', outputs[0], '--overlay', outputs[1]]
+    command += ['--weights', graphs, '--threads', '1']
+    command += ['--out', outputs[0], '--overlay', outputs[1]]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         cwd=Path(__file__).resolve().parents[2],
@@ -193,7 +194,6 @@ def test_real_signals(graphs, tmp_path, pictures, number, status):
     deadline = time.monotonic() + 60
     while not outputs[1].exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(0.3)
     for _ in range(2):
         process.send_signal(number)
     out, error = process.communicate(timeout=60)

@@ -29,8 +29,7 @@ def halves(frames, tmp_path):
     return first, second
 
 
-def test_two_recordings_are_tracked_like_one(frames, halves, tam_bundled, tmp_path):
-    tam = tam_bundled
+def test_two_recordings_are_tracked_like_one(frames, halves, tam, tmp_path):
     first, second = halves
     tracks = tmp_path / 'tracks'
     assert tam(frames, *BOX, '--out', tmp_path / 'whole') == 0

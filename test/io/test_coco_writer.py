@@ -15,9 +15,12 @@ from tam_ros.io.coco_writer import CocoImage, CocoWriteError, CocoWriter
 
 
 def tracked(number: int, *window: slice) -> SimpleNamespace:
+    """Return an object whose mask has random pixels in a window; without it, an empty mask."""
     mask = np.zeros((30, 40), bool)
     if window:
-        mask[window] = True
+        part = np.random.default_rng(number).random(mask[window].shape) < 0.7
+        part[0, 0] = part[-1, -1] = True
+        mask[window] = part
     rows, columns = np.nonzero(mask)
     box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if window else None
     box = box and tuple(map(int, box))
@@ -44,7 +47,7 @@ def test_opened_by_pycocotools(tmp_path, capsys):
     for annotation, item in zip(last, (first, second), strict=True):
         assert annotation['track_id'] == item.id
         np.testing.assert_array_equal(opened.annToMask(annotation), item.mask)
-    assert last[0]['bbox'] == [4, 3, 16, 6] and last[0]['area'] == 96
+    assert last[0]['bbox'] == [4, 3, 16, 6] and last[0]['area'] == first.area
     assert opened.loadImgs(3)[0] == {
         'id': 3, 'file_name': '00002.jpg', 'height': 30, 'width': 40,
         'frame_index': 2, 'stamp_ns': 10**9 + 2,
