@@ -1,11 +1,11 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""How well a model tracks real footage, beside what asks for no model.
+"""Accuracy of a model on real footage, compared with baselines without a model.
 
     python -m benchmark.accuracy --data DIR [--doc docs/performance.md]
 
-DIR is a folder like DAVIS (`JPEGImages`, `Annotations`) with `floors.json`: J&F of the first
-mask left in place and of the first mask warped by DIS optical flow, both from the true mask.
+DIR is a folder like DAVIS (`JPEGImages`, `Annotations`) with `floors.json`: J&F of the true first
+mask left in place, and of that mask warped by DIS optical flow.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ FLOORS = ('static', 'dis_flow')
 PREDICTED = 'Predictions_osvos'
 
 
-class Given:
+class StoredMasks:
     """A tracker whose masks are files: the results of another method.
 
-    Objects are told apart by nobody there, so they serve one object.
+    The files do not distinguish objects, so they are those of one object.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,25 +42,25 @@ class Given:
         self._index = 0
 
     def reset(self) -> None:
-        """Begin again."""
+        """Return to the first frame."""
         self._index = 0
 
     def step(self, image, stamp, prompts):
-        """Give the masks of the next frame."""
+        """Return the masks of the next frame."""
         labels = (np.asarray(Image.open(self._paths[self._index])) > 0).astype(np.uint16)
         self._index += 1
         return SimpleNamespace(labels=labels)
 
 
 def predicted(folder: Path, sequence: TruthSequence) -> float | None:
-    """J&F of the masks in a folder, None where it is not there."""
+    """Return J&F of the masks in a folder; None if it does not exist."""
     if not folder.is_dir():
         return None
-    return report.mean([evaluate_sequence(Given(folder), sequence, 'mask')])['J&F']
+    return report.mean([evaluate_sequence(StoredMasks(folder), sequence, 'mask')])['J&F']
 
 
 def cells(scores: dict[str, float]) -> str:
-    """J&F and, in brackets, J of the last quarter and of the prompted frame."""
+    """Format J&F and, in brackets, J of the last quarter and of the prompted frame."""
     return (
         f'{scores["J&F"]:.3f} ({scores["J_last_quarter"]:.2f}; {scores["J_prompted_frame"]:.2f})'
     )

@@ -1,13 +1,13 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""How near the masks of other runtimes and precisions are to those of one, on real footage.
+"""Agreement of the masks of several runtimes and precisions, on real footage.
 
     python -m benchmark.agreement --data DIR [--runtimes onnxruntime:fp32 openvino:fp32 ...]
                                   [--model NAME] [--doc docs/performance.md]
 
 DIR is a folder like DAVIS (`JPEGImages`, `Annotations`). Every runtime tracks every sequence
-from a mask, a box and a click, with its own memories; nothing passes from one to the other. An IoU
-counts for each object of each frame, the prompted one too; of two empty masks it is 1.
+from a mask, a box and a click, with its own memories. The IoU is taken for each object of each
+frame, including the prompted one; that of two empty masks is 1.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tam_ros.tracking import FrameResult, Prompt, Tracker
 
 RUNTIMES = ('onnxruntime:fp32', 'openvino:fp32', 'openvino:bf16')
 LIMIT = 0.99
-"""IoU that the mean of every sequence must reach for a precision to be what `auto` means."""
+"""Lowest mean IoU of a sequence for a precision that `auto` may select."""
 
 
 class Together:
-    """Several trackers that are given the same; the first one answers.
+    """Several trackers with the same inputs; the result is that of the first one.
 
     Attributes:
         ious: of each other tracker, its masks against the first one's.
@@ -42,13 +42,13 @@ class Together:
         self.reset()
 
     def reset(self) -> None:
-        """Begin again."""
+        """Reset all trackers, and discard the IoUs."""
         self.ious: list[list[float]] = [[] for _ in self._trackers[1:]]
         for tracker in self._trackers:
             tracker.reset()
 
     def step(self, image: np.ndarray, stamp: float, prompts: list[Prompt]) -> FrameResult:
-        """Track into the next image, and compare."""
+        """Track in the next image, and compare."""
         first, *others = (tracker.step(image, stamp, prompts) for tracker in self._trackers)
         for ious, other in zip(self.ious, others, strict=True):
             ious += [
@@ -65,7 +65,7 @@ def open_tracker(model: str, weights: str | None, runtime: str, threads: int | N
 
 
 def cell(ious: Sequence[float]) -> str:
-    """Mean, and the worst of all frames."""
+    """Format the mean, and the lowest of all frames."""
     return f'{np.mean(ious):.4f} ({min(ious):.3f})'
 
 

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Markdown tables, and their place in docs/performance.md."""
+"""Markdown tables, and the sections of documents that contain them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def replace_section(path: Path, name: str, text: str) -> None:
 
 
 def publish(text: str, name: str, path: Path | None) -> None:
-    """Print a measured section, and put it into a document if one is given."""
+    """Print a section, and write it into a document if one is given."""
     print(text)
     if path:
         replace_section(path, name, text)

@@ -1,12 +1,12 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Does a tracker stay the same for ever? Memory and step time over many steps.
+"""Endurance of a tracker: memory and step time over many steps.
 
     python -m benchmark.endurance --steps 20000 --plot docs/images/endurance.png
 
-Four drawn discs leave the picture and come back. Each is prompted with a box when it is well in
-the picture and nobody tracks it, and removed some time after it has left, so that objects are
-occluded, found again, removed and begun anew, hundreds of times.
+Four drawn discs leave the image and return. Each is prompted with a box when most of it is in the
+image and it is not tracked, and removed some time after it has left. So objects are occluded,
+found again, removed and added again hundreds of times.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from tam_ros.tracking import Prompt, Tracker, TrackerOptions
 
 OBJECTS = 4
 SIZE = (240, 320)
-REACH = 1.3  # out of the picture for half of the time, more or less
-PATIENCE = 30  # steps out of the picture after which an object is removed
+REACH = 1.3  # outside the image for about half of the time
+PATIENCE = 30  # steps outside the image after which an object is removed
 SETTLED = 200  # steps after which memory must no longer grow
 RSS_LIMIT = 0.02
 TIME_LIMIT = 0.10
@@ -41,14 +41,14 @@ TIME_LIMIT = 0.10
 
 @dataclass
 class Record:
-    """What was measured at each step, as arrays [steps].
+    """Measurements of each step, as arrays [steps].
 
     Attributes:
         rss: resident set size after the step, bytes.
         wall: time of the step, seconds.
-        cpu: processor time of the step in all threads, seconds; waiting does not count.
+        cpu: processor time of the step in all threads, seconds.
         live: objects after the step.
-        begun: objects that were begun in all of the run.
+        begun: objects that were added during the whole run.
     """
 
     rss: np.ndarray
@@ -59,7 +59,7 @@ class Record:
 
     @classmethod
     def of(cls, steps: int) -> Record:
-        """Allocate and touch the arrays, so that filling them takes no further memory."""
+        """Allocate and write the arrays, so that filling them needs no further memory."""
         return cls(
             np.ones(steps, np.int64),
             *(np.ones(steps, np.float32) for _ in range(2)),
@@ -78,10 +78,10 @@ class Record:
         return float(np.abs(later - later[0]).max() / later[0])
 
     def time_drift(self) -> float:
-        """Return the CPU time of a step in the last quarter beside the first, less one.
+        """Return the relative change of a step's processor time, first to last quarter.
 
-        Steps are compared with those that had as many objects. The processor time is taken
-        because a shared machine lets the process wait for longer now and then.
+        Steps are compared with steps of the same number of objects. Wall time would include
+        waiting for other processes.
         """
         cpu, live = self.cpu[SETTLED:], self.live[SETTLED:]
         quarter = len(cpu) // 4
@@ -98,20 +98,20 @@ class Record:
 
 
 class Operator:
-    """Decides which discs are prompted and which objects removed."""
+    """Decides which discs are prompted and which objects are removed."""
 
     def __init__(self) -> None:
-        self.begun = 0  # objects so far, and the id of the newest
+        self.begun = 0  # number of objects so far, and the id of the latest
         self.id_of: dict[int, int] = {}  # disc -> object
         self._unseen: dict[int, int] = {}
 
     def act(self, tracker: Tracker, labels: np.ndarray, whole: int) -> Iterator[Prompt]:
-        """Remove what has left for long, and give prompts for what has come.
+        """Remove objects whose disc has left, and yield prompts for discs that have appeared.
 
         Args:
-            tracker: whose objects these are.
+            tracker: of the objects.
             labels: truth of the frame [H, W].
-            whole: pixels of a disc that is not cut by anything.
+            whole: area of a fully visible disc, pixels.
         """
         area = np.bincount(labels.ravel(), minlength=OBJECTS + 1)
         for disc in range(1, OBJECTS + 1):
@@ -125,7 +125,7 @@ class Operator:
 
 
 def run(tracker: Tracker, steps: int, size: tuple[int, int] = SIZE) -> Record:
-    """Track the stream for a number of steps, or until somebody presses Ctrl-C."""
+    """Track the stream for a number of steps, or until Ctrl-C."""
     scene = MovingDiscs(OBJECTS, size, REACH)
     operator, record = Operator(), Record.of(steps)
     tracker.reset()
@@ -146,9 +146,9 @@ def run(tracker: Tracker, steps: int, size: tuple[int, int] = SIZE) -> Record:
 
 
 def describe(record: Record, tracker: Tracker, command: str) -> tuple[str, bool]:
-    """Return the findings as markdown, and whether all is as it should be."""
+    """Return the results as markdown, and whether they are within the limits."""
     steps, drift, slower = len(record.rss), record.rss_drift(), record.time_drift()
-    # Faster is no fault: other work on the machine has ended.
+    # A faster step is not a failure: other work on the machine has ended.
     flat, steady = drift <= RSS_LIMIT, slower <= TIME_LIMIT
     live = record.live[record.live > 0]
     text = '\n'.join(
@@ -211,7 +211,7 @@ def plot(record: Record, path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run, report, and return 1 where memory or time did not stay as they were."""
+    """Run and report; return 1 if memory or time exceed their limits."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--steps', type=int, default=20000)
     parser.add_argument('--model', default='efficienttam_nano')
@@ -224,7 +224,7 @@ def main(argv: list[str] | None = None) -> int:
         default=0.5,
         help='seconds of images to keep for late prompts (default 0.5)',
     )
-    parser.add_argument('--plot', type=Path, help='picture to write')
+    parser.add_argument('--plot', type=Path, help='image to write')
     parser.add_argument('--json', type=Path, help="file for every step's figures")
     parser.add_argument('--doc', type=Path, help='markdown file whose section to replace')
     args = parser.parse_args(argv)

@@ -1,12 +1,12 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The models beside each other: size of their graphs, work, and time of each on this machine.
+"""Comparison of the models: size of their graphs, work, and time of each on this machine.
 
     python -m benchmark.families [--models NAME ...] [--objects 1] [--doc docs/models.md]
 
-One tracked frame with a full bank, ONNX Runtime. The models take turns, so that what else the
-machine does falls on all of them alike, and the fastest of the turns counts: compare the ratios.
-Weights are random numbers, which does not change the time.
+One tracked frame with a full bank, ONNX Runtime. The models take turns, so that other load on the
+machine affects all of them, and the fastest turn counts: compare the ratios. The weights are
+random numbers, which does not change the time.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 
 from benchmark.document import publish, table
 from tam_ros import catalogue
-from tam_ros.loading import UNTRAINED, graphs_of, open_runtime
-from tam_ros.model_files import ABSENT, PADDING, TRACKER_GRAPHS
+from tam_ros.loading import graphs_of, open_runtime
+from tam_ros.model_files import ABSENT, PADDING, TRACKER_GRAPHS, UNTRAINED
 from tam_ros.runtime.base import BankRows, PromptTokens, Runtime
 
 MODELS = (
@@ -88,32 +88,31 @@ class TrackedFrame:
 
 
 def work(name: str, objects: int) -> float:
-    """Multiplications of matrices and convolutions on such a frame, in units of 1e9."""
+    """Return the multiplications of matrices and convolutions on such a frame, in 1e9."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    from tam_ros.export.onnx import definitions
-    from tam_ros.models.build import build_network, describe
-    from tam_ros.models.repvit import fuse
+    from tam_ros.models.build import build_network, describe, family_of
 
     entry = catalogue.model(name)
+    family = family_of(entry)
     network = build_network(entry, UNTRAINED).requires_grad_(False)
-    fuse(network)
+    family.fuse(network)
+    spec = describe(entry, UNTRAINED, network)
+    modules = family.graph_modules(network, spec)
     total = 0.0
-    for graph in definitions(network, describe(entry, UNTRAINED, network)):
-        if graph.name not in TRACKER_GRAPHS:
-            continue
-        inputs = [
-            x[:1].repeat(objects, *[1] * (x.ndim - 1)) if what in graph.per_object else x
-            for what, x in graph.inputs.items()
-        ]
+    for name in TRACKER_GRAPHS:
+        inputs = (
+            torch.zeros(tensor.full_shape(objects), dtype=getattr(torch, tensor.dtype))
+            for tensor in spec.graph(name).inputs
+        )
         with (
             torch.no_grad(),
-            sdpa_kernel(SDPBackend.MATH),
+            sdpa_kernel(SDPBackend.MATH),  # the counter does not support fused attention on CPUs
             FlopCounterMode(display=False) as counter,
-        ):  # knows no fused attention of CPUs
-            graph.module(*inputs)
+        ):
+            modules[name](*inputs)
         total += counter.get_total_flops() / 2e9
     return total
 

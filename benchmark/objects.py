@@ -4,9 +4,8 @@
 
     python -m benchmark.objects [--doc docs/performance.md]
 
-Both run in turns in one process, so that what else the machine does falls on both. The loop is as
-many trackers of one object as there are objects, with the image encoder run once for all, which is
-what the official code does.
+Both take turns in one process, so that other load on the machine affects both. The loop has one
+tracker for each object and runs the image encoder once for all of them, as the official code does.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ WARM_UP = 16  # steps until every bank is full
 
 
 class SharedEncoder:
-    """A runtime that encodes an image once for several trackers; all else is its own."""
+    """A runtime that shares the encoded image with other trackers, and nothing else."""
 
     def __init__(self, runtime: Runtime, encoded: dict[int, Features]) -> None:
         self._runtime, self._encoded = runtime, encoded
@@ -38,7 +37,7 @@ class SharedEncoder:
         return getattr(self._runtime, name)
 
     def image_encoder(self, image: np.ndarray) -> Features:
-        """Encode an image unless another tracker has."""
+        """Encode an image unless another tracker has encoded it."""
         key = hash(image.tobytes())
         if key not in self._encoded:
             self._encoded.clear()
@@ -49,7 +48,7 @@ class SharedEncoder:
 def measure(
     model: str, weights: str | None, runtime: str, threads: int | None, objects: int, steps: int
 ) -> tuple[float, float]:
-    """Median seconds of a step for all objects: batched, and one after another."""
+    """Return median seconds of a step for all objects: batched, and one after another."""
     size = (480, 640)
     images = MovingDiscs(objects, size)
     prompts = boxes_on_a_grid(objects, size)
@@ -64,7 +63,7 @@ def measure(
         )
         for _ in range(objects)
     ]
-    together, apart = [], []
+    batch_times, loop_times = [], []
     for index in range(WARM_UP + steps):
         image, _ = images.frame(index)
         given: list[Prompt] = prompts if index == 0 else []
@@ -75,9 +74,9 @@ def measure(
             tracker.step(image, index / 10, given[number : number + 1])
         end = time.perf_counter()
         if index >= WARM_UP:
-            together.append(middle - begin)
-            apart.append(end - middle)
-    return float(np.median(together)), float(np.median(apart))
+            batch_times.append(middle - begin)
+            loop_times.append(end - middle)
+    return float(np.median(batch_times)), float(np.median(loop_times))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -93,17 +92,17 @@ def main(argv: list[str] | None = None) -> None:
     rows = []
     first = None
     for count in COUNTS:
-        together, apart = measure(
+        batch, loop = measure(
             args.model, args.weights, args.runtime, args.threads, count, args.steps
         )
-        first = first or together
+        first = first or batch
         rows.append(
             [
                 str(count),
-                f'{1e3 * together:.0f}',
-                f'{together / first:.2f}',
-                f'{1e3 * apart:.0f}',
-                f'{apart / together:.2f}',
+                f'{1e3 * batch:.0f}',
+                f'{batch / first:.2f}',
+                f'{1e3 * loop:.0f}',
+                f'{loop / batch:.2f}',
             ]
         )
     heads = [

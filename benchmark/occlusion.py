@@ -1,11 +1,11 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What remembering absence costs: occluded frames in the bank against left out of it.
+"""Effect of occluded frames in the memory bank: stored, or skipped.
 
     python -m benchmark.occlusion --data DIR [--doc docs/performance.md]
 
-A composite in which an object is gone for ten frames, the sequence with the strongest occlusions,
-and drawn clips whose objects leave and come back (`training.render`), tracked with
+A composite in which an object is absent for ten frames, the sequence with the strongest
+occlusions, and drawn clips whose objects leave and return (`training.render`), tracked with
 `skip_occluded_memories` off and on.
 """
 
@@ -27,7 +27,7 @@ SEQUENCES = ('comp-car-shadow-horse-gap', 'bmx-trees')
 
 
 def vanishing(folder: Path) -> Iterator[TruthSequence]:
-    """Held-out drawn clips, as far as an object is out of sight for a frame and comes back."""
+    """Yield the held-out drawn clips, with the objects that disappear and return."""
     from training.evaluate import Clip, held_out
 
     for clip in held_out(folder):
@@ -47,7 +47,7 @@ def vanishing(folder: Path) -> Iterator[TruthSequence]:
 def measure(
     sequences: list[TruthSequence], model: str, weights: str | None, kind: str
 ) -> dict[bool, list[dict[str, float]]]:
-    """Scores of each sequence, without and with the policy."""
+    """Return the scores of each sequence, without and with the policy."""
     scores: dict[bool, list[dict[str, float]]] = {}
     for skip in (False, True):
         tracker = Tracker.open(model, weights, options=TrackerOptions(skip_occluded_memories=skip))
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     if args.clips:
         clips = list(vanishing(args.clips))
-        groups[f'{len(clips)} drawn clips whose objects leave and come back'] = clips
+        groups[f'{len(clips)} drawn clips whose objects leave and return'] = clips
     rows = []
     for name, sequences in groups.items():
         found = measure(sequences, args.model, args.weights, args.prompt)
@@ -84,10 +84,10 @@ def main(argv: list[str] | None = None) -> None:
         rows.append([name, *cells])
     heads = [
         'sequence',
-        'J&F, remembered',
-        'J&F, left out',
-        'J of the last quarter, remembered',
-        'left out',
+        'J&F, stored',
+        'J&F, skipped',
+        'J of the last quarter, stored',
+        'skipped',
     ]
     publish(table(heads, rows), 'occlusion', args.doc)
 

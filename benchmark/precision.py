@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What half precision does to the models: how large values get, and how far masks move.
+"""Effects of half precision on the models: the range of values, and the change of masks.
 
     python -m benchmark.precision --data DIR [--models NAME ...] [--checkpoints DIR]
         [--doc docs/performance.md]
@@ -9,18 +9,17 @@ DIR is a folder like DAVIS (`JPEGImages`, `Annotations`); its sequences are the 
 inputs. Checkpoints are `NAME.pt`; a model that has none there takes its bundled weights, or
 random ones.
 
-Range: of every value that the fp16 graphs hold in half precision, computed by the fp32 graphs,
-which cannot overflow. Agreement: both graphs of a model see the same frames and the same memories,
-those of the fp32 graphs, so that a frame is not blamed for the ones before it; where masks mean
-something, whole clips are tracked apart as well.
+Range: of every value that the fp16 graphs compute in half precision, measured in the fp32 graphs,
+which cannot overflow. Agreement: both graphs of a model get the same frames and the same memories,
+those of the fp32 graphs, so that deviations do not accumulate over frames. Where the weights are
+trained, whole clips are tracked separately as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,22 +35,27 @@ from tam_ros import catalogue
 from tam_ros.evaluation.dataset import VOID, TruthSequence, open_dataset
 from tam_ros.evaluation.prompts import prompt_from_truth
 from tam_ros.export.onnx import export_model
-from tam_ros.loading import UNTRAINED, find_weights, open_exported
-from tam_ros.model_files import GRAPH_PRECISIONS, file_name
+from tam_ros.loading import find_weights, open_exported
+from tam_ros.model_files import GRAPH_PRECISIONS, UNTRAINED, file_name, read_spec
 from tam_ros.runtime.base import (
+    Arrays,
     BankRows,
     Candidates,
     Features,
     Floats,
     Handle,
+    LoadedGraphs,
     PromptTokens,
     Runtime,
+    Session,
 )
+from tam_ros.runtime.host import HostRuntime
+from tam_ros.runtime.onnxruntime import session_options
 from tam_ros.tracking import Tracker
 
 LARGEST = 65504.0  # of half precision
 LARGE = 1024  # pixels
-# They make nothing larger; noting their results would keep gigabytes of 1024-pixel models alive.
+# Their results are not larger than their inputs; measuring them would keep gigabytes in memory.
 HARMLESS = {
     'Concat',
     'Expand',
@@ -65,7 +69,7 @@ HARMLESS = {
     'Transpose',
     'Unsqueeze',
 }
-# Groups of layers: heading, graph, what the names of its values contain; the first that fits.
+# Groups of layers: heading, prefix of the graph, part of a value's name; the first match counts.
 GROUPS = (
     ('trunk', 'image_encoder', '/trunk/'),
     ('neck', 'image_encoder', ''),
@@ -80,14 +84,14 @@ GROUPS = (
 
 
 def group_of(graph: str, value: str) -> str:
-    """Return the heading under which a value of a graph is counted."""
+    """Return the group of layers that a value of a graph belongs to."""
     return next(
         heading for heading, part, inside in GROUPS if graph.startswith(part) and inside in value
     )
 
 
 def halves(model: ModelProto) -> set[str]:
-    """Return the names of what an fp16 graph computes in half precision."""
+    """Return the names of the values that an fp16 graph computes in half precision."""
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     return {
         value.name
@@ -97,7 +101,7 @@ def halves(model: ModelProto) -> set[str]:
 
 
 def hiding(model: ModelProto) -> set[str]:
-    """Return the values that only hide keys from attention: -1e4, and logits that carry it."""
+    """Return the values that mask keys in attention: biases of -1e4, and logits with them."""
     makers = {name: node for node in model.graph.node for name in node.output}
     found: set[str] = set()
     for node in model.graph.node:
@@ -114,32 +118,39 @@ def hiding(model: ModelProto) -> set[str]:
     return found
 
 
-class Ranges(OnnxRuntime):
-    """Runs fp32 graphs and notes how large the values become that fp16 graphs hold in half."""
+class RangeSession(Session):
+    """Runs an fp32 graph and records the range of the values that its fp16 graph halves."""
 
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
-        self._names: dict[str, list[str]] = {}
-        self.largest: dict[str, float] = defaultdict(float)
-        super().__init__(folder, threads)
+    def __init__(
+        self, folder: Path, graph: str, largest: dict[str, float], threads: int | None = None
+    ) -> None:
+        """Load a graph and add outputs for the range of each such value.
 
-    def _load(self, path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
-        graph = path.name.removesuffix(file_name('', 'fp32'))
-        model = onnx.load(path)
-        half = halves(onnx.load(path.with_name(file_name(graph, 'fp16')))) - hiding(model)
-        names = [
+        Args:
+            folder: of the graphs in both precisions.
+            graph: its name.
+            largest: updated in every run: largest magnitude by group of layers.
+            threads: CPU threads; None for one per core.
+        """
+        self._graph = graph
+        self._largest = largest
+        model = onnx.load(folder / file_name(graph, 'fp32'))
+        self._outputs = [value.name for value in model.graph.output]
+        half = halves(onnx.load(folder / file_name(graph, 'fp16'))) - hiding(model)
+        self._names = [
             name
             for node in model.graph.node
             if node.op_type not in HARMLESS
             for name in node.output
             if name in half
         ]
-        measured = [(name, kind) for name in names for kind in ('Max', 'Min')]
+        measured = [(name, kind) for name in self._names for kind in ('Max', 'Min')]
         nodes = {
             name: [
                 helper.make_node(f'Reduce{kind}', [name], [f'{name}.{kind}'], keepdims=0)
                 for kind in ('Max', 'Min')
             ]
-            for name in names
+            for name in self._names
         }
         ordered = [
             later
@@ -152,27 +163,43 @@ class Ranges(OnnxRuntime):
             helper.make_tensor_value_info(f'{name}.{kind}', TensorProto.FLOAT, [])
             for name, kind in measured
         )
-        # In the order of the file, or every value would wait for the end to be measured.
+        options = session_options(threads)
+        # In the order of the file, so that no value is kept until the end to be measured.
         options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
-        self._names[graph] = names
-        return ort.InferenceSession(
+        self._session = ort.InferenceSession(
             model.SerializeToString(), options, providers=['CPUExecutionProvider']
         )
 
-    def _run(self, graph: str, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
-        results = super()._run(graph, **inputs)
-        names = self._names[graph]
-        own = len(results) - 2 * len(names)
-        for name, (high, low) in zip(names, np.reshape(results[own:], (-1, 2)), strict=True):
-            heading = group_of(graph, name)
-            self.largest[heading] = max(self.largest[heading], abs(high), abs(low))
-        return results[:own]
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        results = self._session.run(None, dict(inputs))
+        own = len(self._outputs)
+        for name, (high, low) in zip(self._names, np.reshape(results[own:], (-1, 2)), strict=True):
+            group = group_of(self._graph, name)
+            self._largest[group] = max(self._largest.get(group, 0.0), abs(high), abs(low))
+        return dict(zip(self._outputs, results[:own], strict=True))
+
+
+class Ranges(HostRuntime):
+    """Runs the fp32 graphs of a tracker and records the range of what fp16 graphs halve.
+
+    Attributes:
+        largest: largest magnitude by group of layers.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        """Load the graphs in a folder, which has them in both precisions."""
+        self.largest: dict[str, float] = {}
+        spec = read_spec(folder)
+        sessions = {
+            name: RangeSession(folder, name, self.largest, threads) for name in spec.graph_names
+        }
+        super().__init__('ranges', LoadedGraphs(spec, sessions))
 
 
 class SideBySide(Runtime):
     """Two runtimes of one model on the same frames and the same memories.
 
-    The first one's masks are shown and remembered, by both. Handles are pairs.
+    The masks of the first one are the result, and are stored by both. Handles are pairs.
 
     Attributes:
         deviations: largest difference of mask logits over their standard deviation, of the
@@ -270,7 +297,7 @@ def overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 
 
 def show(runtimes: Sequence[Runtime], sequence: TruthSequence, frames: int) -> list[float]:
-    """Track the objects of the first frame with each runtime apart.
+    """Track the objects of the first frame with each runtime separately.
 
     Returns:
         IoU of each runtime's masks after the first with the first one's, of every object and

@@ -1,13 +1,13 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Runtimes and precisions beside each other: time of each graph on this machine's processor.
+"""Comparison of runtimes and precisions: time of each graph on this machine's processor.
 
     python -m benchmark.runtimes [--models NAME ...] [--threads 1] [--doc docs/performance.md]
 
-One tracked frame with a full bank. The runtimes take turns, so that what else the machine does
-falls on all of them alike, and the fastest of the turns counts: compare the ratios. With one
-thread it is processor time, which does not grow while another process has the core. Weights are
-random numbers, which does not change the time.
+One tracked frame with a full bank. The runtimes take turns, so that other load on the machine
+affects all of them, and the fastest turn counts: compare the ratios. With one thread it is
+processor time, which does not grow while another process has the core. The weights are random
+numbers, which does not change the time.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 from benchmark.document import publish, table
 from benchmark.families import TrackedFrame
 from tam_ros.evaluation.timing import machine
-from tam_ros.loading import UNTRAINED, open_runtime
-from tam_ros.model_files import TRACKER_GRAPHS
+from tam_ros.loading import open_runtime
+from tam_ros.model_files import TRACKER_GRAPHS, UNTRAINED
 
 MODELS = ('efficienttam_nano', 'efficienttam_ti_512x512')
 RUNTIMES = ('onnxruntime:fp32', 'openvino:fp32', 'openvino:bf16')
@@ -50,7 +50,7 @@ def measure(
 
 
 def rows_of(model: str, times: dict[str, np.ndarray]) -> list[list[str]]:
-    """Milliseconds and, in brackets, how many times as fast as the first runtime."""
+    """Return milliseconds and, in brackets, the speed relative to the first runtime."""
     with_sum = {runtime: np.append(seconds, seconds.sum()) for runtime, seconds in times.items()}
     unit = next(iter(with_sum.values()))
     return [

@@ -67,7 +67,10 @@ def missing_library(error: BaseException | None) -> str | None:
     Returns:
         None if it failed for another reason, such as a wrong name within an installed library.
     """
-    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+    # A backend whose library is absent raises an EngineError because of the import's error.
+    while error is not None and not isinstance(error, ModuleNotFoundError):
+        error = error.__cause__
+    if error is None or error.name is None:
         return None
     for name, reason in OPTIONAL.items():
         if f'{error.name}.'.startswith(f'{name}.') and importlib.util.find_spec(name) is None:

@@ -30,6 +30,23 @@ def share_memory() -> None:
     ort.create_and_register_allocator(memory, None)
 
 
+def session_options(threads: int | None) -> ort.SessionOptions:
+    """Return the options of a session.
+
+    Args:
+        threads: CPU threads; None for one per core.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3
+    # Idle threads sleep, so that a robot's other processes can use the cores between frames.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    # The graphs run one after another and can share their working memory.
+    share_memory()
+    options.add_session_config_entry('session.use_env_allocators', '1')
+    return options
+
+
 class OnnxRuntimeSession(Session):
     """One graph in ONNX Runtime."""
 
@@ -47,18 +64,9 @@ class OnnxRuntimeSession(Session):
         Raises:
             WeightsError: the file is damaged.
         """
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3
-        # Idle threads sleep, so that a robot's other processes can use the cores between frames.
-        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-        if shared_memory:
-            # The graphs run one after another and can share their working memory.
-            share_memory()
-            options.add_session_config_entry('session.use_env_allocators', '1')
         try:
             self._session = ort.InferenceSession(
-                str(path), options, providers=['CPUExecutionProvider']
+                str(path), session_options(threads), providers=['CPUExecutionProvider']
             )
         except Exception as error:  # the library's exceptions have no narrower common base
             raise WeightsError(f'the graph {path} cannot be loaded: {error}') from error

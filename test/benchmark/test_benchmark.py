@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmarks measure, on small examples; how long anything takes is not tested."""
+"""The benchmarks on small examples; durations are not tested."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_growing_memory_and_time_are_found():
     # From 53 ms, in the middle of the first quarter of 800 steps, to 59 ms.
     slower = np.linspace(0.05, 0.06, 1000)
     assert record(cpu=slower).time_drift() == pytest.approx(0.113, abs=2e-3)
-    # Growth before it is settled does not count, nor do steps with more objects.
+    # Growth before memory has settled does not count, nor do steps with more objects.
     early = np.full(1000, 100e6)
     early[: endurance.SETTLED] = 50e6
     assert record(rss=early).rss_drift() == 0
@@ -47,7 +47,7 @@ def test_growing_memory_and_time_are_found():
         record(live=live).time_drift()
 
 
-def test_objects_come_and_go():
+def test_objects_are_added_and_removed():
     tracker = Tracker(FakeRuntime(), TrackerOptions(prompt_history_seconds=0.5))
     found = endurance.run(tracker, 1500)
     assert found.begun > 8 and len(found.rss) == 1500
@@ -57,7 +57,7 @@ def test_objects_come_and_go():
 @bundled
 @pytest.mark.slow
 def test_short_form_of_the_long_run(tmp_path):
-    """420 steps of the real model: memory stays as it was after the first 200."""
+    """420 steps of the real model: memory does not grow after the first 200."""
     tracker = Tracker.open(NAME, threads=1, options=TrackerOptions(prompt_history_seconds=0.5))
     found = endurance.run(tracker, 420)
     assert found.rss_drift() <= endurance.RSS_LIMIT
@@ -71,7 +71,7 @@ def test_short_form_of_the_long_run(tmp_path):
 @bundled
 @pytest.mark.slow
 def test_batch_and_loop_give_the_same_masks():
-    """What is compared in time is the same work."""
+    """Both variants whose times are compared do the same work."""
     scene = objects.MovingDiscs(2, (120, 160))
     prompts = objects.boxes_on_a_grid(2, (120, 160))
     batched = Tracker.open(NAME, options=TrackerOptions(max_objects=2))
@@ -103,15 +103,15 @@ def test_given_masks_are_scored_like_a_tracker(tmp_path):
         frames.append((np.zeros((20, 30, 3), np.uint8), labels))
 
     class Sequence(list):
-        name = 'made up'
+        name = 'artificial'
 
-    scores = evaluate_sequence(accuracy.Given(tmp_path), Sequence(frames), 'mask')
+    scores = evaluate_sequence(accuracy.StoredMasks(tmp_path), Sequence(frames), 'mask')
     assert scores.objects[0].j == [1.0] * len(scores.objects[0].j)
     assert accuracy.predicted(tmp_path, Sequence(frames)) == 1.0
     assert accuracy.predicted(tmp_path / 'none', Sequence(frames)) is None
 
 
-def test_tables_and_their_place(tmp_path):
+def test_tables_replace_their_section(tmp_path):
     text = table(['a', 'b'], [['1', '2']])
     assert text.splitlines() == ['| a | b |', '| --- | --- |', '| 1 | 2 |']
     with pytest.raises(ValueError, match='1 cells under 2 heads'):

@@ -1,20 +1,19 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmark of half precision counts, on small graphs and on a model that is drawn."""
+"""The benchmark of half precision, on a small graph and on the bundled model."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from benchmark.precision import Ranges, SideBySide, group_of, hiding, overlap, show
+from benchmark.precision import RangeSession, SideBySide, group_of, hiding, overlap, show
 from tam_ros import catalogue
+from tam_ros.demo.scene import DemoScene
 from tam_ros.export.half_precision import in_half_precision, without_marks
 from tam_ros.loading import open_exported, open_exported_graphs
 from tam_ros.model_files import file_name
@@ -24,7 +23,7 @@ NAME = 'efficienttam_nano'
 
 
 def traced():
-    """Attention over two keys, one of them hidden; then something large in single precision."""
+    """Attention over two keys, one of them masked; then a large value in single precision."""
 
     def constant(name, value):
         return onnx.numpy_helper.from_array(np.array(value, np.float32), name)
@@ -64,24 +63,19 @@ def traced():
     )
 
 
-def test_what_is_in_half_precision_counts_and_what_hides_does_not(tmp_path):
+def test_values_in_half_precision_count_but_not_those_that_mask(tmp_path):
     model = traced()
     assert hiding(without_marks(model)) == {'/trunk/all', '/trunk/bias'}
     for precision, graph in (('fp32', without_marks(model)), ('fp16', in_half_precision(model))):
         onnx.save(graph, tmp_path / file_name('image_encoder', precision))
-    ranges = object.__new__(Ranges)
-    ranges._names, ranges.largest = {}, defaultdict(float)
-    ranges._sessions = {
-        'image_encoder': ranges._load(
-            tmp_path / file_name('image_encoder', 'fp32'), ort.SessionOptions()
-        )
-    }
+    largest = {}
+    session = RangeSession(tmp_path, 'image_encoder', largest)
+    bias = np.array([0.0, -1e4], np.float32)
     for x in ([[-5.0, 1.0]], [[1.0, 1.0]]):
-        (y,) = ranges._run(
-            'image_encoder', x=np.array(x, np.float32), bias=np.array([0.0, -1e4], np.float32)
-        )
-        np.testing.assert_array_equal(y, [[-1e6, 0.0]])
-    assert ranges.largest == {'trunk': 15.0, 'neck': 1.0}
+        outputs = session.run({'x': np.array(x, np.float32), 'bias': bias})
+        assert list(outputs) == ['y']
+        np.testing.assert_array_equal(outputs['y'], [[-1e6, 0.0]])
+    assert largest == {'trunk': 15.0, 'neck': 1.0}
 
 
 @pytest.mark.parametrize(
@@ -113,8 +107,6 @@ def test_overlap_of_masks():
     not (catalogue.engines_dir() / NAME).is_dir(), reason='no trained weights are bundled yet'
 )
 def test_a_runtime_beside_itself_and_beside_a_worse_one():
-    from tam_ros.demo.scene import DemoScene
-
     class Worse:
         def __init__(self, session):
             self.session = session

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Runtimes beside each other: what is compared, and what is written of it."""
+"""Comparison of runtimes: agreement of their masks, and their times."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmark import agreement, runtimes
+from benchmark import agreement, families, runtimes
+from tam_ros.model_files import TRACKER_GRAPHS
 
 NAME = 'efficienttam_nano'
 
 
 class Tracker:
-    """Answers with given masks, frame by frame."""
+    """Returns given masks, frame by frame."""
 
     def __init__(self, *frames):
         self._frames = frames
@@ -39,7 +40,7 @@ def test_every_mask_is_compared_with_that_of_the_first():
     same = Tracker([mask, none], [mask])
     other = Tracker([half, none], [none])
     together = agreement.Together([first, same, other])
-    for _ in range(2):  # nothing is left of the first time
+    for _ in range(2):  # a reset discards the first result
         together.reset()
         frames = [together.step(None, stamp, ['prompt']) for stamp in (0.0, 0.1)]
         assert together.ious == [[1.0, 1.0, 1.0], [0.5, 1.0, 0.0]]
@@ -67,5 +68,12 @@ def test_runtimes_take_turns_on_the_same_work(tmp_path, monkeypatch):
     times = runtimes.measure(NAME, ['onnxruntime:fp32', 'openvino:fp32'], 2, 1, 2)
     assert list(times) == ['onnxruntime:fp32', 'openvino:fp32']
     for seconds in times.values():
-        assert seconds.shape == (len(runtimes.GRAPHS),) and np.isfinite(seconds).all()
+        assert seconds.shape == (len(TRACKER_GRAPHS),) and np.isfinite(seconds).all()
         assert (seconds > 0).all()
+
+
+def test_work_of_a_tracked_frame():
+    pytest.importorskip('torch')
+    one, three = (families.work(NAME, objects) for objects in (1, 3))
+    # The image encoder runs once, and the other graphs for every object.
+    assert 1 < one < three < 3 * one
