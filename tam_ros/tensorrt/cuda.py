@@ -251,19 +251,19 @@ def capture(stream: int, work: Callable[[], Any], library: str = LIBRARY) -> Cud
         EngineError: the driver is too old, or it cannot record an operation of the work. The
             stream is usable again.
     """
-    cuda = _open(library)
+    libcuda = _open(library)
     handle, graph = ctypes.c_void_p(stream), ctypes.c_void_p()
     executable = ctypes.c_void_p()
-    _call(cuda, 'cuStreamBeginCapture_v2', handle, ctypes.c_int(THREAD_LOCAL))
+    _call(libcuda, 'cuStreamBeginCapture_v2', handle, ctypes.c_int(THREAD_LOCAL))
     try:
         try:
             work()
         finally:
             # Also after an error, or the stream would remain in capture mode.
-            status = cuda.cuStreamEndCapture(handle, ctypes.byref(graph))
+            status = libcuda.cuStreamEndCapture(handle, ctypes.byref(graph))
         _raise_for('cuStreamEndCapture', status)
         _call(
-            cuda,
+            libcuda,
             'cuGraphInstantiateWithFlags',
             ctypes.byref(executable),
             graph,
@@ -271,23 +271,23 @@ def capture(stream: int, work: Callable[[], Any], library: str = LIBRARY) -> Cud
         )
     finally:
         if graph:
-            cuda.cuGraphDestroy(graph)
-    return CudaGraph(cuda, executable, stream)
+            libcuda.cuGraphDestroy(graph)
+    return CudaGraph(libcuda, executable, stream)
 
 
 def _open(library: str) -> ctypes.CDLL:
     try:
-        cuda = ctypes.CDLL(library)
-        cuda.cuGraphInstantiateWithFlags  # noqa: B018 - the newest of the six, of CUDA 11.4
+        libcuda = ctypes.CDLL(library)
+        libcuda.cuGraphInstantiateWithFlags  # noqa: B018 - the newest of the six, of CUDA 11.4
     except (OSError, AttributeError) as error:
         raise EngineError(
             f'CUDA graphs need a driver of CUDA 11.4 or later ({error}); turn cuda_graphs off'
         ) from error
-    return cuda
+    return libcuda
 
 
-def _call(cuda: ctypes.CDLL, name: str, *arguments: Any) -> None:
-    _raise_for(name, getattr(cuda, name)(*arguments))
+def _call(libcuda: ctypes.CDLL, name: str, *arguments: Any) -> None:
+    _raise_for(name, getattr(libcuda, name)(*arguments))
 
 
 def _raise_for(name: str, status: int) -> None:

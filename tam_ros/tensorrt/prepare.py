@@ -199,18 +199,21 @@ class EnginePreparation:
                     plans[graph] = self._find_or_build(graph, index, len(missing))
         return plans
 
-    def load(self, open_device: Callable[[], Device] = PycudaDevice) -> LoadedEngines:
+    def load(self, open_device: Callable[[], Device] | None = None) -> LoadedEngines:
         """Find or build the engines, then open the device and load them.
 
         An engine that TensorRT cannot load is deleted and, if the options allow it, built again,
         once.
+
+        Args:
+            open_device: None: opens the first GPU.
 
         Raises:
             EngineError: an engine cannot be loaded; or see `plans`.
             BuildCancelledError, WeightsError: see `plans`.
         """
         plans = self.plans()  # before the device is opened: a build needs its memory
-        device = open_device()
+        device = (open_device or PycudaDevice)()
         engines: dict[str, Engine] = {}
         try:
             free = device.memory().free

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""`tam build`, `tam engines`, `tam check`, with a fake of TensorRT and a GPU, and without."""
+"""`tam build`, `tam engines` and `tam check`, with a fake TensorRT and GPU, and without."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import importlib.util
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import trt as fake_trt
-from fakes.device import FACTS, FakeDevice
+import toy_model
+from fakes import machine as fake_machine
 
 from tam_ros import catalogue
 from tam_ros.cli import main
 from tam_ros.demo.scene import DemoScene
+from tam_ros.export.onnx import export_model
 from tam_ros.loading import open_runtime
 from tam_ros.model_files import TRACKER_GRAPHS
+from tam_ros.runtime.backends import BACKENDS
 from tam_ros.runtime.base import EngineError
-from tam_ros.tensorrt import cuda as pycuda_device
-from tam_ros.tensorrt import opening
-from tam_ros.tensorrt import prepare as preparing
-from tam_ros.tensorrt.build_process import build_apart
-from tam_ros.tensorrt.engine_cache import PlanCache
-from tam_ros.tensorrt.failures import BuildCancelledError
+from tam_ros.runtime.host import HostRuntime
+from tam_ros.tensorrt import prepare
+from tam_ros.tensorrt.builder import BuildCancelledError
+from tam_ros.tensorrt.engine_cache import EngineCache
+from tam_ros.tensorrt.prepare import EnginePreparation
 from tam_ros.tracking import Prompt, Tracker
 
 NAME = 'efficienttam_nano'
@@ -35,19 +35,8 @@ NAME = 'efficienttam_nano'
 
 @pytest.fixture
 def jetson(monkeypatch):
-    """A machine with TensorRT and a GPU, as far as the package can tell."""
-    monkeypatch.setattr(opening, 'load_tensorrt', fake_trt.make)
-    monkeypatch.setattr(pycuda_device, 'probe', lambda: FACTS)
-    monkeypatch.setattr(pycuda_device, 'PycudaDevice', FakeDevice)
-    monkeypatch.setattr(
-        preparing,
-        'build_apart',
-        lambda request, report, cancelled: build_apart(
-            replace(request, tensorrt='fakes.trt', device='fakes.device:FakeDevice'),
-            report,
-            cancelled,
-        ),
-    )
+    """A machine with a fake TensorRT and a fake GPU; the devices that are opened."""
+    return fake_machine.install(monkeypatch, own_process=True)
 
 
 @pytest.fixture
@@ -69,7 +58,7 @@ def test_engines_are_built_listed_used_and_deleted(jetson, graphs, capsys):
     assert out.count('built in') == out.count('cosine 1.00000') == len(TRACKER_GRAPHS)
     assert 'runtime:=tensorrt model:=efficienttam_nano' in out
     assert main(build) == 0
-    assert capsys.readouterr().out.count('was there') == len(TRACKER_GRAPHS)
+    assert capsys.readouterr().out.count('already built') == len(TRACKER_GRAPHS)
 
     assert main(['engines']) == 0
     listed = capsys.readouterr().out.splitlines()
@@ -81,69 +70,67 @@ def test_engines_are_built_listed_used_and_deleted(jetson, graphs, capsys):
     runtime = open_runtime(NAME, graphs, 'tensorrt')
     assert runtime.info['precision'] == 'fp32'
     scene = DemoScene()
-    tracker = Tracker(runtime)
-    tracker.step(scene.frame(0)[0], 0.0, [Prompt.mask(1, scene.frame(0)[1] == 1)])
-    mask = tracker.step(scene.frame(1)[0], 0.1).objects[0].mask
+    with Tracker(runtime) as tracker:
+        tracker.step(scene.frame(0)[0], 0.0, [Prompt.mask(1, scene.frame(0)[1] == 1)])
+        mask = tracker.step(scene.frame(1)[0], 0.1).objects[0].mask
     truth = scene.frame(1)[1] == 1
     assert np.count_nonzero(mask & truth) > 0.6 * np.count_nonzero(mask | truth)
-    tracker.close()
 
-    entry = PlanCache().entries()[0]
+    entry = EngineCache().entries()[0]
     entry.path.write_bytes(b'something else')
     assert main(['engines', 'verify']) == 2
-    said = capsys.readouterr()
-    assert 'was changed since it was built' in said.out and '1 of 4 engines' in said.err
+    captured = capsys.readouterr()
+    assert 'was changed after it was built' in captured.out
+    assert '1 of 4 engines do not verify' in captured.err
     assert main(['engines', 'delete', '--broken']) == 0
     assert '1 engines deleted' in capsys.readouterr().out
     assert main(['engines', 'delete']) == 2
     assert '--all or --broken' in capsys.readouterr().err
     assert main(['engines', 'delete', 'efficienttam_s']) == 0
-    assert len(PlanCache().entries()) == len(TRACKER_GRAPHS) - 1
+    assert len(EngineCache().entries()) == len(TRACKER_GRAPHS) - 1
     assert main(['engines', 'delete', '--all']) == 0
-    assert PlanCache().entries() == []
+    assert EngineCache().entries() == []
     assert main(['engines']) == 0
     assert 'no engines in' in capsys.readouterr().out
 
 
-def test_interrupting_a_build_says_that_what_was_finished_is_kept(
-    jetson, graphs, monkeypatch, capsys
-):
+def test_an_interrupted_build_keeps_finished_engines(jetson, graphs, monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(preparing, 'build_apart', interrupted)
+    monkeypatch.setattr(prepare, 'build_in_process', interrupted)
     assert main(['build', NAME, '--weights', graphs]) == 130
     assert 'finished results are kept' in capsys.readouterr().err
 
     def cancelled(*_):
         raise BuildCancelledError('building image_encoder was cancelled')
 
-    monkeypatch.setattr(preparing, 'build_apart', cancelled)
+    monkeypatch.setattr(prepare, 'build_in_process', cancelled)
     assert main(['build', NAME, '--weights', graphs]) == 2
-    assert PlanCache().entries() == []
+    assert EngineCache().entries() == []
 
 
-def test_force_builds_what_is_there(jetson, graphs, monkeypatch, capsys):
-    gone = []
+def test_force_deletes_existing_engines_before_building(jetson, graphs, monkeypatch):
+    deleted = []
 
     def stop(_):
-        raise EngineError('far enough')
+        raise EngineError('stop here')
 
-    monkeypatch.setattr(preparing.Preparation, 'discard', lambda self, graph: gone.append(graph))
-    monkeypatch.setattr(preparing.Preparation, 'plans', stop)
+    monkeypatch.setattr(EnginePreparation, 'discard', lambda self, graph: deleted.append(graph))
+    monkeypatch.setattr(EnginePreparation, 'plans', stop)
     assert main(['build', NAME, '--weights', graphs]) == 2
-    assert gone == []
+    assert deleted == []
     assert main(['build', NAME, '--weights', graphs, '--force']) == 2
-    assert len(gone) == len(TRACKER_GRAPHS)
+    assert len(deleted) == len(TRACKER_GRAPHS)
 
 
-def test_engines_that_are_missing_are_not_replaced_by_another_runtime(jetson, graphs, capsys):
+def test_missing_engines_are_not_replaced_by_another_backend(jetson, graphs, capsys):
     assert main(['bench', '--weights', graphs, '--runtime', 'tensorrt', '--frames', '1']) == 2
     assert '`tam build efficienttam_nano`' in capsys.readouterr().err
 
 
 @without_tensorrt
-def test_without_tensorrt_it_is_said_before_anything_is_fetched(capsys, monkeypatch):
+def test_without_tensorrt_nothing_is_fetched(capsys, monkeypatch):
     from tam_ros.commands import weights
 
     monkeypatch.setattr(weights, 'run', lambda _: pytest.fail('fetched'))
@@ -152,18 +139,18 @@ def test_without_tensorrt_it_is_said_before_anything_is_fetched(capsys, monkeypa
 
 
 @without_tensorrt
-def test_nothing_is_exported_where_tensorrt_is_missing(monkeypatch):
-    monkeypatch.setattr('tam_ros.model_files.graphs_of', lambda *_: pytest.fail('exported'))
+def test_without_tensorrt_nothing_is_exported(monkeypatch):
+    monkeypatch.setattr('tam_ros.loading.graphs_of', lambda *_: pytest.fail('exported'))
     with pytest.raises(EngineError, match='TensorRT is not installed'):
         open_runtime(NAME, runtime='tensorrt')
 
 
-def test_a_runtime_that_knows_no_such_precision(capsys):
+def test_a_precision_that_a_backend_does_not_offer_is_refused(capsys):
     assert main(['bench', '--runtime', 'torch', '--precision', 'fp16', '--frames', '1']) == 2
-    assert 'torch knows no precision' in capsys.readouterr().err
+    assert "torch does not compute in 'fp16'" in capsys.readouterr().err
 
 
-def test_ros2_run_build_engines_is_tam_build():
+def test_build_engines_runs_tam_build():
     script = Path(__file__).resolve().parents[2] / 'scripts' / 'build_engines'
     assert os.access(script, os.X_OK)
     done = subprocess.run(
@@ -180,7 +167,40 @@ def test_ros2_run_build_engines_is_tam_build():
 # --- tam check ---
 
 
-def test_check_shows_what_is_there_and_tests_it(graphs, capsys, monkeypatch):
+def test_check_looks_for_the_libraries_of_every_backend():
+    from tam_ros.commands import check
+
+    libraries = check._libraries()
+    for row in BACKENDS.values():
+        for module in row.libraries:
+            assert f'runtime:={row.name}' in libraries[module]
+    assert libraries['torch'] == ['runtime:=torch', 'exporting']
+
+
+def test_a_workspace_that_is_too_small_is_refused(jetson, graphs, capsys):
+    assert main(['build', NAME, '--weights', graphs, '--workspace', '10']) == 2
+    assert 'workspace_mb' in capsys.readouterr().err
+
+
+def test_check_closes_what_it_opens(graphs, capsys, monkeypatch):
+    arguments = ['--weights', graphs, '--runtime', 'tensorrt']
+    devices = fake_machine.install(monkeypatch)
+    assert main(['build', NAME, '--weights', graphs]) == 0
+    assert main(['check', *arguments]) == 0
+    assert capsys.readouterr().out.count('    ok ') == 3
+    assert [device.closed for device in devices] == [True]
+
+
+def test_check_tests_other_kinds_of_models(tmp_path, capsys, monkeypatch):
+    entry = toy_model.add(monkeypatch)
+    folder = export_model(entry, 'untrained', tmp_path / 'graphs')
+    arguments = ['--model', entry.name, '--weights', str(folder), '--runtime', 'onnxruntime']
+    assert main(['check', *arguments]) == 0
+    out = capsys.readouterr().out
+    assert 'ok     encode_image' in out and 'ok     match_queries' in out
+
+
+def test_check_shows_versions_and_tests_backends(graphs, capsys, monkeypatch):
     from tam_ros.commands import check
 
     monkeypatch.setattr(check, 'RUNTIMES', ('onnxruntime', 'tensorrt'))
@@ -192,18 +212,17 @@ def test_check_shows_what_is_there_and_tests_it(graphs, capsys, monkeypatch):
 
 
 @without_tensorrt
-def test_check_of_what_is_missing_fails(graphs, capsys):
+def test_check_of_a_missing_backend_fails(graphs, capsys):
     assert main(['check', '--weights', graphs, '--runtime', 'tensorrt']) == 2
-    said = capsys.readouterr()
-    assert 'TensorRT is not installed' in said.out
-    assert 'not usable as it is: tensorrt' in said.err
+    captured = capsys.readouterr()
+    assert 'TensorRT is not installed' in captured.out
+    assert 'failed: tensorrt' in captured.err
 
 
-def test_check_notices_a_runtime_that_is_wrong(graphs, capsys, monkeypatch):
-
-    right = OnnxRuntime.memory_encoder
+def test_check_detects_wrong_results(graphs, capsys, monkeypatch):
+    right = HostRuntime.memory_encoder
     monkeypatch.setattr(
-        OnnxRuntime, 'memory_encoder', lambda self, *arguments: -right(self, *arguments)
+        HostRuntime, 'memory_encoder', lambda self, *arguments: -right(self, *arguments)
     )
     assert main(['check', '--weights', graphs, '--runtime', 'onnxruntime']) == 2
     out = capsys.readouterr().out
