@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the parser of the command."""
     parser = commands.add_parser('bench', help='measure the time of a step on this machine')
     parser.add_argument(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tam_ros.tracking import Tracker
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the parser of the command."""
     parser = commands.add_parser('eval', help='score a model on a dataset in the layout of DAVIS')
     parser.add_argument('dataset', type=Path, help='folder with JPEGImages and Annotations')

@@ -11,7 +11,7 @@ from tam_ros import catalogue
 from tam_ros.commands import UsageError
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the parser of the command."""
     parser = commands.add_parser(
         'export',

@@ -9,7 +9,7 @@ import argparse
 from tam_ros import catalogue
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the parser of the command."""
     parser = commands.add_parser('models', help='list the models and where their weights are')
     parser.set_defaults(run=run)

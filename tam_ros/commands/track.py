@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tam_ros.commands import UsageError
 from tam_ros.commands.backend import add_backend_options, describe, runtime_arguments
@@ -34,7 +34,7 @@ _KINDS = {'.mcap': 'bag', '.json': 'coco'}
 _UNSUPPORTED = ('.mp4', '.avi', '.mkv', '.mov', '.bag', '.db3', '.png', '.jpg', '.jpeg')
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the parser of the command."""
     parser = commands.add_parser('track', help='track objects through a recording')
     parser.add_argument(
@@ -202,7 +202,7 @@ def _write(
 
 
 @contextlib.contextmanager
-def _progress(options: argparse.Namespace, count: int | None) -> Iterator[tqdm]:
+def _progress(options: argparse.Namespace, count: int | None) -> Iterator[tqdm[Any]]:
     """Show the progress; at the end, also after an error, print what was written."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -325,7 +325,8 @@ def _topics_to_copy(options: argparse.Namespace, source: FrameSource) -> list[st
     from tam_ros.io.bag_copy import topics_to_copy
     from tam_ros.io.bag_source import BagSource
 
-    present, undefined = [IMAGE_TOPIC], {}
+    present = [IMAGE_TOPIC]
+    undefined: dict[str, str] = {}
     if isinstance(source, BagSource):
         present, undefined = topics_to_copy(options.source)
     own = {OBJECTS_TOPIC, LABELS_PNG_TOPIC if options.labels == 'png' else LABELS_TOPIC}

@@ -41,7 +41,7 @@ def draw_overlay(
     """
     if labels.shape != rgb.shape[:2]:
         raise ValueError(f'labels of {labels.shape} do not fit an image of {rgb.shape[:2]}')
-    drawn = rgb.copy()
+    drawn: np.ndarray = rgb.copy()
     scale = max(0.5, min(rgb.shape[:2]) / 650)
     anchors = {}
     for object_id in np.unique(labels[labels > 0]).tolist():

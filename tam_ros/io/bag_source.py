@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +30,8 @@ _MAX_WARNINGS = 5  # about malformed messages, each time a bag is read
 _log = logging.getLogger(__name__)
 
 
-class ImageTopic(NamedTuple):
+@dataclass(frozen=True)
+class ImageTopic:
     """An image topic of a bag.
 
     Attributes:
@@ -128,7 +130,7 @@ def _image_topics(reader: Reader) -> list[ImageTopic]:
         key = connection.topic, connection.msgtype
         known = found.get(key)
         if known is not None:
-            found[key] = known._replace(count=known.count + connection.msgcount)
+            found[key] = replace(known, count=known.count + connection.msgcount)
             continue
         _, _, data = next(iter(reader.messages([connection])))
         message: Any = reader.deserialize(data, connection.msgtype)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -132,7 +132,9 @@ class BagWriter(Closing):
         message = self._types.types[OBJECTS_TYPE](self._header(header), height, width, tracked)
         self._write(topic, header, message, recorded_ns)
 
-    def write_serialized(self, topic: str, message_type: str, stamp_ns: int, data: bytes) -> None:
+    def write_serialized(
+        self, topic: str, message_type: str, stamp_ns: int, data: bytes | memoryview
+    ) -> None:
         """Append a serialized message, as a raw subscription receives it.
 
         Args:
@@ -148,7 +150,7 @@ class BagWriter(Closing):
         self._append(connection, stamp_ns, data)
 
     def add_source(
-        self, reader: Any, connections: Collection[Connection]
+        self, reader: Any, connections: Sequence[Connection]
     ) -> Callable[[Connection, int, bytes], None]:
         """Add topics of another bag, with their definitions and QoS.
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,8 @@ class CocoWriteError(OSError):
     """An annotation file cannot be written; the message gives the path and the reason."""
 
 
-class CocoImage(NamedTuple):
+@dataclass(frozen=True)
+class CocoImage:
     """The entry of one frame.
 
     Attributes:

@@ -68,17 +68,19 @@ class Frame(NamedTuple):
 
 
 class FrameSource(Protocol):
-    """A recording whose frames can be read from the first to the last, any number of times.
+    """A recording whose frames can be read from the first to the last, any number of times."""
 
-    Attributes:
-        name: its name in messages.
-        count: number of frames according to the file; None if unknown. Iteration may yield fewer.
-        rate_hz: nominal frames per second; None if only the stamps give the time.
-    """
+    @property
+    def name(self) -> str:
+        """Its name in messages."""
 
-    name: str
-    count: int | None
-    rate_hz: float | None
+    @property
+    def count(self) -> int | None:
+        """Number of frames according to the file; None if unknown. Iteration may yield fewer."""
+
+    @property
+    def rate_hz(self) -> float | None:
+        """Nominal frames per second; None if only the stamps give the time."""
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames in order.

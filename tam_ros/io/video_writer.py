@@ -58,7 +58,7 @@ class VideoWriter(Closing):
         if self._writer is None:
             self._size = (width, height)
             self._writer = cv2.VideoWriter(
-                str(self._path), cv2.VideoWriter_fourcc(*'mp4v'), self._rate_hz, self._size
+                str(self._path), cv2.VideoWriter.fourcc(*'mp4v'), self._rate_hz, self._size
             )
             if not self._writer.isOpened():
                 raise VideoWriteError(f'{self._path} cannot be written')

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +39,8 @@ class FramePrompt(NamedTuple):
     text: str
 
 
-class Result(NamedTuple):
+@dataclass(frozen=True)
+class Result:
     """A frame of a recording and its tracked objects.
 
     Attributes:
