@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bundled graphs, a fake machine, and an empty engine cache.
 
-This folder tests tam_ros/tensorrt. It is not called `tensorrt`: the folder above is on the path, and
-`import tensorrt` would find it where TensorRT is not installed.
+This folder tests tam_ros/tensorrt. It is not called `tensorrt`: the folder above is on the path,
+and `import tensorrt` would find it where TensorRT is not installed.
 """
 
 from __future__ import annotations
