@@ -9,12 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bagdata import IMAGE, serialized_image
+from rosbags.rosbag1 import Writer as Writer1
+from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import Writer as Writer2
+from rosbags.typesys import Stores, get_typestore
 
 from tam_ros.io.bag_source import BagSource, image_topics
 from tam_ros.io.bag_writer import BagWriter, message_types
 from tam_ros.io.frames import Header, SourceError
 from tam_ros.io.open_source import open_source
 
+SUFFIXES = ('.mcap', '.db3', '.bag')
 DATA = Path(__file__).resolve().parents[3] / 'shared' / 'data'
 
 
@@ -27,6 +32,31 @@ def data(*parts: str) -> Path:
 
 def grey(level: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
     return np.full((*size, 3), level, np.uint8)
+
+
+def write_bag_of_kind(folder: Path, suffix: str) -> Path:
+    """Write five images into a single file: `.mcap`, `.db3` (SQLite) or `.bag` (ROS 1)."""
+    path = folder / f'drive{suffix}'
+    if suffix == '.mcap':
+        return write_bag(path)
+    if suffix == '.db3':
+        with Writer2(folder / 'drive', version=9, storage_plugin=StoragePlugin.SQLITE3) as writer:
+            connection = writer.add_connection('/image', IMAGE, typestore=message_types())
+            for index in range(5):
+                data = serialized_image(Header(10**9 * (index + 5), 'camera'), grey(index))
+                writer.write(connection, index, data)
+        return (folder / 'drive' / 'drive.db3').rename(path)
+    store = get_typestore(Stores.ROS1_NOETIC)
+    with Writer1(path) as writer:
+        connection = writer.add_connection('/image', IMAGE, typestore=store)
+        for index in range(5):
+            stamp = store.types['builtin_interfaces/msg/Time'](index + 5, 0)
+            header = store.types['std_msgs/msg/Header'](index, stamp, 'camera')
+            message = store.types[IMAGE](
+                header, 48, 64, 'rgb8', 0, 3 * 64, grey(index).reshape(-1)
+            )
+            writer.write(connection, index, store.serialize_ros1(message, IMAGE))
+    return path
 
 
 def write_bag(path: Path, topics: tuple[str, ...] = ('/image',), frames: int = 5) -> Path:
@@ -42,6 +72,15 @@ def test_bag(tmp_path, name):
     source = open_source(write_bag(tmp_path / name))
     frames = list(source)
     assert source.count == 5 and source.topic == '/image'
+    assert [frame.header for frame in frames] == [
+        Header(10**9 * k, 'camera') for k in range(5, 10)
+    ]
+    assert [int(frame.rgb[0, 0, 0]) for frame in frames] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize('suffix', SUFFIXES)
+def test_every_kind_of_bag(tmp_path, suffix):
+    frames = list(open_source(write_bag_of_kind(tmp_path, suffix)))
     assert [frame.header for frame in frames] == [
         Header(10**9 * k, 'camera') for k in range(5, 10)
     ]
@@ -83,9 +122,9 @@ def overwrite_middle(path: Path) -> None:
         lambda path: path.write_bytes(b'not a bag' * 200),
     ],
 )
-@pytest.mark.parametrize('suffix', ['.mcap', '.db3', '.bag'])
+@pytest.mark.parametrize('suffix', SUFFIXES)
 def test_damaged_bag(tmp_path, damage, suffix):
-    path = write_bag(tmp_path / 'drive.mcap').rename(tmp_path / f'drive{suffix}')
+    path = write_bag_of_kind(tmp_path, suffix)
     damage(path)
     with pytest.raises(SourceError, match='cannot be read as a bag') as error:
         list(open_source(path))
