@@ -1,25 +1,27 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The exported graphs: what they are made of, their size, and that they compute the network."""
+"""The exported graphs: their operators, their size, and that they compute the network."""
 
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
+import torch
+import toy_model
+from safetensors.torch import save_file
 
-torch = pytest.importorskip('torch')
-onnx = pytest.importorskip('onnx')
-from tam_ros import catalogue  # noqa: E402
-from tam_ros.export.onnx import export_model  # noqa: E402
-from tam_ros.loading import open_exported  # noqa: E402
-from tam_ros.model_files import GRAPH_PRECISIONS, SINGLE_MEMORY, TRACKER_GRAPHS, file_name  # noqa: E402
-from tam_ros.models.build import build_network  # noqa: E402
+from tam_ros import catalogue
+from tam_ros.export.onnx import export_model
+from tam_ros.loading import open_exported_graphs
+from tam_ros.model_files import GRAPH_PRECISIONS, SINGLE_MEMORY, TRACKER_GRAPHS, file_name
+from tam_ros.models.build import build_network
 
-# Work that a static graph has no business doing at run time.
+# Operators of dynamic shapes and control flow, which a static graph must not contain.
 DYNAMIC = {'Shape', 'Size', 'NonZero', 'Loop', 'If', 'Scan', 'Range', 'Attention', 'Unique'}
 
 
-def test_what_the_graphs_are_made_of(exported):
+def test_operators_and_shapes(exported):
     entry, folder = exported
     pooled = 'cross_attention' in entry.config
     names = {path.name for path in folder.glob('*.onnx')}
@@ -39,7 +41,7 @@ def test_what_the_graphs_are_made_of(exported):
             assert all(isinstance(d, int) for d in dims[1:]), (path.name, value.name, dims)
 
 
-def test_memory_attention_holds_its_tables_once(exported):
+def test_memory_attention_stores_its_tables_once(exported):
     entry, folder = exported
     network = build_network(entry, 'untrained')
     weights = sum(p.numel() for p in network.memory_attention.parameters())
@@ -54,15 +56,15 @@ def test_memory_attention_holds_its_tables_once(exported):
 def test_graphs_compute_the_network_for_one_object_and_for_three(exported):
     entry, folder = exported
     network = build_network(entry, 'untrained')
-    runtime = open_exported(folder)
-    spec = runtime.spec
+    graphs = open_exported_graphs(folder)
+    spec = graphs.spec
     random = np.random.default_rng(0)
 
     def normal(*shape):
         return random.normal(size=shape).astype(np.float32)
 
     def same(graph, function, inputs, **fixed):
-        ours = runtime._run(graph, **inputs)
+        ours = graphs.sessions[graph].run(inputs).values()
         with torch.inference_mode():
             theirs = function(*(torch.from_numpy(x) for x in inputs.values()), **fixed)
         if graph == 'memory_encoder':
@@ -71,7 +73,7 @@ def test_graphs_compute_the_network_for_one_object_and_for_three(exported):
             b = b.numpy()
             assert a.shape == b.shape
             difference = np.abs(a - b)
-            if graph == 'memory_encoder':  # what fell on the other side of a rounding, by one step
+            if graph == 'memory_encoder':  # a few values may be rounded the other way, by one step
                 assert np.count_nonzero(difference) <= 0.01 * difference.size
                 difference = np.maximum(difference - 2.0**-7 * np.abs(b), 0)
             assert difference.max() <= 1e-3 * max(b.std(), 1e-3), graph
@@ -132,8 +134,6 @@ def test_graphs_compute_the_network_for_one_object_and_for_three(exported):
 
 
 def test_half_precision_weights_take_half_the_space_and_change_nothing(tmp_path):
-    from safetensors.torch import save_file
-
     entry = catalogue.model('efficienttam_nano')
     halves = {
         key: value.half() for key, value in build_network(entry, 'untrained').state_dict().items()
@@ -159,8 +159,9 @@ def test_half_precision_weights_take_half_the_space_and_change_nothing(tmp_path)
             .encode_image(torch.from_numpy(image)[None])[0]
             .numpy()
         )
-    got = open_exported(small).image_encoder(image).raw
-    assert np.abs(got - expected).max() < 1e-4 * expected.std()
+    session = open_exported_graphs(small).sessions['image_encoder']
+    features = session.run({'image': image[None]})['features']
+    assert np.abs(features - expected).max() < 1e-4 * expected.std()
 
 
 def test_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
@@ -173,8 +174,44 @@ def test_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_is_not_empty_is_refused_and_stays(tmp_path, monkeypatch):
+    entry = toy_model.add(monkeypatch)
+    photo = tmp_path / 'pictures' / 'photo.jpg'
+    photo.parent.mkdir()
+    photo.write_bytes(b'precious')
+    for target in (photo.parent, photo):
+        with pytest.raises(FileExistsError, match=f'{target} exists and is not an empty folder'):
+            export_model(entry, 'untrained', target)
+    assert photo.read_bytes() == b'precious' and list(photo.parent.iterdir()) == [photo]
+    # Not even graphs of an earlier export are replaced.
+    folder = export_model(entry, 'untrained', tmp_path / 'graphs')
+    with pytest.raises(FileExistsError, match='not an empty folder'):
+        export_model(entry, 'untrained', folder)
+    assert {path.name for path in tmp_path.iterdir()} == {'pictures', 'graphs'}
+
+
+def test_a_folder_that_is_filled_during_the_export_stays(tmp_path, monkeypatch):
+    entry, folder = toy_model.add(monkeypatch), tmp_path / 'graphs'
+
+    def fill(*_):
+        folder.mkdir(exist_ok=True)
+        (folder / 'of another process').touch()
+
+    monkeypatch.setattr('tam_ros.export.onnx.export_graph', fill)
+    with pytest.raises(OSError, match='not empty'):
+        export_model(entry, 'untrained', folder)
+    assert [path.name for path in folder.iterdir()] == ['of another process']
+
+
+def test_an_empty_folder_may_exist(tmp_path, monkeypatch):
+    folder = tmp_path / 'graphs'
+    folder.mkdir()
+    export_model(toy_model.add(monkeypatch), 'untrained', folder)
+    assert (folder / 'model.json').is_file()
+
+
 @pytest.mark.slow
-def test_batch_norm_and_parallel_branches_are_melted(tmp_path):
+def test_batch_norm_and_parallel_branches_are_fused(tmp_path):
     folder = export_model(catalogue.model('edgetam_512'), 'untrained', tmp_path / 'graphs')
     model = onnx.load(folder / file_name('image_encoder', 'fp32'))
     kinds = [node.op_type for node in model.graph.node]

@@ -1,29 +1,31 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The fp16 graphs: which part computes in what, and how near they are to the fp32 ones."""
+"""The fp16 graphs: which parts compute in half precision, and how close they are to fp32."""
 
 from __future__ import annotations
 
+import edgekit
+import kit
 import numpy as np
+import onnx
 import pytest
+import torch
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
 
-torch = pytest.importorskip('torch')
-onnx = pytest.importorskip('onnx')
-from onnx import TensorProto, helper  # noqa: E402
-
-from tam_ros import catalogue  # noqa: E402
-from tam_ros.export.half_precision import in_half_precision, without_marks  # noqa: E402
-from tam_ros.export.onnx import export_model  # noqa: E402
-from tam_ros.loading import open_exported  # noqa: E402
-from tam_ros.model_files import (  # noqa: E402
-    GRAPH_PRECISIONS,
-    WeightsError,  # noqa: E402
-    file_name,
-)
+from benchmark.precision import LARGEST, Ranges, SideBySide, show
+from tam_ros import catalogue
+from tam_ros.demo.scene import DemoScene
+from tam_ros.evaluation.dataset import open_dataset
+from tam_ros.export.half_precision import in_half_precision, without_marks
+from tam_ros.export.onnx import export_model
+from tam_ros.loading import open_exported, open_exported_graphs
+from tam_ros.model_files import ABSENT, GRAPH_PRECISIONS, PADDING, WeightsError, file_name
+from tam_ros.tracking import Prompt, Tracker
 
 NAME = 'efficienttam_nano'
 WORK = ('Conv', 'ConvTranspose', 'MatMul', 'Gemm')
-# Where single precision is wanted: names of values contain one of these.
+# Single precision is required where the name of a value contains one of these.
 SINGLE = (
     '/output_hypernetworks_mlps',
     '/iou_prediction_head',
@@ -44,14 +46,14 @@ def element_types(model):
     }
 
 
-def edges(model):
+def inputs_and_outputs(model):
     return [
         (value.name, value.type.tensor_type.elem_type)
         for value in (*model.graph.input, *model.graph.output)
     ]
 
 
-def test_what_computes_in_half_precision_and_what_does_not(exported):
+def test_which_parts_compute_in_half_precision(exported):
     entry, folder = exported
     work = {TensorProto.FLOAT: 0, TensorProto.FLOAT16: 0}
     for path in sorted(folder.glob('*_fp16.onnx')):
@@ -68,7 +70,7 @@ def test_what_computes_in_half_precision_and_what_does_not(exported):
             if node.op_type in ('LayerNormalization', 'Sqrt', 'ReduceMean'):
                 assert type_ == TensorProto.FLOAT, (path.name, name)
             elif node.op_type == 'Softmax':
-                # The pattern that becomes one kernel, in half precision throughout.
+                # The pattern that TensorRT runs as one kernel, in half precision throughout.
                 assert type_ == TensorProto.FLOAT16, (path.name, name)
                 logits = makers[node.input[0]]
                 if logits.op_type == 'Add':
@@ -77,7 +79,7 @@ def test_what_computes_in_half_precision_and_what_does_not(exported):
                 assert types[logits.output[0]] == TensorProto.FLOAT16
             elif node.op_type in WORK:
                 work[type_] += 1
-                # kernels times upscaled features are the masks themselves
+                # the product of kernels and upscaled features is the masks themselves
                 wanted = node.name == '/sam_mask_decoder/MatMul' or any(
                     part in node.name for part in SINGLE
                 )
@@ -85,31 +87,32 @@ def test_what_computes_in_half_precision_and_what_does_not(exported):
     assert work[TensorProto.FLOAT16] > 3 * work[TensorProto.FLOAT] > 0
 
 
-def test_graphs_of_both_kinds_have_the_same_edges(exported):
-    """So that one of them may be replaced by its other kind."""
+def test_graphs_of_both_precisions_have_the_same_inputs_and_outputs(exported):
+    """So that a graph can be replaced by that of the other precision."""
     _, folder = exported
     for path in folder.glob('*_fp16.onnx'):
         half, single = (
             onnx.load(x) for x in (path, path.with_name(path.name.replace('fp16', 'fp32')))
         )
-        assert edges(half) == edges(single)
-        assert TensorProto.FLOAT16 not in dict(edges(half)).values()
+        assert inputs_and_outputs(half) == inputs_and_outputs(single)
+        assert TensorProto.FLOAT16 not in dict(inputs_and_outputs(half)).values()
         assert (
             path.stat().st_size
             < 0.7 * path.with_name(path.name.replace('fp16', 'fp32')).stat().st_size
         )
 
 
-def inputs_of(runtime, graph, objects=2):
-    """Return noise for a graph; memories and points are partly not there."""
+def inputs_of(spec, graph, objects=2):
+    """Return noise for a graph of a tracker; some memories and points are masked."""
     random = np.random.default_rng(0)
     inputs = {}
-    for value in runtime._sessions[graph].get_inputs():
-        shape = [objects if isinstance(size, str) else size for size in value.shape]
-        if value.type == 'tensor(uint8)':
+    for value in spec.graph(graph).inputs:
+        shape = value.full_shape(objects)
+        if value.dtype == 'uint8':
             inputs[value.name] = random.integers(0, 256, shape, np.uint8)
         elif value.name == 'labels':
-            inputs[value.name] = np.tile([1, 0, -1] + [-2] * (shape[1] - 3), (objects, 1))
+            labels = [1, 0, PADDING] + [ABSENT] * (shape[1] - 3)
+            inputs[value.name] = np.tile(labels, (objects, 1))
         elif value.name == 'temporal_index':
             inputs[value.name] = random.integers(0, 7, shape)
         elif value.name.endswith('_valid'):
@@ -117,7 +120,7 @@ def inputs_of(runtime, graph, objects=2):
                 np.float32
             ) * np.ones(shape, np.float32)
         elif value.name == 'points':
-            pixels = random.random(shape) * runtime.spec.image_size
+            pixels = random.random(shape) * spec.image_size
             inputs[value.name] = pixels.astype(np.float32)
         elif len(shape) == 1:
             inputs[value.name] = (np.arange(shape[0]) % 2).astype(np.float32)
@@ -126,15 +129,22 @@ def inputs_of(runtime, graph, objects=2):
     return inputs
 
 
-def test_half_precision_is_near(exported):
+def outputs_of(graphs, name, inputs):
+    """Run a graph; return its outputs in order."""
+    return list(graphs.sessions[name].run(inputs).values())
+
+
+def test_half_precision_is_close(exported):
     entry, folder = exported
-    single, half = (open_exported(folder, precision=name) for name in GRAPH_PRECISIONS)
+    single, half = (open_exported_graphs(folder, precision=name) for name in GRAPH_PRECISIONS)
     assert (single.info['precision'], half.info['precision']) == ('float32', 'float16')
     for graph in single.spec.graph_names:
-        inputs = inputs_of(single, graph, objects=1 if single.spec.image_size >= 1024 else 2)
-        for a, b in zip(single._run(graph, **inputs), half._run(graph, **inputs), strict=True):
+        inputs = inputs_of(single.spec, graph, objects=1 if single.spec.image_size >= 1024 else 2)
+        for a, b in zip(
+            outputs_of(single, graph, inputs), outputs_of(half, graph, inputs), strict=True
+        ):
             assert a.dtype == b.dtype == np.float32
-            assert not np.array_equal(a, b), f'{graph} in half precision is not'
+            assert not np.array_equal(a, b), f'{graph} is not in half precision'
             assert np.abs(a - b).max() <= DEVIATION * max(a.std(), 0.03 * np.abs(a).max()), graph
 
 
@@ -150,17 +160,17 @@ def nano(tmp_path_factory):
 
 
 @pytest.mark.parametrize('precision', GRAPH_PRECISIONS)
-def test_what_is_hidden_has_no_influence_at_all(nano, precision):
+def test_masked_inputs_have_no_influence_at_all(nano, precision):
     """The exponential of -1e4 is exactly zero in half precision too."""
-    runtime = open_exported(nano, precision=precision)
+    graphs = open_exported_graphs(nano, precision=precision)
     random = np.random.default_rng(1)
-    attention = inputs_of(runtime, 'memory_attention')
-    decoder = inputs_of(runtime, 'mask_decoder')
+    attention = inputs_of(graphs.spec, 'memory_attention')
+    decoder = inputs_of(graphs.spec, 'mask_decoder')
 
     def results():
         return [
-            *runtime._run('memory_attention', **attention),
-            *runtime._run('mask_decoder', **decoder),
+            *outputs_of(graphs, 'memory_attention', attention),
+            *outputs_of(graphs, 'mask_decoder', decoder),
         ]
 
     before = results()
@@ -168,36 +178,32 @@ def test_what_is_hidden_has_no_influence_at_all(nano, precision):
         hidden = attention[valid] == 0
         assert hidden.any()
         attention[values][hidden] = 8 * random.normal(size=attention[values][hidden].shape)
-    decoder['points'][decoder['labels'] == -2] = 3.0
+    decoder['points'][decoder['labels'] == ABSENT] = 3.0
     for one, other in zip(before, results(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize('precision', GRAPH_PRECISIONS)
 def test_memories_come_out_rounded_to_bfloat16(nano, precision):
-    runtime = open_exported(nano, precision=precision)
-    (memory,) = runtime._run('memory_encoder', **inputs_of(runtime, 'memory_encoder'))
+    graphs = open_exported_graphs(nano, precision=precision)
+    inputs = inputs_of(graphs.spec, 'memory_encoder')
+    (memory,) = outputs_of(graphs, 'memory_encoder', inputs)
     assert np.count_nonzero(memory) > 0.99 * memory.size
     np.testing.assert_array_equal(memory.view(np.uint32) & 0xFFFF, 0)
 
 
 @pytest.mark.slow
-def test_half_precision_is_near_when_every_value_is_rounded(nano):
-    """ONNX Runtime leaves out some roundings; the reference evaluator of onnx leaves out none."""
-    from onnx.reference import ReferenceEvaluator
-
-    single = open_exported(nano)
+def test_half_precision_is_close_when_every_value_is_rounded(nano):
+    """ONNX Runtime omits some roundings; the reference evaluator of onnx omits none."""
+    single = open_exported_graphs(nano)
     for graph in single.spec.graph_names:
-        inputs = inputs_of(single, graph, objects=1)
+        inputs = inputs_of(single.spec, graph, objects=1)
         strict = ReferenceEvaluator(onnx.load(nano / file_name(graph, 'fp16'))).run(None, inputs)
-        for a, b in zip(single._run(graph, **inputs), strict, strict=True):
+        for a, b in zip(outputs_of(single, graph, inputs), strict, strict=True):
             assert np.abs(a - b).max() <= DEVIATION * max(a.std(), 0.03 * np.abs(a).max()), graph
 
 
 def test_masks_are_the_same_on_a_drawn_clip(nano):
-    from benchmark.precision import show
-    from tam_ros.demo.scene import DemoScene
-
     scene = DemoScene()
     overlaps = show(
         [open_exported(nano, precision=name) for name in GRAPH_PRECISIONS],
@@ -209,10 +215,7 @@ def test_masks_are_the_same_on_a_drawn_clip(nano):
 
 @pytest.mark.slow
 def test_masks_are_the_same_on_real_sequences(nano, shared_data):
-    """Each runtime tracks on its own, so that deviations may grow."""
-    from benchmark.precision import show
-    from tam_ros.evaluation.dataset import open_dataset
-
+    """Each runtime keeps its own memories, so deviations can accumulate."""
     for sequence in open_dataset(shared_data):
         overlaps = show(
             [open_exported(nano, precision=name) for name in GRAPH_PRECISIONS], sequence, 12
@@ -232,13 +235,7 @@ def test_masks_are_the_same_on_real_sequences(nano, shared_data):
     ],
 )
 def test_masks_and_range_on_the_parity_clips(name, tmp_path, shared_parity, shared_data):
-    """The parity kits' weights and real frames; random, so each frame is compared by itself."""
-    import edgekit
-    import kit
-
-    from benchmark.precision import LARGEST, Ranges, SideBySide
-    from tam_ros.tracking import Prompt, Tracker
-
+    """With the parity kits' random weights and real frames; each frame is compared by itself."""
     edge = name.startswith('edgetam')
     state = edgekit.state_dict() if edge else kit.state_dict(name)
     torch.save(
@@ -274,7 +271,7 @@ def test_folder_without_half_precision_says_what_to_do():
 
 
 def marked(nodes, constants=(), inputs=('x',), outputs=('y',)):
-    """Return a graph of vectors with marks, as it is traced."""
+    """Return a graph of vectors with marks, as the exporter traces it."""
     return helper.make_model(
         helper.make_graph(
             nodes,
@@ -298,18 +295,16 @@ def mark(name, output, to):
 
 def run(model, **inputs):
     onnx.checker.check_model(model, full_check=True)
-    from onnx.reference import ReferenceEvaluator
-
     return ReferenceEvaluator(model).run(None, inputs)
 
 
-X = np.array([1.0, 1 + 2**-12], np.float32)  # the second is no half-precision number
+X = np.array([1.0, 1 + 2**-12], np.float32)  # half precision cannot represent the second
 
 
 @pytest.mark.parametrize(
     ('nodes', 'constants', 'expected'),
     [
-        # Constants follow what they meet, computed ones too.
+        # Constants take the type of what they are combined with, computed ones too.
         (
             [
                 mark('x', 'h', 'fp16'),
@@ -320,9 +315,9 @@ X = np.array([1.0, 1 + 2**-12], np.float32)  # the second is no half-precision n
             [('c', [0.0, 0.0])],
             [0.0, 0.0],
         ),
-        # Of two values the more precise one decides.
+        # Of two types the more precise one wins.
         ([mark('x', 'h', 'fp16'), helper.make_node('Sub', ['x', 'h'], ['y'])], [], [0.0, 2**-12]),
-        # Back in single precision nothing more is lost.
+        # After the return to single precision nothing more is rounded.
         (
             [
                 mark('x', 'h', 'fp16'),
@@ -332,7 +327,7 @@ X = np.array([1.0, 1 + 2**-12], np.float32)  # the second is no half-precision n
             [('c', [2**-20, 0.0])],
             [1 - 2**-20, 1.0],
         ),
-        # An output that is marked itself, and a mark that changes nothing.
+        # An output that is marked itself, and a mark that has no effect.
         (
             [
                 helper.make_node('Neg', ['x'], ['n']),
@@ -344,7 +339,7 @@ X = np.array([1.0, 1 + 2**-12], np.float32)  # the second is no half-precision n
         ),
     ],
 )
-def test_rules_of_types(nodes, constants, expected):
+def test_type_promotion(nodes, constants, expected):
     model = marked(nodes, constants)
     half = in_half_precision(model)
     assert [(o.domain, o.version) for o in half.opset_import] == [('', 17)]
