@@ -8,6 +8,8 @@ the same lines. Encoding names are those of `sensor_msgs/image_encodings.hpp`.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -69,6 +71,16 @@ _LAYOUTS: dict[str, _Layout] = {
     'yuv422_yuy2': _Layout(2, np.uint8, _convert(cv2.COLOR_YUV2RGB_YUY2)),
     'yuyv': _Layout(2, np.uint8, _convert(cv2.COLOR_YUV2RGB_YUY2)),
 }
+
+# Encodings of one whole number or one distance per pixel.
+_LABEL_TYPES: dict[str, type] = {
+    'mono8': np.uint8,
+    '8UC1': np.uint8,
+    'mono16': np.uint16,
+    '16UC1': np.uint16,
+    '32SC1': np.int32,
+}
+_DEPTH_TYPES: dict[str, type] = {'16UC1': np.uint16, 'mono16': np.uint16, '32FC1': np.float32}
 
 _HALF_WIDTH_CHROMA = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv')
 
@@ -181,6 +193,93 @@ def decode_compressed(image_format: str, data: Any) -> np.ndarray:
             f'compressed image ({image_format!r}, {raw.size} bytes) is in no known picture format'
         )
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def image_to_rgb(message: Any) -> np.ndarray:
+    """Return the picture of a live image message as uint8 RGB [H, W, 3].
+
+    Encodings that `decode` does not know are passed to cv_bridge if it is installed.
+
+    Args:
+        message: a `sensor_msgs/Image` or `sensor_msgs/CompressedImage` of rclpy.
+
+    Returns:
+        uint8 RGB [H, W, 3]. For unpadded `rgb8` this is a view of the message's data.
+
+    Raises:
+        ImageFormatError: see `decode` and `decode_compressed`.
+    """
+    if hasattr(message, 'format'):
+        return decode_compressed(message.format, message.data)
+    if message.encoding not in SUPPORTED_ENCODINGS and (bridge := _cv_bridge()) is not None:
+        # CvBridgeError is a TypeError.
+        with contextlib.suppress(ValueError, TypeError):
+            return bridge.imgmsg_to_cv2(message, 'rgb8')
+    return decode_message(message)
+
+
+@functools.cache
+def _cv_bridge() -> Any | None:
+    """Return cv_bridge's converter; None where cv_bridge is not installed."""
+    try:
+        from cv_bridge import CvBridge
+    except ImportError:
+        return None
+    return CvBridge()
+
+
+def image_to_labels(message: Any) -> np.ndarray:
+    """Return a one-channel `sensor_msgs/Image` as integers [H, W].
+
+    Raises:
+        ImageFormatError: not `mono8`, `8UC1`, `mono16`, `16UC1` or `32SC1`; or its fields
+            contradict each other.
+    """
+    dtype = _LABEL_TYPES.get(message.encoding)
+    if dtype is None:
+        raise ImageFormatError(
+            f'a mask cannot be {message.encoding!r}; send {", ".join(_LABEL_TYPES)}'
+        )
+    return _single_channel(message, dtype, 'mask')
+
+
+def image_to_mask(message: Any) -> np.ndarray:
+    """Return a mask message as bool [H, W], true where a pixel is not 0.
+
+    Raises:
+        ImageFormatError: see `image_to_labels`.
+    """
+    return image_to_labels(message) != 0
+
+
+def image_to_depth(message: Any) -> np.ndarray:
+    """Return a depth image (REP 118) [H, W]: uint16 millimetres or float32 metres.
+
+    Without row padding, and in the byte order of this machine, this is a view of the message's
+    data.
+
+    Raises:
+        ImageFormatError: not a depth image, or its fields contradict each other.
+    """
+    dtype = _DEPTH_TYPES.get(message.encoding)
+    if dtype is None:
+        raise ImageFormatError(
+            f'depth cannot be {message.encoding!r}; send 16UC1 (millimetres) or 32FC1 (metres)'
+        )
+    return _single_channel(message, dtype, 'depth').astype(dtype, copy=False)
+
+
+def _single_channel(message: Any, dtype: type, what: str) -> np.ndarray:
+    """Return the only channel [H, W] of an image message, in the message's byte order."""
+    sample = np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
+    row = message.width * sample.itemsize
+    if message.step < row or message.step * message.height != len(message.data):
+        raise ImageFormatError(
+            f'{what} of {message.width}x{message.height} {message.encoding} pixels with step '
+            f'{message.step} and {len(message.data)} bytes contradicts itself'
+        )
+    rows = _as_bytes(message.data).reshape(message.height, message.step)
+    return np.ascontiguousarray(rows[:, :row]).view(sample)
 
 
 def _refuse_cut_jpeg(jpeg: bytes) -> None:

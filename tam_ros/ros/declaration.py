@@ -1,12 +1,12 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Declares the parameters of the table, answers changes of them, and documents them."""
+"""Declares the parameters, checks changes of them, and writes their documentation."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -17,20 +17,43 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from tam_ros.ros.parameters import PARAMETERS
+from tam_ros.ros.parameters import PARAMETERS, Parameters
 
 _BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
 _TYPES = {str: 'string', bool: 'bool', int: 'integer', float: 'double'}
 
 
-def declare(node: Node) -> None:
-    """Declare every parameter with its description and range.
+class NodeParameters:
+    """The parameters of a node, whose values may be read from any thread.
 
-    Raises:
-        ValueError: a value from the command line or a file cannot be used; says which and why.
-        rclpy.exceptions.InvalidParameterTypeException: it has another type.
-        rclpy.exceptions.InvalidParameterValueException: it is out of range.
+    Attributes:
+        current: the present values. An accepted change replaces this object.
+        configured: whether the node has read its parameters, so that only live ones may change.
     """
+
+    def __init__(self, node: Node) -> None:
+        """Declare every parameter with its description and range.
+
+        Raises:
+            ValueError: a value from the command line or a file cannot be used.
+            rclpy.exceptions.InvalidParameterTypeException: it has the wrong type.
+            rclpy.exceptions.InvalidParameterValueException: it is out of range.
+        """
+        self.current = declare(node)
+        self.configured = False
+        node.add_on_set_parameters_callback(self._on_change)
+
+    def _on_change(self, changes: Sequence[RosParameter]) -> SetParametersResult:
+        try:
+            self.current = changed(self.current, changes, self.configured)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+
+def declare(node: Node) -> Parameters:
+    """Declare every parameter and return their values; see `NodeParameters`."""
+    values = {}
     for parameter in PARAMETERS:
         descriptor = ParameterDescriptor(description=parameter.description)
         if parameter.choices:
@@ -44,76 +67,60 @@ def declare(node: Node) -> None:
                     FloatingPointRange(from_value=low, to_value=high, step=0.0)
                 ]
         value = node.declare_parameter(parameter.name, parameter.default, descriptor).value
-        refusal = parameter.refusal(value)
-        if refusal:
+        if refusal := parameter.refusal(value):
             raise ValueError(refusal)
-    if conflict := _conflict(values(node)):
+        values[parameter.name] = value
+    parameters = Parameters(**values)
+    if conflict := parameters.conflict():
         raise ValueError(conflict)
+    return parameters
+
+
+def changed(present: Parameters, changes: Sequence[RosParameter], configured: bool) -> Parameters:
+    """Return the values after a change.
+
+    Args:
+        present: the values before.
+        changes: new values. Parameters of other parts of the node are ignored.
+        configured: whether only live parameters may change.
+
+    Raises:
+        ValueError: a value cannot be used or must not change now; the message gives the reason.
+    """
+    ours = [change for change in changes if change.name in _BY_NAME]
+    for change in ours:
+        parameter = _BY_NAME[change.name]
+        if refusal := parameter.refusal(change.value):
+            raise ValueError(refusal)
+        if configured and not parameter.live:
+            raise ValueError(
+                f'{parameter.name} is read when the node configures: deactivate it and clean it '
+                f'up first (ros2 lifecycle set), or start it with the new value'
+            )
+    parameters = replace(present, **{change.name: change.value for change in ours})
+    if conflict := parameters.conflict():
+        raise ValueError(conflict)
+    return parameters
 
 
 def unknown(node: Node) -> list[str]:
-    """Return a sentence about each parameter that a file or the command line gives in vain."""
-    # rclpy has no public way to ask for what was given and not declared.
+    """Return a warning for each given parameter that the node does not have."""
+    # rclpy has no public access to parameters that were given but not declared.
     given = getattr(node, '_parameter_overrides', {})
-    sentences = []
+    warnings = []
     for name in sorted(given):
         if node.has_parameter(name) or name.startswith('qos_overrides.'):
             continue
         near = difflib.get_close_matches(name, _BY_NAME, n=1)
         hint = f'; did you mean {near[0]}?' if near else ''
-        sentences.append(f'there is no parameter {name}: it is ignored{hint}')
-    return sentences
-
-
-def values(node: Node) -> dict[str, Any]:
-    """Return the values of the moment by name, once they are declared."""
-    return {name: node.get_parameter(name).value for name in _BY_NAME}
-
-
-def check_changes(
-    changes: Sequence[RosParameter], present: Mapping[str, Any], configured: bool
-) -> SetParametersResult:
-    """Answer a request to change parameters.
-
-    Args:
-        changes: the new values; names that are not ours are left to others.
-        present: the values of the moment, of all parameters.
-        configured: whether the node has taken its parameters, so that only live ones may change.
-    """
-    for change in changes:
-        parameter = _BY_NAME.get(change.name)
-        if parameter is None:
-            continue
-        reason = parameter.refusal(change.value)
-        if not reason and configured and not parameter.live:
-            reason = (
-                f'{parameter.name} is read when the node configures: deactivate it and clean it '
-                f'up first (ros2 lifecycle set), or start it with the new value'
-            )
-        if reason:
-            return SetParametersResult(successful=False, reason=reason)
-    conflict = _conflict({**present, **{change.name: change.value for change in changes}})
-    return SetParametersResult(successful=conflict is None, reason=conflict or '')
-
-
-def _conflict(together: Mapping[str, Any]) -> str | None:
-    """Say which values do not go together, or return None."""
-    removed, lost = together['remove_after'], together['lost_after']
-    if 0 < removed < lost:
-        return (
-            f'remove_after is {removed:g} s, but an object must be lost before it is removed: '
-            f'lost_after is {lost:g} s. 0 never removes'
-        )
-    near, far = together['depth_min'], together['depth_max']
-    if near >= far:
-        return f'depth_min is {near:g} m and depth_max {far:g} m: no depth lies between them'
-    return None
+        warnings.append(f'there is no parameter {name}: it is ignored{hint}')
+    return warnings
 
 
 def markdown_table() -> str:
-    """Return the table of docs/topics.md."""
+    """Return the parameter table of docs/topics.md."""
     lines = [
-        '| parameter | type | default | live | what it does |',
+        '| parameter | type | default | live | description |',
         '| --- | --- | --- | --- | --- |',
     ]
     for parameter in PARAMETERS:

@@ -1,55 +1,67 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The one thread that owns the tracker."""
+"""The thread that owns the tracker, and the mailbox through which it receives its work."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Generic, TypeVar
 
-from tam_ros.ros.mailbox import ClosedError, Mailbox
 from tam_ros.ros.session import Session
 
 T = TypeVar('T')
 
-PATIENCE_S = 10.0
-"""Seconds that the thread is waited for when it is to end. What hangs in a driver is left behind,
-for the end of the process to take with it."""
+STOP_TIMEOUT_S = 10.0
+"""Seconds to wait for the end of the thread. A call that hangs in a driver is left to the end of
+the process."""
 
-LOADING_PATIENCE_S = 2.0
-"""The same while it loads. A library that loads or compiles does not let itself be interrupted."""
+LOADING_STOP_TIMEOUT_S = 2.0
+"""The same while the model is loaded. A library that loads or compiles cannot be interrupted."""
+
+LINGER_S = 0.005
+"""How long an item waits after a call for a further call: a client that has an answer may send
+its next request, which then does not have to wait for the item."""
+
+MAX_LINGER_S = 0.05
+"""How long an item waits for further calls in total."""
 
 
 class BusyError(RuntimeError):
-    """The inference thread did not come round to a request, which was taken back."""
+    """The inference thread did not start a call, which was cancelled."""
+
+
+class ClosedError(Exception):
+    """The mailbox is closed."""
 
 
 class InferenceThread(Generic[T]):
-    """Opens, uses and frees a tracker in a single thread.
+    """Opens, uses and closes a tracker in a single thread.
 
-    Device memory belongs to the thread that made it, and a tracker takes one call at a time; so
-    every access goes through here. Items are worked on newest first, the ones between are dropped.
+    Device memory belongs to the thread that allocated it, and a tracker is not thread-safe, so
+    that every access runs here. If items arrive faster than they are processed, only the newest
+    one is kept.
     """
 
     def __init__(
-        self, open_session: Callable[[], Session], work: Callable[[Session, T], None]
+        self, open_session: Callable[[], Session], process: Callable[[Session, T], None]
     ) -> None:
         """Start the thread and wait until the session is open.
 
         Args:
             open_session: makes the session; called in the thread.
-            work: does what an item asks for; called in the thread; must not raise.
+            process: processes an item; called in the thread; must not raise.
 
         Raises:
             Exception: whatever `open_session` raised.
         """
         self._mailbox: Mailbox[T] = Mailbox()
         self._open_session = open_session
-        self._work = work
+        self._process = process
         self._busy_since: float | None = None
         opened: Future[None] = Future()
         self._thread = threading.Thread(
@@ -59,65 +71,68 @@ class InferenceThread(Generic[T]):
         try:
             opened.result()
         except BaseException:
-            # Interrupted while it loads, too: the thread should not outlive this.
-            self.stop(LOADING_PATIENCE_S)
+            # Also after an interrupt while it loads: the thread should not outlive this object.
+            self.stop(LOADING_STOP_TIMEOUT_S)
             raise
 
     @property
     def busy_s(self) -> float:
-        """For how many seconds the present item has been worked on; 0: there is none."""
+        """For how many seconds the present item has been processed; 0: there is none."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for the present item to be done."""
+        """How many calls wait."""
         return self._mailbox.waiting
 
     def submit(self, item: T) -> bool:
-        """Leave the newest item, without waiting; return whether another was dropped for it."""
+        """Submit the newest item, without waiting; return whether it replaced another one."""
         return self._mailbox.put(item)
 
-    def request(self, question: Callable[[Session], Any]) -> Future:
-        """Have `question` called between two items; the future holds what it returns or raises.
+    def schedule(self, function: Callable[[Session], Any]) -> Future:
+        """Have `function` called between two items, without waiting.
+
+        Returns:
+            What `function` returns or raises. It can be cancelled until the call starts.
 
         Raises:
             BusyError: the thread has ended.
         """
         try:
-            return self._mailbox.call(lambda: question(self._session))
+            return self._mailbox.schedule(lambda: function(self._session))
         except ClosedError:
             raise BusyError('the node is shutting down') from None
 
-    def ask(self, question: Callable[[Session], Any], timeout_s: float = 10.0) -> Any:
-        """Call `question` between two items; return its result, or raise what it raised.
+    def call(self, function: Callable[[Session], Any], timeout_s: float = 10.0) -> Any:
+        """Call `function` between two items; return what it returns, or raise what it raises.
 
         Raises:
-            BusyError: it was not called within `timeout_s` seconds, or the thread ended; nothing
-                was changed.
+            BusyError: it was not called within `timeout_s` seconds, or the thread has ended;
+                nothing was changed.
         """
-        future = self.request(question)
+        future = self.schedule(function)
         try:
             try:
                 return future.result(timeout_s)
             except FutureTimeoutError:
                 if future.cancel():
                     raise BusyError(f'the tracker was busy for over {timeout_s:g} s') from None
-                return future.result()  # has begun: the answer must not be lost
+                return future.result()  # the call has started: its result must not be lost
         except CancelledError:
             raise BusyError('the node is shutting down') from None
 
-    def stop(self, patience_s: float = PATIENCE_S) -> bool:
-        """Finish the item being worked on and free the tracker.
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
+        """Finish the present item and close the tracker.
 
         Args:
-            patience_s: how long to wait for that.
+            timeout_s: how long to wait.
 
         Returns:
-            Whether it has ended.
+            Whether the thread has ended.
         """
         self._mailbox.close()
-        self._thread.join(patience_s)
+        self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self, opened: Future[None]) -> None:
@@ -130,7 +145,87 @@ class InferenceThread(Generic[T]):
         try:
             while (item := self._mailbox.take()) is not None:
                 self._busy_since = time.monotonic()
-                self._work(self._session, item)
+                self._process(self._session, item)
                 self._busy_since = None
         finally:
             self._session.tracker.close()
+
+
+class Mailbox(Generic[T]):
+    """The newest item, and a queue of calls that are made before it is taken.
+
+    A tracker that is slower than its camera must process the newest image, not the oldest one of
+    a queue. An item that is replaced before it is taken is dropped. Calls are never dropped.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._item: T | None = None
+        self._calls: deque[tuple[Callable[[], Any], Future]] = deque()
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait."""
+        return len(self._calls)
+
+    def put(self, item: T) -> bool:
+        """Put the newest item; return whether it replaced another one, which is dropped."""
+        with self._changed:
+            if self._closed:
+                return False
+            replaced = self._item is not None
+            self._item = item
+            self._changed.notify()
+            return replaced
+
+    def schedule(self, function: Callable[[], Any]) -> Future:
+        """Have `function` called by the taking thread before it takes the next item.
+
+        Raises:
+            ClosedError: the mailbox is closed.
+        """
+        future: Future = Future()
+        with self._changed:
+            if self._closed:
+                raise ClosedError
+            self._calls.append((function, future))
+            self._changed.notify()
+        return future
+
+    def take(self) -> T | None:
+        """Make the waiting calls, then wait for an item and return it; None: closed."""
+        linger_until = linger_until_at_most = 0.0
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._closed or self._calls or self._item is not None
+                )
+                left = min(linger_until, linger_until_at_most) - time.monotonic()
+                if left > 0:
+                    self._changed.wait_for(lambda: self._closed or self._calls, left)
+                if self._closed:
+                    return None
+                if not self._calls:
+                    item, self._item = self._item, None
+                    if item is not None:
+                        return item
+                    continue
+                function, future = self._calls.popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function())
+                except Exception as error:  # for the caller
+                    future.set_exception(error)
+            linger_until = time.monotonic() + LINGER_S
+            linger_until_at_most = linger_until_at_most or time.monotonic() + MAX_LINGER_S
+
+    def close(self) -> None:
+        """Wake the taking thread and cancel the waiting calls."""
+        with self._changed:
+            self._closed = True
+            self._item = None
+            calls, self._calls = self._calls, deque()
+            self._changed.notify_all()
+        for _, future in calls:
+            future.cancel()

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What rclpy leaves open in a managed node."""
+"""A managed node without two weaknesses of the one in rclpy."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from typing import Any
 from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-Step = Callable[[Any, LifecycleState], TransitionCallbackReturn]
+TransitionCallback = Callable[[Any, LifecycleState], TransitionCallbackReturn]
 
 
-def transition(step: Step) -> Step:
-    """Decorate a transition's callback so that an exception in it is logged.
+def transition(callback: TransitionCallback) -> TransitionCallback:
+    """Decorate the callback of a transition so that an exception in it is logged.
 
-    rclpy makes an ERROR of it without a word.
+    rclpy turns the exception into ERROR and does not log it.
     """
 
-    @functools.wraps(step)
+    @functools.wraps(callback)
     def logged(node: LifecycleNode, state: LifecycleState) -> TransitionCallbackReturn:
         try:
-            return step(node, state)
+            return callback(node, state)
         except Exception:
-            node.get_logger().error(f'{step.__name__} failed:\n{traceback.format_exc()}')
+            node.get_logger().error(f'{callback.__name__} failed:\n{traceback.format_exc()}')
             return TransitionCallbackReturn.ERROR
 
     return logged
 
 
 class ManagedNode(LifecycleNode):
-    """A managed node that answers also those who ask for a transition that is not possible.
+    """A managed node that refuses requests for impossible transitions.
 
-    In rclpy the exception about it ends the process, tracks and all.
+    In rclpy, the exception that such a request raises ends the process.
     """
 
     def __init__(self, name: str) -> None:
-        """Make the node and its lifecycle services."""
+        """Create the node and its lifecycle services."""
         super().__init__(name)
         self._change_state = self._service_change_state.callback
         self._service_change_state.callback = self._on_change_state

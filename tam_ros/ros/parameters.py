@@ -1,17 +1,78 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The node's parameters: one table, from which they are declared, checked and documented."""
+"""The parameters of the node: one dataclass defines their names, types, defaults and limits."""
 
 from __future__ import annotations
 
 import importlib.util
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from tam_ros.prompting.clicks import MODES
-from tam_ros.ros.calibration import RECTIFIED
-from tam_ros.ros.parameter import Parameter
 from tam_ros.runtime.backends import AUTO, BACKEND_PRECISIONS, RUNTIMES
 from tam_ros.runtime.engine_options import BUILD
 from tam_ros.tracking.options import RESIZE_FILTERS
+
+RECTIFIED = ('auto', 'raw', 'rectified')
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """The definition of one parameter.
+
+    Attributes:
+        name: as in the YAML file.
+        default: its type is the parameter's type.
+        description: what it does, with its unit, and what a higher value does.
+        live: whether a change takes effect at once; otherwise only while the node is not
+            configured.
+        choices: allowed strings; empty: any.
+        limits: allowed range of a number, both ends included.
+        check: returns what is wrong with a value, or None.
+    """
+
+    name: str
+    default: str | bool | int | float
+    description: str
+    live: bool = False
+    choices: tuple[str, ...] = ()
+    limits: tuple[int, int] | tuple[float, float] | None = None
+    check: Callable[[Any], str | None] | None = None
+
+    def refusal(self, value: Any) -> str | None:
+        """Return why a value cannot be used, or None."""
+        if type(value) is not type(self.default):
+            return f'{self.name} must be a {type(self.default).__name__}, not {value!r}'
+        if self.choices and value not in self.choices:
+            return f'{self.name} is {value!r}, but must be one of {", ".join(self.choices)}'
+        if self.limits is not None:
+            low, high = self.limits
+            if math.isnan(value) or not low <= value <= high:
+                return f'{self.name} is {value}, but must be between {low} and {high}'
+        wrong = self.check(value) if self.check is not None else None
+        return f'{self.name}: {wrong}' if wrong else None
+
+
+def _parameter(
+    default: str | bool | int | float,
+    description: str,
+    *,
+    live: bool = False,
+    choices: tuple[str, ...] = (),
+    limits: tuple[int, int] | tuple[float, float] | None = None,
+    check: Callable[[Any], str | None] | None = None,
+) -> Any:
+    """Return a field of `Parameters`; the arguments are the attributes of `Parameter`."""
+    metadata = {
+        'description': description,
+        'live': live,
+        'choices': choices,
+        'limits': limits,
+        'check': check,
+    }
+    return field(default=default, metadata=metadata)
 
 
 def _not_blank(text: str) -> str | None:
@@ -24,308 +85,293 @@ def _needs_tf2_msgs(value: bool) -> str | None:
     return None
 
 
-PARAMETERS = (
-    Parameter(
-        'model',
+@dataclass(frozen=True)
+class Parameters:
+    """The values of all parameters at one time.
+
+    A new parameter is one field here; it is declared, checked, documented in docs/topics.md and
+    listed in config/track.yaml from it.
+    """
+
+    model: str = _parameter(
         'efficienttam_nano',
-        'Model, a name of the catalogue (engines/models.yaml).',
+        'Name of the model in the catalogue (engines/models.yaml).',
         check=_not_blank,
-    ),
-    Parameter(
-        'weights',
+    )
+    weights: str = _parameter(
         '',
-        'Checkpoint file or folder of exported graphs. Empty: what is bundled or downloaded.',
-    ),
-    Parameter(
-        'runtime',
+        'Checkpoint file or folder of exported graphs. Empty: the bundled or downloaded weights.',
+    )
+    runtime: str = _parameter(
         'onnxruntime',
-        'What runs the model.',
+        'Library that runs the model.',
         choices=tuple(RUNTIMES),
-    ),
-    Parameter(
-        'precision',
+    )
+    precision: str = _parameter(
         'auto',
-        'What the runtime computes in. auto: its first choice, which is half precision with '
-        'tensorrt. What the runtime cannot do is refused, never replaced.',
+        'Number format of the computation. auto: the default of the runtime, which is half '
+        'precision with tensorrt. A precision that the runtime does not support is refused.',
         choices=(AUTO, *sorted({one for row in BACKEND_PRECISIONS.values() for one in row})),
-    ),
-    Parameter(
-        'build_engines',
+    )
+    build_engines: str = _parameter(
         'never',
-        'Whether tensorrt engines that are missing are built when the node configures, which '
-        'takes minutes. never: `ros2 run tam_ros build_engines` has built them before.',
+        'Whether to build missing tensorrt engines when the node configures, which takes '
+        'minutes. never: build them beforehand with `ros2 run tam_ros build_engines`.',
         choices=BUILD,
-    ),
-    Parameter(
-        'zero_copy',
+    )
+    zero_copy: bool = _parameter(
         False,
-        'With tensorrt, images and masks stay in memory that host and GPU share. Saves copies on '
-        'a Jetson, costs time on a graphics card.',
-    ),
-    Parameter(
-        'cuda_graphs',
+        'With tensorrt, keep images and masks in memory that host and GPU share. Saves copies on '
+        'a Jetson, costs time on a discrete graphics card.',
+    )
+    cuda_graphs: bool = _parameter(
         False,
-        'With tensorrt, launch the kernels of an engine all at once, which costs the processor '
-        'less. Off: what it saves was not measured on a device yet.',
-    ),
-    Parameter(
-        'threads',
+        'With tensorrt, launch all kernels of an engine at once, which takes less CPU time. Off '
+        'by default, since the gain has not been measured on a device yet.',
+    )
+    threads: int = _parameter(
         0,
         'CPU threads of the runtime. 0: the library chooses.',
         limits=(0, 256),
-    ),
-    Parameter(
-        'max_objects',
+    )
+    max_objects: int = _parameter(
         16,
-        'Objects that can be followed at once. Room for all of them is allocated beforehand.',
+        'Objects that can be tracked at the same time. Memory for all of them is allocated when '
+        'the node configures.',
         limits=(1, 255),
-    ),
-    Parameter(
-        'lost_after',
+    )
+    lost_after: float = _parameter(
         2.0,
-        'Seconds out of sight after which an object is called lost instead of occluded.',
+        'Seconds out of sight after which the state of an object is lost instead of occluded.',
         live=True,
         limits=(0.0, 3600.0),
-    ),
-    Parameter(
-        'resize',
+    )
+    resize: str = _parameter(
         'opencv',
-        'How images are brought to the size of the model. opencv is several times faster; pil is '
-        'the filter of the published numbers, which `tam` uses on recordings.',
+        'Filter that resizes images to the size of the model. opencv is several times faster; '
+        'pil is the one of the published accuracies, and `tam` uses it on recordings.',
         choices=RESIZE_FILTERS,
-    ),
-    Parameter(
-        'refined_frames_condition',
+    )
+    refined_frames_condition: bool = _parameter(
         True,
-        'Remember corrections of a followed object for good. Off, they fade after six images, as '
-        'in the official predictor.',
+        'Keep corrections of a tracked object in its memory bank for good. Off, they are '
+        'forgotten after six images, as in the official predictor.',
         live=True,
-    ),
-    Parameter(
-        'skip_occluded_memories',
+    )
+    skip_occluded_memories: bool = _parameter(
         False,
-        'Images on which an object is not seen leave no memory of it, so that what it looked like '
-        'survives a long absence. Off, they are remembered as empty, as in the official '
+        'Do not store memories of images on which an object is not visible, so that its '
+        'appearance survives a long occlusion. Off, they are stored as empty, as in the official '
         'predictor.',
         live=True,
-    ),
-    Parameter(
-        'remove_after',
+    )
+    remove_after: float = _parameter(
         0.0,
-        'Seconds out of sight after which an object is removed. 0: never; else at least '
+        'Seconds out of sight after which an object is removed. 0: never; otherwise at least '
         'lost_after.',
         live=True,
         limits=(0.0, 86400.0),
-    ),
-    Parameter(
-        'autostart',
+    )
+    autostart: bool = _parameter(
         True,
-        'Configure and activate at start. False: wait for a lifecycle manager.',
-    ),
-    Parameter(
-        'keep_objects',
+        'Configure and activate at start. Off: wait for a lifecycle manager.',
+    )
+    keep_objects: bool = _parameter(
         True,
-        'Keep the objects when the node is deactivated, to follow them on afterwards. Off, they '
-        'are forgotten as by ~/reset.',
+        'Keep the objects when the node is deactivated, and track them again after activation. '
+        'Off, they are removed as by ~/reset.',
         live=True,
-    ),
-    Parameter(
-        'image_transport',
+    )
+    image_transport: str = _parameter(
         'raw',
         'Type of the `image` topic: raw is sensor_msgs/Image, compressed is CompressedImage.',
         choices=('raw', 'compressed'),
-    ),
-    Parameter(
-        'qos_reliability',
+    )
+    qos_reliability: str = _parameter(
         'best_effort',
-        'Quality of service asked of `image` and `depth`. reliable only meets reliable '
-        'publishers.',
+        'Reliability of the subscriptions to `image` and `depth`. reliable does not receive from '
+        'best-effort publishers.',
         choices=('best_effort', 'reliable'),
-    ),
-    Parameter(
-        'publish_masks',
+    )
+    publish_masks: bool = _parameter(
         False,
-        'Fill TrackedObject.mask_png, which shows what overlaps hide in the label image.',
+        'Fill TrackedObject.mask_png, which includes the parts that other objects overlap.',
         live=True,
-    ),
-    Parameter(
-        'publish_tf',
+    )
+    publish_tf: bool = _parameter(
         False,
-        'Publish a TF frame for every object whose position is known, a child of the frame of the '
-        'images. Needs tf2_msgs.',
+        'Publish a TF frame for every object whose position is known, as a child of the frame of '
+        'the images. Needs tf2_msgs.',
         live=True,
         check=_needs_tf2_msgs,
-    ),
-    Parameter(
-        'depth_tolerance',
+    )
+    depth_tolerance: float = _parameter(
         0.02,
-        'Seconds that the stamps of an image and its depth image may differ. Higher serves '
-        'cameras that do not take them together, and gets moving objects wrong.',
+        'Seconds by which the stamps of an image and its depth image may differ. Higher allows '
+        'cameras that are not synchronised, and makes positions of moving objects wrong.',
         live=True,
         limits=(0.0, 10.0),
-    ),
-    Parameter(
-        'depth_wait',
+    )
+    depth_wait: float = _parameter(
         0.03,
-        'Seconds that the results of a tracked image wait at most for its depth image to come. '
-        'Higher serves depth that is computed slowly, and costs rate. 0: not at all.',
+        'Seconds that the results of a tracked image wait at most for its depth image. Higher '
+        'allows slower depth, and lowers the rate. 0: do not wait.',
         live=True,
         limits=(0.0, 5.0),
-    ),
-    Parameter(
-        'depth_min',
+    )
+    depth_min: float = _parameter(
         0.1,
-        'Metres; depth that is not beyond that is taken for a fault of the sensor.',
+        'Metres; depth of this or less is ignored as a sensor error.',
         live=True,
         limits=(0.0, 1000.0),
-    ),
-    Parameter(
-        'depth_max',
+    )
+    depth_max: float = _parameter(
         10.0,
-        'Metres; depth that is not nearer than that is taken for one, too.',
+        'Metres; depth of this or more is ignored.',
         live=True,
         limits=(0.0, 1000.0),
-    ),
-    Parameter(
-        'depth_erosion',
+    )
+    depth_erosion: int = _parameter(
         1,
-        'Pixels that are taken off the edge of a mask before its depth is looked at. Higher keeps '
-        'out what is behind the object where masks are too large, and loses thin parts.',
+        'Pixels removed from the edge of a mask before its depth is measured. Higher excludes the '
+        'background where masks are too large, and loses thin parts.',
         live=True,
         limits=(0, 50),
-    ),
-    Parameter(
-        'prompt_history_seconds',
+    )
+    prompt_history_seconds: float = _parameter(
         2.0,
         'Seconds for which tracked images are kept, at most 30 of them, so that a prompt is '
-        'applied to the very image it was made on. Higher serves slower operators and takes '
-        'memory: at 384 pixels 1.0 MB an image and 0.15 MB for each object, at 512 2.9 and 0.26, '
-        'at 1024 11.5 and 1.05. 0: prompts are applied to the next image.',
+        'applied to the image it was made on. Higher allows slower operators and takes memory: '
+        '1.0 MB per image and 0.15 MB per object at 384 pixels, 2.9 and 0.26 at 512, 11.5 and '
+        '1.05 at 1024. 0: prompts are applied to the next image.',
         limits=(0.0, 60.0),
-    ),
-    Parameter(
-        'catch_up',
+    )
+    catch_up: int = _parameter(
         4,
-        'Images replayed at most, between two new ones, to bring a late prompt to the present. '
+        'Past images replayed at most between two new ones, to bring a late prompt up to date. '
         'Higher shows its object sooner, lower keeps the rate steadier.',
         live=True,
         limits=(2, 60),
-    ),
-    Parameter(
-        'click_mode',
+    )
+    click_mode: str = _parameter(
         'auto',
-        'What a click on ~/click or clicked_point means; see "Clicks" above. ~/set_click_mode '
-        'changes it, too.',
+        'What a click on ~/click or clicked_point does; see "Clicks" above. ~/set_click_mode '
+        'changes this parameter.',
         live=True,
         choices=MODES,
-    ),
-    Parameter(
-        'click_window',
+    )
+    click_window: float = _parameter(
         3.0,
         'Seconds after a click within which the next one corrects the same object, in the mode '
-        'auto. Higher leaves more time for corrections, lower lets objects be added faster.',
+        'auto. Higher leaves more time for corrections, lower allows adding objects faster.',
         live=True,
         limits=(0.0, 60.0),
-    ),
-    Parameter(
-        'rectified',
+    )
+    rectified: str = _parameter(
         'auto',
-        'Whether the images are undistorted already, so that P of camera_info describes them, or '
-        'not, so that K and D do. auto: they are if their topic has the word rect in its name, as '
+        'Whether the images are rectified, so that P of camera_info applies, or raw, so that K '
+        'and D apply. auto: rectified if the name of their topic contains the word rect, such as '
         'image_rect.',
         live=True,
         choices=RECTIFIED,
-    ),
-    Parameter(
-        'detection_classes',
+    )
+    detection_classes: str = _parameter(
         '',
-        'Classes of ~/detections that become objects, with commas between: "person, cup". '
-        'Empty: all.',
+        'Classes of ~/detections that become objects, separated by commas: "person, cup". Empty: '
+        'all.',
         live=True,
-    ),
-    Parameter(
-        'detection_min_score',
+    )
+    detection_min_score: float = _parameter(
         0.5,
-        'Score from which on a detection becomes an object. Higher adds fewer wrong ones.',
+        'Lowest score at which a detection becomes an object. Higher adds fewer false objects.',
         live=True,
         limits=(0.0, 1.0),
-    ),
-    Parameter(
-        'detection_box_iou',
+    )
+    detection_box_iou: float = _parameter(
         0.4,
-        'A detection is an object that is followed already if the intersection over union of '
-        'their boxes reaches this. Higher adds more objects, close ones twice.',
+        'A detection belongs to a tracked object if the intersection over union of their boxes is '
+        'at least this. Higher adds more objects, some of them twice.',
         live=True,
         limits=(0.05, 1.0),
-    ),
-    Parameter(
-        'detection_mask_iou',
+    )
+    detection_mask_iou: float = _parameter(
         0.4,
-        'The same for the box of a detection and the mask of an object; either will do.',
+        'The same for the box of a detection and the mask of an object; one of the two suffices.',
         live=True,
         limits=(0.05, 1.0),
-    ),
-    Parameter(
-        'detection_confirm',
+    )
+    detection_confirm: int = _parameter(
         2,
-        'Messages in a row that must show a new object before it is added. Higher keeps '
-        'flickering detections out and adds objects later.',
+        'Consecutive messages that must contain a new object before it is added. Higher rejects '
+        'flickering detections and adds objects later.',
         live=True,
         limits=(1, 100),
-    ),
-    Parameter(
-        'detection_cooldown',
+    )
+    detection_cooldown: float = _parameter(
         1.0,
-        'Seconds after a prompt from a detection during which none is made at the same place.',
+        'Seconds after a prompt from a detection in which no other one is made at the same place.',
         live=True,
         limits=(0.0, 60.0),
-    ),
-    Parameter(
-        'detection_reprompt',
+    )
+    detection_reprompt: bool = _parameter(
         True,
-        'A detection where a lost object of the same name was seen last begins that one anew, '
-        'under its id. Off, it is a new object.',
+        'A detection at the last position of a lost object of the same name prompts that object '
+        'again, under its id. Off, it adds a new object.',
         live=True,
-    ),
-    Parameter(
-        'time_jump',
+    )
+    time_jump: float = _parameter(
         1.0,
-        'Stamps that go back by more than this many seconds start a new recording (a bag that '
-        'loops): objects stay and the clock starts again. Less is a late image, which is dropped. '
-        'A prompt further ahead of the images than this is refused.',
+        'Seconds by which stamps must jump back to be taken for a new recording (a bag that '
+        'loops): objects stay and the clock restarts. An image that is late by less is dropped. '
+        'A prompt that is further ahead of the images than this is refused.',
         live=True,
         limits=(0.0, 3600.0),
-    ),
-    Parameter(
-        'image_timeout',
+    )
+    image_timeout: float = _parameter(
         2.0,
-        'Seconds without an image, or of work on a single one, after which /diagnostics warns; '
+        'Seconds without an image, or of processing one image, after which /diagnostics warns; '
         'after five times as long it reports an error.',
         live=True,
         limits=(0.1, 3600.0),
-    ),
-    Parameter(
-        'max_age_warn',
+    )
+    max_age_warn: float = _parameter(
         1.0,
-        'Seconds from the stamp of an image to its results, 95th percentile of ten seconds, above '
-        'which /diagnostics warns; above five times as many it reports an error. 0: never.',
+        'Seconds from the stamp of an image to its results (95th percentile of ten seconds) above '
+        'which /diagnostics warns; above five times that, it reports an error. 0: never.',
         live=True,
         limits=(0.0, 3600.0),
-    ),
-    Parameter(
-        'min_rate_warn',
+    )
+    min_rate_warn: float = _parameter(
         1.0,
-        'Tracked images a second below which /diagnostics warns; below a fifth of it, it reports '
-        'an error. 0: never.',
+        'Tracked images per second below which /diagnostics warns; below a fifth of that, it '
+        'reports an error. 0: never.',
         live=True,
         limits=(0.0, 1000.0),
-    ),
-    Parameter(
-        'max_dropped_warn',
+    )
+    max_dropped_warn: float = _parameter(
         0.9,
-        'Share of the images that a newer one may replace before they are tracked; above it '
-        '/diagnostics warns. A tracker at 10 Hz behind a camera of 30 Hz drops 0.67. 0: never.',
+        'Share of images that are dropped for a newer one above which /diagnostics warns. A '
+        'tracker at 10 Hz drops 0.67 of a 30 Hz camera. 0: never.',
         live=True,
         limits=(0.0, 1.0),
-    ),
+    )
+
+    def conflict(self) -> str | None:
+        """Return which values contradict each other, or None."""
+        if 0 < self.remove_after < self.lost_after:
+            return (
+                f'remove_after is {self.remove_after:g} s, but an object must be lost before it '
+                f'is removed: lost_after is {self.lost_after:g} s. 0 never removes'
+            )
+        if self.depth_min >= self.depth_max:
+            return (
+                f'depth_min is {self.depth_min:g} m and depth_max {self.depth_max:g} m: no depth '
+                f'is between them'
+            )
+        return None
+
+
+PARAMETERS = tuple(
+    Parameter(entry.name, entry.default, **entry.metadata) for entry in fields(Parameters)
 )
+"""The definitions, in the order of the documentation."""

@@ -1,16 +1,15 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What happens to images and prompts of a live stream before they reach the tracker.
+"""Checks and orders the images and prompts of a live stream before they reach the tracker.
 
-Knows time and order, not topics: images come late or twice, time jumps back when a bag loops, and
-prompts name images that are gone or still to come. Everything here runs in the inference thread.
+Images can arrive late or twice, time jumps back when a bag loops, and the image of a prompt may be
+gone or still to come. Nothing here knows of topics. All methods run in the inference thread.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
 
@@ -19,14 +18,21 @@ from numpy.typing import NDArray
 
 from tam_ros.prompting.request import Action, PromptRequest
 from tam_ros.ros.conversions import NANOSECONDS
+from tam_ros.ros.declaration import NodeParameters
 from tam_ros.tracking import FrameError, FrameResult, Prompt, PromptError, Tracker
 
 MAX_WAITING = 64
-"""Prompts that may wait for an image; more of them mean that no image comes."""
+"""Prompts that may wait for an image; more waiting prompts mean that no image arrives."""
 
 
 class Answer(NamedTuple):
-    """The answer to a request: its services return the same fields."""
+    """The answer to a request, with the fields that the services return.
+
+    Attributes:
+        success: False if nothing was changed.
+        object_id: of the object; 0: none.
+        message: if it failed, the reason.
+    """
 
     success: bool
     object_id: int
@@ -34,27 +40,10 @@ class Answer(NamedTuple):
 
 
 class StaleFrameError(FrameError):
-    """An image that is not newer than the one before it."""
+    """An image that is not newer than the previous one."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Limits of a session; those of time may change while it runs.
-
-    Attributes:
-        max_objects: as many as the tracker has room for.
-        prompt_history_seconds: how long the tracker keeps images; 0: not at all, and prompts are applied
-            to the next image whatever their stamp.
-        time_jump: seconds; a step back in time beyond this is a new recording, and a prompt made
-            so far ahead of all images has its stamp from another clock.
-    """
-
-    max_objects: int
-    prompt_history_seconds: float
-    time_jump: float
-
-
-class _Waiting(NamedTuple):
+class _WaitingPrompt(NamedTuple):
     prompt: Prompt
     request: PromptRequest
     object_id: int
@@ -64,52 +53,52 @@ class Session:
     """One tracker on one image stream.
 
     Attributes:
-        tracker: the tracker; nobody else may use it.
-        names: of the objects, by id, as far as their prompts gave one.
+        tracker: the tracker, which only this session uses.
+        names: of the objects whose prompts gave one, by id.
     """
 
     def __init__(
-        self, tracker: Tracker, limits: Callable[[], Limits], warn: Callable[[str], None]
+        self, tracker: Tracker, parameters: NodeParameters, warn: Callable[[str], None]
     ) -> None:
-        """Take over a tracker.
+        """Take ownership of a tracker.
 
         Args:
-            tracker: freshly opened.
-            limits: gives the limits of the moment.
-            warn: told what was refused when nobody waits for an answer any more.
+            tracker: just opened.
+            parameters: of the node; `max_objects`, `prompt_history_seconds` and `time_jump` apply.
+            warn: called with the reason if a prompt is dropped after its request was answered.
         """
         self.tracker = tracker
         self.names: dict[int, str] = {}
-        self._limits = limits
+        self._parameters = parameters
         self._warn = warn
-        self._waiting: deque[_Waiting] = deque()
-        self._given: set[int] = set()  # every id since the start or a reset
+        self._waiting: deque[_WaitingPrompt] = deque()
+        self._used_ids: set[int] = set()  # since the start or the last reset
         self._newest_ns: int | None = None
         self._size: tuple[int, int] | None = None
 
     @property
     def waiting(self) -> int:
-        """How many prompts wait for the image they are due on."""
+        """How many prompts wait for their image."""
         return len(self._waiting)
 
     @property
-    def followed(self) -> set[int]:
+    def tracked(self) -> set[int]:
         """Ids of the objects that are tracked or wait for their first image."""
         return {*self.tracker.objects, *(item.object_id for item in self._waiting)}
 
     def step(self, image: NDArray[np.uint8], stamp_ns: int) -> FrameResult:
-        """Track one image, applying the prompts that are due.
+        """Track one image and apply the prompts that are due.
 
         Args:
             image: uint8 RGB [H, W, 3].
             stamp_ns: of the image, nanoseconds.
 
         Returns:
-            What the tracker says of it.
+            The result of the tracker.
 
         Raises:
-            StaleFrameError: not newer than the image before; nothing was changed.
-            FrameError: the tracker cannot take the image; nothing was changed.
+            StaleFrameError: not newer than the previous image; nothing was changed.
+            FrameError: the tracker refused the image; nothing was changed.
         """
         self._advance(stamp_ns)
         due = self._take_due(stamp_ns)
@@ -127,27 +116,28 @@ class Session:
                 self._waiting.extendleft(reversed(due))
                 raise
             except Exception as error:
-                # Perhaps they are what it failed at: the next image goes without them.
+                # They may be the cause: the next image is tracked without them.
                 for item in due:
                     self._drop(item, f'tracking failed: {error}')
                 raise
         self._newest_ns = stamp_ns
         self._size = image.shape[:2]
-        followed = self.followed
-        self.names = {number: name for number, name in self.names.items() if number in followed}
+        tracked = self.tracked
+        self.names = {number: name for number, name in self.names.items() if number in tracked}
         return frame
 
-    def ask(self, request: PromptRequest, received_ns: int | None) -> Answer:
-        """Check a prompt, and queue it for the image it is due on.
+    def submit_prompt(self, request: PromptRequest, newest_received_ns: int | None) -> Answer:
+        """Check a prompt and queue it for its image; REMOVE takes effect at once.
 
         Args:
             request: the prompt.
-            received_ns: stamp of the newest image received, tracked or not, nanoseconds.
+            newest_received_ns: stamp of the newest received image, tracked or not, nanoseconds.
+                None: no image has arrived.
         """
         try:
             if request.action is Action.REMOVE:
                 return self.remove(request.object_id)
-            object_id = self._admit(request, received_ns)
+            object_id = self._queue(request, newest_received_ns)
         except PromptError as error:
             return Answer(False, request.object_id, str(error))
         if request.name:
@@ -155,10 +145,10 @@ class Session:
         return Answer(True, object_id, '')
 
     def remove(self, object_id: int) -> Answer:
-        """Stop following an object, whether it waits for its first image or is tracked."""
+        """Remove an object, whether it is tracked or waits for its first image."""
         waited = [item for item in self._waiting if item.object_id == object_id]
         if object_id not in self.tracker.objects and not waited:
-            return Answer(False, object_id, f'no object {object_id}; {self._known()}')
+            return Answer(False, object_id, f'no object {object_id}; {self.list_tracked()}')
         if object_id in self.tracker.objects:
             self.tracker.remove(object_id)
         for item in waited:
@@ -167,78 +157,90 @@ class Session:
         return Answer(True, object_id, '')
 
     def reset(self) -> Answer:
-        """Forget every object and every waiting prompt."""
+        """Remove every object and every waiting prompt."""
         self.tracker.reset()
         self._waiting.clear()
-        self._given.clear()
+        self._used_ids.clear()
         self.names.clear()
         self._size = None
         return Answer(True, 0, '')
 
+    def list_tracked(self) -> str:
+        """Return the ids of the tracked objects as text."""
+        tracked = ', '.join(map(str, sorted(self.tracked)))
+        return f'tracked objects: {tracked}' if tracked else 'no object is tracked'
+
     # --- prompts ---
 
-    def _admit(self, request: PromptRequest, received_ns: int | None) -> int:
-        self._check_clock(request, received_ns)
+    def _queue(self, request: PromptRequest, newest_received_ns: int | None) -> int:
+        """Queue a prompt and return the id of its object; raise PromptError if it is refused."""
+        self._check_stamp(request, newest_received_ns)
         if len(self._waiting) >= MAX_WAITING:
             raise PromptError(
-                f'{MAX_WAITING} prompts already wait for an image: do images arrive?'
+                f'{MAX_WAITING} prompts are waiting for an image: check that images arrive'
             )
         object_id = request.object_id
         if request.action is Action.ADD:
-            object_id = self._check_new(object_id)
-        elif object_id not in self.followed:
-            raise PromptError(f'no object {object_id} to {request.action.name}; {self._known()}')
-        prompt = request.prompt(object_id, stamped=self._limits().prompt_history_seconds > 0)
+            object_id = self._new_id(object_id)
+        elif object_id not in self.tracked:
+            raise PromptError(
+                f'no object {object_id} to {request.action.name}; {self.list_tracked()}'
+            )
+        prompt = request.prompt(
+            object_id, stamped=self._parameters.current.prompt_history_seconds > 0
+        )
         if self._size is not None:
             self.tracker.check(prompt, self._size)
-        self._given.add(object_id)
-        self._waiting.append(_Waiting(prompt, request, object_id))
+        self._used_ids.add(object_id)
+        self._waiting.append(_WaitingPrompt(prompt, request, object_id))
         return object_id
 
-    def _check_new(self, object_id: int) -> int:
-        """Return the id for a new object: `object_id` if it is free, or for 0 the lowest free."""
-        followed = self.followed
-        if object_id in followed:
-            raise PromptError(f'object {object_id} is followed already: send REFINE or REPLACE')
-        if object_id in self._given:
+    def _new_id(self, object_id: int) -> int:
+        """Return the id of a new object: `object_id` if it is free; for 0 the lowest free one."""
+        tracked = self.tracked
+        if object_id in tracked:
+            raise PromptError(f'object {object_id} is already tracked: send REFINE or REPLACE')
+        if object_id in self._used_ids:
             raise PromptError(
                 f'object {object_id} was removed, and its id is not used again before a reset: '
                 f'send 0 for a new id'
             )
-        # The tracker counts those it has, not those that wait.
-        limit = self._limits().max_objects
-        if len(followed) >= limit:
-            raise PromptError(f'{limit} objects are followed, the limit: remove one first')
-        return object_id or next(number for number in count(1) if number not in self._given)
+        # The tracker does not count objects that wait for their first image.
+        limit = self._parameters.current.max_objects
+        if len(tracked) >= limit:
+            raise PromptError(f'{limit} objects are tracked, the limit: remove one first')
+        return object_id or next(number for number in count(1) if number not in self._used_ids)
 
-    def _check_clock(self, request: PromptRequest, received_ns: int | None) -> None:
+    def _check_stamp(self, request: PromptRequest, newest_received_ns: int | None) -> None:
         if request.stamp_ns == 0:
             return
-        if received_ns is None:
+        if newest_received_ns is None:
             raise PromptError(
-                'no image has arrived yet that the prompt could belong to: send it again when '
-                'images arrive, or with stamp 0 for the first one'
+                'no image has arrived yet: send the prompt again when images arrive, or with '
+                'stamp 0 for the first one'
             )
-        ahead = (request.stamp_ns - received_ns) / NANOSECONDS
-        if ahead > self._limits().time_jump:
+        ahead = (request.stamp_ns - newest_received_ns) / NANOSECONDS
+        if ahead > self._parameters.current.time_jump:
             raise PromptError(
                 f'the prompt is {ahead:.3f} s newer than the newest image: use the stamp of the '
-                f'image that was clicked, not a clock'
+                f'image the prompt was made on, not the present time'
             )
 
-    def _take_due(self, stamp_ns: int) -> list[_Waiting]:
-        """Take out the prompts made on this image or before it."""
+    def _take_due(self, stamp_ns: int) -> list[_WaitingPrompt]:
+        """Remove and return the waiting prompts on this image or an earlier one."""
         waiting, self._waiting = self._waiting, deque()
-        due: list[_Waiting] = []
+        due: list[_WaitingPrompt] = []
         for item in waiting:
             (self._waiting if item.request.stamp_ns > stamp_ns else due).append(item)
         return due
 
-    def _drop_one(self, due: list[_Waiting], size: tuple[int, int], error: PromptError) -> None:
-        """Take out the prompt that keeps an image from being tracked with all of them.
+    def _drop_one(
+        self, due: list[_WaitingPrompt], size: tuple[int, int], error: PromptError
+    ) -> None:
+        """Remove the prompt that the tracker refuses on this image.
 
-        Its sender was answered before this image, perhaps before any, was seen. Where each alone
-        can be used and together they cannot, the last one is too much.
+        It was accepted before the size of this image was known. If the tracker accepts each of
+        them but not all together, the last one is removed.
         """
         for item in due:
             try:
@@ -249,30 +251,26 @@ class Session:
                 return
         self._drop(due.pop(), str(error))
 
-    def _drop(self, item: _Waiting, reason: str) -> None:
+    def _drop(self, item: _WaitingPrompt, reason: str) -> None:
         self._warn(f'prompt for object {item.object_id} refused: {reason}')
-
-    def _known(self) -> str:
-        known = ', '.join(map(str, sorted(self.followed)))
-        return f'followed are: {known}' if known else 'no object is followed'
 
     # --- time ---
 
     def _advance(self, stamp_ns: int) -> None:
-        """Refuse an image that is not newer, or start the clock again after a jump back."""
+        """Refuse an image that is not newer; after a jump back, restart the clock."""
         if self._newest_ns is None or stamp_ns > self._newest_ns:
             return
         back = (self._newest_ns - stamp_ns) / NANOSECONDS
         if back == 0:
             raise StaleFrameError(
-                f'the image has the stamp of the one before it ({stamp_ns / NANOSECONDS:.9f} s): '
-                f'the driver must stamp every image'
+                f'the image has the stamp of the previous one ({stamp_ns / NANOSECONDS:.9f} s): '
+                f'the driver must give every image its own stamp'
             )
-        if back <= self._limits().time_jump:
-            raise StaleFrameError(f'the image is {back:.3f} s older than the one before it')
-        self._warn(f'time went back by {back:.3f} s: objects are kept, the clock starts again')
+        if back <= self._parameters.current.time_jump:
+            raise StaleFrameError(f'the image is {back:.3f} s older than the previous one')
+        self._warn(f'time went back by {back:.3f} s: objects are kept, the clock restarts')
         self.tracker.restart_clock()
         for item in [item for item in self._waiting if item.request.stamp_ns]:
             self._waiting.remove(item)
-            self._drop(item, 'the recording that its image belonged to is over')
+            self._drop(item, 'the recording of its image has ended')
         self._newest_ns = None

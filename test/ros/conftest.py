@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of the live graph."""
+"""Fixtures that run nodes in processes of their own."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ sys.path.insert(0, str(HERE))
 NODE_ARGUMENTS = ('--ros-args', '-r', 'image:=/camera/image', '-p', 'qos_reliability:=reliable')
 COLOUR_NODE = (sys.executable, str(HERE / 'fake_track_node.py'))
 
-from ros_graph import NodeProcess, Peer, picture  # noqa: E402
-
-# Before rclpy reads them: another domain for every run on this machine, and nothing beyond it. The
-# demo takes its own from 60 on.
+# Set before rclpy reads them: a domain for each run on this machine, and no traffic beyond it. The
+# demo uses domains from 60.
 os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 59)
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 
 @pytest.fixture(scope='session')
 def ros(tmp_path_factory):
-    """Initialise rclpy once; skip where ROS or the compiled messages are missing."""
+    """Initialise rclpy once; skip if ROS or the compiled messages are missing."""
     rclpy = pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
     os.environ['ROS_LOG_DIR'] = str(tmp_path_factory.mktemp('ros_log'))
     from rclpy.signals import SignalHandlerOptions
@@ -35,7 +33,7 @@ def ros(tmp_path_factory):
         import_type_support('tam_ros')
     except ImportError as error:
         pytest.skip(f'the messages are not compiled or not found (. ./env.sh): {error}')
-    # Ctrl-C belongs to pytest, which then ends the nodes.
+    # pytest handles Ctrl-C and ends the nodes.
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     yield rclpy
     rclpy.try_shutdown()
@@ -43,7 +41,9 @@ def ros(tmp_path_factory):
 
 @pytest.fixture
 def start(ros, tmp_path):
-    """Start nodes; they are gone when the test ends."""
+    """Start nodes, which end with the test."""
+    from ros_graph import NodeProcess
+
     started = []
 
     def start(*ros_args, command=COLOUR_NODE, arguments=NODE_ARGUMENTS, **environment):
@@ -55,12 +55,14 @@ def start(ros, tmp_path):
     yield start
     for node in started:
         node.end()
-        print(node.log)  # pytest shows it with a failure
+        print(node.log)  # shown by pytest if the test fails
 
 
 @pytest.fixture
 def make_peer(ros):
-    """Make test nodes; they are gone when the test ends."""
+    """Make peers, which end with the test."""
+    from ros_graph import Peer
+
     peers = []
 
     def make(**options):
@@ -74,7 +76,9 @@ def make_peer(ros):
 
 @pytest.fixture
 def graph(start, make_peer):
-    """A node that runs and a peer that has met it."""
+    """A running node, and a peer that exchanges messages with it."""
+    from ros_graph import picture
+
     node, peer = start(), make_peer()
     peer.meet(node, picture())
     return node, peer

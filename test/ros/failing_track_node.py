@@ -1,14 +1,14 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The node with the colour tracker; it fails once at a place that FAIL_AT names."""
+"""The node with the colour tracker; it fails once where FAIL_AT says."""
 
 import os
 import sys
 
 from fake_tracker import ColourTracker
 
-from tam_ros.ros.health import Health
-from tam_ros.ros.node import TrackNode, main
+from tam_ros.ros.diagnostics.health import Health
+from tam_ros.ros.track_node import TrackNode, main
 
 PLACES = {
     'opened': (Health, 'opened'),
@@ -24,7 +24,7 @@ def fail_once(where: str) -> None:
     method = getattr(owner, name)
 
     def broken(self, *arguments, **options):
-        if sys._getframe(1).f_code.co_name.startswith(('on_', '_stop')):
+        if sys._getframe(1).f_code.co_name.startswith(('on_', '_unsubscribe')):
             setattr(owner, name, method)
             raise RuntimeError(f'broken on purpose: {where}')
         return method(self, *arguments, **options)

@@ -7,7 +7,7 @@ import sys
 
 import fake_tracker
 
-from tam_ros.ros.node import main
+from tam_ros.ros.track_node import main
 
 if __name__ == '__main__':
     stand_in = getattr(fake_tracker, os.environ.get('STAND_IN', 'ColourTracker'))

@@ -10,21 +10,17 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from ros_graph import NODE, SIZE, add, click, picture
+from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker, MarkerArray
 
-pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
-pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
-
-from rcl_interfaces.srv import SetParameters  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from ros_graph import NODE, SIZE, add, click, picture  # noqa: E402
-from rosbags.highlevel import AnyReader  # noqa: E402
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
-from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
-
-from tam_ros.msg import Prompt  # noqa: E402
-from tam_ros.ros.conversions import array_to_image, stamp_ns  # noqa: E402
-from tam_ros.spatial import CLOUD_TYPE  # noqa: E402
+from tam_ros.msg import Prompt
+from tam_ros.ros.conversions import array_to_image, stamp_ns
+from tam_ros.spatial import CLOUD_TYPE
 
 DEPTH = ('-r', 'depth:=/camera/depth', '-r', 'camera_info:=/camera/camera_info')
 FOCAL = 100.0
@@ -252,7 +248,7 @@ def shelf(shared_data):
     [
         pytest.param({'STAND_IN': 'MaskTracker'}, True, id='the labels themselves'),
         pytest.param(
-            {'command': (sys.executable, '-m', 'tam_ros.ros.node')},
+            {'command': (sys.executable, '-m', 'tam_ros.ros.track_node')},
             False,  # its masks are of a lower resolution
             id='masks of the bundled model',
             marks=pytest.mark.slow,

@@ -1,10 +1,10 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What may fail around the node, with the node in its own process.
+"""Failures around the node, with the node in its own process.
 
-Bad raw images, bad prompts and time are in test_node_graph.py, clicks in space in
-test_node_prompts.py; weights in test_node_weights.py; here are
-compressed images, the device, a tracker that takes long, and what must not pile up.
+Malformed images, prompts and stamps are tested in test_node_graph.py, clicks in space in
+test_node_prompts.py, weights in test_node_weights.py. Here: compressed images, the device, a slow
+tracker, and resources that must not leak.
 """
 
 from __future__ import annotations
@@ -18,24 +18,20 @@ import time
 import cv2
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from fake_tracker import DEVICE_LOST
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import GetParameters
+from rclpy.qos import QoSProfile
+from ros_graph import NodeProcess, add, click, go, picture
+from sensor_msgs.msg import CompressedImage
 
-pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
-pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
+from tam_ros.catalogue import engines_dir
+from tam_ros.process_usage import private_bytes
+from tam_ros.srv import AddPrompt
 
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
-from fake_tracker import DEVICE_LOST  # noqa: E402
-from lifecycle_msgs.msg import Transition  # noqa: E402
-from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
-from rcl_interfaces.srv import GetParameters  # noqa: E402
-from rclpy.qos import QoSProfile  # noqa: E402
-from ros_graph import NodeProcess, add, click, go, picture  # noqa: E402
-from sensor_msgs.msg import CompressedImage  # noqa: E402
-
-from tam_ros.catalogue import engines_dir  # noqa: E402
-from tam_ros.process_usage import private_bytes  # noqa: E402
-from tam_ros.srv import AddPrompt  # noqa: E402
-
-REAL_NODE = (sys.executable, '-m', 'tam_ros.ros.node')
+REAL_NODE = (sys.executable, '-m', 'tam_ros.ros.track_node')
 BUNDLED = 'efficienttam_nano'
 bundled = pytest.mark.skipif(
     not (engines_dir() / BUNDLED).is_dir(), reason='no trained weights are bundled'
@@ -96,7 +92,7 @@ def test_images_that_the_transport_loses_are_told(start, make_peer, tmp_path):
     camera = NodeProcess(command, tmp_path / 'camera.log', as_it_comes)
     try:
         status, values = peer.diagnostics(
-            lambda status, values: 'lost on their way' in status.message, timeout=30
+            lambda status, values: 'lost by the transport' in status.message, timeout=30
         )
     finally:
         camera.end()
@@ -135,7 +131,7 @@ def test_a_device_that_fails_costs_an_image_and_no_object(graph):
     # Those who ask are answered meanwhile.
     assert peer.call(GetState, 'get_state', GetState.Request()).current_state.label == 'active'
     objects, _ = peer.track(image)
-    assert [(item.id, item.area) for item in objects.objects] == [(1, 100)], 'it is followed on'
+    assert [(item.id, item.area) for item in objects.objects] == [(1, 100)], 'it is still tracked'
     seen = {(m.header.stamp.sec, m.header.stamp.nanosec) for m in peer.received['objects']}
     for stamp in stamps:
         assert divmod(stamp, 10**9) not in seen
@@ -148,7 +144,7 @@ def test_a_device_that_fails_costs_an_image_and_no_object(graph):
     assert node.log.count('RuntimeError: device lost') < len(stamps) or len(stamps) < 3
 
 
-# --- what takes long ---
+# --- a slow tracker ---
 
 
 @pytest.mark.slow
@@ -214,7 +210,7 @@ def test_an_image_that_never_ends_is_told(start, make_peer):
     node, peer = start(COLOUR_TRACKER_DELAY='25'), make_peer()
     deadline = time.monotonic() + 20
     while not any(
-        'worked on for' in status.message
+        'processed for' in status.message
         for array in peer.received['diagnostics']
         for status in array.status
     ):
@@ -278,7 +274,7 @@ def test_how_far_engines_are_is_told_while_they_are_built(start, make_peer):
     assert 'Traceback' not in node.log
 
 
-# --- what must not pile up ---
+# --- leaks ---
 
 
 def grown(values):
@@ -325,7 +321,7 @@ def test_cycles_of_the_lifecycle_leave_nothing_behind(start, make_peer, command,
 
 @pytest.mark.slow
 def test_a_camera_that_is_killed_and_comes_back(start, make_peer, tmp_path):
-    """SIGKILL: its participant is not taken leave of; the objects are followed on."""
+    """After SIGKILL the participant is not unregistered; the objects stay tracked."""
     node, peer = start('-p', 'qos_reliability:=best_effort'), make_peer()
     command = [
         sys.executable,

@@ -9,20 +9,16 @@ import time
 import cv2
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from ros_graph import SIZE, add, click, picture
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
 
-pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
-pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
-
-from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
-from ros_graph import SIZE, add, click, picture  # noqa: E402
-from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
-
-from tam_ros.msg import Prompt, TrackedObject  # noqa: E402
-from tam_ros.ros.conversions import array_to_image, image_to_mask, stamp_ns  # noqa: E402
-from tam_ros.ros.messages import decode_mask  # noqa: E402
-from tam_ros.srv import RemoveObject  # noqa: E402
+from tam_ros.io.encodings import image_to_mask
+from tam_ros.msg import Prompt, TrackedObject
+from tam_ros.ros.conversions import array_to_image, decode_mask, stamp_ns
+from tam_ros.srv import RemoveObject
 
 SECOND = 10**9
 
@@ -113,7 +109,7 @@ def test_remove_and_reset(graph):
     assert [item.id for item in objects.objects] == [2]
     assert set(labels.data) == {0, 2}
     again = peer.call(RemoveObject, 'remove_object', removal)
-    assert (again.success, again.message) == (False, 'no object 1; followed are: 2')
+    assert (again.success, again.message) == (False, 'no object 1; tracked objects: 2')
     # An id of this run is never given to another object, not even on request.
     reuse = add(peer, click(15, 15, object_id=1))
     assert not reuse.success
@@ -153,7 +149,7 @@ REFUSED = [
     pytest.param(click(5, 5, action=9), 'unknown action 9', id='unknown action'),
     pytest.param(click(5, 5, 9, Prompt.REFINE), 'no object 9', id='refine an unknown object'),
     pytest.param(click(5, 5, 9, Prompt.REPLACE), 'no object 9', id='replace an unknown object'),
-    pytest.param(click(5, 5, 1), 'followed already', id='add an object that is followed'),
+    pytest.param(click(5, 5, 1), 'already tracked', id='add an object that is tracked'),
     pytest.param(
         Prompt(object_id=9, action=Prompt.REMOVE), 'no object 9', id='remove an unknown object'
     ),
@@ -182,7 +178,7 @@ def test_more_objects_than_the_limit(start, make_peer):
     image = picture(red=(10, 10), green=(30, 10), blue=(50, 10))
     assert add(peer, click(15, 15)).success
     assert add(peer, click(35, 15)).success
-    assert '2 objects are followed, the limit' in add(peer, click(55, 15)).message
+    assert '2 objects are tracked, the limit' in add(peer, click(55, 15)).message
     assert [item.id for item in peer.track(image)[0].objects] == [1, 2]
     peer.call(RemoveObject, 'remove_object', RemoveObject.Request(object_id=1))
     assert add(peer, click(55, 15)).object_id == 3, 'there is room again'
@@ -262,7 +258,7 @@ def test_bad_images_are_refused_and_leave_the_tracks_alone(graph):
         objects, labels = peer.track(image)
         assert [item.id for item in objects.objects] == [1], row.id
         assert labels.data == before.data, row.id
-    # The size changes in the middle of the stream: no object can be followed into that.
+    # The size changes in the middle of the stream: no object can be tracked across that.
     peer.send(picture((30, 30)))
     peer.diagnostics(lambda _, values: 'size changed' in values.get('last_refused_images', ''))
     assert peer.track(image)[1].data == before.data
@@ -277,13 +273,13 @@ def test_time_stands_still_and_goes_back(graph):
     count = len(peer.received['objects'])
     peer.send(image, still)
     _, values = peer.diagnostics(lambda _, values: values.get('stale_images') == '1')
-    assert 'the stamp of the one before' in values['last_stale_images']
+    assert 'the stamp of the previous one' in values['last_stale_images']
     peer.send(image, still - SECOND // 2)
     _, values = peer.diagnostics(lambda _, values: values.get('stale_images') == '2')
     assert '0.500 s older' in values['last_stale_images']
     assert len(peer.received['objects']) == count, 'nothing is published for a stale image'
 
-    # A bag that loops: the object is still followed and the stream goes on.
+    # A bag that loops: the object is still tracked and the stream continues.
     objects, _ = peer.track(image, still - 100 * SECOND)
     assert [item.area for item in objects.objects] == [100]
     objects, _ = peer.track(image, still - 99 * SECOND)

@@ -9,16 +9,12 @@ import signal
 import time
 
 import pytest
+from fake_tracker import ColourTracker
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from ros_graph import add, click, picture
 
-pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
-pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
-
-from fake_tracker import ColourTracker  # noqa: E402
-from rcl_interfaces.srv import SetParameters  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from ros_graph import add, click, picture  # noqa: E402
-
-from tam_ros.ros.node import TrackNode  # noqa: E402
+from tam_ros.ros.track_node import TrackNode
 
 
 def test_ctrl_c_ends_it_cleanly(graph):
@@ -112,17 +108,18 @@ def test_live_parameters(graph):
     assert "'remove_after': 9.0" in node.log.splitlines()[-1]
 
 
-def test_what_fails_between_two_images_is_reported(ros):
-    """Whoever waits is answered, and the thread goes on."""
+def test_a_failure_between_two_images_is_reported(ros):
+    """The caller is answered, and the inference thread continues."""
     node = TrackNode(ColourTracker.open)
+    port = node._port
     try:
-        assert node.tell(lambda session: None) is None, 'there is no tracker yet'
+        assert port.schedule_in_tracker(lambda session: None) is None, 'there is no tracker yet'
         node.trigger_configure()
-        node.tell(lambda session: session.no_such_thing).result(10)
+        port.schedule_in_tracker(lambda session: session.no_such_thing).result(10)
         assert 'no_such_thing' in node._statistics.summary().failure
-        answer = node.ask(lambda session: 1 / 0)
+        answer = port.call_in_tracker(lambda session: 1 / 0)
         assert (answer.success, answer.object_id) == (False, 0)
         assert 'internal error: division by zero' in answer.message
-        assert node.ask(lambda session: session.reset()).success
+        assert port.call_in_tracker(lambda session: session.reset()).success
     finally:
         node.destroy_node()

@@ -8,21 +8,17 @@ import time
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import Point, PointStamped, TransformStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from ros_graph import NODE, SIZE, picture
+from sensor_msgs.msg import CameraInfo, Image
+from std_srvs.srv import Trigger
 
-pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
-pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
-
-from geometry_msgs.msg import Point, PointStamped, TransformStamped  # noqa: E402
-from lifecycle_msgs.msg import Transition  # noqa: E402
-from lifecycle_msgs.srv import ChangeState  # noqa: E402
-from rcl_interfaces.srv import SetParameters  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from ros_graph import NODE, SIZE, picture  # noqa: E402
-from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
-
-from tam_ros.ros.conversions import array_to_image  # noqa: E402
-from tam_ros.srv import RemoveObject, SetClickMode  # noqa: E402
+from tam_ros.ros.conversions import array_to_image
+from tam_ros.srv import RemoveObject, SetClickMode
 
 IMAGE = picture(red=(10, 10), green=(30, 10), blue=(50, 10))
 RED, GREEN, BLUE, GROUND = (15, 15), (35, 15), (55, 15), (70, 50)
@@ -101,9 +97,9 @@ def test_clicks_add_select_and_correct(operator):
 
     shown = peer.stamp_ns / 1e9
     operator.click(12, 12)
-    operator.says('object 1 does not have this point')
+    operator.says('object 1 excludes this point')
     operator.click(22, 12)
-    operator.says('object 1 has this point')
+    operator.says('object 1 includes this point')
     peer.track(IMAGE)
     operator.says(f'prompt of 1 at {shown}', '[[12.0, 12.0]], [0]')
     operator.says(f'prompt of 1 at {shown}', '[[22.0, 12.0]], [1]')
@@ -136,14 +132,14 @@ def test_click_modes(operator):
     answer = operator.mode('exclude', object_id=1)
     assert (answer.success, answer.mode, answer.object_id) == (True, 'exclude', 1)
     operator.click(*BLUE)
-    operator.says('object 1 does not have this point')
+    operator.says('object 1 excludes this point')
     peer = operator.peer
     message = Parameter('click_mode', value='include').to_parameter_msg()
     request = SetParameters.Request(parameters=[message])
     assert peer.call(SetParameters, 'set_parameters', request).results[0].successful
     assert operator.mode().mode == 'include'
     operator.click(*GROUND)
-    operator.says('object 1 has this point')
+    operator.says('object 1 includes this point')
     assert operator.objects() == [1, 2]
 
     # What cannot be is refused and changes nothing.
@@ -152,7 +148,7 @@ def test_click_modes(operator):
     assert 'one of auto, new, include, exclude' in answer.message
     answer = operator.mode('new', object_id=9)
     assert (answer.success, answer.mode, answer.object_id) == (False, 'include', 1)
-    assert 'no object 9; followed are: 1, 2' in answer.message
+    assert 'no object 9; tracked objects: 1, 2' in answer.message
 
 
 @pytest.mark.parametrize('how', ['remove', 'reset'])
@@ -288,12 +284,12 @@ def test_mask_images_that_cannot_be_used(operator):
     short = label_image(peer, v1=RED)
     short.height -= 1
     for message, words in (
-        (label_image(peer), 'nothing in it is above 0'),
-        (noise, 'it has 4799 values, more than max_objects, 16'),
+        (label_image(peer), 'no pixel is above 0'),
+        (noise, 'it has 4799 values, one for each object, more than max_objects, 16'),
         (array_to_image(IMAGE, 'rgb8', peer.header(0)), "cannot be 'rgb8'"),
         (label_image(peer, size=(30, 30), v1=(5, 5)), 'the mask is 30x30 but the image 80x60'),
         (short, 'contradicts itself'),
-        (Image(encoding='mono8'), 'nothing in it is above 0'),
+        (Image(encoding='mono8'), 'no pixel is above 0'),
     ):
         operator.send(f'{NODE}/mask_prompt', message)
         peer.diagnostics(
@@ -369,14 +365,14 @@ def test_detections(operator):
     assert after['refused_requests'] == values['refused_requests']
 
 
-def test_more_detections_than_objects_may_be_followed(start, make_peer):
+def test_more_detections_than_objects(start, make_peer):
     """Said seldom: the detector repeats itself."""
     node, peer = start('-p', 'max_objects:=1'), make_peer()
     detector = Detector(Operator(node, peer))
     peer.meet(node, IMAGE)
     detector.keep_sending(RED_BOX, BLUE_BOX, until='object 1 (mug) is added')
     for _ in range(10):
-        detector.keep_sending(RED_BOX, BLUE_BOX, until='1 objects are followed, the limit')
+        detector.keep_sending(RED_BOX, BLUE_BOX, until='1 objects are tracked, the limit')
     assert detector.operator.objects() == [1]
     assert node.log.count('the limit: raise max_objects') == 1
     peer.diagnostics(
@@ -388,6 +384,6 @@ def test_without_vision_msgs_the_node_says_so(graph):
     try:
         import vision_msgs.msg  # noqa: F401
     except ImportError:
-        assert 'vision_msgs is not installed: ~/detections' in graph[0].log
+        assert 'vision_msgs is not installed: no subscription to ~/detections' in graph[0].log
     else:
         pytest.skip('vision_msgs is installed here')

@@ -8,15 +8,11 @@ import shutil
 import sys
 
 import pytest
+from ros_graph import add, click, go, picture
 
-pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
-pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
+from tam_ros.catalogue import engines_dir
 
-from ros_graph import add, click, go, picture  # noqa: E402
-
-from tam_ros.catalogue import engines_dir  # noqa: E402
-
-REAL_NODE = (sys.executable, '-m', 'tam_ros.ros.node')
+REAL_NODE = (sys.executable, '-m', 'tam_ros.ros.track_node')
 BUNDLED = 'efficienttam_nano'
 bundled = pytest.mark.skipif(
     not (engines_dir() / BUNDLED).is_dir(), reason='no trained weights are bundled'

@@ -8,21 +8,17 @@ import sys
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import Point
 
-pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
-pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
+from tam_ros import catalogue
+from tam_ros.demo.scene import DemoScene
+from tam_ros.evaluation.jaccard import region_similarity
+from tam_ros.msg import Prompt
+from tam_ros.srv import AddPrompt, SetClickMode
+from tam_ros.tracking import Prompt as TrackerPrompt
+from tam_ros.tracking import Tracker, TrackerOptions
 
-from geometry_msgs.msg import Point  # noqa: E402
-
-from tam_ros import catalogue  # noqa: E402
-from tam_ros.demo.scene import DemoScene  # noqa: E402
-from tam_ros.evaluation.jaccard import region_similarity  # noqa: E402
-from tam_ros.msg import Prompt  # noqa: E402
-from tam_ros.srv import AddPrompt, SetClickMode  # noqa: E402
-from tam_ros.tracking import Prompt as TrackerPrompt  # noqa: E402
-from tam_ros.tracking import Tracker, TrackerOptions  # noqa: E402
-
-NODE = (sys.executable, '-m', 'tam_ros.ros.node')
+NODE = (sys.executable, '-m', 'tam_ros.ros.track_node')
 MODEL = 'efficienttam_nano'
 AS_THE_NODE = TrackerOptions(resize='opencv')
 
@@ -163,5 +159,5 @@ def test_a_click_belongs_to_the_image_that_was_shown(start, make_peer):
         assert region_similarity(truth == 1, labels_of(labels) == 1) > 0.5
         if index == 12:
             peer.call(SetClickMode, 'set_click_mode', SetClickMode.Request(mode='include'))
-            click_on(index, 'object 1 has this point')
+            click_on(index, 'object 1 includes this point')
     assert 'refused' not in node.log

@@ -8,22 +8,18 @@ import sys
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import Point
+from ros_graph import add
+from rosbags.highlevel import AnyReader
 
-pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
-pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
+from tam_ros import catalogue
+from tam_ros.cli import main
+from tam_ros.demo.scene import DemoScene
+from tam_ros.io.bag_writer import BagWriter
+from tam_ros.io.frames import Header
+from tam_ros.msg import Prompt
 
-from geometry_msgs.msg import Point  # noqa: E402
-from ros_graph import add  # noqa: E402
-from rosbags.highlevel import AnyReader  # noqa: E402
-
-from tam_ros import catalogue  # noqa: E402
-from tam_ros.cli import main  # noqa: E402
-from tam_ros.demo.scene import DemoScene  # noqa: E402
-from tam_ros.io.bag_writer import BagWriter  # noqa: E402
-from tam_ros.io.frames import Header  # noqa: E402
-from tam_ros.msg import Prompt  # noqa: E402
-
-NODE = (sys.executable, '-m', 'tam_ros.ros.node')
+NODE = (sys.executable, '-m', 'tam_ros.ros.track_node')
 MODEL = 'efficienttam_nano'
 IMAGES = '/camera/image'
 START_NS = 1_700_000_000_123_456_789

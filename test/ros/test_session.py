@@ -4,18 +4,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from fake_tracker import MAX_OBJECTS, ColourTracker
+from ros_graph import picture
 
-pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
-pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
-
-from fake_tracker import MAX_OBJECTS, ColourTracker  # noqa: E402
-from ros_graph import picture  # noqa: E402
-
-from tam_ros.prompting.request import Action, PromptRequest  # noqa: E402
-from tam_ros.ros.session import MAX_WAITING, Limits, Session, StaleFrameError  # noqa: E402
-from tam_ros.tracking import FrameError  # noqa: E402
+from tam_ros.prompting.request import Action, PromptRequest
+from tam_ros.ros.parameters import Parameters
+from tam_ros.ros.session import MAX_WAITING, Session, StaleFrameError
+from tam_ros.tracking import FrameError
 
 START = 1_700_000_000 * 10**9
 MS = 10**6
@@ -29,8 +28,14 @@ class Stream:
     def __init__(self, max_objects=MAX_OBJECTS, prompt_history_seconds=1.0, time_jump=1.0):
         self.warnings = []
         self.tracker = ColourTracker()
-        limits = Limits(max_objects, prompt_history_seconds, time_jump)
-        self.session = Session(self.tracker, lambda: limits, self.warnings.append)
+        parameters = Parameters(
+            max_objects=max_objects,
+            prompt_history_seconds=prompt_history_seconds,
+            time_jump=time_jump,
+        )
+        self.session = Session(
+            self.tracker, SimpleNamespace(current=parameters), self.warnings.append
+        )
         self.newest = None
 
     def image(self, milliseconds, pixels=IMAGE):
@@ -39,16 +44,16 @@ class Stream:
         self.newest = stamp
         return [item.id for item in frame.objects]
 
-    def ask(self, points, object_id=0, action=Action.ADD, at=None, label=''):
+    def prompt(self, points, object_id=0, action=Action.ADD, at=None, name=''):
         request = PromptRequest(
             action,
             object_id,
             stamp_ns=0 if at is None else START + at * MS,
-            name=label,
+            name=name,
             points=points,
             point_labels=(1,) * len(points),
         )
-        return self.session.ask(request, self.newest)
+        return self.session.submit_prompt(request, self.newest)
 
 
 @pytest.fixture
@@ -58,75 +63,75 @@ def stream():
     return made
 
 
-def test_ids_that_wait_are_taken(stream):
+def test_waiting_prompts_have_their_own_ids(stream):
     """Three clicks between two images are three objects."""
-    assert [stream.ask(place).object_id for place in (RED, GREEN, BLUE)] == [1, 2, 3]
+    assert [stream.prompt(place).object_id for place in (RED, GREEN, BLUE)] == [1, 2, 3]
     assert stream.image(33) == [1, 2, 3]
 
 
-def test_a_chosen_id_skips_those_given_by_others(stream):
-    assert stream.ask(RED, object_id=1).success
-    assert stream.ask(GREEN).object_id == 2
-    assert stream.ask(BLUE, object_id=2).message.startswith('object 2 is followed already')
+def test_a_new_id_skips_ids_that_were_given(stream):
+    assert stream.prompt(RED, object_id=1).success
+    assert stream.prompt(GREEN).object_id == 2
+    assert stream.prompt(BLUE, object_id=2).message.startswith('object 2 is already tracked')
 
 
-def test_an_id_is_used_once_even_if_it_never_saw_an_image(stream):
-    stream.ask(RED)
+def test_an_id_is_used_once_even_without_an_image(stream):
+    stream.prompt(RED)
     assert stream.session.remove(1).success
     assert stream.image(33) == []
-    assert 'was removed' in stream.ask(RED, object_id=1).message
-    assert stream.ask(RED).object_id == 2
+    assert 'was removed' in stream.prompt(RED, object_id=1).message
+    assert stream.prompt(RED).object_id == 2
 
 
-def test_clicks_add_up_before_their_image(stream):
-    stream.ask(RED)
-    assert stream.ask(((18, 18),), 1, Action.REFINE).success
+def test_clicks_before_the_first_image_add_up(stream):
+    stream.prompt(RED)
+    assert stream.prompt(((18, 18),), 1, Action.REFINE).success
     assert stream.image(33) == [1]
 
 
-def test_the_limit_counts_those_that_wait(stream):
+def test_the_limit_counts_waiting_objects(stream):
     for _ in range(MAX_OBJECTS):
-        assert stream.ask(RED).success
-    refused = stream.ask(RED)
+        assert stream.prompt(RED).success
+    refused = stream.prompt(RED)
     assert not refused.success
     assert f'{MAX_OBJECTS} objects' in refused.message
     assert stream.image(33) == [1, 2, 3, 4]
 
 
-def test_what_only_the_tracker_can_refuse_costs_the_last_prompt_alone():
-    """The session believes in more room than there is: the image must be tracked all the same."""
+def test_a_refusal_of_the_tracker_drops_the_last_prompt_only():
+    """With more objects than the tracker has room for, the image is tracked all the same."""
     stream = Stream(max_objects=MAX_OBJECTS + 2)
     stream.image(0)
     for _ in range(MAX_OBJECTS + 1):
-        stream.ask(RED, label='mug')
+        stream.prompt(RED, name='mug')
     assert stream.image(33) == [1, 2, 3, 4]
     assert stream.warnings == [f'prompt for object 5 refused: {MAX_OBJECTS} objects are the limit']
     assert 5 not in stream.session.names
 
 
 def test_names_live_as_long_as_their_objects(stream):
-    stream.ask(RED, label='mug')
+    stream.prompt(RED, name='mug')
     stream.image(33)
-    stream.ask(RED, 1, Action.REFINE)
-    assert stream.session.names == {1: 'mug'}, 'an empty name leaves it as it is'
-    stream.ask(RED, 1, Action.REFINE, label='cup')
+    stream.prompt(RED, 1, Action.REFINE)
+    assert stream.session.names == {1: 'mug'}, 'an empty name changes nothing'
+    stream.prompt(RED, 1, Action.REFINE, name='cup')
     assert stream.session.names == {1: 'cup'}
-    stream.ask((), 1, Action.REMOVE)
+    stream.prompt((), 1, Action.REMOVE)
     assert stream.session.names == {}
 
 
 def test_a_prompt_waits_for_its_image(stream):
-    assert stream.ask(RED, at=66).success
+    assert stream.prompt(RED, at=66).success
     assert stream.image(33) == []
     assert stream.image(66) == [1]
 
 
-def test_a_prompt_whose_image_was_dropped_takes_the_next(stream):
-    assert stream.ask(RED, at=66).success
+def test_a_prompt_whose_image_was_dropped_applies_to_the_next(stream):
+    assert stream.prompt(RED, at=66).success
     assert stream.image(99) == [1]
 
 
-# Each row: age of the prompt in ms against the newest tracked image, and whether it is taken.
+# Each row: age of the prompt in ms against the newest tracked image, and whether it is accepted.
 @pytest.mark.parametrize(
     ('age', 'accepted'),
     [
@@ -139,14 +144,14 @@ def test_a_prompt_whose_image_was_dropped_takes_the_next(stream):
 )
 def test_the_age_of_a_prompt(stream, age, accepted):
     stream.image(5000)
-    answer = stream.ask(RED, at=5000 - age)
+    answer = stream.prompt(RED, at=5000 - age)
     assert answer.success == accepted, answer.message
     if not accepted:
         assert '1.001 s' in answer.message
 
 
 def test_a_prompt_that_grew_too_old_waiting_is_dropped_with_a_warning(stream):
-    assert stream.ask(RED, at=33, label='mug').success
+    assert stream.prompt(RED, at=33, name='mug').success
     stream.session.tracker.step(IMAGE, START / 10**9 + 2)
     assert stream.image(2033) == []
     assert stream.warnings == ['prompt for object 1 refused: made 1.967 s before the last image']
@@ -155,38 +160,38 @@ def test_a_prompt_that_grew_too_old_waiting_is_dropped_with_a_warning(stream):
 
 def test_before_the_first_image():
     stream = Stream()
-    assert 'no image has arrived yet' in stream.ask(RED, at=0).message
-    assert stream.ask(RED).success
+    assert 'no image has arrived yet' in stream.prompt(RED, at=0).message
+    assert stream.prompt(RED).success
     assert stream.image(0) == [1]
 
 
-def test_an_impossible_first_prompt_does_not_cost_the_first_image():
+def test_an_invalid_first_prompt_does_not_prevent_the_first_image():
     stream = Stream()
-    assert stream.ask(((500, 500),)).success, 'the size of the images is not known yet'
-    assert stream.ask(RED).success
+    assert stream.prompt(((500, 500),)).success, 'the size of the images is not known yet'
+    assert stream.prompt(RED).success
     assert stream.image(0) == [2]
     assert 'outside the image' in stream.warnings[0]
-    assert stream.ask(GREEN).object_id == 3, 'its id is not given again'
+    assert stream.prompt(GREEN).object_id == 3, 'its id is not given again'
 
 
 def test_prompts_do_not_pile_up_without_images():
     stream = Stream(max_objects=200)
-    answers = [stream.ask(RED).success for _ in range(MAX_WAITING + 1)]
+    answers = [stream.prompt(RED).success for _ in range(MAX_WAITING + 1)]
     assert answers == [True] * MAX_WAITING + [False]
 
 
 def test_a_refused_image_keeps_the_prompts_for_the_next(stream):
-    stream.ask(RED)
+    stream.prompt(RED)
     stream.image(33)
-    stream.ask(GREEN)
+    stream.prompt(GREEN)
     with pytest.raises(FrameError, match='size changed'):
         stream.image(66, picture((20, 20)))
     assert stream.image(99) == [1, 2]
 
 
 def test_prompts_do_not_outlive_a_failure(stream, monkeypatch):
-    """What the tracker failed at must not make it fail on every image from then on."""
-    stream.ask(RED)
+    """A prompt that makes the tracker fail must not make it fail on every later image."""
+    stream.prompt(RED)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
         patch.setattr(stream.tracker, 'step', _fail)
         stream.image(33)
@@ -199,7 +204,7 @@ def _fail(*_, **__):
 
 
 def test_stale_images_change_nothing(stream):
-    stream.ask(RED)
+    stream.prompt(RED)
     stream.image(1000)
     for milliseconds in (1000, 999, 0):
         with pytest.raises(StaleFrameError):
@@ -209,27 +214,27 @@ def test_stale_images_change_nothing(stream):
 
 
 def test_a_jump_back_keeps_the_objects(stream):
-    stream.ask(RED)
+    stream.prompt(RED)
     stream.image(5000)
-    stream.ask(GREEN, at=5500, label='late')
-    stream.ask(BLUE)
-    assert stream.image(100) == [1, 3], 'what was clicked in the old recording is over'
+    stream.prompt(GREEN, at=5500, name='late')
+    stream.prompt(BLUE)
+    assert stream.image(100) == [1, 3], 'the prompt on the old recording is dropped'
     assert stream.tracker.clock_restarts == 1
     assert 'time went back by 4.900 s' in stream.warnings[0]
-    assert 'the recording that its image belonged to is over' in stream.warnings[1]
+    assert 'the recording of its image has ended' in stream.warnings[1]
     assert stream.session.names == {}
     assert stream.image(133) == [1, 3]
-    assert stream.ask(RED, at=133).success
+    assert stream.prompt(RED, at=133).success
 
 
 def test_reset_starts_over(stream):
-    stream.ask(RED, label='mug')
+    stream.prompt(RED, name='mug')
     stream.image(33)
-    stream.ask(GREEN)
+    stream.prompt(GREEN)
     assert stream.session.reset().success
     assert stream.image(66) == []
     assert stream.session.names == {}
-    assert stream.ask(GREEN).object_id == 1
+    assert stream.prompt(GREEN).object_id == 1
     # The images may have another size from here on.
     stream.session.reset()
     assert stream.image(99, np.zeros((20, 20, 3), np.uint8)) == []

@@ -12,9 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-pytest.importorskip('rclpy', reason='no ROS 2 here: make setup, then . ./env.sh')
-pytest.importorskip('tam_ros.msg', reason='the messages are not compiled: make setup')
-
 CONFIG = Path(__file__).resolve().parents[2] / 'config'
 # What RViz shows them with; rviz_default_plugins/plugins_description.xml of RViz.
 DISPLAYS = {

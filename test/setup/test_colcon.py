@@ -94,12 +94,12 @@ def test_the_workspace_alone_runs_it(workspace):
     script = workspace / 'script.py'
     script.write_text(
         'from rclpy.serialization import deserialize_message, serialize_message\n'
-        'import tam_ros.ros.node\n'
+        'import tam_ros.ros.track_node\n'
         'from tam_ros.catalogue import engines_dir\n'
         'from tam_ros.msg import TrackedObject, TrackedObjectArray\n'
         'message = TrackedObjectArray(objects=[TrackedObject(id=7)])\n'
         'again = deserialize_message(serialize_message(message), TrackedObjectArray)\n'
-        'print(tam_ros.ros.node.__file__, engines_dir(), again.objects[0].id, sep="\\n")\n'
+        'print(tam_ros.ros.track_node.__file__, engines_dir(), again.objects[0].id, sep="\\n")\n'
     )
     module, engines, number = run(workspace, 'python "$0"/script.py').splitlines()
     assert Path(module).is_relative_to(workspace / 'install')

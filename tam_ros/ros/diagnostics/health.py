@@ -1,0 +1,157 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Collects the state of the node and publishes it on /diagnostics."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from typing import Any, NamedTuple
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode
+
+from tam_ros.process_usage import resident_bytes
+from tam_ros.ros.declaration import NodeParameters
+from tam_ros.ros.diagnostics.statistics import Statistics
+from tam_ros.ros.diagnostics.status import Report, statuses
+from tam_ros.ros.inference import BusyError, InferenceThread
+from tam_ros.ros.session import Session
+from tam_ros.runtime.base import DeviceMemory
+from tam_ros.runtime.engine_options import BuildProgress
+from tam_ros.tracking import TrackedObject
+
+PERIOD_S = 1.0
+
+
+class _TrackerState(NamedTuple):
+    """State that only the inference thread may read; see `Report`."""
+
+    waiting_prompts: int = 0
+    late_objects: Sequence[int] = ()
+    device_memory: DeviceMemory | None = None
+
+
+class Health:
+    """The diagnostics of a node.
+
+    Attributes:
+        statistics: of the stream; filled by the threads of the node.
+        state: of the lifecycle, such as `active`.
+        objects: of the newest result.
+    """
+
+    def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
+        """Create the publisher, and start the thread that publishes.
+
+        Args:
+            node: to publish with.
+            parameters: of the node, with the limits.
+        """
+        self.statistics = Statistics()
+        self.state = 'unconfigured'
+        self.objects: Sequence[TrackedObject] = ()
+        self._node = node
+        self._parameters = parameters
+        self._info: Mapping[str, str] = {}
+        self._activity = ''
+        self._inference: InferenceThread[Any] | None = None
+        self._tracker_state = _TrackerState()
+        self._scheduled: Future | None = None
+        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._ended = threading.Event()
+        # Not a timer: while a model is opened or a request waits for a long step, the executor is
+        # blocked, and diagnostics are needed most.
+        self._thread = threading.Thread(target=self._run, name='diagnostics', daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop publishing, before the node is destroyed."""
+        self._ended.set()
+        self._thread.join()
+
+    def activity(self, text: str) -> None:
+        """Report a long activity, such as `building memory_attention 43 %`; from any thread."""
+        self._activity = text
+        self._node.get_logger().info(text, throttle_duration_sec=5.0)
+
+    def building(self, progress: BuildProgress) -> None:
+        """Report the progress of building engines; for `EngineOptions.progress`."""
+        self.activity(
+            f'building {progress.graph} {progress.fraction:.0%} '
+            f'({progress.index + 1} of {progress.graphs}, {progress.phase})'
+        )
+
+    def shutting_down(self) -> bool:
+        """Return whether the node is to end, so that long work must stop; from any thread."""
+        return not self._node.context.ok()
+
+    def opened(self, inference: InferenceThread[Any]) -> Mapping[str, str]:
+        """Report about a tracker from now on.
+
+        Args:
+            inference: the thread that owns it.
+
+        Returns:
+            Its `model`, `runtime` and `weights`, and the info of the runtime.
+        """
+        self._info = inference.call(_info)
+        self._inference, self._activity = inference, ''
+        return self._info
+
+    def closed(self) -> None:
+        """Report that there is no tracker."""
+        self._inference, self._info, self._activity = None, {}, ''
+        self._tracker_state, self._scheduled, self.objects = _TrackerState(), None, ()
+
+    def _run(self) -> None:
+        while not self._ended.wait(PERIOD_S) and self._node.context.ok():
+            self._update_tracker_state()
+            self._publish()
+
+    def _publish(self) -> None:
+        inference = self._inference
+        report = Report(
+            name=self._node.get_fully_qualified_name(),
+            state=self.state,
+            topic=self._node.resolve_topic_name('image'),
+            info=self._info,
+            summary=self.statistics.summary(),
+            activity=self._activity,
+            busy_s=inference.busy_s if inference else 0.0,
+            waiting_requests=inference.waiting if inference else 0,
+            objects=self.objects,
+            resident_bytes=resident_bytes(),
+            **self._tracker_state._asdict(),
+        )
+        message = DiagnosticArray(status=statuses(report, self._parameters.current))
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        with contextlib.suppress(rclpy_implementation.RCLError):  # shut down meanwhile
+            self._publisher.publish(message)
+
+    def _update_tracker_state(self) -> None:
+        """Read the state that was requested last, and request it again; never waits."""
+        scheduled, inference = self._scheduled, self._inference
+        if scheduled is not None:
+            if not scheduled.done():
+                return
+            # Cancelled while the tracker is closed. A failed device is reported with the next
+            # image.
+            with contextlib.suppress(CancelledError, Exception):
+                self._tracker_state = scheduled.result()
+        with contextlib.suppress(BusyError):
+            self._scheduled = inference and inference.schedule(_tracker_state)
+
+
+def _info(session: Session) -> dict[str, str]:
+    tracker = session.tracker
+    names = ('model', 'runtime', 'weights')
+    return {**{name: getattr(tracker, name) for name in names}, **tracker.info}
+
+
+def _tracker_state(session: Session) -> _TrackerState:
+    tracker = session.tracker
+    return _TrackerState(session.waiting, tracker.late_objects, tracker.device_memory())

@@ -1,0 +1,306 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The node's statuses on /diagnostics (REP 107): input, tracking, depth, prompts, model.
+
+A status is OK unless a limit is exceeded; its message then has the value, the limit and the
+parameter that sets it. Above the limit it is a warning, above `ERROR_FACTOR` times it an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from tam_ros.ros.diagnostics.statistics import DEPTH_OFFSET, WINDOW_S, Spread, Summary
+from tam_ros.ros.parameters import Parameters
+from tam_ros.runtime.base import DeviceMemory
+from tam_ros.tracking import TrackedObject
+
+ERROR_FACTOR = 5
+MAX_LOST_SHARE = 0.05
+"""Share of images that the transport may lose."""
+
+MIN_FREE_SHARE = 0.05
+"""Share of the device memory that should be free."""
+
+_OTHER_CLOCK_S = 60.0  # a greater age is not a delay: the stamps are from another clock
+
+
+@dataclass(frozen=True)
+class Report:
+    """The state of the node at one time.
+
+    Attributes:
+        name: of the node, fully qualified.
+        state: of its lifecycle, such as `active`.
+        topic: of the images.
+        info: of the open tracker: `model`, `runtime`, `weights`, `precision` and more; empty
+            while the node is not configured.
+        summary: of the stream.
+        activity: what the node does while it configures, or empty.
+        busy_s: seconds for which the present image has been processed; 0: none is.
+        waiting_prompts: prompts that wait for their image.
+        late_objects: objects that are being replayed because their prompt was late.
+        waiting_requests: requests that wait for the present image.
+        objects: of the newest result.
+        device_memory: of the device; None if the model uses host memory.
+        resident_bytes: memory of this process.
+    """
+
+    name: str
+    state: str
+    topic: str
+    info: Mapping[str, str]
+    summary: Summary
+    activity: str = ''
+    busy_s: float = 0.0
+    waiting_prompts: int = 0
+    late_objects: Sequence[int] = ()
+    waiting_requests: int = 0
+    objects: Sequence[TrackedObject] = ()
+    device_memory: DeviceMemory | None = None
+    resident_bytes: int = 0
+
+
+def statuses(report: Report, limits: Parameters) -> list[DiagnosticStatus]:
+    """Return the statuses of the node.
+
+    Args:
+        report: the state of the node.
+        limits: the parameters of the node; `image_timeout` and `..._warn` apply. 0: no limit.
+    """
+    entries = (
+        _input(report, limits),
+        _tracking(report, limits),
+        _depth(report),
+        _prompts(report),
+        _model(report),
+    )
+    name = report.name.lstrip('/')
+    return [
+        DiagnosticStatus(
+            level=entry.level,
+            name=f'{name}: {entry.part}',
+            message=entry.message(),
+            hardware_id=entry.hardware,
+            values=[KeyValue(key=key, value=str(value)) for key, value in entry.values.items()],
+        )
+        for entry in entries
+    ]
+
+
+@dataclass
+class _Entry:
+    """A status under construction; its level is the worst of its problems."""
+
+    part: str
+    hardware: str
+    ok_message: str
+    values: dict[str, Any]
+    level: bytes = DiagnosticStatus.OK
+    problems: list[tuple[bytes, str]] = field(default_factory=list)
+
+    def add(self, level: bytes, text: str) -> None:
+        self.level = max(self.level, level)
+        self.problems.append((level, text))
+
+    def check(self, value: float, limit: float, text: str, parameter: str) -> None:
+        """Add a problem if a value exceeds its limit, unless that is 0."""
+        if limit and value > limit:
+            far = value > ERROR_FACTOR * limit
+            level = DiagnosticStatus.ERROR if far else DiagnosticStatus.WARN
+            times = f'{ERROR_FACTOR} x ' if far else ''
+            self.add(level, f'{text} (limit: {times}{parameter} {limit:g})')
+
+    def add_recent(self, summary: Summary, what: str, words: str) -> None:
+        """Add a warning if a problem occurred recently, with the newest message about it."""
+        if count := summary.recent.get(what):
+            text = f'{count} {words} in {WINDOW_S:.0f} s: {summary.last[what]}'
+            self.add(DiagnosticStatus.WARN, text)
+
+    def message(self) -> str:
+        worst_first = sorted(self.problems, key=lambda item: item[0], reverse=True)
+        return '; '.join(text for _, text in worst_first) or self.ok_message
+
+
+def _input(report: Report, limits: Parameters) -> _Entry:
+    summary = report.summary
+    entry = _Entry(
+        'input',
+        report.topic,
+        f'{summary.received_hz:.1f} images/s' if report.state == 'active' else report.state,
+        {
+            'topic': report.topic,
+            'received': summary.received,
+            'rate_hz': f'{summary.received_hz:.2f}',
+            **_spread('arrival_age_ms', summary.arrival_ms),
+            'dropped': summary.dropped,
+            'dropped_share': f'{summary.dropped_share:.3f}',
+            'lost': summary.lost,
+            'lost_share': f'{summary.lost_share:.3f}',
+            **_counts(summary, 'refused_images', 'stale_images'),
+        },
+    )
+    if report.state != 'active':
+        return entry
+    text = f'no image for {summary.silent_s:.1f} s'
+    if not summary.received:
+        text = f'no image has arrived yet, waiting for {summary.silent_s:.1f} s'
+    entry.check(summary.silent_s, limits.image_timeout, text, 'image_timeout')
+    if summary.lost_share > MAX_LOST_SHARE:
+        entry.add(
+            DiagnosticStatus.WARN,
+            f'{summary.lost_share:.0%} of the images are lost by the transport (limit: '
+            f'{MAX_LOST_SHARE:.0%}): start the camera driver and the node with '
+            f'FASTRTPS_DEFAULT_PROFILES_FILE=config/fastdds_images.xml',
+        )
+    ahead = -summary.arrival_ms.p50 / 1e3
+    entry.check(
+        ahead,
+        limits.max_age_warn,
+        f'the stamps are {ahead:.2f} s ahead of the clock of this node: synchronise the clocks, '
+        f'or set use_sim_time for a recording',
+        'max_age_warn',
+    )
+    entry.add_recent(summary, 'refused_images', 'refused images')
+    entry.add_recent(summary, 'stale_images', 'stale images')
+    return entry
+
+
+def _tracking(report: Report, limits: Parameters) -> _Entry:
+    summary = report.summary
+    count = len(report.objects)
+    states = [str(item.state) for item in report.objects]
+    entry = _Entry(
+        'tracking',
+        report.info.get('runtime', ''),
+        f'{count} object{"" if count == 1 else "s"} at {summary.tracked_hz:.1f} Hz'
+        if report.state == 'active'
+        else report.state,
+        {
+            'lifecycle': report.state,
+            'frames': summary.tracked,
+            'rate_hz': f'{summary.tracked_hz:.2f}',
+            **_spread('age_ms', summary.age_ms),
+            **{
+                f'{name}_ms_{key}': f'{getattr(spread, key):.1f}'
+                for name, spread in summary.stages_ms.items()
+                if name != DEPTH_OFFSET
+                for key in ('p50', 'p95')
+            },
+            'busy_s': f'{report.busy_s:.1f}',
+            'objects': count,
+            **{state: states.count(state) for state in ('visible', 'occluded', 'lost')},
+            **_counts(summary, 'failures'),
+            **{f'object_{item.id}': f'{item.state}, {item.score:.2f}' for item in report.objects},
+        },
+    )
+    if report.state != 'active':
+        return entry
+    if summary.failure:
+        entry.add(DiagnosticStatus.ERROR, f'tracking failed: {summary.failure}')
+    entry.check(
+        report.busy_s,
+        limits.image_timeout,
+        f'the present image has been processed for {report.busy_s:.1f} s',
+        'image_timeout',
+    )
+    age = summary.age_ms.p95 / 1e3
+    text = f'results are {age:.2f} s behind their images (p95), which arrive '
+    text += f'{summary.arrival_ms.p95 / 1e3:.2f} s old'
+    if age > _OTHER_CLOCK_S:
+        text += ': the stamps are from another clock, set use_sim_time for a recording'
+    entry.check(age, limits.max_age_warn, text, 'max_age_warn')
+    rate = summary.tracked_hz
+    if 0 < rate < limits.min_rate_warn:
+        far = rate < limits.min_rate_warn / ERROR_FACTOR
+        entry.add(
+            DiagnosticStatus.ERROR if far else DiagnosticStatus.WARN,
+            f'{rate:.2f} images per second are tracked (limit: min_rate_warn '
+            f'{limits.min_rate_warn:g}{f" / {ERROR_FACTOR}" if far else ""})',
+        )
+    share = summary.dropped_share
+    if limits.max_dropped_warn and share > limits.max_dropped_warn:
+        entry.add(
+            DiagnosticStatus.WARN,
+            f'{share:.0%} of the images are dropped (limit: max_dropped_warn '
+            f'{limits.max_dropped_warn:.0%})',
+        )
+    return entry
+
+
+def _depth(report: Report) -> _Entry:
+    summary = report.summary
+    offset = summary.stages_ms.get(DEPTH_OFFSET, Spread.of(()))
+    used = offset.max == offset.max  # not NaN
+    entry = _Entry(
+        'depth',
+        '',
+        'depth is used' if used else 'no depth is used',
+        {
+            **(_spread('offset_ms', offset) if used else {}),
+            **_counts(summary, 'images_without_depth'),
+        },
+    )
+    entry.add_recent(summary, 'images_without_depth', 'images without positions')
+    return entry
+
+
+def _prompts(report: Report) -> _Entry:
+    summary = report.summary
+    entry = _Entry(
+        'prompts',
+        '',
+        f'{report.waiting_prompts} waiting',
+        {
+            'waiting_prompts': report.waiting_prompts,
+            'waiting_requests': report.waiting_requests,
+            'replayed_objects': ', '.join(map(str, report.late_objects)),
+            **_counts(summary, 'refused_requests'),
+        },
+    )
+    entry.add_recent(summary, 'refused_requests', 'refused')
+    return entry
+
+
+def _model(report: Report) -> _Entry:
+    info, memory = report.info, report.device_memory
+    opened = ', '.join(info[name] for name in ('model', 'runtime', 'precision') if name in info)
+    entry = _Entry(
+        'model',
+        info.get('device', ''),
+        report.activity or opened or 'no model is open',
+        {
+            'lifecycle': report.state,
+            **({'activity': report.activity} if report.activity else {}),
+            **info,
+            'process_mb': f'{report.resident_bytes / 1e6:.0f}',
+        },
+    )
+    if info.get('weights', '').startswith('untrained'):
+        entry.add(DiagnosticStatus.WARN, 'the weights are untrained: the masks are meaningless')
+    if memory is not None:
+        entry.values.update(
+            {f'device_{name}_mb': f'{value / 1e6:.0f}' for name, value in memory._asdict().items()}
+        )
+        if memory.free < MIN_FREE_SHARE * memory.total:
+            text = f'{memory.free / 1e6:.0f} MB of device memory are free'
+            entry.add(DiagnosticStatus.WARN, f'{text} (limit: {MIN_FREE_SHARE:.0%} of it)')
+    return entry
+
+
+def _spread(name: str, spread: Spread) -> dict[str, str]:
+    return {f'{name}_{key}': f'{getattr(spread, key):.1f}' for key in ('p50', 'p95', 'max')}
+
+
+def _counts(summary: Summary, *names: str) -> dict[str, Any]:
+    """Return the count of each problem that occurred, and the newest message about it."""
+    return {
+        key: value
+        for name in names
+        if name in summary.counts
+        for key, value in ((name, summary.counts[name]), (f'last_{name}', summary.last[name]))
+    }

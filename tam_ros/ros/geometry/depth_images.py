@@ -1,0 +1,201 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Finds the depth image and the calibration of a tracked image."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode, LifecycleState, ManagedEntity, TransitionCallbackReturn
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from tam_ros.io.encodings import ImageFormatError, image_to_depth
+from tam_ros.ros.conversions import NANOSECONDS, stamp_ns
+from tam_ros.ros.declaration import NodeParameters
+from tam_ros.ros.diagnostics.statistics import DEPTH_OFFSET, Statistics
+from tam_ros.ros.geometry.calibration import Calibration
+from tam_ros.spatial import Camera, CameraError, DepthOptions, DepthView, image_rays
+
+KEPT = 30
+"""Depth images kept at most: one second of a camera, which is enough for slow trackers."""
+
+_SILENT_S = 1.0  # without a depth image for so long, `find` does not wait for one
+
+
+class DepthError(RuntimeError):
+    """There is no depth for an image; the message gives the reason."""
+
+
+class DepthImages(ManagedEntity):
+    """Keeps the newest depth images and finds that of a tracked image.
+
+    An image is tracked before its depth is needed, which may arrive meanwhile. The executor's
+    thread receives depth images, another thread calls `find`. Subscribed while the node is active.
+    """
+
+    def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
+        """Become a managed entity of the node.
+
+        Args:
+            node: to subscribe with.
+            parameters: of the node; `qos_reliability` applies.
+        """
+        self._node = node
+        self._parameters = parameters
+        self._subscription: Subscription | None = None
+        self._changed = threading.Condition()
+        self._kept: deque[tuple[int, Image]] = deque(maxlen=KEPT)
+        self._newest_ns: int | None = None
+        self._received_at = -np.inf
+        node.add_managed_entity(self)
+        self.topic = node.resolve_topic_name('depth')
+
+    @property
+    def offered(self) -> bool:
+        """Whether depth has a publisher, or had one since the node was activated."""
+        return self._newest_ns is not None or (
+            self._subscription is not None and self._node.count_publishers(self.topic) > 0
+        )
+
+    def find(self, image_ns: int, tolerance: float, timeout: float) -> Image:
+        """Return the depth image that is nearest in time to an image.
+
+        Call it in the order of the images: older depth images are dropped.
+
+        Args:
+            image_ns: stamp of the image, nanoseconds.
+            tolerance: seconds by which the two stamps may differ.
+            timeout: seconds to wait for it if the newest one is older than the image and depth
+                images are arriving.
+
+        Raises:
+            DepthError: none within the tolerance.
+        """
+        with self._changed:
+            if time.monotonic() - self._received_at < _SILENT_S:
+                self._changed.wait_for(
+                    lambda: self._newest_ns is None or self._newest_ns >= image_ns, timeout
+                )
+            while self._kept and image_ns - self._kept[0][0] > tolerance * NANOSECONDS:
+                self._kept.popleft()
+            if self._newest_ns is None:
+                raise DepthError(f'no depth image has arrived on {self.topic}')
+            found = min(self._kept, key=lambda item: abs(item[0] - image_ns), default=None)
+            nearest_ns = self._newest_ns if found is None else found[0]
+            away = (nearest_ns - image_ns) / NANOSECONDS
+            if found is None or abs(away) > tolerance:
+                raise DepthError(
+                    f'the nearest depth image is {abs(away):.3f} s '
+                    f'{"older" if away < 0 else "newer"} than the image (depth_tolerance '
+                    f'{tolerance:g}, depth_wait {timeout:g})'
+                )
+            return found[1]
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe."""
+        reliable = self._parameters.current.qos_reliability == 'reliable'
+        qos = QoSProfile(
+            depth=5,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        )
+        self._subscription = self._node.create_subscription(Image, 'depth', self._keep, qos)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe and drop the kept images."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+        with self._changed:
+            self._kept.clear()
+            self._newest_ns = None
+        return TransitionCallbackReturn.SUCCESS
+
+    def _keep(self, message: Image) -> None:
+        stamp = stamp_ns(message.header)
+        with self._changed:
+            if self._newest_ns is not None and stamp <= self._newest_ns:
+                self._kept.clear()  # a recording was restarted
+            self._kept.append((stamp, message))
+            self._newest_ns = stamp
+            self._received_at = time.monotonic()
+            self._changed.notify_all()
+
+
+class DepthViews:
+    """Combines the depth image and the calibration of a tracked image."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        parameters: NodeParameters,
+        calibration: Calibration,
+        statistics: Statistics,
+    ) -> None:
+        """Prepare to subscribe to `depth`.
+
+        Args:
+            node: to subscribe with.
+            parameters: of the node; `depth_...` and `qos_reliability` apply.
+            calibration: of the camera.
+            statistics: counts images without depth, and takes the offset of the stamps.
+        """
+        self._parameters = parameters
+        self._images = DepthImages(node, parameters)
+        self._calibration = calibration
+        self._statistics = statistics
+        self._rays: tuple[Camera, NDArray[np.float32]] | None = None
+
+    def of(self, header: Header, height: int, width: int) -> DepthView | None:
+        """Return the depth view of an image.
+
+        Args:
+            header: of the image.
+            height: of the image.
+            width: of the image.
+
+        Returns:
+            None if depth has no publisher; also if depth or calibration are missing or do not
+            match, which the statistics count as `images_without_depth`.
+        """
+        if not self._images.offered:
+            return None
+        try:
+            return self._view(header, height, width)
+        except (DepthError, CameraError, ImageFormatError) as error:
+            self._statistics.count('images_without_depth', str(error))
+            return None
+
+    def _view(self, header: Header, height: int, width: int) -> DepthView:
+        parameters = self._parameters.current
+        camera = self._calibration.camera(height, width)
+        image_ns = stamp_ns(header)
+        message = self._images.find(image_ns, parameters.depth_tolerance, parameters.depth_wait)
+        topic = self._images.topic
+        if (message.height, message.width) != (height, width):
+            raise DepthError(
+                f'{topic} has {message.width}x{message.height} pixels, the image '
+                f'{width}x{height}: use the depth topic that is registered to the colour image'
+            )
+        frames = message.header.frame_id, header.frame_id
+        if all(frames) and frames[0] != frames[1]:
+            raise DepthError(
+                f'{topic} is in the frame {frames[0]!r}, the image in {frames[1]!r}: use the '
+                f'depth topic that is registered to the colour image'
+            )
+        depth = image_to_depth(message)
+        if self._rays is None or self._rays[0] is not camera:
+            self._rays = camera, image_rays(camera)
+        offset_s = abs(stamp_ns(message.header) - image_ns) / NANOSECONDS
+        self._statistics.stages({DEPTH_OFFSET: offset_s})
+        options = DepthOptions(
+            parameters.depth_min, parameters.depth_max, parameters.depth_erosion
+        )
+        return DepthView(depth, self._rays[1], options)

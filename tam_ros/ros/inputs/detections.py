@@ -1,0 +1,122 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Boxes of an object detector: ~/detections, if vision_msgs is installed."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import Future
+from typing import Any
+
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+from tam_ros.prompting.detections import Detection, DetectionRules, Detections
+from tam_ros.prompting.request import Action
+from tam_ros.ros.conversions import stamp_ns
+from tam_ros.ros.inputs.source import PromptSource
+from tam_ros.ros.session import Session
+
+try:
+    from vision_msgs.msg import Detection2DArray
+except ImportError:  # optional
+    Detection2DArray = None
+
+# Detectors publish with either reliability, and soon send the next message.
+_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+class DetectionTopic(PromptSource):
+    """Adds an object for a detection that no tracked object matches."""
+
+    def start(self) -> None:
+        """Subscribe to ~/detections."""
+        self._detections = Detections()
+        self._scheduled: Future | None = None
+        if Detection2DArray is None:
+            self.port.log('vision_msgs is not installed: no subscription to ~/detections')
+        else:
+            self.port.subscribe(Detection2DArray, '~/detections', self._on_detections, _QOS)
+
+    def clear(self) -> None:
+        """Drop the candidates and the recent prompts."""
+        self._detections.clear()
+
+    def _on_detections(self, message: Any) -> None:
+        if not (self.port.published and self.port.active):
+            return  # a detector may run while nothing is tracked
+        found = read_detections(message)
+        usable = [one for one in found if one.usable]
+        if len(usable) < len(found):
+            self.port.refused(
+                f'{len(found) - len(usable)} of {len(found)} detections refused: the box is empty '
+                f'or not finite'
+            )
+        stamp = stamp_ns(message.header)
+        if self._scheduled is not None:
+            self._scheduled.cancel()  # if it has not started: only the newest message counts
+        self._scheduled = self.port.schedule_in_tracker(
+            lambda session: self._match(session, usable, stamp)
+        )
+
+    def _match(self, session: Session, found: list[Detection], stamp: int) -> None:
+        if not self.port.published:
+            return  # cleared meanwhile
+        image, limit = self.port.published.at(stamp), self.port.parameters.current.max_objects
+        for request in self._detections.requests(
+            found, stamp, image, session.tracked, session.names, self._rules()
+        ):
+            if request.action is Action.ADD and len(session.tracked) >= limit:
+                self.port.refused(
+                    f'detections: {limit} objects are tracked, the limit: raise max_objects',
+                    repeats=True,
+                )
+                continue
+            answer = session.submit_prompt(request, self.port.newest_received_ns)
+            self._detections.prompted(request, answer.object_id if answer.success else 0)
+            if answer.success:
+                done = 'prompted again' if request.action is Action.REPLACE else 'added'
+                self.port.log(f'detection: object {answer.object_id} ({request.name}) is {done}')
+            else:
+                self.port.refused(f'detection refused: {answer.message}')
+
+    def _rules(self) -> DetectionRules:
+        parameters = self.port.parameters.current
+        classes = (name.strip() for name in parameters.detection_classes.split(','))
+        return DetectionRules(
+            classes=frozenset(name for name in classes if name),
+            min_score=parameters.detection_min_score,
+            box_iou=parameters.detection_box_iou,
+            mask_iou=parameters.detection_mask_iou,
+            confirm=parameters.detection_confirm,
+            cooldown=parameters.detection_cooldown,
+            reprompt=parameters.detection_reprompt,
+        )
+
+
+def read_detections(message: Any) -> list[Detection]:
+    """Return the boxes of a message, each with its most probable class.
+
+    Args:
+        message: a Detection2DArray, or anything with its fields.
+
+    Returns:
+        In the order of the message. A rotated box is replaced by the upright box around it; a box
+        without a hypothesis has score 0. Not checked: see `Detection.usable`.
+    """
+    return [_read(entry) for entry in message.detections]
+
+
+def _read(entry: Any) -> Detection:
+    box = entry.bbox
+    x, y, turn = box.center.position.x, box.center.position.y, box.center.theta
+    cos, sin = (abs(f(turn)) if math.isfinite(turn) else math.nan for f in (math.cos, math.sin))
+    half_x = (box.size_x * cos + box.size_y * sin) / 2
+    half_y = (box.size_x * sin + box.size_y * cos) / 2
+    best = max(
+        (result.hypothesis for result in entry.results), key=lambda one: one.score, default=None
+    )
+    return Detection(
+        (x - half_x, y - half_y, x + half_x, y + half_y),
+        best.class_id if best is not None else '',
+        best.score if best is not None else 0.0,
+    )

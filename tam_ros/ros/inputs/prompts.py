@@ -1,0 +1,102 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Prompts as messages: ~/prompt and ~/add_prompt."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tam_ros import msg
+from tam_ros.io.encodings import ImageFormatError, image_to_mask
+from tam_ros.prompting.request import Action, PromptRequest
+from tam_ros.ros.conversions import stamp_ns
+from tam_ros.ros.inputs.source import PromptSource
+from tam_ros.ros.session import Answer
+from tam_ros.srv import AddPrompt
+from tam_ros.tracking import PromptError
+
+
+class PromptTopic(PromptSource):
+    """Prompts of programs, on a topic or, with an answer, through a service."""
+
+    def start(self) -> None:
+        """Subscribe to ~/prompt and offer ~/add_prompt."""
+        self.port.subscribe(msg.Prompt, '~/prompt', self._on_prompt)
+        self.port.serve(AddPrompt, '~/add_prompt', self._on_add_prompt)
+
+    def _on_prompt(self, message: msg.Prompt) -> None:
+        answer = self._submit(message)
+        if not answer.success:
+            self.port.refused(f'prompt for object {message.object_id} refused: {answer.message}')
+
+    def _on_add_prompt(self, request: AddPrompt.Request, response: AddPrompt.Response) -> None:
+        response.success, response.object_id, response.message = self._submit(request.prompt)
+
+    def _submit(self, message: msg.Prompt) -> Answer:
+        # Not in the inference thread: reading a mask takes time.
+        try:
+            request = read_prompt(message)
+        except PromptError as error:
+            return Answer(False, message.object_id, str(error))
+        return self.port.submit(request)
+
+
+def read_prompt(message: msg.Prompt) -> PromptRequest:
+    """Read a prompt message.
+
+    Raises:
+        PromptError: the action is unknown; the prompt is empty; a mask is combined with points or
+            a box; points and labels differ in number; labels are not 0 or 1; the mask cannot be
+            read.
+    """
+    try:
+        action = Action(message.action)
+    except ValueError:
+        known = ', '.join(f'{action.value} {action.name}' for action in Action)
+        raise PromptError(f'unknown action {message.action}; known: {known}') from None
+    request = {
+        'action': action,
+        'object_id': message.object_id,
+        'stamp_ns': stamp_ns(message.header),
+        'name': message.name,
+    }
+    if action is not Action.ADD and message.object_id == 0:
+        raise PromptError(f'{action.name} needs an object_id; 0 is only for ADD')
+    if action is Action.REMOVE:
+        return PromptRequest(**request)
+
+    points = tuple((point.x, point.y) for point in message.points)
+    labels = tuple(message.point_labels) or (1,) * len(points)
+    # A box with NaN is not "no box": the tracker refuses it.
+    box = tuple(float(edge) for edge in message.box)
+    has_box = any(edge != 0 or math.isnan(edge) for edge in box)
+    has_mask = message.mask.width > 0 or message.mask.height > 0
+    if len(labels) != len(points):
+        raise PromptError(
+            f'{len(points)} points, but {len(labels)} point_labels: send one for each'
+        )
+    if wrong := set(labels) - {0, 1}:
+        raise PromptError(f'point_labels are 1 (on the object) or 0 (off it), not {min(wrong)}')
+    if has_mask and (points or has_box):
+        raise PromptError(
+            'a mask cannot be combined with points or a box: send them in another prompt'
+        )
+    if not (points or has_box or has_mask):
+        raise PromptError('the prompt is empty: send points, a box or a mask')
+    return PromptRequest(
+        **request,
+        points=points,
+        point_labels=labels,
+        box=box if has_box else None,
+        mask=_read_mask(message) if has_mask else None,
+    )
+
+
+def _read_mask(message: msg.Prompt) -> NDArray[np.bool_]:
+    try:
+        return image_to_mask(message.mask)
+    except ImageFormatError as error:
+        raise PromptError(str(error)) from error

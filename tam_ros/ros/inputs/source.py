@@ -1,0 +1,220 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The base of a prompt source, and the port through which all sources reach the tracker."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.parameter import Parameter as RosParameter
+from rclpy.qos import QoSProfile
+from std_msgs.msg import Header
+
+from tam_ros.prompting.published_images import PublishedImages
+from tam_ros.prompting.request import PromptRequest
+from tam_ros.ros.conversions import stamp_ns
+from tam_ros.ros.declaration import NodeParameters
+from tam_ros.ros.diagnostics.statistics import Statistics
+from tam_ros.ros.geometry.calibration import Calibration
+from tam_ros.ros.geometry.transforms import Transforms
+from tam_ros.ros.inference import BusyError, InferenceThread
+from tam_ros.ros.session import Answer, Session
+from tam_ros.tracking import FrameResult
+
+PROMPT_QOS = QoSProfile(depth=20)
+"""Prompts are rare, and none may be lost."""
+
+# Requests wait while an image is tracked. If more than the default of ten wait, the oldest one is
+# lost and its client waits forever.
+_SERVICE_QOS = QoSProfile(depth=200)
+
+
+class InputPort:
+    """What a prompt source may use of the node.
+
+    Attributes:
+        parameters: of the node.
+        calibration: of the camera.
+        published: the published images; only for use in the inference thread.
+        inference: the thread with the tracker; None while the node is not configured.
+        newest_received_ns: stamp of the newest received image, nanoseconds; None: none yet.
+        active: whether images are received.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        parameters: NodeParameters,
+        calibration: Calibration,
+        statistics: Statistics,
+    ) -> None:
+        """Make the port of a node.
+
+        Args:
+            node: for subscriptions, services and the log.
+            parameters: of the node.
+            calibration: of the camera.
+            statistics: counts refused requests and failures.
+        """
+        self.parameters = parameters
+        self.calibration = calibration
+        self.published = PublishedImages()
+        self.inference: InferenceThread[Any] | None = None
+        self.newest_received_ns: int | None = None
+        self.active = False
+        self._node = node
+        self._statistics = statistics
+        self._sources: list[PromptSource] = []
+
+    # --- for sources ---
+
+    def subscribe(
+        self,
+        message_type: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        qos: QoSProfile = PROMPT_QOS,
+    ) -> None:
+        """Subscribe to a topic of prompts."""
+        self._node.create_subscription(message_type, topic, callback, qos)
+
+    def serve(self, service_type: type, name: str, answer: Callable[[Any, Any], None]) -> None:
+        """Offer a service whose response has the fields `success` and `message`.
+
+        Args:
+            service_type: of the service.
+            name: of the service.
+            answer: called with each request and the response to fill.
+        """
+
+        def respond(request: Any, response: Any) -> Any:
+            answer(request, response)
+            if not response.success:
+                self._statistics.count('refused_requests', response.message)
+            return response
+
+        self._node.create_service(service_type, name, respond, qos_profile=_SERVICE_QOS)
+
+    def transforms_for(self, topic: str) -> Transforms:
+        """Return the transforms that messages of a topic need."""
+        return Transforms(self._node, topic)
+
+    def set_parameter(self, name: str, value: str | bool | int | float) -> None:
+        """Change a live parameter of the node."""
+        self._node.set_parameters([RosParameter(name, value=value)])
+
+    def submit(self, request: PromptRequest) -> Answer:
+        """Submit a prompt to the tracker and return the answer."""
+        return self.call_in_tracker(
+            lambda session: session.submit_prompt(request, self.newest_received_ns)
+        )
+
+    def call_in_tracker(self, function: Callable[[Session], Answer]) -> Answer:
+        """Call a function in the inference thread between two images, and return its answer.
+
+        A failure is also an answer: this does not raise.
+        """
+        if self.inference is None:
+            return Answer(False, 0, 'the node is not configured yet: activate it first')
+        try:
+            return self.inference.call(function)
+        except BusyError as error:
+            return Answer(False, 0, str(error))
+        except Exception as error:
+            self._failed(error)
+            return Answer(False, 0, f'internal error: {error}; see the log of the node')
+
+    def schedule_in_tracker(self, function: Callable[[Session], None]) -> Future | None:
+        """Have a function called in the inference thread between two images, without waiting.
+
+        Returns:
+            It can be cancelled until the call starts. None: there is no tracker.
+        """
+
+        def call(session: Session) -> None:
+            try:
+                function(session)
+            except Exception as error:
+                self._failed(error)
+
+        try:
+            return self.inference.schedule(call) if self.inference is not None else None
+        except BusyError:
+            return None
+
+    def log(self, text: str) -> None:
+        """Log what a prompt did."""
+        self._node.get_logger().info(text)
+
+    def refused(self, reason: str, *, repeats: bool = False) -> None:
+        """Count and log a prompt that was refused and whose sender receives no answer.
+
+        Args:
+            reason: for the log and the diagnostics.
+            repeats: whether it repeats with every message of a stream; logged once a minute then.
+        """
+        self._statistics.count('refused_requests', reason)
+        # rclpy throttles by the line of the call.
+        if repeats:
+            self._node.get_logger().warning(reason, throttle_duration_sec=60.0)
+        else:
+            self._node.get_logger().warning(reason, throttle_duration_sec=1.0)
+
+    # --- for the node ---
+
+    def add_source(self, source: PromptSource) -> None:
+        """Have the state of a source cleared with that of the tracker."""
+        self._sources.append(source)
+
+    def add_published(self, result: FrameResult, header: Header) -> None:
+        """Keep what was published of an image; called in the inference thread."""
+        keep_s = self.parameters.current.prompt_history_seconds
+        self.published.add(result, stamp_ns(header), header.frame_id, keep_s)
+
+    def reset(self) -> Answer:
+        """Remove all objects and waiting prompts, and clear all sources."""
+
+        def reset(session: Session) -> Answer:
+            self.clear()
+            return session.reset()
+
+        return self.call_in_tracker(reset)
+
+    def clear(self) -> None:
+        """Drop the published images and the state of all sources, as no object is tracked."""
+        self.published.clear()
+        for source in self._sources:
+            source.clear()
+
+    def _failed(self, error: Exception) -> None:
+        self._statistics.failed(f'{type(error).__name__}: {error}')
+        self._node.get_logger().error(traceback.format_exc())
+
+
+class PromptSource:
+    """One way to prompt the tracker: its topics and services, and what it does with them.
+
+    To add one, derive a class in a file of this folder, subscribe in `start`, and list the class
+    in `SOURCES` of `track_node`.
+    """
+
+    def __init__(self, port: InputPort) -> None:
+        """Start to receive prompts.
+
+        Args:
+            port: of the node; its parameters are declared.
+        """
+        self.port = port
+        port.add_source(self)
+        self.start()
+
+    def start(self) -> None:
+        """Create the state, the subscriptions and the services."""
+        raise NotImplementedError
+
+    def clear(self) -> None:
+        """Drop the state about tracked objects: none is tracked any more."""

@@ -1,0 +1,168 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The base of an output topic, the result it is made of, and the loop that publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import Header
+
+from tam_ros.interfaces import labels_encoding
+from tam_ros.ros.declaration import NodeParameters
+from tam_ros.ros.diagnostics.statistics import Statistics
+from tam_ros.spatial import DepthView, Place
+from tam_ros.tracking import FrameResult
+
+RESULT_QOS = QoSProfile(depth=5)
+"""Reliable, so that reliable and best-effort subscribers receive the results."""
+
+
+class Result:
+    """One tracked image. Values that take time are computed when they are first used.
+
+    Attributes:
+        frame: result of the tracker.
+        names: of the objects that have one, by id.
+        header: of the image; every message about the image has it unchanged.
+        image: uint8 RGB [H, W, 3].
+    """
+
+    def __init__(
+        self,
+        frame: FrameResult,
+        names: Mapping[int, str],
+        header: Header,
+        image: NDArray[np.uint8],
+        find_depth: Callable[[], DepthView | None] = lambda: None,
+    ) -> None:
+        """Make the result of an image.
+
+        Args:
+            frame: see the attributes.
+            names: see the attributes.
+            header: see the attributes.
+            image: see the attributes.
+            find_depth: returns the depth of the image, or None if there is none.
+        """
+        self.frame = frame
+        self.names = names
+        self.header = header
+        self.image = image
+        self._find_depth = find_depth
+
+    @cached_property
+    def depth(self) -> DepthView | None:
+        """The depth of the image, or None."""
+        return self._find_depth()
+
+    @cached_property
+    def places(self) -> dict[int, Place]:
+        """Positions by id, of the visible objects whose depth was measured."""
+        visible = [item for item in self.frame.objects if item.box is not None]
+        if not visible or self.depth is None:
+            return {}
+        found = {item.id: self.depth.place(item.mask, item.box) for item in visible}
+        return {number: place for number, place in found.items() if place is not None}
+
+    @cached_property
+    def labels_encoding(self) -> str:
+        """Encoding of the label image: the smallest that holds its ids."""
+        return labels_encoding(int(self.frame.labels.max(initial=0)))
+
+    @cached_property
+    def labels(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """The label image [H, W] in its encoding."""
+        labels = self.frame.labels
+        return labels.astype(np.uint8) if self.labels_encoding == 'mono8' else labels
+
+
+class Output:
+    """One topic with results.
+
+    To add one, derive a class in a file of this folder, and list it in `OUTPUTS` of `track_node`.
+    Outputs are made in the order of that list; nothing is computed for a topic without
+    subscribers.
+
+    Attributes:
+        topic: its name, also that of its stage in the statistics.
+        message_type: of the topic; None: the package with the message is not installed.
+        qos: of the publisher.
+        package: of the message, if it is optional.
+    """
+
+    topic: ClassVar[str]
+    message_type: ClassVar[type | None]
+    qos: ClassVar[QoSProfile] = RESULT_QOS
+    package: ClassVar[str] = ''
+
+    def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
+        """Create the publisher, which is silent until the node is active.
+
+        Args:
+            node: to publish with.
+            parameters: of the node.
+        """
+        self.parameters = parameters
+        self.node_name = node.get_fully_qualified_name()
+        self.publisher = node.create_lifecycle_publisher(self.message_type, self.topic, self.qos)
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage in the statistics."""
+        return self.topic.removeprefix('~/')
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a subscriber, or may be one later if the topic is latched."""
+        latched = self.publisher.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+        return latched or self.publisher.get_subscription_count() > 0
+
+    def message(self, result: Result) -> Any | None:
+        """Return the message about an image; None: publish nothing."""
+        raise NotImplementedError
+
+
+class Publishers:
+    """All outputs of a node."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        parameters: NodeParameters,
+        statistics: Statistics,
+        outputs: Iterable[type[Output]],
+    ) -> None:
+        """Create the outputs whose packages are installed.
+
+        Args:
+            node: to publish with.
+            parameters: of the node.
+            statistics: takes the time of each output.
+            outputs: the classes, in the order of publishing.
+        """
+        self._statistics = statistics
+        self._outputs = []
+        for output in outputs:
+            if output.message_type is None:
+                node.get_logger().info(
+                    f'{output.package} is not installed: {output.topic} is not published'
+                )
+            else:
+                self._outputs.append(output(node, parameters))
+
+    def publish(self, result: Result) -> None:
+        """Publish the result of one image."""
+        for output in self._outputs:
+            if not output.wanted:
+                continue
+            with self._statistics.stage(output.stage):
+                message = output.message(result)
+                if message is not None:
+                    output.publisher.publish(message)

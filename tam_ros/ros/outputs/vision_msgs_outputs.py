@@ -1,0 +1,83 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Results in standard messages of vision_msgs, if it is installed."""
+
+from __future__ import annotations
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+from tam_ros.ros.declaration import NodeParameters
+from tam_ros.ros.outputs.output import Output, Result
+
+try:
+    from vision_msgs import msg as vision
+except ImportError:  # optional: our own messages have all of it
+    vision = None
+
+LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+_BACKGROUND = 'background'
+_THRESHOLD = 0.5  # the score from which a pixel belongs to an object
+
+
+class Detections2D(Output):
+    """The visible objects as vision_msgs/Detection2DArray."""
+
+    topic = '~/detections_2d'
+    message_type = vision.Detection2DArray if vision else None
+    package = 'vision_msgs'
+
+    def message(self, result: Result) -> vision.Detection2DArray:
+        """Return the visible objects, each with the box of its mask.
+
+        `id` is the object's id, `class_id` its name or empty, `score` the confidence that it is
+        visible.
+        """
+        message = vision.Detection2DArray(header=result.header)
+        for item in result.frame.objects:
+            if item.box is None:
+                continue
+            x0, y0, x1, y1 = map(float, item.box)
+            detection = vision.Detection2D(header=result.header, id=str(item.id))
+            # The centre of the first pixel is (0, 0), and x1 and y1 are exclusive.
+            detection.bbox.center.position.x = (x0 + x1 - 1) / 2
+            detection.bbox.center.position.y = (y0 + y1 - 1) / 2
+            detection.bbox.size_x, detection.bbox.size_y = x1 - x0, y1 - y0
+            hypothesis = vision.ObjectHypothesisWithPose()
+            hypothesis.hypothesis.class_id = result.names.get(item.id, '')
+            hypothesis.hypothesis.score = float(item.score)
+            detection.results.append(hypothesis)
+            message.detections.append(detection)
+        return message
+
+
+class LabelInfo(Output):
+    """The meaning of the values of the label image, latched, published when it changes."""
+
+    topic = '~/label_info'
+    message_type = vision.LabelInfo if vision else None
+    qos = LATCHED_QOS
+    package = 'vision_msgs'
+
+    def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
+        """Start with nothing published."""
+        super().__init__(node, parameters)
+        self._published: dict[int, str] = {}
+
+    def message(self, result: Result) -> vision.LabelInfo | None:
+        """Return the name of each value, or None if they are as in the previous message.
+
+        0 is `background`; the name of an unnamed object is `object <id>`.
+        """
+        meanings = {0: _BACKGROUND} | {
+            item.id: result.names.get(item.id) or f'object {item.id}'
+            for item in sorted(result.frame.objects, key=lambda item: item.id)
+        }
+        if meanings == self._published:
+            return None
+        self._published = meanings
+        classes = [
+            vision.VisionClass(class_id=value, class_name=name) for value, name in meanings.items()
+        ]
+        return vision.LabelInfo(header=result.header, class_map=classes, threshold=_THRESHOLD)

@@ -1,0 +1,350 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""The tracking node: receives images and prompts, publishes label images and tracked objects."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+
+from tam_ros.interfaces import NODE_NAME
+from tam_ros.io.encodings import ImageFormatError, image_to_rgb
+from tam_ros.ros.conversions import stamp_ns
+from tam_ros.ros.declaration import NodeParameters, unknown
+from tam_ros.ros.diagnostics.health import Health
+from tam_ros.ros.geometry.calibration import Calibration
+from tam_ros.ros.geometry.depth_images import DepthViews
+from tam_ros.ros.inference import InferenceThread
+from tam_ros.ros.inputs.clicks import ClickTopics
+from tam_ros.ros.inputs.detections import DetectionTopic
+from tam_ros.ros.inputs.masks import MaskTopic
+from tam_ros.ros.inputs.objects import ObjectServices
+from tam_ros.ros.inputs.prompts import PromptTopic
+from tam_ros.ros.inputs.source import InputPort, PromptSource
+from tam_ros.ros.lifecycle import ManagedNode, transition
+from tam_ros.ros.message_loss import subscribe
+from tam_ros.ros.outputs.labels import CompressedLabels, Labels, Overlay
+from tam_ros.ros.outputs.objects import Objects
+from tam_ros.ros.outputs.output import Output, Publishers, Result
+from tam_ros.ros.outputs.spatial import Cloud, Frames, Markers
+from tam_ros.ros.outputs.vision_msgs_outputs import Detections2D, LabelInfo
+from tam_ros.ros.session import Session, StaleFrameError
+from tam_ros.runtime.engine_options import EngineOptions
+from tam_ros.tracking import FrameError, Tracker, TrackerOptions
+
+SOURCES: tuple[type[PromptSource], ...] = (
+    PromptTopic,
+    MaskTopic,
+    ClickTopics,
+    DetectionTopic,
+    ObjectServices,
+)
+"""All ways to prompt the node."""
+
+OUTPUTS: tuple[type[Output], ...] = (
+    Labels,
+    Detections2D,
+    LabelInfo,
+    # Those below use the depth of the image, which may still have to arrive.
+    Objects,
+    Frames,
+    Cloud,
+    Markers,
+    # For people, who do not react within milliseconds.
+    Overlay,
+    CompressedLabels,
+)
+"""All topics with results, in the order of publishing."""
+
+ImageMessage = Image | CompressedImage
+OpenTracker = Callable[..., Tracker]
+
+
+class TrackNode(ManagedNode):
+    """Managed node around one tracker.
+
+    configure opens the model, activate subscribes to the images, deactivate unsubscribes and
+    keeps the objects, cleanup closes the model. The executor's thread hands images to the
+    inference thread, which tracks them and publishes the results. Requests about objects are
+    answered in the inference thread between two images.
+    """
+
+    def __init__(self, open_tracker: OpenTracker = Tracker.open) -> None:
+        """Declare the parameters; create publishers, subscriptions and services.
+
+        Args:
+            open_tracker: opens the tracker, with the arguments of `Tracker.open`.
+
+        Raises:
+            ValueError: a parameter has a value that cannot be used.
+        """
+        super().__init__(NODE_NAME)
+        # rclpy's Node has attributes `_parameters` and `_publishers`.
+        self._values = NodeParameters(self)
+        for warning in unknown(self):
+            self.get_logger().warning(warning)
+        self._open_tracker = open_tracker
+        self._inference: InferenceThread[ImageMessage] | None = None
+        self._images: Subscription | None = None
+        self._calibration = Calibration(self, self._values)
+        self._health = Health(self, self._values)
+        self._statistics = self._health.statistics
+        self._port = InputPort(self, self._values, self._calibration, self._statistics)
+        for source in SOURCES:
+            source(self._port)
+        self._depth = DepthViews(self, self._values, self._calibration, self._statistics)
+        self._outputs = Publishers(self, self._values, self._statistics, OUTPUTS)
+
+    @property
+    def autostart(self) -> bool:
+        """Whether to configure and activate at start."""
+        return self._values.current.autostart
+
+    # --- lifecycle ---
+
+    @transition
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the model. If it cannot be opened, log the reason and return FAILURE."""
+        parameters = self._values.current
+        self._health.state = 'configuring'
+        try:
+            self._health.activity(f'opening {parameters.model} with {parameters.runtime}')
+            self._inference = InferenceThread(self._open_session, self._track)
+        except Exception as error:
+            self._health.closed()
+            self._health.state = 'unconfigured'
+            self.get_logger().debug(traceback.format_exc())
+            self.get_logger().error(f'cannot open {parameters.model}: {error}')
+            return TransitionCallbackReturn.FAILURE
+        self._values.configured = True
+        self._port.inference = self._inference
+        info = self._health.opened(self._inference)
+        self.get_logger().info(f'opened {", ".join(info.values())}')
+        if info['weights'].startswith('untrained'):
+            self.get_logger().warning('the weights are untrained: the masks are meaningless')
+        self._health.state = 'inactive'
+        return super().on_configure(state)
+
+    def _open_session(self) -> Session:
+        parameters = self._values.current
+        tracker = self._open_tracker(
+            parameters.model,
+            parameters.weights or None,
+            parameters.runtime,
+            threads=parameters.threads or None,
+            precision=parameters.precision,
+            engines=EngineOptions(
+                build=parameters.build_engines,
+                zero_copy=parameters.zero_copy,
+                cuda_graphs=parameters.cuda_graphs,
+                progress=self._health.building,
+                cancelled=self._health.shutting_down,
+            ),
+            options=TrackerOptions(
+                max_objects=parameters.max_objects,
+                resize=parameters.resize,
+                prompt_history_seconds=parameters.prompt_history_seconds,
+                **self._live_options(),
+            ),
+        )
+        return Session(tracker, self._values, self._port.refused)
+
+    def _live_options(self) -> dict[str, Any]:
+        """Return the options of the tracker that may change while it runs."""
+        parameters = self._values.current
+        return {
+            'lost_after': parameters.lost_after,
+            'refined_frames_condition': parameters.refined_frames_condition,
+            'skip_occluded_memories': parameters.skip_occluded_memories,
+            'remove_after': parameters.remove_after or None,
+            'catch_up': parameters.catch_up,
+        }
+
+    @transition
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe to the images."""
+        parameters = self._values.current
+        reliable = parameters.qos_reliability == 'reliable'
+        # One image here and one in the mailbox of the inference thread, so that the newest image
+        # is tracked.
+        qos = QoSProfile(
+            depth=1,
+            history=HistoryPolicy.KEEP_LAST,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        )
+        message_type = CompressedImage if parameters.image_transport == 'compressed' else Image
+        lost = self._statistics.lost
+        self._images = subscribe(self, message_type, 'image', self._on_image, qos, lost)
+        self._port.active = True
+        self.get_logger().info(f'waiting for images on {self.resolve_topic_name("image")}')
+        self._health.state = 'active'
+        self._statistics.listening()
+        return super().on_activate(state)
+
+    @transition
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe from the images; with `keep_objects` false, remove all objects.
+
+        FAILURE, with which the node stays active, if the objects cannot be removed.
+        """
+        if not self._values.current.keep_objects:
+            answer = self._port.reset()
+            if not answer.success:
+                self.get_logger().error(
+                    f'not deactivated: keep_objects is false, but the objects cannot be removed: '
+                    f'{answer.message}'
+                )
+                return TransitionCallbackReturn.FAILURE
+        self._unsubscribe()
+        self._health.state = 'inactive'
+        return super().on_deactivate(state)
+
+    @transition
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Close the model."""
+        self.release()
+        return super().on_cleanup(state)
+
+    @transition
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Close the model. rclpy does not call this on SIGINT; `destroy_node` releases then."""
+        self.release()
+        self._health.state = 'finalized'
+        return super().on_shutdown(state)
+
+    @transition
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release what a failed transition has left, so that the node can configure again."""
+        self.release()
+        super().on_deactivate(state)
+        return TransitionCallbackReturn.SUCCESS
+
+    def release(self) -> None:
+        """Stop the inference thread and close the model. Calling it again does nothing."""
+        self._unsubscribe()
+        self._health.state = 'unconfigured'
+        if self._inference is not None:
+            if not self._inference.stop():
+                self.get_logger().error('the tracker hangs and could not be closed')
+            self._inference = self._port.inference = None
+            self._values.configured = False
+            self._health.closed()
+            self._port.clear()
+            self._port.newest_received_ns = None
+
+    def destroy_node(self) -> None:
+        """Close the model and destroy the node."""
+        self.release()
+        self._health.stop()
+        super().destroy_node()
+
+    def _unsubscribe(self) -> None:
+        self._port.active = False
+        if self._images is not None:
+            self.destroy_subscription(self._images)
+            self._images = None
+
+    # --- images ---
+
+    def _on_image(self, message: ImageMessage) -> None:
+        self._port.newest_received_ns = received_ns = stamp_ns(message.header)
+        if self._inference is not None:
+            dropped = self._inference.submit(message)
+            self._statistics.received(self._age_s(received_ns), dropped)
+
+    def _track(self, session: Session, message: ImageMessage) -> None:
+        """Track one image and publish its results; runs in the inference thread."""
+        header = message.header
+        try:
+            with self._statistics.stage('decode'):
+                image = image_to_rgb(message)
+            with self._statistics.stage('track'):
+                session.tracker.set_options(**self._live_options())
+                frame = session.step(image, stamp_ns(header))
+            with self._statistics.stage('publish'):
+                if not self.context.ok():
+                    return
+                height, width = frame.labels.shape
+                self._outputs.publish(
+                    Result(
+                        frame,
+                        session.names,
+                        header,
+                        image,
+                        lambda: self._depth.of(header, height, width),
+                    )
+                )
+                self._port.add_published(frame, header)
+        except StaleFrameError as error:
+            self._statistics.count('stale_images', str(error))
+            self.get_logger().warning(f'image dropped: {error}', throttle_duration_sec=5.0)
+        except (ImageFormatError, FrameError) as error:
+            self._statistics.count('refused_images', str(error))
+            self.get_logger().warning(f'image refused: {error}', throttle_duration_sec=5.0)
+        except Exception as error:
+            if not self.context.ok():
+                return  # shut down while it published
+            self._statistics.failed(f'{type(error).__name__}: {error}')
+            self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
+        else:
+            self._health.objects = frame.objects
+            self._statistics.stages(frame.stage_seconds)
+            self._statistics.tracked(self._age_s(stamp_ns(header)))
+
+    def _age_s(self, stamp_ns: int) -> float:
+        return (self.get_clock().now().nanoseconds - stamp_ns) / 1e9
+
+
+def main(args: list[str] | None = None, open_tracker: OpenTracker = Tracker.open) -> int:
+    """Run the node until it is interrupted; return the exit status."""
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = TrackNode(open_tracker)
+        # A request blocks the executor until the present image is tracked, for which the next
+        # image has to wait anyway. The executor with several threads would gain nothing and, in
+        # Jazzy, sometimes leaves a subscription unserved for more than a second.
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        if node.autostart and not _start(node):
+            return 1
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ParameterException, ValueError) as error:
+        print(f'track_node: {error}', file=sys.stderr)
+        return 1
+    finally:
+        try:
+            _clean_up(node)
+        except KeyboardInterrupt:
+            _clean_up(node)
+    return 0
+
+
+def _clean_up(node: TrackNode | None) -> None:
+    # A second Ctrl-C must not interrupt this.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if node is not None:
+        node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def _start(node: TrackNode) -> bool:
+    done = TransitionCallbackReturn.SUCCESS
+    return node.trigger_configure() == done and node.trigger_activate() == done
+
+
+if __name__ == '__main__':
+    sys.exit(main())

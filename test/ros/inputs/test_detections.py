@@ -1,0 +1,66 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""vision_msgs/Detection2DArray to detections; any object with its fields will do."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace as Fields
+
+import pytest
+
+from tam_ros.ros.inputs.detections import read_detections
+
+
+def entry(x, y, width, height, *classes, theta=0.0):
+    """A Detection2D; classes are (class_id, score)."""
+    centre = Fields(position=Fields(x=x, y=y), theta=theta)
+    results = [Fields(hypothesis=Fields(class_id=name, score=score)) for name, score in classes]
+    return Fields(bbox=Fields(center=centre, size_x=width, size_y=height), results=results)
+
+
+def read(*entries):
+    return read_detections(Fields(detections=entries))
+
+
+def test_the_best_hypothesis_counts():
+    first, second = read(
+        entry(20.0, 15.0, 10.0, 20.0, ('cup', 0.3), ('mug', 0.6)), entry(5.0, 5.0, 2.0, 2.0)
+    )
+    assert first.box == (15, 5, 25, 25)
+    assert (first.label, first.score) == ('mug', 0.6)
+    assert (second.label, second.score) == ('', 0.0)
+
+
+def test_a_turned_box_is_the_upright_one_around_it():
+    (found,) = read(entry(20.0, 20.0, 10.0, 4.0, theta=-math.pi / 2))
+    assert found.box == pytest.approx((18, 15, 22, 25))
+    (found,) = read(entry(20.0, 20.0, 10.0, 10.0, theta=math.pi / 4))
+    assert found.box[2] - found.box[0] == pytest.approx(math.sqrt(200))
+
+
+# Each row: what a broken detector sends.
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        pytest.param(entry(math.nan, 5.0, 2.0, 2.0), id='not a number'),
+        pytest.param(entry(5.0, 5.0, math.inf, 2.0), id='infinite'),
+        pytest.param(entry(5.0, 5.0, 0.0, 2.0), id='no width'),
+        pytest.param(entry(5.0, 5.0, -2.0, 2.0), id='negative width'),
+        pytest.param(entry(5.0, 5.0, 2.0, 2.0, theta=math.inf), id='turned without end'),
+    ],
+)
+def test_what_is_no_box_is_not_usable(wrong):
+    (found,) = read(wrong)
+    assert not found.usable
+
+
+def test_the_messages_of_vision_msgs_have_these_fields():
+    vision = pytest.importorskip('vision_msgs.msg', reason='vision_msgs is not installed here')
+    best = vision.ObjectHypothesisWithPose()
+    best.hypothesis.class_id, best.hypothesis.score = 'mug', 0.5
+    found = vision.Detection2D(results=[best])
+    found.bbox.center.position.x, found.bbox.center.position.y = 20.0, 15.0
+    found.bbox.size_x, found.bbox.size_y = 10.0, 20.0
+    (read,) = read_detections(vision.Detection2DArray(detections=[found]))
+    assert (read.box, read.label, read.score) == ((15, 5, 25, 25), 'mug', 0.5)
