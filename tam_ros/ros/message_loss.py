@@ -38,7 +38,11 @@ def subscribe(
         qos: quality of service.
         lost: called with the number of lost messages; never if the middleware does not report it.
     """
-    events = SubscriptionEventCallbacks(message_lost=lambda event: lost(event.total_count_change))
+
+    def count(event: Any) -> None:
+        lost(event.total_count_change)
+
+    events = SubscriptionEventCallbacks(message_lost=count)
     try:
         return node.create_subscription(message_type, topic, callback, qos, event_callbacks=events)
     except UnsupportedEventTypeError:

@@ -8,7 +8,7 @@ import importlib.util
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, cast
 
 from tam_ros.prompting.clicks import MODES
 from tam_ros.runtime.backends import AUTO, BACKEND_PRECISIONS, RUNTIMES
@@ -47,7 +47,7 @@ class Parameter:
             return f'{self.name} must be a {type(self.default).__name__}, not {value!r}'
         if self.choices and value not in self.choices:
             return f'{self.name} is {value!r}, but must be one of {", ".join(self.choices)}'
-        if self.limits is not None:
+        if self.limits is not None and not isinstance(value, str):
             low, high = self.limits
             if math.isnan(value) or not low <= value <= high:
                 return f'{self.name} is {value}, but must be between {low} and {high}'
@@ -372,6 +372,7 @@ class Parameters:
 
 
 PARAMETERS = tuple(
-    Parameter(entry.name, entry.default, **entry.metadata) for entry in fields(Parameters)
+    Parameter(entry.name, cast('Any', entry.default), **entry.metadata)
+    for entry in fields(Parameters)
 )
 """The definitions, in the order of the documentation."""

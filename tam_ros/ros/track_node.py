@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -67,8 +67,8 @@ OUTPUTS: tuple[type[Output], ...] = (
 )
 """All topics with results, in the order of publishing."""
 
-ImageMessage = Image | CompressedImage
-OpenTracker = Callable[..., Tracker]
+ImageMessage: TypeAlias = Image | CompressedImage
+OpenTracker: TypeAlias = Callable[..., Tracker]
 
 
 class TrackNode(ManagedNode):

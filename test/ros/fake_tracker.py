@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A tracker that needs no model: an object is every pixel of the colour that was clicked."""
+"""A tracker without a model: an object is every pixel of the colour that was clicked."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tam_ros.tracking import (
 )
 
 MAX_OBJECTS = 4
-DEVICE_LOST = (255, 0, 255)  # an image whose first pixel has this colour ends in a failure
+DEVICE_LOST = (255, 0, 255)  # an image whose first pixel has this colour makes the step fail
 
 
 class ColourTracker:
-    """Follows single-coloured objects through the tracker's public API.
+    """Tracks single-coloured objects, with the public API of the tracker.
 
-    Keeps the tracker's contract where the node relies on it: atomic steps, stamps that only go
-    forward, ids that are not used again, one image size while objects live, a limit of objects.
+    It keeps the contract on which the node relies: atomic steps, increasing stamps, ids that are
+    not used again, one image size while objects live, a limit of objects.
     """
 
     model = 'colour'
@@ -35,7 +35,7 @@ class ColourTracker:
     weights = 'untrained'
     info = {'device': 'cpu', 'precision': 'exact'}
     late = ()
-    prompt_history_seconds = 1.0  # a prompt on a past image is applied to the present one here
+    prompt_history_seconds = 1.0  # here, a prompt on a past image is applied to the present one
 
     def __init__(self, delay_s: float = 0.0) -> None:
         self.delay_s = delay_s
@@ -68,12 +68,14 @@ class ColourTracker:
         new = {p.object_id for p in prompts} - set(self._colours)
         for prompt in prompts:
             self._check(prompt, image.shape[:2], len(self._colours) + len(new) - 1)
-        time.sleep(self.delay_s)
+        if self.delay_s:
+            print(f'step at {stamp}', flush=True)  # tests wait for it
+            time.sleep(self.delay_s)
         if (image[0, 0] == DEVICE_LOST).all():
             raise RuntimeError('device lost')
         self._stamp, self._shape = stamp, image.shape
         for prompt in prompts:
-            # Where the test can read it. A click beside the object does not change its colour.
+            # The tests read the output. A click beside the object does not change its colour.
             points = prompt.points_xy.tolist(), prompt.labels.tolist()
             print(f'prompt of {prompt.object_id} at {prompt.stamp}: {points}', flush=True)
             if prompt.labels.any() or prompt.mask_image is not None:
@@ -147,8 +149,21 @@ class ColourTracker:
         return (image == self._colours[object_id]).all(-1)
 
 
+class UnresettableTracker(ColourTracker):
+    """Fails the first time that it is reset after objects were added."""
+
+    model = 'unresettable'
+    failed = False
+
+    def reset(self):
+        if not self.failed and getattr(self, '_colours', None):
+            self.failed = True
+            raise RuntimeError('device lost in reset')
+        super().reset()
+
+
 class MaskTracker(ColourTracker):
-    """Takes every object to be where the last mask prompt said."""
+    """Shows every object where its last mask prompt was."""
 
     model = 'masks'
 
@@ -165,7 +180,7 @@ class MaskTracker(ColourTracker):
 
 
 def build(seconds, engines):
-    """Pretend to build engines as a builder does: says how far it is, and may be cancelled."""
+    """Pretend to build engines: report the progress, and stop if cancelled."""
     begin = time.monotonic()
     while (fraction := (time.monotonic() - begin) / seconds if seconds else 1.0) < 1:
         engines.progress(BuildProgress('mask_decoder', 1, 4, 'timing', fraction))
@@ -175,7 +190,7 @@ def build(seconds, engines):
 
 
 def _anchor(prompt: Prompt) -> tuple[int, int]:
-    """Return a (row, column) on the object that the prompt means."""
+    """Return a (row, column) on the object of a prompt."""
     if prompt.mask_image is not None:
         rows, columns = np.nonzero(prompt.mask_image)
         return int(rows.mean()), int(columns.mean())

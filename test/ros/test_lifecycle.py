@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -58,10 +57,7 @@ def test_up_and_down_and_up_again(manage):
     assert add(peer, click(15, 15)).success
     assert peer.track(IMAGE)[0].objects
     assert manager.go('deactivate')
-    count = len(peer.received['objects'])
-    peer.send(IMAGE)
-    time.sleep(0.5)
-    assert len(peer.received['objects']) == count, 'nothing is heard'
+    peer.wait('the end of the subscription', lambda: not peer.images.get_subscription_count())
 
     assert manager.go('activate')
     peer.received.clear()
@@ -78,11 +74,11 @@ def test_up_and_down_and_up_again(manage):
     assert manager.go('activate')
     peer.received.clear()
     peer.meet(manager.node, IMAGE)
-    assert not peer.track(IMAGE)[0].objects, 'cleanup forgets the objects'
+    assert not peer.track(IMAGE)[0].objects, 'cleanup removes the objects'
     assert add(peer, click(15, 15)).object_id == 1
 
 
-def test_objects_are_forgotten_on_demand(manage):
+def test_objects_are_removed_with_keep_objects_false(manage):
     manager = manage('-p', 'keep_objects:=false')
     peer = manager.peer
     assert manager.go('configure')
@@ -98,6 +94,28 @@ def test_objects_are_forgotten_on_demand(manage):
     assert manager.opened() == 1, 'the model stays'
 
 
+def test_deactivate_fails_if_objects_cannot_be_removed(manage):
+    """They must not stay silently: the node stays active, and the next try removes them."""
+    manager = manage('-p', 'keep_objects:=false', STAND_IN='UnresettableTracker')
+    peer = manager.peer
+    assert manager.go('configure')
+    assert manager.go('activate')
+    peer.meet(manager.node, IMAGE)
+    assert add(peer, click(15, 15)).success
+    assert peer.track(IMAGE)[0].objects
+    assert not manager.go('deactivate')
+    assert manager.state == 'active'
+    peer.wait('the reason', lambda: 'the objects cannot be removed' in manager.node.log)
+    assert 'device lost in reset' in manager.node.log
+    assert peer.track(IMAGE)[0].objects, 'images are still tracked'
+
+    assert manager.go('deactivate')
+    assert manager.go('activate')
+    peer.received.clear()
+    peer.meet(manager.node, IMAGE)
+    assert not peer.track(IMAGE)[0].objects
+
+
 @pytest.mark.parametrize('path', [(), ('configure',), ('configure', 'activate')])
 def test_shutdown_frees_the_model(manage, path):
     manager = manage()
@@ -109,7 +127,7 @@ def test_shutdown_frees_the_model(manage, path):
     assert manager.node.interrupt() == 0, manager.node.log
 
 
-# Each row: what was done, and a transition that is not possible then.
+# Each row: previous transitions, and one that is not possible after them.
 @pytest.mark.parametrize(
     ('path', 'wrong'),
     [
@@ -130,7 +148,7 @@ def test_impossible_transitions_are_refused(manage, path, wrong):
 
 
 def test_a_failed_configure_can_be_tried_again(manage):
-    """The model is missing; then it is there."""
+    """The first model does not exist, the second one does."""
     from rcl_interfaces.srv import SetParameters
     from rclpy.parameter import Parameter
 
@@ -146,18 +164,20 @@ def test_a_failed_configure_can_be_tried_again(manage):
     assert (manager.state, manager.opened()) == ('inactive', 1)
 
 
-# Each row: where the node fails once, and what leads there.
+# Each row: where the node fails once, and the transitions up to there.
 @pytest.mark.parametrize(
     ('where', 'path'),
     [
         pytest.param('opened', ('configure',), id='after the model was opened'),
-        pytest.param('activate', ('configure', 'activate'), id='before it listens'),
-        pytest.param('listening', ('configure', 'activate'), id='while it begins to listen'),
-        pytest.param('deactivate', ('configure', 'activate', 'deactivate'), id='at the end'),
+        pytest.param('activate', ('configure', 'activate'), id='before it subscribes'),
+        pytest.param('listening', ('configure', 'activate'), id='after it subscribed'),
+        pytest.param(
+            'deactivate', ('configure', 'activate', 'deactivate'), id='while it unsubscribes'
+        ),
     ],
 )
-def test_a_transition_that_fails_half_way_leaves_nothing(manage, where, path):
-    """The error is in the log, nothing is on the device, and the node can be configured again."""
+def test_a_transition_that_fails_leaves_nothing_behind(manage, where, path):
+    """The error is logged, the model is closed, and the node can be configured again."""
     manager = manage(command=FAILING_NODE, FAIL_AT=where)
     *before, last = path
     for transition in before:

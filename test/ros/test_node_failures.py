@@ -75,10 +75,10 @@ def test_compressed_images_that_cannot_be_read(start, make_peer):
 
 
 @pytest.mark.slow
-def test_images_that_the_transport_loses_are_told(start, make_peer, tmp_path):
-    """Large best-effort images over Fast DDS as it comes: most never arrive."""
-    as_it_comes = {'FASTRTPS_DEFAULT_PROFILES_FILE': ''}
-    node, peer = start('-p', 'qos_reliability:=best_effort', **as_it_comes), make_peer()
+def test_images_that_the_transport_loses_are_reported(start, make_peer, tmp_path):
+    """With the default settings of Fast DDS, most large best-effort images are lost."""
+    default_settings = {'FASTRTPS_DEFAULT_PROFILES_FILE': ''}
+    node, peer = start('-p', 'qos_reliability:=best_effort', **default_settings), make_peer()
     command = [
         sys.executable,
         '-m',
@@ -89,46 +89,42 @@ def test_images_that_the_transport_loses_are_told(start, make_peer, tmp_path):
         '-r',
         'image:=/camera/image',
     ]
-    camera = NodeProcess(command, tmp_path / 'camera.log', as_it_comes)
+    camera = NodeProcess(command, tmp_path / 'camera.log', default_settings)
     try:
         status, values = peer.diagnostics(
-            lambda status, values: 'lost by the transport' in status.message, timeout=30
+            lambda status, values: (
+                'lost by the transport' in status.message and int(values['lost']) > 3
+            ),
+            timeout=60,
         )
     finally:
         camera.end()
     assert status.level == DiagnosticStatus.WARN
-    assert int(values['lost']) > 3
+    assert float(values['lost_share']) > 0.05
     assert 'Traceback' not in node.log
 
 
 # --- the device ---
 
 
-def test_a_device_that_fails_costs_an_image_and_no_object(graph):
-    """Nothing is published for that image; diagnostics say ERROR until the next one."""
+def test_a_failing_device_loses_images_and_no_object(graph):
+    """Nothing is published for these images; diagnostics report an error until the next one."""
     node, peer = graph
     assert add(peer, click(15, 15)).success
     image = picture(red=(10, 10))
     peer.track(image)
     lost = picture(red=(10, 10))
     lost[0, 0] = DEVICE_LOST
-    stamps = [peer.send(lost)]
-    deadline = time.monotonic() + 20
-    peer.received['diagnostics'].clear()
+    stamps = []
+    begin = time.monotonic()
 
-    def failing():
+    def failing(status, values):
         stamps.append(peer.send(lost))
-        time.sleep(0.2)
-        assert time.monotonic() < deadline
-        return any(
-            status.level == DiagnosticStatus.ERROR and 'device lost' in status.message
-            for array in peer.received['diagnostics']
-            for status in array.status
-        )
+        error = status.level == DiagnosticStatus.ERROR and 'device lost' in status.message
+        return error and int(values['failures']) >= 10
 
-    while not failing():
-        pass
-    # Those who ask are answered meanwhile.
+    peer.diagnostics(failing, timeout=30)
+    # The node answers meanwhile.
     assert peer.call(GetState, 'get_state', GetState.Request()).current_state.label == 'active'
     objects, _ = peer.track(image)
     assert [(item.id, item.area) for item in objects.objects] == [(1, 100)], 'it is still tracked'
@@ -140,15 +136,16 @@ def test_a_device_that_fails_costs_an_image_and_no_object(graph):
         lambda status, values: 'failures' in values and status.level != DiagnosticStatus.ERROR
     )
     assert 'device lost' in values['last_failures']
-    # A failure that repeats is not logged for each image.
-    assert node.log.count('RuntimeError: device lost') < len(stamps) or len(stamps) < 3
+    # At least ten failures, of which one is logged every five seconds.
+    at_most = 1 + (time.monotonic() - begin) // 5
+    assert 1 <= node.log.count('RuntimeError: device lost') <= at_most < 10
 
 
 # --- a slow tracker ---
 
 
 @pytest.mark.slow
-def test_everybody_is_answered_while_an_image_takes_long(start, make_peer):
+def test_requests_are_answered_while_an_image_takes_long(start, make_peer):
     node, peer = start(COLOUR_TRACKER_DELAY='1.5'), make_peer()
     peer.meet(node, picture(red=(10, 10)))
     answers = {}
@@ -157,8 +154,8 @@ def test_everybody_is_answered_while_an_image_takes_long(start, make_peer):
         begin = time.monotonic()
         answers[name] = (peer.call(kind, service, request), time.monotonic() - begin)
 
-    peer.send(picture(red=(10, 10)))
-    time.sleep(0.3)
+    stamp = peer.send(picture(red=(10, 10)))
+    peer.wait('the step', lambda: f'step at {stamp / 1e9}' in node.log)
     prompt = AddPrompt.Request(prompt=click(15, 15))
     questions = [
         ('parameters', GetParameters, 'get_parameters', GetParameters.Request(names=['model'])),
@@ -177,7 +174,7 @@ def test_everybody_is_answered_while_an_image_takes_long(start, make_peer):
 
 @pytest.mark.slow
 def test_a_burst_of_requests_is_answered(start, make_peer):
-    """Thirty at once while images take half a second: none is lost or waits for thirty images."""
+    """Thirty requests while images take half a second: each is answered without thirty images."""
     node, peer = start(COLOUR_TRACKER_DELAY='0.5'), make_peer()
     peer.meet(node, picture())
     client = peer.node.create_client(
@@ -205,8 +202,8 @@ def test_a_burst_of_requests_is_answered(start, make_peer):
 
 
 @pytest.mark.slow
-def test_an_image_that_never_ends_is_told(start, make_peer):
-    """Diagnostics go on, and a request is answered with what is wrong."""
+def test_an_image_that_never_ends_is_reported(start, make_peer):
+    """Diagnostics continue, and a request is answered with the reason."""
     node, peer = start(COLOUR_TRACKER_DELAY='25'), make_peer()
     deadline = time.monotonic() + 20
     while not any(
@@ -220,7 +217,7 @@ def test_an_image_that_never_ends_is_told(start, make_peer):
     answer = peer.call(AddPrompt, 'add_prompt', AddPrompt.Request(prompt=click(15, 15)), 30)
     assert not answer.success
     assert 'the tracker was busy for over 10 s' in answer.message
-    # What hangs is not waited for for ever.
+    # The node does not wait forever for a tracker that hangs.
     begin = time.monotonic()
     node.interrupt(timeout=20)
     assert time.monotonic() - begin < 15
@@ -229,7 +226,7 @@ def test_an_image_that_never_ends_is_told(start, make_peer):
 
 @pytest.mark.parametrize('managed', [False, True], ids=['at start', 'by a manager'])
 def test_ctrl_c_while_a_model_is_opened(start, make_peer, managed):
-    """As when an engine is built, which takes minutes: it ends at once, and cleanly."""
+    """The node ends at once and cleanly, also while an engine is built for minutes."""
     node, peer = (
         start('-p', f'autostart:={str(not managed).lower()}', COLOUR_TRACKER_OPENING='60'),
         make_peer(),
@@ -239,7 +236,7 @@ def test_ctrl_c_while_a_model_is_opened(start, make_peer, managed):
         assert client.wait_for_service(20)
         configure = Transition(id=Transition.TRANSITION_CONFIGURE)
         client.call_async(ChangeState.Request(transition=configure))
-    # What it does is published while the executor is held.
+    # The activity is published while the executor is blocked.
     status, _ = peer.diagnostics(lambda status, values: 'opening' in values.get('activity', ''))
     assert status.message.startswith('opening efficienttam_nano')
     begin = time.monotonic()
@@ -251,11 +248,11 @@ def test_ctrl_c_while_a_model_is_opened(start, make_peer, managed):
         os.killpg(node.process.pid, 0)
 
 
-def test_how_far_engines_are_is_told_while_they_are_built(start, make_peer):
-    """The executor is held meanwhile; Ctrl-C stops the builder between two of its steps."""
+def test_the_progress_of_building_engines_is_reported(start, make_peer):
+    """The executor is blocked meanwhile; Ctrl-C stops the builder between two steps."""
     node, peer = start(COLOUR_TRACKER_BUILDING='40'), make_peer()
 
-    def told():
+    def reported():
         return {
             item.value
             for array in peer.received['diagnostics']
@@ -264,9 +261,9 @@ def test_how_far_engines_are_is_told_while_they_are_built(start, make_peer):
             if item.key == 'activity' and item.value.startswith('building')
         }
 
-    peer.wait('several steps', lambda: len(told()) >= 3)
-    assert all(text.startswith('building mask_decoder ') for text in told())
-    assert any(text.endswith('% (2 of 4, timing)') for text in told())
+    peer.wait('several steps', lambda: len(reported()) >= 3)
+    assert all(text.startswith('building mask_decoder ') for text in reported())
+    assert any(text.endswith('% (2 of 4, timing)') for text in reported())
     assert node.log.count('building mask_decoder') <= 5, 'not every step is logged'
     begin = time.monotonic()
     node.interrupt(timeout=15)
@@ -278,7 +275,7 @@ def test_how_far_engines_are_is_told_while_they_are_built(start, make_peer):
 
 
 def grown(values):
-    """Return the last third beside the second, less one; the first is for things to settle."""
+    """Return the growth from the second to the last third; in the first, memory settles."""
     third = len(values) // 3
     return np.median(values[-third:]) / np.median(values[third:-third]) - 1
 
@@ -291,9 +288,9 @@ def grown(values):
         pytest.param(REAL_NODE, 30, id='with the bundled model', marks=bundled),
     ],
 )
-def test_cycles_of_the_lifecycle_leave_nothing_behind(start, make_peer, command, cycles):
+def test_lifecycle_cycles_do_not_leak(start, make_peer, command, cycles):
     arguments = ('-p', 'autostart:=false', '-p', 'threads:=1')
-    # Freed memory goes back at once, so that what is not freed shows.
+    # Freed memory is returned at once, so that a leak shows.
     malloc = {'MALLOC_ARENA_MAX': '1', 'MALLOC_TRIM_THRESHOLD_': '0'}
     node = start(*arguments, **({'command': command} if command else {}), **malloc)
     peer = make_peer()

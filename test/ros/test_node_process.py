@@ -31,8 +31,8 @@ def test_ctrl_c_ends_it_cleanly(graph):
 def test_ctrl_c_in_the_middle_of_an_image(start, make_peer):
     node, peer = start(COLOUR_TRACKER_DELAY='1.0'), make_peer()
     peer.meet(node, picture())
-    peer.send(picture())
-    time.sleep(0.3)
+    stamp = peer.send(picture())
+    peer.wait('the step', lambda: f'step at {stamp / 1e9}' in node.log)
     assert node.interrupt() == 0, node.log
     assert 'Traceback' not in node.log
 

@@ -16,6 +16,7 @@ from rclpy.lifecycle import LifecycleNode
 
 from tam_ros.process_usage import resident_bytes
 from tam_ros.ros.declaration import NodeParameters
+from tam_ros.ros.diagnostics.shared_memory import PortWatch, describe
 from tam_ros.ros.diagnostics.statistics import Statistics
 from tam_ros.ros.diagnostics.status import Report, statuses
 from tam_ros.ros.inference import BusyError, InferenceThread
@@ -61,6 +62,8 @@ class Health:
         self._inference: InferenceThread[Any] | None = None
         self._tracker_state = _TrackerState()
         self._scheduled: Future | None = None
+        self._ports = PortWatch()
+        self._lost_ports: Sequence[int] = ()
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._ended = threading.Event()
         # Not a timer: while a model is opened or a request waits for a long step, the executor is
@@ -110,6 +113,7 @@ class Health:
     def _run(self) -> None:
         while not self._ended.wait(PERIOD_S) and self._node.context.ok():
             self._update_tracker_state()
+            self._check_ports()
             self._publish()
 
     def _publish(self) -> None:
@@ -125,12 +129,19 @@ class Health:
             waiting_requests=inference.waiting if inference else 0,
             objects=self.objects,
             resident_bytes=resident_bytes(),
+            lost_ports=self._lost_ports,
             **self._tracker_state._asdict(),
         )
         message = DiagnosticArray(status=statuses(report, self._parameters.current))
         message.header.stamp = self._node.get_clock().now().to_msg()
         with contextlib.suppress(rclpy_implementation.RCLError):  # shut down meanwhile
             self._publisher.publish(message)
+
+    def _check_ports(self) -> None:
+        lost = self._ports.look()
+        if lost and lost != self._lost_ports:
+            self._node.get_logger().error(describe(lost))
+        self._lost_ports = lost
 
     def _update_tracker_state(self) -> None:
         """Read the state that was requested last, and request it again; never waits."""
@@ -143,7 +154,7 @@ class Health:
             with contextlib.suppress(CancelledError, Exception):
                 self._tracker_state = scheduled.result()
         with contextlib.suppress(BusyError):
-            self._scheduled = inference and inference.schedule(_tracker_state)
+            self._scheduled = inference.schedule(_tracker_state) if inference else None
 
 
 def _info(session: Session) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from tam_ros.ros.diagnostics.shared_memory import describe
 from tam_ros.ros.diagnostics.statistics import DEPTH_OFFSET, WINDOW_S, Spread, Summary
 from tam_ros.ros.parameters import Parameters
 from tam_ros.runtime.base import DeviceMemory
@@ -48,6 +49,7 @@ class Report:
         objects: of the newest result.
         device_memory: of the device; None if the model uses host memory.
         resident_bytes: memory of this process.
+        lost_ports: shared-memory ports of this process to which nothing is delivered any more.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Report:
     objects: Sequence[TrackedObject] = ()
     device_memory: DeviceMemory | None = None
     resident_bytes: int = 0
+    lost_ports: Sequence[int] = ()
 
 
 def statuses(report: Report, limits: Parameters) -> list[DiagnosticStatus]:
@@ -142,8 +145,13 @@ def _input(report: Report, limits: Parameters) -> _Entry:
             'lost': summary.lost,
             'lost_share': f'{summary.lost_share:.3f}',
             **_counts(summary, 'refused_images', 'stale_images'),
+            **(
+                {'lost_ports': ', '.join(map(str, report.lost_ports))} if report.lost_ports else {}
+            ),
         },
     )
+    if report.lost_ports:
+        entry.add(DiagnosticStatus.ERROR, describe(report.lost_ports))
     if report.state != 'active':
         return entry
     text = f'no image for {summary.silent_s:.1f} s'

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from geometry_msgs.msg import Quaternion
 from numpy.typing import NDArray
@@ -83,8 +85,9 @@ class Transforms:
         shift = found.transform.translation
         return _matrix(found.transform.rotation), np.array([shift.x, shift.y, shift.z])
 
-    def _newest(self, target: str, source: str, stamp_ns: int, reason: Exception) -> object:
+    def _newest(self, target: str, source: str, stamp_ns: int, reason: Exception) -> Any:
         """Return the newest transform if it is within `TOLERANCE_S` of the requested time."""
+        assert self._buffer is not None
         found = self._buffer.lookup_transform(target, source, Time())
         stamp = found.header.stamp
         away = abs(stamp.sec * NANOSECONDS + stamp.nanosec - stamp_ns) / NANOSECONDS

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros import msg
 from tam_ros.io.encodings import ImageFormatError, image_to_mask
+from tam_ros.prompting.published_images import Box
 from tam_ros.prompting.request import Action, PromptRequest
 from tam_ros.ros.conversions import stamp_ns
 from tam_ros.ros.inputs.source import PromptSource
@@ -90,7 +92,7 @@ def read_prompt(message: msg.Prompt) -> PromptRequest:
         **request,
         points=points,
         point_labels=labels,
-        box=box if has_box else None,
+        box=cast('Box', box) if has_box else None,
         mask=_read_mask(message) if has_mask else None,
     )
 

@@ -65,11 +65,13 @@ class Result:
     @cached_property
     def places(self) -> dict[int, Place]:
         """Positions by id, of the visible objects whose depth was measured."""
-        visible = [item for item in self.frame.objects if item.box is not None]
-        if not visible or self.depth is None:
-            return {}
-        found = {item.id: self.depth.place(item.mask, item.box) for item in visible}
-        return {number: place for number, place in found.items() if place is not None}
+        places = {}
+        for item in self.frame.objects:
+            if item.box is not None and self.depth is not None:
+                place = self.depth.place(item.mask, item.box)
+                if place is not None:
+                    places[item.id] = place
+        return places
 
     @cached_property
     def labels_encoding(self) -> str:

@@ -105,11 +105,11 @@ except ImportError:  # optional
 FIELDS = tuple(
     PointField(
         name=name,
-        offset=CLOUD_TYPE.fields[name][1],
+        offset=offset,
         datatype=PointField.UINT32 if name == 'label' else PointField.FLOAT32,
         count=1,
     )
-    for name in CLOUD_TYPE.names
+    for name, (_, offset, *_) in (CLOUD_TYPE.fields or {}).items()
 )
 
 

@@ -74,6 +74,13 @@ def test_a_good_state():
     [
         pytest.param(
             'input',
+            report(lost_ports=[7411, 7413], state='inactive'),
+            ERROR,
+            'port 7411, 7413 of this process: new publishers and clients no longer reach it',
+            id='nothing reaches the node',
+        ),
+        pytest.param(
+            'input',
             report(stream(silence_s=3)),
             WARN,
             'no image for 3.0 s (limit: image_timeout 2)',
