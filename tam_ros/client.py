@@ -49,9 +49,10 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from tam_ros.closing import Closing
+from tam_ros.interfaces import STATE_NAMES
+from tam_ros.io.encodings import image_to_labels
 from tam_ros.msg import Prompt, TrackedObject, TrackedObjectArray
-from tam_ros.ros.conversions import array_to_image, image_to_labels, stamp_ns
-from tam_ros.ros.messages import decode_mask
+from tam_ros.ros.conversions import array_to_image, decode_mask, stamp_ns
 from tam_ros.srv import AddPrompt, RemoveObject, SetClickMode
 
 Stamp: TypeAlias = 'Time | int'
@@ -59,11 +60,6 @@ Stamp: TypeAlias = 'Time | int'
 
 _T = TypeVar('_T')
 
-_STATES = {
-    TrackedObject.VISIBLE: 'visible',
-    TrackedObject.OCCLUDED: 'occluded',
-    TrackedObject.LOST: 'lost',
-}
 _LEVELS = ('ok', 'warning', 'error', 'stale')  # by the number of diagnostic_msgs/DiagnosticStatus
 _POLL_S = 0.1  # for what ROS does not notify of: discovery, the end of a context
 _STATE_POLL_S = 0.2  # between two questions for the lifecycle state
@@ -197,6 +193,7 @@ class TamClient(Closing):
         self._status_time = -_STATUS_AGE_S
         self._context: rclpy.Context | None = None
         self._executor: SingleThreadedExecutor | None = None
+        self._thread: threading.Thread | None = None
         if node is None:
             node = self._own_node()
         self.node = node
@@ -215,7 +212,7 @@ class TamClient(Closing):
 
     def close(self) -> None:
         """Release the subscriptions and clients, and the node if it is the client's own."""
-        if self._executor is None:
+        if self._executor is None or self._thread is None:
             for subscription in self._subscriptions:
                 self.node.destroy_subscription(subscription)
             for client in self._clients.values():
@@ -574,7 +571,7 @@ class TamClient(Closing):
         Raises:
             TimeoutError: it is not tracked.
         """
-        return self._wait_for_object(object_id, tuple(_STATES.values()), timeout)
+        return self._wait_for_object(object_id, tuple(STATE_NAMES.values()), timeout)
 
     # --- services ---
 
@@ -592,7 +589,7 @@ class TamClient(Closing):
         """
         deadline = self._deadline(timeout)
         client = self._client(kind, service)
-        self._wait(f'the service {client.srv_name}', client.service_is_ready, timeout)
+        self._wait_for_service(client, timeout)
         future = self._send(client, request)
         try:
             left = deadline - time.monotonic()
@@ -602,20 +599,31 @@ class TamClient(Closing):
             raise
         return future.result()
 
-    def call_async(self, kind: type, service: str, request: Any) -> Future:
+    def call_async(
+        self, kind: type, service: str, request: Any, timeout: float | None = None
+    ) -> Future:
         """Call any service and do not wait for the answer.
 
-        A request to a service that was not found yet is lost, and its future never done.
+        Waits for the service itself, where it was not found yet: a request before that is lost.
 
         Args:
             kind: type of the service.
             service: a name below the node's, or a full name.
             request: of that type.
+            timeout: seconds, for the service to appear; None: the client's.
 
         Returns:
             The future of the answer.
+
+        Raises:
+            TimeoutError: no such service.
         """
-        return self._send(self._client(kind, service), request)
+        client = self._client(kind, service)
+        self._wait_for_service(client, timeout)
+        return self._send(client, request)
+
+    def _wait_for_service(self, client: Client, timeout: float | None) -> None:
+        self._wait(f'the service {client.srv_name}', client.service_is_ready, timeout)
 
     def _client(self, kind: type, service: str) -> Client:
         with self._changed:
@@ -687,7 +695,7 @@ class TamClient(Closing):
     def _wait(self, what: str, condition: Callable[[], _T | None], timeout: float | None) -> _T:
         """Wait until `condition` returns something true, and return that."""
         begin, deadline = time.monotonic(), self._deadline(timeout)
-        if self._executor is not None and threading.current_thread() is self._thread:
+        if threading.current_thread() is self._thread:
             raise RuntimeError("a callback of the client's own node must not wait for the client")
         with self._changed:
             while not (value := condition()):
@@ -711,7 +719,7 @@ class TamClient(Closing):
 
         def found() -> TrackedObjectArray | None:
             item = find(self._objects)
-            return self._objects if item and _STATES[item.state] in states else None
+            return self._objects if item and STATE_NAMES[item.state] in states else None
 
         what = f'object {object_id} to be {states[0] if len(states) == 1 else "tracked"}'
         try:
@@ -727,7 +735,7 @@ class TamClient(Closing):
             message = self._objects
         if message is None:
             return 'no image was tracked'
-        states = {item.id: _STATES[item.state] for item in message.objects}
+        states = {item.id: STATE_NAMES[item.state] for item in message.objects}
         if object_id in states:
             return f'object {object_id} is {states[object_id]}'
         known = ', '.join(map(str, states)) or 'none'
@@ -735,9 +743,9 @@ class TamClient(Closing):
 
     def _known(self) -> str:
         """Say what is known of the node, as the end of the sentence about a timeout."""
-        if self._executor is None and self.node.executor is None:
+        if self._thread is None and self.node.executor is None:
             return ': no executor spins the node that was given to the client'
-        if self._executor is not None and not self._thread.is_alive():
+        if self._thread is not None and not self._thread.is_alive():
             return ': the thread of the client has ended; see the exception that it printed'
         namespace, _, name = self.name.rpartition('/')
         if (name, namespace or '/') not in self.node.get_node_names_and_namespaces():
@@ -817,7 +825,7 @@ def _object_status(item: TrackedObject, size: tuple[int, int], header: Header) -
     return ObjectStatus(
         id=int(item.id),
         name=item.name,
-        state=_STATES[item.state],
+        state=STATE_NAMES[item.state],
         score=float(item.score),
         box=(x0, y0, x0 + box.width, y0 + box.height) if box.width else None,
         centroid=(item.centroid.x, item.centroid.y) if box.width else None,

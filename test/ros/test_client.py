@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from readme import run_example
 from ros_graph import SIZE, picture
 
 TIMEOUT = 20.0
@@ -334,6 +335,14 @@ def test_a_callback_that_raises(make_client, capfd):
     with pytest.raises(TimeoutError, match='the thread of the client has ended'):
         client.objects()
     assert 'ZeroDivisionError' in capfd.readouterr().err
+
+
+def test_the_example_of_the_readme(graph, capsys):
+    _, peer = graph
+    with camera(peer, size=(480, 640), red=(315, 235)):
+        values = run_example('TamClient')
+    assert values['mask'].sum() == 100 and values['mask'][240, 320]
+    assert '(315, 235, 325, 245)' in capsys.readouterr().out
 
 
 SCRIPT = """
