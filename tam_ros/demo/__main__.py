@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo: `python -m tam_ros.demo`.
 
-Starts the tracking node and a camera as two processes, prompts two objects over the node's topics,
-and leaves in its folder: `recording.mcap` (images, label images, tracked objects), `overlay.mp4`,
-`contact_sheet.png`, `summary.json` and the logs. Needs no torch and no download.
+Starts the tracking node and a camera as two processes, prompts two objects through the node's
+services and writes into its folder: `recording.mcap` (images, label images, tracked objects),
+`overlay.mp4`, `contact_sheet.png`, `summary.json` and the logs. It needs neither torch nor a
+download.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import itertools
 import os
@@ -31,12 +33,14 @@ from tam_ros.prompting.prompt_text import (
     check_prompts,
     parse_prompts,
 )
+from tam_ros.runtime.backends import RUNTIMES
 
 _OUTPUTS = ('recording.mcap', 'overlay.mp4', 'contact_sheet.png', 'summary.json')
 _START_TIMEOUT = 180.0  # a slow disk reading a large model
 _PROMPT_TIMEOUT = 30.0
+_POLL_S = 0.2  # between two looks at the processes
 _SHARED_MEMORY = 4 * 70_000_000  # bytes: our three processes with config/fastdds_images.xml
-_QUIET_S = 1.5  # without a further answer the node has caught up
+_QUIET_S = 1.5  # the node has caught up when no result arrives for this long
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,15 +77,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--video', help='video, image folder or bag to play; default: the drawn clip'
     )
-    parser.add_argument('--prompts', help=f'what to follow: {SYNTAX}')
+    parser.add_argument('--prompts', help=f'the objects to track: {SYNTAX}')
     parser.add_argument('--topic', help='image topic of a bag with several')
     parser.add_argument('--out', default='demo_output', help='folder for the results')
     parser.add_argument('--model', default='efficienttam_nano', help='name in the catalogue')
     parser.add_argument('--weights', default='', help="checkpoint file instead of the model's own")
-    parser.add_argument('--runtime', default='onnxruntime', help='onnxruntime or torch')
+    parser.add_argument('--runtime', default=RUNTIMES[0], choices=RUNTIMES)
     parser.add_argument('--rate', type=float, help="images a second instead of the clip's own")
-    parser.add_argument('--frames', type=int, help='play only so many')
-    parser.add_argument('--seed', type=int, default=7, help='of the drawn clip')
+    parser.add_argument('--frames', type=int, help='stop after this many')
+    parser.add_argument('--seed', type=int, default=7, help='seed of the drawn clip')
     return parser
 
 
@@ -94,8 +98,8 @@ def _prompts(options: argparse.Namespace) -> list[PromptSpec]:
         return parse_prompts(options.prompts)
     if options.video:
         raise PromptSpecError(
-            f"what to follow in {options.video} is not known; say it with PROMPTS='...' "
-            f'(make demo) or --prompts: {SYNTAX}'
+            f'no prompts for {options.video}: give them with '
+            f"PROMPTS='...' (make demo) or --prompts: {SYNTAX}"
         )
     return list(DemoScene(options.seed).prompts)
 
@@ -120,7 +124,7 @@ def _require_ros() -> None:
 
 
 def _isolate(out: Path) -> None:
-    """Keep this graph apart from whatever else runs here; to be called before rclpy is loaded."""
+    """Isolate this graph from others on the machine. Call it before rclpy is imported."""
     os.environ['ROS_DOMAIN_ID'] = str(60 + os.getpid() % 40)
     os.environ['ROS_LOG_DIR'] = str(out / 'logs')
     if os.environ.get('ROS_DISTRO') == 'humble':
@@ -131,7 +135,7 @@ def _isolate(out: Path) -> None:
         profile = engines_dir().parent / 'config' / 'fastdds_images.xml'
         os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
     else:
-        print('demo: too little shared memory (/dev/shm) for images, they go over UDP instead')
+        print('demo: too little shared memory (/dev/shm) for images, using UDP instead')
         os.environ.pop('FASTRTPS_DEFAULT_PROFILES_FILE', None)
         os.environ['FASTDDS_BUILTIN_TRANSPORTS'] = 'UDPv4'
     (out / 'logs').mkdir(exist_ok=True)
@@ -148,7 +152,7 @@ def _run(
     options: argparse.Namespace, prompts: list[PromptSpec], frames: int | None, out: Path
 ) -> None:
     logs = out / 'logs'
-    node = ChildProcess('tam_ros.ros.node', _node_arguments(options), logs / 'node.log')
+    node = ChildProcess('tam_ros.ros.track_node', _node_arguments(options), logs / 'node.log')
     camera = ChildProcess('tam_ros.demo.camera', _camera_arguments(options), logs / 'camera.log')
     try:
         arrivals, status = _record(prompts, frames, node, camera, out / 'recording.mcap')
@@ -156,7 +160,7 @@ def _run(
         camera.stop()
         node.stop()
     if not arrivals:
-        raise DemoError(f'the node has tracked nothing:\n{node.log_tail()}')
+        raise DemoError(f'the node tracked no image:\n{node.log_tail()}')
     _report(arrivals, status, prompts, out)
 
 
@@ -167,45 +171,61 @@ def _record(
     camera: ChildProcess,
     bag_path: Path,
 ) -> tuple[list[tuple[int, int]], dict[str, str]]:
-    """Prompt, play and record; return when the answers arrived and the node's diagnostics."""
-    # Imported late: the environment of _isolate has to be there first.
-    import rclpy
+    """Prompt, play and record.
 
-    from tam_ros.demo.client import DemoClient
+    Returns:
+        (stamp, arrival of the result) of each tracked image, nanoseconds, and the values of the
+        node's diagnostics entry `model`.
+    """
+    # rclpy reads the environment of _isolate when it is imported.
+    from std_srvs.srv import Trigger
+
+    from tam_ros.client import PromptRefusedError, TamClient
+    from tam_ros.demo.recorder import Recorder, group_prompts
     from tam_ros.io.bag_writer import BagWriter
 
     children = [node, camera]
-    # Ctrl-C must reach our own clean-up, not rclpy's handler.
-    rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
-    client = DemoClient(prompts)
-    try:
-        print(f'demo: starting node and camera (ROS_DOMAIN_ID={os.environ["ROS_DOMAIN_ID"]})')
-        wait_until(
-            client.is_ready, _START_TIMEOUT, children, 'waiting for the node and the camera'
-        )
-        expected = client.send_first_prompts()
-        wait_until(
-            lambda: client.follows(expected), _PROMPT_TIMEOUT, children, 'waiting for the objects'
-        )
+    messages = group_prompts(prompts)
+    print(f'demo: starting node and camera (ROS_DOMAIN_ID={os.environ["ROS_DOMAIN_ID"]})')
+    with TamClient(timeout=_PROMPT_TIMEOUT) as client:
+        recorder = Recorder(client.node, [item for item in messages if item[0] > 0])
+
+        def ready() -> bool:
+            with contextlib.suppress(TimeoutError):
+                client.wait_for_image(timeout=_POLL_S)
+                return bool(client.status(timeout=_POLL_S))
+            return False
+
+        wait_until(ready, _START_TIMEOUT, children, 'waiting for the node and the camera')
+        try:
+            first = [client.send_prompt(message) for frame, message in messages if frame == 0]
+            for object_id in first:
+                client.wait_until_tracked(object_id)
+        except (PromptRefusedError, TimeoutError) as error:
+            raise DemoError(f'{error}\n{node.log_tail()}') from error
         with BagWriter(bag_path) as bag, tqdm(total=frames, desc='tracking', unit='frame') as bar:
-            client.start_recording(bag)
+            recorder.open(bag)
+            answer = client.call(Trigger, '/camera/play', Trigger.Request())
+            if not answer.success:
+                raise DemoError(f'the camera does not play: {answer.message}')
+            recorder.start(from_ns=int(answer.message))
             while camera.exit_status() is None:
-                client.spin_for(0.2)
-                bar.n = client.played
-                bar.set_postfix(tracked=len(client.arrivals), refresh=True)
+                if prompt := recorder.next_prompt(timeout=_POLL_S):
+                    try:
+                        client.send_prompt(prompt)
+                    except PromptRefusedError as error:
+                        tqdm.write(f'demo: prompt of object {prompt.object_id} refused: {error}')
+                bar.n = recorder.played
+                bar.set_postfix(tracked=len(recorder.arrivals), refresh=True)
                 if node.exit_status() is not None:
                     raise DemoError(f'the node ended early:\n{node.log_tail()}')
             if camera.exit_status() != 0:
                 raise DemoError(f'the camera ended early:\n{camera.log_tail()}')
-            answered = -1
-            while answered != len(client.arrivals):
-                answered = len(client.arrivals)
-                client.spin_for(_QUIET_S)
-            client.stop_recording()
-        return client.arrivals, client.status
-    finally:
-        client.destroy_node()
-        rclpy.try_shutdown()
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    client.wait_for_image(timeout=_QUIET_S)
+            recorder.stop()
+        return recorder.arrivals, client.status()['model'].values
 
 
 def _report(
@@ -216,7 +236,7 @@ def _report(
 
     bag, video, picture, numbers = (out / name for name in _OUTPUTS)
     first, last = arrivals[0][0], arrivals[-1][0]
-    # As many frames a second as were tracked, so that the video runs at the speed of life.
+    # At the rate of the tracked images, so that the video plays in real time.
     rate_hz = (len(arrivals) - 1) / ((last - first) * 1e-9) if last > first else 10.0
     ids = dict.fromkeys(prompt.object_id for prompt in prompts)
     result = review(bag, ids, len(arrivals), video, rate_hz)
@@ -236,10 +256,10 @@ def _node_arguments(options: argparse.Namespace) -> list[str]:
         'model': options.model,
         'weights': options.weights,
         'runtime': options.runtime,
-        # One of the objects is away for seconds; the small model forgets what it looked like.
+        # One of the objects leaves the image for seconds, and the small model would forget it.
         'skip_occluded_memories': 'true',
-        # Containers often have too little shared memory for images. What the node drops is to be
-        # its own choice, not the network's.
+        # Containers often have too little shared memory for images. Only the node should drop
+        # images, not the transport.
         'qos_reliability': 'reliable',
     }
     parameters = itertools.chain.from_iterable(

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The painted sea floor behind the demo clip: water, rocks, sand, plants, rising bubbles."""
+"""The background of the demo clip, a sea floor: water, rocks, sand, plants, bubbles."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 from tam_ros.demo.sprites import curve, grain
 
-# The painting reaches beyond everything that the camera can see, in scene pixels.
+# Extent of the painting in scene pixels, larger than what the camera can see.
 _LEFT, _TOP, _RIGHT, _BOTTOM = -120, -60, 1080, 440
 
 
 class Backdrop:
-    """A painting [500, 1200] in scene pixels that the camera moves over, and bubbles in it."""
+    """A painting of 500 x 1200 scene pixels over which the camera moves, with moving bubbles."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        """Paint it; everything random about it comes from `rng`."""
+        """Paint it; all randomness comes from `rng`."""
         height, width = _BOTTOM - _TOP, _RIGHT - _LEFT
         self._painting = _water(rng, height, width)
         _rocks(rng, self._painting)
         _sand(rng, self._painting)
         _plants(rng, self._painting)
-        # x, speed upwards in scene pixels a frame, radius, start
+        # x, upward speed in scene pixels per frame, radius, start
         self._bubbles = np.column_stack(
             [
                 rng.uniform(_LEFT, _RIGHT, 36),
@@ -34,12 +34,12 @@ class Backdrop:
         )
 
     def view(self, to_scene: np.ndarray, size: tuple[int, int], index: int) -> np.ndarray:
-        """Return what a camera sees.
+        """Return the view of a camera.
 
         Args:
-            to_scene: [2, 3], picture pixel (x, y, 1) -> scene pixel.
-            size: (width, height) of the picture.
-            index: the frame, which moves the bubbles.
+            to_scene: [2, 3], image pixel (x, y, 1) -> scene pixel.
+            size: (width, height) of the image.
+            index: number of the frame, for the position of the bubbles.
 
         Returns:
             float32 RGB [height, width, 3], 0 to 255.
@@ -64,8 +64,8 @@ def _water(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     top, bottom = np.array([92, 168, 188], np.float32), np.array([22, 66, 104], np.float32)
     water = np.broadcast_to(top * (1 - depth) + bottom * depth, (height, width, 3)).copy()
     ripple = sum(grain(rng, (height, width), scale) * scale for scale in (8, 20, 60)) / 88
-    water *= 1 + 0.13 * ripple[..., None]
-    # Shafts of light, slanted, fading with depth.
+    water *= 1 + 0.13 * np.asarray(ripple)[..., None]
+    # Slanted shafts of light that fade with depth.
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     along = x + 0.45 * y
     shafts = sum(
@@ -77,7 +77,7 @@ def _water(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _rocks(rng: np.random.Generator, painting: np.ndarray) -> None:
-    """Paint two rows of rocks, the far one hazier."""
+    """Paint two rows of rocks; the far one has more haze."""
     height, width = painting.shape[:2]
     for base, haze, count in ((0.72, 0.55, 11), (0.81, 0.15, 10)):
         for centre in np.linspace(20, width - 20, count) + rng.uniform(-30, 30, count):
@@ -112,7 +112,7 @@ def _sand(rng: np.random.Generator, painting: np.ndarray) -> None:
 
 
 def _plants(rng: np.random.Generator, painting: np.ndarray) -> None:
-    """Paint tufts of weed and fans of coral on the floor."""
+    """Paint seaweed and fan corals on the floor."""
     height, width = painting.shape[:2]
     for centre in np.linspace(30, width - 30, 17) + rng.uniform(-25, 25, 17):
         foot = height * rng.uniform(0.80, 0.90)

@@ -4,9 +4,9 @@
 
 Publishes `image` (sensor_msgs/Image, rgb8) in real time, stamped when it is sent as a camera
 driver does, and, for the drawn clip, `truth` (mono8 labels) with the same header. With
-`--wait-for-play` it shows the first frame as a still picture until its service `~/play` is called,
-so that an operator, or a script, can prompt on it. The service's message is the time, in
-nanoseconds, that all stamps of the clip lie behind.
+`--wait-for-play` it repeats the first frame until its service `~/play` is called, so that an
+operator or a script can prompt on it. The message of the service's answer is a time, nanoseconds,
+before all stamps of the clip.
 """
 
 from __future__ import annotations
@@ -34,16 +34,22 @@ from tam_ros.io.open_source import open_source
 from tam_ros.ros.conversions import array_to_image
 
 FRAME_ID = 'camera_optical_frame'
-_STILL_PERIOD = 0.1  # seconds between two copies of the still picture
-_LEAD = 0.3  # seconds before the first frame, for whoever called ~/play to get ready
+_STILL_PERIOD = 0.1  # seconds between two copies of the still image
+_LEAD = 0.3  # seconds from ~/play to the first frame
 
 
 class Shot(NamedTuple):
-    """One frame to show."""
+    """One frame to publish.
 
-    due: float  # seconds after the first frame
-    rgb: np.ndarray  # uint8 [H, W, 3]
-    truth: np.ndarray | None  # uint8 [H, W] labels, where they are known
+    Attributes:
+        due: seconds after the first frame.
+        rgb: uint8 [H, W, 3].
+        truth: uint8 [H, W] labels, or None where they are unknown.
+    """
+
+    due: float
+    rgb: np.ndarray
+    truth: np.ndarray | None
 
 
 class Camera(Node):
@@ -52,7 +58,7 @@ class Camera(Node):
     def __init__(self) -> None:
         """Create the publishers and the service."""
         super().__init__('camera')
-        # Reliable serves subscribers of either kind; a tracker asks for best effort.
+        # Reliable matches both kinds of subscribers; the tracking node asks for best effort.
         qos = QoSProfile(
             history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.RELIABLE
         )
@@ -62,13 +68,13 @@ class Camera(Node):
         self._playing = False
 
     def show_still(self, shot: Shot) -> None:
-        """Show one shot again and again until `~/play` is called."""
+        """Publish one shot repeatedly until `~/play` is called."""
         while not self._playing:
             self._publish(shot._replace(truth=None))
             self._serve(until=time.monotonic() + _STILL_PERIOD)
 
     def play(self, shots: Iterator[Shot]) -> int:
-        """Show every shot when it is due and return how many there were."""
+        """Publish each shot when it is due; return their number."""
         start = time.monotonic() + _LEAD
         count = 0
         for shot in shots:
@@ -79,26 +85,26 @@ class Camera(Node):
 
     def _publish(self, shot: Shot) -> None:
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=FRAME_ID)
-        # Truth first: whoever waits for the image then has both.
+        # Truth first: a subscriber that has received the image then has both.
         if shot.truth is not None:
             self._truth.publish(array_to_image(shot.truth, 'mono8', header))
         self._image.publish(array_to_image(shot.rgb, 'rgb8', header))
 
     def _serve(self, until: float) -> None:
-        """Answer services until a point of the monotonic clock."""
+        """Serve requests until a time of the monotonic clock."""
         while (left := until - time.monotonic()) > 0:
             rclpy.spin_once(self, timeout_sec=left)
 
     def _on_play(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = not self._playing
         now_ns = self.get_clock().now().nanoseconds
-        response.message = str(now_ns) if response.success else 'is playing already'
+        response.message = str(now_ns) if response.success else 'the clip is already playing'
         self._playing = True
         return response
 
 
 def drawn_shots(seed: int, rate_hz: float) -> list[Shot]:
-    """Draw the whole clip beforehand, so that drawing does not disturb the timing."""
+    """Draw the whole clip in advance, so that drawing does not disturb the timing."""
     scene = DemoScene(seed)
     return [Shot(index / rate_hz, *scene.frame(index)) for index in range(scene.frames)]
 
@@ -120,11 +126,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m tam_ros.demo.camera', description=__doc__)
     parser.add_argument('--video', help='video, image folder or bag; default: the drawn clip')
     parser.add_argument('--topic', help='image topic of a bag')
-    parser.add_argument('--rate', type=float, help='frames a second instead of its own')
+    parser.add_argument('--rate', type=float, help='frames per second instead of its own')
     parser.add_argument('--frames', type=int, help='stop after this many')
-    parser.add_argument('--seed', type=int, default=7, help='of the drawn clip')
-    parser.add_argument('--loop', action='store_true', help='start again at the end, for ever')
-    parser.add_argument('--wait-for-play', action='store_true', help='hold the first frame')
+    parser.add_argument('--seed', type=int, default=7, help='seed of the drawn clip')
+    parser.add_argument('--loop', action='store_true', help='repeat the clip')
+    parser.add_argument(
+        '--wait-for-play',
+        action='store_true',
+        help='repeat the first frame until ~/play is called',
+    )
     options = parser.parse_args(rclpy.utilities.remove_ros_args(arguments or sys.argv)[1:])
     drawn = None if options.video else drawn_shots(options.seed, options.rate or DemoScene.rate_hz)
 
@@ -139,14 +149,14 @@ def main(arguments: list[str] | None = None) -> int:
             camera.show_still(next(clip()))
         while camera.play(clip()) and options.loop:
             pass
-        time.sleep(0.5)  # lets the last images leave before the publishers go
+        time.sleep(0.5)  # the last images are sent before the publishers are destroyed
     except SourceError as error:
         print(f'camera: {error}', file=sys.stderr)
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):
-        pass  # how a node is ended
+        pass  # the normal end of a node
     finally:
-        # `ros2 launch` adds its own to the Ctrl-C of the terminal.
+        # `ros2 launch` sends a second SIGINT after that of the terminal.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         camera.destroy_node()
         rclpy.try_shutdown()

@@ -20,8 +20,8 @@ _PR_SET_PDEATHSIG = 1
 class ChildProcess:
     """One Python module run as a process group of its own, its output in a log file.
 
-    Its own group keeps a Ctrl-C in the terminal from reaching it before its parent has finished;
-    it is ended by `stop`, at exit, or by the kernel if the parent is killed.
+    In its own group it does not receive the Ctrl-C of the terminal before its parent has finished.
+    `stop` ends it, also at exit; the kernel ends it if the parent is killed.
     """
 
     def __init__(self, module: str, arguments: list[str], log: Path) -> None:
@@ -41,26 +41,26 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     def exit_status(self) -> int | None:
-        """Return its exit status, or None while it runs."""
+        """Return the exit status, or None while the process runs."""
         return self._process.poll()
 
     def log_tail(self, lines: int = 12) -> str:
-        """Return the end of what it wrote."""
+        """Return the last lines of the log."""
         text = self.log.read_text(encoding='utf-8', errors='replace')
         return '\n'.join(text.splitlines()[-lines:])
 
     def stop(self, patience: float = 5.0) -> None:
-        """End it and what it started: SIGINT first, SIGKILL after `patience` seconds."""
+        """End the process group: SIGINT first, SIGKILL after `patience` seconds."""
         with contextlib.suppress(ProcessLookupError):
             if self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGINT)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(patience)
-            # The group may hold grandchildren even after its leader has gone.
+            # The group may hold grandchildren after its leader has ended.
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._output.close()
@@ -68,9 +68,9 @@ class ChildProcess:
 
 
 def raise_on_termination() -> None:
-    """Let SIGTERM and SIGHUP end this process as Ctrl-C does, with everything cleaned up.
+    """Let SIGTERM and SIGHUP raise SystemExit, so that the process cleans up as on Ctrl-C.
 
-    A process that a script starts in the background ignores SIGINT; this one never does.
+    SIGINT is enabled as well: a shell disables it for processes that it starts in the background.
     """
 
     def leave(number: int, _: object) -> None:
@@ -85,13 +85,13 @@ def wait_until(condition, timeout: float, children: list[ChildProcess], what: st
     """Call `condition` until it is true.
 
     Args:
-        condition: called again and again; it must take a little time itself.
+        condition: called in a loop; it must block for a short time itself.
         timeout: seconds.
         children: processes that must stay alive meanwhile.
-        what: named in the errors.
+        what: description of the wait, for the errors.
 
     Raises:
-        DemoError: it took too long, or a child ended; shows the end of the log.
+        DemoError: timeout, or a child ended; contains the end of its log.
     """
     deadline = time.monotonic() + timeout
     while not condition():
@@ -104,7 +104,7 @@ def wait_until(condition, timeout: float, children: list[ChildProcess], what: st
 
 
 class DemoError(RuntimeError):
-    """The demo cannot go on; the message says why."""
+    """The demo cannot continue; the message says why."""
 
 
 def _die_with_parent() -> None:

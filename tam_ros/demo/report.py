@@ -16,22 +16,22 @@ from tam_ros.evaluation.jaccard import mean_over_objects
 
 @dataclass(frozen=True)
 class Summary:
-    """The demo's numbers, as `summary.json` holds them; None where there was nothing to measure.
+    """The demo's numbers, as in `summary.json`; None where there was nothing to measure.
 
     Attributes:
         frames: images that the camera played.
-        tracked: images that the node answered.
-        dropped: images that it did not, because a newer one was there already.
-        rate_hz: answers a second.
-        camera_rate_hz: images a second.
-        age_ms_p50: median time from an image's stamp to the arrival of its answer.
-        age_ms_p95: 95th percentile of the same.
+        tracked: images with a result.
+        dropped: images that the node skipped because a newer one had arrived.
+        rate_hz: results per second.
+        camera_rate_hz: images per second.
+        age_ms_p50: median time from an image's stamp to the arrival of its result, milliseconds.
+        age_ms_p95: 95th percentile of this time.
         j_mean: region similarity J over the tracked images, mean over the objects; None where
             there is no truth.
-        j_objects: J of every object, by id.
+        j_objects: J of each object, by id.
         model: name of the model.
-        weights: what the node says about its weights.
-        runtime: what ran the model.
+        weights: description of the weights, as the node reports it.
+        runtime: name of the backend.
     """
 
     frames: int
@@ -49,43 +49,41 @@ class Summary:
 
     @property
     def untrained(self) -> bool:
-        """Whether the masks mean nothing."""
+        """Whether the weights are untrained, so that the masks mean nothing."""
         return 'untrained' in self.weights
 
     def write(self, path: Path) -> None:
-        """Write the numbers as JSON."""
+        """Write the numbers to a JSON file."""
         path.write_text(json.dumps(asdict(self), indent=2) + '\n', encoding='utf-8')
 
     def lines(self) -> list[str]:
-        """Put the numbers into words."""
+        """Return the numbers as lines of text."""
         lines = [
-            f'{self.model}, {self.weights}, run by {self.runtime}',
-            f'{self.frames} images at {_number(self.camera_rate_hz)} a second, '
-            f'{self.tracked} of them tracked at {_number(self.rate_hz)} a second, '
-            f'{self.dropped} dropped for newer ones',
-            f'results {_number(self.age_ms_p50)} ms after their image '
+            f'{self.model}, {self.weights}, on {self.runtime}',
+            f'{self.frames} images at {_number(self.camera_rate_hz)} per second, '
+            f'{self.tracked} of them tracked at {_number(self.rate_hz)} per second, '
+            f'{self.dropped} dropped in favour of newer ones',
+            f'results {_number(self.age_ms_p50)} ms after the stamp of their image '
             f'(median; 95 %: {_number(self.age_ms_p95)} ms)',
         ]
         if self.j_mean is not None and self.j_objects is not None:
             each = ', '.join(f'object {key}: {value:.3f}' for key, value in self.j_objects.items())
             lines.append(
-                f'mean J {self.j_mean:.3f} against the known truth over the '
+                f'mean J {self.j_mean:.3f} against the ground truth over the '
                 f'{self.tracked / self.frames:.0%} of the images that were tracked ({each})'
             )
         if self.untrained:
-            lines.append(
-                'The weights are UNTRAINED: the masks show that everything runs, and mean nothing.'
-            )
+            lines.append('The weights are UNTRAINED: everything runs, but the masks mean nothing.')
         return lines
 
 
 def summarize(review: Review, arrivals: list[tuple[int, int]], status: dict[str, str]) -> Summary:
-    """Work the numbers out.
+    """Return the numbers of a demo.
 
     Args:
         review: of the recorded bag.
-        arrivals: (stamp of an image, arrival of its answer), nanoseconds of one clock.
-        status: the node's diagnostics, of which `model`, `weights` and `runtime` are used.
+        arrivals: (stamp of an image, arrival of its result), nanoseconds of one clock.
+        status: values of the node's diagnostics: `model`, `weights` and `runtime` are used.
     """
     ages_ms = [(arrival - stamp) * 1e-6 for stamp, arrival in arrivals]
     middle, high = np.percentile(ages_ms, (50, 95)).tolist() if ages_ms else (None, None)
@@ -108,7 +106,7 @@ def summarize(review: Review, arrivals: list[tuple[int, int]], status: dict[str,
 
 
 def _rate(stamps_ns: list[int]) -> float | None:
-    """Return events a second."""
+    """Return events per second."""
     if len(stamps_ns) < 2 or stamps_ns[-1] <= stamps_ns[0]:
         return None
     return (len(stamps_ns) - 1) / ((stamps_ns[-1] - stamps_ns[0]) * 1e-9)

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Goes through a recorded demo once: compares it with the truth and draws it."""
+"""Reads a recorded demo once: compares it with the ground truth and draws it."""
 
 from __future__ import annotations
 
@@ -30,35 +30,48 @@ _WHITE = (255, 255, 255)
 
 
 class Review(NamedTuple):
-    """What going through the bag gave."""
+    """Results of reading the bag.
 
-    image_stamps: list[int]  # of all images, nanoseconds
-    scores: list[dict[int, float]]  # J of every object, for each tracked image with truth
-    tiles: list[Tile]  # for the contact sheet
+    Attributes:
+        image_stamps: of all images, nanoseconds.
+        scores: J of each object, for each tracked image with ground truth.
+        tiles: for the contact sheet.
+    """
+
+    image_stamps: list[int]
+    scores: list[dict[int, float]]
+    tiles: list[Tile]
 
 
-class Answer(NamedTuple):
-    """One tracked image: the picture and what the node made of it."""
+class TrackedImage(NamedTuple):
+    """One tracked image and its results.
+
+    Attributes:
+        stamp_ns: of the image, nanoseconds.
+        rgb: uint8 [H, W, 3].
+        labels: integer [H, W].
+        objects: each with `id`, `state` and `score`.
+        truth: uint8 [H, W], or None.
+    """
 
     stamp_ns: int
-    rgb: np.ndarray  # uint8 [H, W, 3]
-    labels: np.ndarray  # integer [H, W]
-    objects: list[Any]  # with id, state and score
-    truth: np.ndarray | None  # uint8 [H, W]
+    rgb: np.ndarray
+    labels: np.ndarray
+    objects: list[Any]
+    truth: np.ndarray | None
 
 
 def review(
     bag: Path, object_ids: Iterable[int], tracked: int, video: Path, rate_hz: float
 ) -> Review:
-    """Compare a recording with the truth, where it holds one, and write the overlay video.
+    """Compare a recording with its ground truth, if it has one, and write the overlay video.
 
     Args:
         bag: the recording.
-        object_ids: the objects that were prompted; J is worked out for those of them that the
-            truth knows.
-        tracked: how many images have an answer, for the progress bar and the choice of frames.
+        object_ids: the objects that were prompted; J is computed for those in the ground truth.
+        tracked: number of images with results, for the progress bar and the choice of tiles.
         video: the file to write.
-        rate_hz: its frames a second.
+        rate_hz: its frames per second.
     """
     chosen = set(np.linspace(0, tracked - 1, SHEET_TILES).round().astype(int).tolist())
     result = Review([], [], [])
@@ -68,17 +81,17 @@ def review(
         for messages in _by_stamp(bag):
             if IMAGE_TOPIC in messages:
                 result.image_stamps.append(_stamp_ns(messages[IMAGE_TOPIC]))
-            answer = _answer(messages)
-            if answer is None:
+            image = _tracked_image(messages)
+            if image is None:
                 continue
-            drawn = draw_overlay(answer.rgb, answer.labels, answer.objects)
+            drawn = draw_overlay(image.rgb, image.labels, image.objects)
             writer.write(drawn)
-            if answer.truth is not None:
+            if image.truth is not None:
                 if known is None:
-                    known = [key for key in object_ids if (answer.truth == key).any()]
-                result.scores.append(label_similarity(answer.truth, answer.labels, known))
+                    known = [key for key in object_ids if (image.truth == key).any()]
+                result.scores.append(label_similarity(image.truth, image.labels, known))
             if progress.n in chosen:
-                result.tiles.append(_tile(drawn, answer, result))
+                result.tiles.append(_tile(drawn, image, result))
             progress.update()
     return result
 
@@ -86,27 +99,27 @@ def review(
 def write_sheet(tiles: list[Tile], picture: Path, title: str, notes: list[str]) -> None:
     """Write the contact sheet as a PNG file."""
     sheet = Image.fromarray(contact_sheet(tiles, title, notes, tile_width=_TILE_WIDTH))
-    # 256 colours are enough for the eye and a quarter of the size: a page can carry it.
+    # With 256 colours the file has a quarter of the size and looks the same.
     colours = sheet.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     colours.save(picture, optimize=True)
 
 
-def _tile(drawn: np.ndarray, answer: Answer, result: Review) -> Tile:
-    seconds = (answer.stamp_ns - result.image_stamps[0]) * 1e-9
-    if answer.truth is None:
+def _tile(drawn: np.ndarray, image: TrackedImage, result: Review) -> Tile:
+    seconds = (image.stamp_ns - result.image_stamps[0]) * 1e-9
+    if image.truth is None:
         return Tile(drawn, f'{seconds:.1f} s')
     drawn = drawn.copy()
     for object_id in result.scores[-1]:
-        outline(drawn, answer.truth, object_id, _WHITE)
+        outline(drawn, image.truth, object_id, _WHITE)
     scores = ', '.join(f'{key}: {value:.2f}' for key, value in result.scores[-1].items())
     return Tile(drawn, f'{seconds:.1f} s    J of object {scores}')
 
 
-def _answer(messages: dict[str, Any]) -> Answer | None:
+def _tracked_image(messages: dict[str, Any]) -> TrackedImage | None:
     if not {IMAGE_TOPIC, LABELS_TOPIC, OBJECTS_TOPIC} <= messages.keys():
         return None
     image, truth = messages[IMAGE_TOPIC], messages.get(TRUTH_TOPIC)
-    return Answer(
+    return TrackedImage(
         _stamp_ns(image),
         decode(image.encoding, image.height, image.width, image.step, image.data),
         _labels(messages[LABELS_TOPIC]),
@@ -119,11 +132,11 @@ def _answer(messages: dict[str, Any]) -> Answer | None:
 
 
 def _by_stamp(bag: Path) -> Iterator[dict[str, Any]]:
-    """Give the messages that share a stamp, by topic, in order of the stamps."""
+    """Yield the messages that share a stamp, by topic, in the order of the stamps."""
     group: dict[str, Any] = {}
     current = None
     with AnyReader([bag]) as reader:
-        # Everything is recorded under the stamp of its image.
+        # The recorder writes every message at the stamp of its image.
         for connection, stamp, data in reader.messages():
             if stamp != current and group:
                 yield group

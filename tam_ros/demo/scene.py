@@ -1,11 +1,11 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A drawn clip with known truth: two swimmers cross, one leaves the picture and comes back.
+"""A drawn clip with ground truth: two objects cross, one leaves the image and returns.
 
-A striped fish (label 1) and a jellyfish (label 2) deform as they swim, the fish passes in front
-of the jellyfish and behind a stalk of kelp, and the camera follows the fish until the jellyfish
-is out of the picture, then widens until it is back. A small fish that carries no label passes
-too. Blur, noise and exposure vary a little, as a real camera's do.
+A striped fish (label 1) and a jellyfish (label 2) deform as they swim. The fish passes in front of
+the jellyfish and behind a stalk of kelp. The camera follows the fish until the jellyfish is out of
+the image, then zooms out until it is back. A small fish without a label passes as well. Blur,
+noise and exposure vary slightly, as those of a real camera do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RATE_HZ = 15.0
 
 
 class _Camera(NamedTuple):
-    """Where the picture's centre looks, in scene pixels, its zoom and its roll in radians."""
+    """Centre of the image in scene pixels, zoom, and roll in radians."""
 
     x: float
     y: float
@@ -35,11 +35,14 @@ class _Camera(NamedTuple):
     roll: float
 
     def to_scene(self) -> np.ndarray:
-        """Return float32 [2, 3]: picture pixel (x, y, 1) -> scene (x, y)."""
+        """Return float64 [2, 3]: image pixel (x, y, 1) -> scene (x, y)."""
         cos, sin = np.cos(self.roll) / self.zoom, np.sin(self.roll) / self.zoom
         linear = np.array([[cos, -sin], [sin, cos]])
         shift = np.array([self.x, self.y]) - linear @ [WIDTH / 2, HEIGHT / 2]
         return np.column_stack([linear, shift])
+
+
+_Path = tuple[tuple[float, float, float, float], ...]
 
 
 class _Actor(NamedTuple):
@@ -47,18 +50,18 @@ class _Actor(NamedTuple):
 
     sprite: Sprite
     label: int
-    path: tuple[tuple[float, float, float, float], ...]
-    beat: float  # radians of deformation a frame
+    path: _Path
+    beat: float  # radians of deformation per frame
     phase: float
 
 
 class DemoScene:
-    """The demo clip. `frame(i)` may be asked in any order and always gives the same.
+    """The demo clip. `frame(i)` can be called in any order and is deterministic.
 
     Attributes:
-        frames: how many frames the clip has.
-        rate_hz: frames a second it is meant to be played at.
-        size: (height, width) of the picture in pixels.
+        frames: number of frames.
+        rate_hz: frames per second to play it at.
+        size: (height, width) of the image in pixels.
     """
 
     frames = FRAMES
@@ -69,7 +72,7 @@ class DemoScene:
         """Draw the sprites and the backdrop.
 
         Args:
-            seed: textures, backdrop, noise, and small changes of colour, height and beat.
+            seed: of textures, backdrop, noise, and small changes of colour, height and phase.
         """
         self._seed = seed
         rng = np.random.default_rng(seed)
@@ -95,8 +98,8 @@ class DemoScene:
             index: 0 to `frames - 1`.
 
         Returns:
-            The picture, uint8 RGB [H, W, 3], and the truth, uint8 [H, W]: 0 background, 1 fish,
-            2 jellyfish, what is visible of them.
+            The image, uint8 RGB [H, W, 3], and the ground truth, uint8 [H, W]: 0 background, 1
+            the visible part of the fish, 2 that of the jellyfish.
 
         Raises:
             IndexError: no such frame.
@@ -113,23 +116,23 @@ class DemoScene:
 
     @cached_property
     def prompts(self) -> tuple[PromptSpec, ...]:
-        """One box around each of the two objects on frame 0, from the truth, two pixels loose."""
+        """A box around each of the two objects on frame 0, with a margin of 2 pixels."""
         labels = self.frame(0)[1]
         return tuple(_box_prompt(labels, label) for label in (1, 2))
 
     @cached_property
     def click_prompts(self) -> tuple[PromptSpec, ...]:
-        """One click on each of the two objects on frame 0, at the point farthest inside."""
+        """A click on each of the two objects on frame 0, at the point farthest from the edge."""
         labels = self.frame(0)[1]
         return tuple(_click_prompt(labels, label) for label in (1, 2))
 
     def _expose(self, picture: np.ndarray, index: int) -> np.ndarray:
-        """Apply what a camera adds: soft focus, drifting exposure, noise."""
+        """Add the effects of a camera: soft focus, drifting exposure, noise."""
         focus = 0.55 + 0.35 * np.sin(index / 23.0) ** 2
         picture = cv2.GaussianBlur(picture, (0, 0), focus)
         gain = 1 + 0.07 * np.sin(index / 19.0 + 1)
         rng = np.random.default_rng((self._seed, index))
-        # One noise field, shifted a channel: a third of the cost, and no one can tell.
+        # One noise field, shifted for each channel: a third of the cost, and it looks the same.
         noise = rng.standard_normal((HEIGHT, WIDTH + 16), np.float32) * 3.0
         noise = np.stack([noise[:, k : k + WIDTH] for k in (0, 7, 16)], axis=-1)
         return np.clip(picture * gain + noise, 0, 255).astype(np.uint8)
@@ -178,7 +181,7 @@ _CAMERA = (
 )
 
 
-def _shift(path: tuple[tuple[float, ...], ...], up: float) -> tuple[tuple[float, ...], ...]:
+def _shift(path: _Path, up: float) -> _Path:
     return tuple((frame, x, y + up, tilt) for frame, x, y, tilt in path)
 
 
@@ -188,7 +191,7 @@ def _tinted(colour: tuple[int, int, int], tint: np.ndarray) -> tuple[int, int, i
 
 
 def _between(keyframes: tuple[tuple[float, ...], ...], index: float) -> np.ndarray:
-    """Interpolate keyframes (frame, values...) by cubic Hermite curves: smooth in speed too."""
+    """Interpolate keyframes (frame, values...) by cubic Hermite curves."""
     table = np.array(keyframes, float)
     times, values = table[:, 0], table[:, 1:]
     slopes = np.gradient(values, times, axis=0)
@@ -205,7 +208,7 @@ def _between(keyframes: tuple[tuple[float, ...], ...], index: float) -> np.ndarr
 
 def _camera_at(index: int) -> _Camera:
     x, y, zoom, roll = _between(_CAMERA, index)
-    # A hand-held tremble, below what would blur.
+    # Shake of a hand-held camera, too small for motion blur.
     x += 2.2 * np.sin(index * 0.9) + 1.3 * np.sin(index * 2.3)
     y += 1.8 * np.sin(index * 1.1 + 1)
     return _Camera(x, y, zoom, np.deg2rad(roll))
@@ -244,7 +247,7 @@ def _draw(
 
 
 def _window(to_sprite: np.ndarray, half_size: tuple[float, float]) -> tuple[slice, slice] | None:
-    """Return the rows and columns of the picture that a sprite can reach, or None."""
+    """Return the rows and columns of the image that a sprite can cover, or None."""
     half_width, half_height = half_size
     corners = np.array([(sx * half_width, sy * half_height) for sx in (-1, 1) for sy in (-1, 1)])
     on_picture = np.linalg.solve(to_sprite[:, :2], (corners - to_sprite[:, 2]).T)

@@ -1,25 +1,24 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The drawn inhabitants of the demo clip: textures with a matte, and how each of them deforms.
+"""The sprites of the demo clip: textures with a matte, and their deformations.
 
-A sprite is drawn once, standing still, at `TEXTURE_SCALE` texture pixels a scene pixel. Its
-motion comes from `bend`, a backward warp: for points (x, y) of the deformed sprite it answers
-where they lie on the still one. Coordinates are scene pixels from the sprite's centre, x to the
-right, y down.
+A sprite is drawn once, at rest, at `TEXTURE_SCALE` texture pixels per scene pixel. Its motion
+comes from `bend`, a backward warp: it maps points (x, y) of the deformed sprite to those of the
+sprite at rest. Coordinates are scene pixels from the sprite's centre, x to the right, y down.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 TEXTURE_SCALE = 1.5
-"""Texture pixels a scene pixel: the camera zooms in by up to 1.2."""
+"""Texture pixels per scene pixel: the camera zooms in by up to 1.2."""
 
-_SUPERSAMPLE = 2  # drawn this much finer still, then area-averaged, for smooth outlines
+_SUPERSAMPLE = 2  # drawn this much finer, then area-averaged, for smooth outlines
 _DRAW_SCALE = TEXTURE_SCALE * _SUPERSAMPLE
 
 Bend = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
@@ -28,13 +27,13 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Sprite:
-    """One drawn thing.
+    """One sprite.
 
     Attributes:
-        rgb: uint8 [h, w, 3], its texture.
+        rgb: uint8 [h, w, 3], the texture.
         matte: float32 [h, w], 0 outside to 1 inside.
         bend: backward warp (x, y, phase in radians) -> (x, y), scene pixels from the centre.
-        margin: how far, in scene pixels, `bend` may push the outline beyond the texture.
+        margin: scene pixels by which `bend` may move the outline beyond the texture.
     """
 
     rgb: np.ndarray
@@ -44,7 +43,7 @@ class Sprite:
 
     @property
     def half_size(self) -> tuple[float, float]:
-        """Half width and half height in scene pixels, the reach of the deformation included."""
+        """Half width and half height in scene pixels, including the margin."""
         height, width = self.matte.shape
         return (
             width / (2 * TEXTURE_SCALE) + self.margin,
@@ -53,7 +52,7 @@ class Sprite:
 
 
 class _Canvas:
-    """A fine drawing surface around (0, 0), in scene pixels."""
+    """A supersampled drawing surface around (0, 0), in scene pixels."""
 
     def __init__(self, width: float, height: float) -> None:
         self.size = (round(width * TEXTURE_SCALE), round(height * TEXTURE_SCALE))
@@ -66,39 +65,39 @@ class _Canvas:
         self._origin = np.array([width / 2, height / 2])
 
     def mask(self, outline: np.ndarray) -> np.ndarray:
-        """Return bool [h, w]: inside the closed outline [n, 2]."""
+        """Return bool [h, w], true inside the closed outline [n, 2]."""
         pixels = np.round((outline + self._origin) * _DRAW_SCALE - 0.5).astype(np.int32)
         mask = np.zeros(self.matte.shape, np.uint8)
         cv2.fillPoly(mask, [pixels], 1)
         return mask.astype(bool)
 
     def paint(self, inside: np.ndarray, colour: Colour | np.ndarray) -> None:
-        """Cover a region with a colour and make it part of the sprite."""
+        """Paint a region with a colour and add it to the sprite."""
         self.rgb[inside] = colour if isinstance(colour, tuple) else colour[inside]
         self.matte[inside] = 1
 
     def sprite(self, bend: Bend, margin: float) -> Sprite:
-        """Finish: bleed colours over the edge, so that no black mixes in, and average down."""
+        """Return the sprite, area-averaged; colours are extended beyond its edge."""
         known = self.matte.astype(np.float32)
         spread = cv2.GaussianBlur(known, (0, 0), 6) + 1e-4
         bled = cv2.GaussianBlur(self.rgb * known[..., None], (0, 0), 6) / spread[..., None]
         rgb = np.where(known[..., None] > 0, self.rgb, bled)
-        shrink = {'dsize': self.size, 'interpolation': cv2.INTER_AREA}
-        rgb = np.clip(cv2.resize(rgb, **shrink), 0, 255).astype(np.uint8)
-        return Sprite(rgb, cv2.resize(known, **shrink), bend, margin)
+        rgb = cv2.resize(rgb, self.size, interpolation=cv2.INTER_AREA)
+        matte = cv2.resize(known, self.size, interpolation=cv2.INTER_AREA)
+        return Sprite(np.clip(rgb, 0, 255).astype(np.uint8), matte, bend, margin)
 
 
 def grain(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> np.ndarray:
     """Return smooth noise, float32 [h, w], mean 0, deviation 1, with blobs of `scale` pixels."""
     height, width = shape
     coarse = (int(height / scale) + 4, int(width / scale) + 4)
-    noise = rng.standard_normal(coarse).astype(np.float32)
+    noise: np.ndarray = rng.standard_normal(coarse).astype(np.float32)
     noise = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
     return (noise - noise.mean()) / (noise.std() + 1e-6)
 
 
-def curve(points: list[tuple[float, float]], steps: int = 24) -> np.ndarray:
-    """Return a smooth closed outline [n, 2] through the given points (Catmull-Rom spline)."""
+def curve(points: Sequence[tuple[float, float]], steps: int = 24) -> np.ndarray:
+    """Return a smooth closed outline [n, 2] through points (Catmull-Rom spline)."""
     knots = np.array(points, float)
     before, after, beyond = (np.roll(knots, shift, axis=0) for shift in (1, -1, -2))
     t = np.linspace(0, 1, steps, endpoint=False)[:, None, None]
@@ -114,7 +113,7 @@ def curve(points: list[tuple[float, float]], steps: int = 24) -> np.ndarray:
 def striped_fish(
     rng: np.random.Generator, body: Colour, band: Colour, length: float = 210
 ) -> Sprite:
-    """Draw a fish with three bands that faces right and swims by a wave growing to the tail."""
+    """Draw a fish with three bands that faces right; its wave grows towards the tail."""
     unit = length / 210
     canvas = _Canvas(224 * unit, 132 * unit)
     x, y = canvas.x / unit, canvas.y / unit
@@ -195,7 +194,7 @@ def jellyfish(rng: np.random.Generator, bell: Colour, spots: Colour) -> Sprite:
 
 
 def kelp(rng: np.random.Generator, height: float = 430) -> Sprite:
-    """Draw a stalk with leaves that sways; it stands in front and hides what swims behind it."""
+    """Draw a swaying stalk with leaves."""
     canvas = _Canvas(64, height)
     x = canvas.x
     speckle = grain(rng, x.shape, 10)

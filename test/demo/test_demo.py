@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The demo as a newcomer runs it: real node, real camera, real DDS; and what it refuses."""
+"""The demo with the real node, camera and DDS; and the arguments that it refuses."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 
-from tam_ros.demo.__main__ import main
+from tam_ros.demo import __main__ as demo_main
 from tam_ros.io.open_source import open_source
 from tam_ros.io.video_writer import VideoWriter
 
@@ -43,12 +43,6 @@ def children_of(folder: Path) -> list[str]:
         except OSError:
             continue
     return found
-
-
-@pytest.fixture
-def ros():
-    pytest.importorskip('rclpy', reason='ROS 2 is not in this environment; run `make test`')
-    pytest.importorskip('tam_ros.msg', reason='our messages are not compiled; run `make test`')
 
 
 @pytest.mark.slow
@@ -106,11 +100,11 @@ def test_interrupted_demo_leaves_nothing_running(ros, tmp_path, number, playing)
     out = tmp_path / 'out'
     sign = out / ('recording.mcap.part' if playing else 'logs/node.log')
     deadline = time.monotonic() + 180
-    while not sign.exists():
+    # While playing: once a few images of 690 kB are in the file.
+    size = 2_000_000 if playing else 0
+    while not (sign.exists() and sign.stat().st_size >= size and len(children_of(out)) == 2):
         assert time.monotonic() < deadline and demo.poll() is None
         time.sleep(0.1)
-    time.sleep(1)
-    assert len(children_of(out)) == 2
     demo.send_signal(number)
     demo.communicate(timeout=30)
     assert demo.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
@@ -121,14 +115,14 @@ def test_interrupted_demo_leaves_nothing_running(ros, tmp_path, number, playing)
 
 def test_outside_the_environment(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-    assert main(['--out', str(tmp_path / 'out')]) == 2
+    assert demo_main.main(['--out', str(tmp_path / 'out')]) == 2
     assert 'run `make demo`, or `. ./env.sh` first' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [
-        (['--video', 'VIDEO'], "PROMPTS='...'"),  # what to follow is not said
+        (['--video', 'VIDEO'], "PROMPTS='...'"),  # no prompts
         (['--video', 'VIDEO', '--prompts', '1:circle:3,4'], 'neither point nor box'),
         (['--video', 'no such.mp4', '--prompts', '1:point:3,4'], 'does not exist'),
         (['--video', 'broken.mp4', '--prompts', '1:point:3,4'], 'cannot be opened'),
@@ -149,11 +143,38 @@ def test_refused_before_anything_starts(tmp_path, monkeypatch, capsys, arguments
         for level in range(5):
             writer.write(np.full((120, 160, 3), level, np.uint8))
     arguments = ['VIDEO.mp4' if word == 'VIDEO' else word for word in arguments]
-    assert main(arguments) == 2
+    assert demo_main.main(arguments) == 2
     assert words in capsys.readouterr().err
 
 
 def test_a_file_in_the_way_of_the_results(ros, tmp_path, capsys):
     (tmp_path / 'file').write_text('in the way')
-    assert main(['--out', str(tmp_path / 'file')]) == 2
+    assert demo_main.main(['--out', str(tmp_path / 'file')]) == 2
     assert str(tmp_path / 'file') in capsys.readouterr().err
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """A copy of the environment that the demo may change."""
+    monkeypatch.setattr(os, 'environ', dict(os.environ))
+    os.environ.pop('FASTRTPS_DEFAULT_PROFILES_FILE', None)
+    return os.environ
+
+
+@pytest.mark.parametrize(('free', 'shared'), [(10**9, True), (64 * 2**20, False), (0, False)])
+def test_images_use_shared_memory_if_there_is_enough(
+    environment, monkeypatch, tmp_path, free, shared
+):
+    os.environ['FASTRTPS_DEFAULT_PROFILES_FILE'] = '/from/env.sh'
+    monkeypatch.setattr(demo_main, '_free_shared_memory', lambda: free)
+    demo_main._isolate(tmp_path)
+    assert ('FASTRTPS_DEFAULT_PROFILES_FILE' in environment) == shared
+    assert (environment.get('FASTDDS_BUILTIN_TRANSPORTS') == 'UDPv4') != shared
+
+
+def test_the_demo_is_isolated(environment, tmp_path):
+    demo_main._isolate(tmp_path)
+    assert 0 < int(environment['ROS_DOMAIN_ID']) <= 101  # what every operating system can do
+    assert environment['ROS_LOG_DIR'] == str(tmp_path / 'logs')
+    assert environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
+    assert environment['FASTRTPS_DEFAULT_PROFILES_FILE'].endswith('config/fastdds_images.xml')

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Children of the demo never outlive it, however it ends."""
+"""Child processes never outlive the demo, however it ends."""
 
 import os
 import signal
@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # A child with a child of its own: the first obeys SIGINT or not, the second ignores it.
 FAMILY = """
 import os, signal, subprocess, sys, time
-DEAF = 'import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(60)'
-grandchild = subprocess.Popen([sys.executable, '-c', DEAF])
+IGNORING = 'import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(60)'
+grandchild = subprocess.Popen([sys.executable, '-c', IGNORING])
 if os.environ.get('STUBBORN'):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 print(os.getpid(), grandchild.pid, flush=True)

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's review and summary, from a bag with known content."""
+"""The review and the summary of a bag with known content."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def square(columns: slice, label: int) -> np.ndarray:
 
 
 def record(path: Path, frames: int = 30, with_truth: bool = True) -> Path:
-    """Every third image is not tracked; object 1 is hit by a third, object 2 never."""
+    """Every third image is not tracked; the masks have a third of object 1, none of object 2."""
     truth = square(slice(10, 30), 1) + square(slice(40, 50), 2)
     labels = square(slice(20, 40), 1)
     item = SimpleNamespace(
@@ -122,7 +122,7 @@ def test_pictures(tmp_path):
     assert Image.open(tmp_path / 's.png').size[0] > 1000
 
 
-def test_a_run_with_a_single_answer(tmp_path):
+def test_a_run_with_a_single_result(tmp_path):
     bag = record(tmp_path / 'r.mcap', frames=2)
     result = review(bag, [1, 2], 1, tmp_path / 'o.mp4', 10)
     summary = summarize(result, arrivals(2), STATUS)

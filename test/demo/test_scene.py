@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The drawn clip holds what the demo claims to show, and its truth fits its picture."""
+"""The drawn clip shows what the demo claims, and its ground truth fits its images."""
 
 import cv2
 import numpy as np
@@ -41,7 +41,7 @@ def test_another_seed_is_another_clip(scene):
     assert not np.array_equal(labels, scene.frame(10)[1])
 
 
-def test_both_objects_start_whole_and_of_reasonable_size(truth):
+def test_both_objects_start_complete_and_of_reasonable_size(truth):
     for label in (1, 2):
         share = (truth[0] == label).mean()
         assert 0.04 < share < 0.12
@@ -85,7 +85,7 @@ def test_the_objects_deform(truth, label):
 
 
 def test_the_camera_moves(scene):
-    """What is no object shifts by many pixels over the clip."""
+    """The background shifts by many pixels over the clip."""
     first, last = (cv2.cvtColor(scene.frame(i)[0], cv2.COLOR_RGB2GRAY) for i in (0, 100))
     strips = [np.float32(image[300:]) for image in (first, last)]
     assert np.corrcoef(strips[0].ravel(), strips[1].ravel())[0, 1] < 0.5
