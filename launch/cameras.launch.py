@@ -5,7 +5,7 @@
 ros2 launch tam_ros cameras.launch.py cameras:=front,rear image:=color/image_raw
 
 tracks /front/color/image_raw in /front/track_node and /rear/color/image_raw in /rear/track_node.
-Every argument of track.launch.py holds for all of them; topics are relative to each namespace.
+Every argument of track.launch.py applies to all nodes; topics are relative to each namespace.
 """
 
 from launch import LaunchContext, LaunchDescription
@@ -34,11 +34,11 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start(context: LaunchContext) -> list[Action]:
-    """Include track.launch.py once for each camera, as a process of its own."""
+    """Include track.launch.py once for each camera, each in its own process."""
     track = PathJoinSubstitution([ThisLaunchFileDir(), 'track.launch.py'])
     names = LaunchConfiguration('cameras').perform(context).split(',')
     return [
-        # A group keeps what one camera sets from the next.
+        # The group limits launch configurations to one camera.
         GroupAction(
             [
                 IncludeLaunchDescription(

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A camera that plays the drawn clip again and again, the node, and prompts for two objects.
+"""Start a camera that plays the drawn clip in a loop, the node, and prompts for two objects.
 
 ros2 launch tam_ros demo.launch.py
 ros2 run rqt_image_view rqt_image_view /track_node/overlay
@@ -24,13 +24,13 @@ from launch_ros.substitutions import FindPackageShare
 from tam_ros.demo.scene import DemoScene
 
 ARGUMENTS = {
-    'model': ('efficienttam_nano', 'Model, a name of the catalogue (engines/models.yaml).'),
-    'weights': ('', 'Checkpoint file; empty: the one the catalogue names.'),
+    'model': ('efficienttam_nano', 'Name of the model in the catalogue (engines/models.yaml).'),
+    'weights': ('', 'Checkpoint file. Empty: the weights of the catalogue.'),
 }
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Hold the first picture until every prompt is accepted, then let the camera play."""
+    """Repeat the first image until every prompt is accepted, then start to play."""
     track = PathJoinSubstitution([FindPackageShare('tam_ros'), 'launch', 'track.launch.py'])
     calls = [
         call('/track_node/add_prompt', 'tam_ros/srv/AddPrompt', request(prompt))
@@ -48,7 +48,7 @@ def generate_launch_description() -> LaunchDescription:
                 PythonLaunchDescriptionSource(track),
                 launch_arguments={
                     'image': '/image',
-                    # As `make demo` has them, for the same reasons.
+                    # As in `make demo`.
                     'skip_occluded_memories': 'true',
                     'qos_reliability': 'reliable',
                     **{name: LaunchConfiguration(name) for name in ARGUMENTS},
@@ -61,7 +61,7 @@ def generate_launch_description() -> LaunchDescription:
                 output='screen',
                 arguments=['--loop', '--wait-for-play'],
             ),
-            # One after the other; each waits for its service.
+            # One after another; each waits for its service.
             *(
                 RegisterEventHandler(OnProcessExit(target_action=before, on_exit=[after]))
                 for before, after in zip(calls, calls[1:], strict=False)
@@ -72,14 +72,14 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def call(service: str, kind: str, fields: dict) -> ExecuteProcess:
-    """Call a service from the command line; JSON is YAML."""
+    """Call a service from the command line. JSON is valid YAML."""
     return ExecuteProcess(
         cmd=['ros2', 'service', 'call', service, kind, json.dumps(fields)], output='screen'
     )
 
 
 def request(prompt) -> dict:
-    """Return a prompt of the demo as the fields of its service."""
+    """Return a prompt of the demo as the fields of ~/add_prompt."""
     fields = {'object_id': prompt.object_id}
     if prompt.box is not None:
         fields['box'] = [float(edge) for edge in prompt.box]

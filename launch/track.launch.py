@@ -5,8 +5,8 @@
 ros2 launch tam_ros track.launch.py image:=/camera/color/image_raw
 ros2 launch tam_ros track.launch.py --show-args
 
-Every parameter of the node is an argument, too. Those that are not given keep the value of the
-parameter file.
+Every parameter of the node is also an argument. Without an argument, the value of the parameter
+file applies.
 """
 
 import time
@@ -37,30 +37,33 @@ CONFIG = PathJoinSubstitution([FindPackageShare('tam_ros'), 'config'])
 
 ARGUMENTS = {
     'image': ('image', 'Topic of the camera images.'),
-    'camera_info': ('', 'Topic of their calibration. Empty: camera_info beside the images.'),
-    'depth': ('depth', 'Topic of depth images aligned to them, for positions in space.'),
-    'click': ('', 'Topic of clicks in pixels. Empty: that of rqt_image_view on the images.'),
-    'clicked_point': ('/clicked_point', 'Topic of clicks in space, from RViz.'),
+    'camera_info': ('', 'Topic of the calibration. Empty: camera_info beside the images.'),
+    'depth': ('depth', 'Topic of depth images registered to the images, for positions.'),
+    'click': ('', 'Topic of clicks in pixels. Empty: the topic of rqt_image_view for the images.'),
+    'clicked_point': ('/clicked_point', 'Topic of clicked points, from RViz.'),
     'detections': ('', 'Topic of boxes from a detector. Empty: ~/detections of the node.'),
     'namespace': ('', 'Namespace of the node; one for each camera.'),
     'name': ('track_node', 'Name of the node.'),
     'config': (PathJoinSubstitution([CONFIG, 'track.yaml']), 'Parameter file.'),
-    'use_sim_time': ('', 'true: take the time from /clock, as for a bag played with --clock.'),
+    'use_sim_time': ('', 'true: use the time of /clock, for a bag that is played with --clock.'),
     'log_level': ('info', 'debug, info, warn or error.'),
-    'respawn': ('false', 'true: start the node again whenever it ends.'),
+    'respawn': ('false', 'true: restart the node whenever it ends.'),
     'fastdds_profile': (
         EnvironmentVariable(
             PROFILES, default_value=PathJoinSubstitution([CONFIG, 'fastdds_images.xml'])
         ),
-        'Profile without which Fast DDS loses most best-effort images. none: its own defaults.',
+        'Profile with which Fast DDS does not lose large images. none: its default settings.',
     ),
     'record': ('false', 'true: record images, masks and objects with ros2 bag.'),
-    'record_to': ('', 'Folder of the recording, new; within it, the namespace. Empty: the time.'),
+    'record_to': (
+        '',
+        'New folder of the recording, with a subfolder for the namespace. Empty: the time.',
+    ),
 }
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Declare the arguments; what they lead to is decided when their values are known."""
+    """Declare the arguments; `start` runs when their values are known."""
     arguments = {**ARGUMENTS, **{row.name: ('', row.description) for row in PARAMETERS}}
     return LaunchDescription(
         [
@@ -74,7 +77,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start(context: LaunchContext) -> list[Action]:
-    """Return the actions that the values of the arguments ask for."""
+    """Return the actions for the values of the arguments."""
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     # image_transport and rqt_image_view name their topics after the raw one.
     camera = value['image'].removesuffix('/compressed')
@@ -88,7 +91,7 @@ def start(context: LaunchContext) -> list[Action]:
     }
     actions: list[Action] = []
     if value['fastdds_profile'] != 'none':
-        # Other middlewares do not read it.
+        # Other middlewares ignore it.
         actions.append(SetEnvironmentVariable(PROFILES, value['fastdds_profile']))
     actions.append(
         Node(
@@ -110,7 +113,7 @@ def start(context: LaunchContext) -> list[Action]:
 
 
 def given_parameters(context: LaunchContext) -> dict[str, ParameterValue]:
-    """Return the parameters that were given as arguments, each of its declared type."""
+    """Return the parameters that were given as arguments, with their declared types."""
     types = {row.name: type(row.default) for row in PARAMETERS} | {'use_sim_time': bool}
     return {
         name: ParameterValue(LaunchConfiguration(name), value_type=kind)
@@ -120,7 +123,7 @@ def given_parameters(context: LaunchContext) -> dict[str, ParameterValue]:
 
 
 def recorder(value: dict[str, str], topics: dict[str, str]) -> ExecuteProcess:
-    """Return the process that records what went into the node and what came out."""
+    """Return the process that records inputs and results of the node."""
     for package in ('ros2bag', 'rosbag2_storage_mcap'):
         try:
             get_package_share_directory(package)
@@ -129,8 +132,8 @@ def recorder(value: dict[str, str], topics: dict[str, str]) -> ExecuteProcess:
                 f'record:=true needs the package {package}: '
                 f'sudo apt-get install ros-$ROS_DISTRO-{package.replace("_", "-")}'
             ) from error
-    space = join('/', value['namespace'])
-    node = join(space, value['name'])
+    namespace = join('/', value['namespace'])
+    node = join(namespace, value['name'])
     folder = value['record_to'] or time.strftime('tam_ros_%Y%m%d_%H%M%S')
     return ExecuteProcess(
         name='recorder',
@@ -139,8 +142,8 @@ def recorder(value: dict[str, str], topics: dict[str, str]) -> ExecuteProcess:
             *('--storage-preset-profile', 'zstd_fast'),
             *(('--use-sim-time',) if is_true(value['use_sim_time']) else ()),
             *('--output', join(folder, value['namespace'].strip('/'))),
-            # Humble does not know --topics.
-            *(join(space, topics[name]) for name in ('image', 'camera_info')),
+            # Humble has no option --topics.
+            *(join(namespace, topics[name]) for name in ('image', 'camera_info')),
             *(join(node, name) for name in ('labels/compressed', 'objects')),
             *('/tf', '/tf_static', '/diagnostics'),
         ],
@@ -149,5 +152,5 @@ def recorder(value: dict[str, str], topics: dict[str, str]) -> ExecuteProcess:
 
 
 def is_true(text: str) -> bool:
-    """Read a switch as launch itself does."""
+    """Return whether a launch argument is true, by the rules of launch."""
     return text.lower() in ('true', '1')
