@@ -1,10 +1,10 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A camera of drawn pictures: `python -m benchmark.camera --size 1280x720 --rate 30`.
+"""A camera of drawn images: `python -m benchmark.camera --size 1280x720 --rate 30`.
 
-Publishes `image`, rgb8, best effort as camera drivers do, stamped when it is sent. With `--tell`
-also the header of each image on `sent`, reliable and before the image, for whoever has to know
-what there was.
+Publishes `image`, rgb8, best effort as camera drivers do, stamped when it is sent. With
+`--publish-headers` it also publishes the header of each image on `sent`, reliably and before the
+image, for listeners that check the results against the images sent.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from tam_ros.ros.conversions import array_to_image
 
 OBJECTS = 4
 FRAME_ID = 'camera_optical_frame'
-SENT_QOS = QoSProfile(depth=1000)  # for a listener that is busy
-_PICTURES = 60  # drawn beforehand, shown to and fro
+SENT_QOS = QoSProfile(depth=1000)  # a busy listener must not lose any
+_IMAGES = 60  # drawn in advance, shown forwards and backwards
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Publish until interrupted."""
     parser = argparse.ArgumentParser(prog='python -m benchmark.camera', description=__doc__)
     parser.add_argument('--size', default='640x480', help='WIDTHxHEIGHT, pixels')
-    parser.add_argument('--rate', type=float, default=30.0, help='images a second')
-    parser.add_argument('--tell', action='store_true', help='publish the headers as well')
+    parser.add_argument('--rate', type=float, default=30.0, help='images per second')
+    parser.add_argument('--publish-headers', action='store_true')
     options = parser.parse_args(rclpy.utilities.remove_ros_args(arguments or sys.argv)[1:])
     width, height = map(int, options.size.split('x'))
     scene = MovingDiscs(OBJECTS, (height, width))
     header = Header(frame_id=FRAME_ID)
-    drawn = [array_to_image(scene.frame(3 * n)[0], 'rgb8', header) for n in range(_PICTURES)]
+    drawn = [array_to_image(scene.frame(3 * n)[0], 'rgb8', header) for n in range(_IMAGES)]
     shown = drawn + drawn[-2:0:-1]
 
     rclpy.init(args=arguments)
@@ -47,10 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
         history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
     )
     images = node.create_publisher(Image, 'image', qos)
-    sent = node.create_publisher(Header, 'sent', SENT_QOS) if options.tell else None
+    sent = node.create_publisher(Header, 'sent', SENT_QOS) if options.publish_headers else None
     try:
         while sent is not None and not sent.get_subscription_count():
-            time.sleep(0.01)  # who has to know of every image must have been found
+            time.sleep(0.01)  # the listener must receive every header
         begin, count = time.monotonic(), 0
         while rclpy.ok():
             message = shown[count % len(shown)]
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
                 sent.publish(message.header)
             images.publish(message)
             count += 1
-            # From the beginning, so that it does not drift; not faster to make up for a pause.
+            # Relative to the begin, to avoid drift; after a pause the rate does not increase.
             begin = max(begin, time.monotonic() - count / options.rate - 0.5)
             time.sleep(max(0.0, begin + count / options.rate - time.monotonic()))
     except (KeyboardInterrupt, ExternalShutdownException):

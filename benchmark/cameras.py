@@ -1,16 +1,17 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Two cameras: one process with two namespaces, or two processes?
+"""Compares two cameras in one process with two namespaces, and in two processes.
 
     python -m benchmark.cameras [--doc docs/performance.md]
 
-Each camera has a process of its own and a tracking node with the bundled model and one thread; one
-object is followed on each. All of it runs on two cores.
+Each camera has its own process and a tracking node with the bundled model and one thread; one
+object is tracked on each. Everything runs on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import tempfile
 import time
 from collections import defaultdict
@@ -28,19 +29,19 @@ CAMERAS = ('front', 'rear')
 MODEL = 'efficienttam_nano'
 SIZE = (480, 640)
 WARM_UP_S = 5.0
-WAYS = ('one process', 'two processes')
+ARRANGEMENTS = ('one process', 'two processes')
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Of one way, over all cameras.
+    """Measurement of one arrangement, over all cameras.
 
     Attributes:
-        ages_ms: from an image's stamp to its labels at a subscriber.
-        rates_hz: results a second of each camera.
-        cpu_ms: processor time of the nodes' processes for each result.
-        memory_mb: private memory of the nodes' processes together.
-        start_s: until both cameras have results.
+        ages_ms: from an image's stamp to its labels at a subscriber, milliseconds.
+        rates_hz: results per second of each camera.
+        cpu_ms: processor time of the nodes' processes per result, milliseconds.
+        memory_mb: private memory of the nodes' processes in total.
+        start_s: seconds until both cameras have results.
     """
 
     ages_ms: np.ndarray
@@ -50,7 +51,7 @@ class Measurement:
     start_s: float
 
     def row(self) -> list[str]:
-        """Return cells of the table."""
+        """Return the cells of the table."""
         p50, p95 = np.percentile(self.ages_ms, (50, 95))
         rates = ' and '.join(f'{rate:.1f}' for rate in self.rates_hz)
         return [
@@ -63,36 +64,38 @@ class Measurement:
         ]
 
 
-def node_commands(way: str, arguments: list[str]) -> list[list[str]]:
+def node_commands(arrangement: str, arguments: list[str]) -> list[list[str]]:
     """Return the commands of the nodes."""
-    if way == 'one process':
+    if arrangement == 'one process':
         return [['benchmark.several_nodes', *CAMERAS, *arguments]]
-    return [['tam_ros.ros.node', *arguments, '-r', f'__ns:=/{name}'] for name in CAMERAS]
+    return [['tam_ros.ros.track_node', *arguments, '-r', f'__ns:=/{name}'] for name in CAMERAS]
 
 
-def measure(way: str, rate_hz: float, seconds: float) -> Measurement:
-    """Run a graph and look at what comes out.
+def measure(arrangement: str, rate_hz: float, seconds: float) -> Measurement:
+    """Run a graph and measure its results.
 
     Args:
-        way: one of `WAYS`.
+        arrangement: one of `ARRANGEMENTS`.
         rate_hz: of each camera.
-        seconds: how long to measure.
+        seconds: duration of the measurement.
     """
-    from geometry_msgs.msg import Point
     from sensor_msgs.msg import Image
 
-    from tam_ros.msg import Prompt
+    from tam_ros.client import TamClient
     from tam_ros.ros.conversions import stamp_ns
 
     ages: defaultdict[str, list[float]] = defaultdict(list)
     arguments = graph.node_arguments('image', model=MODEL, threads=1, resize='opencv')
-    commands = node_commands(way, arguments)
+    commands = node_commands(arrangement, arguments)
     cameras = [graph.camera_command(SIZE, rate_hz, f'/{name}/image') for name in CAMERAS]
-    listener = graph.Listener()
     begin = time.monotonic()
-    try:
-        node = listener.node
+    with contextlib.ExitStack() as stack:
+        node = None  # the first client's, which spins it, serves all of them
+        clients = []
         for name in CAMERAS:
+            client = TamClient(f'/{name}/track_node', node=node, timeout=20)
+            clients.append(stack.enter_context(client))
+            node = client.node
             node.create_subscription(
                 Image,
                 f'/{name}/track_node/labels',
@@ -101,25 +104,25 @@ def measure(way: str, rate_hz: float, seconds: float) -> Measurement:
                 ),
                 10,
             )
-        prompts = [
-            node.create_publisher(Prompt, f'/{name}/track_node/prompt', 10) for name in CAMERAS
-        ]
         with graph.processes(*commands, *cameras) as children:
             graph.wait_for('results', lambda: len(ages) == len(CAMERAS), 90, children)
             start_s = time.monotonic() - begin
-            for publisher in prompts:
-                graph.wait_for('nodes', publisher.get_subscription_count, 20, children)
-                publisher.publish(Prompt(points=[Point(x=SIZE[1] / 2, y=SIZE[0] / 2)]))
+            for client in clients:
+                client.add_point(SIZE[1] / 2, SIZE[0] / 2)
             time.sleep(WARM_UP_S)
             pids = [child.pid for child in children[: len(commands)]]
             first = {name: len(ages[name]) for name in CAMERAS}
             cpu, begin = sum(map(processor_seconds, pids)), time.monotonic()
             time.sleep(seconds)
+            graph.wait_for(
+                'results of each camera',
+                lambda: all(len(ages[name]) > first[name] for name in CAMERAS),
+                60,
+                children,
+            )
             cpu, took = sum(map(processor_seconds, pids)) - cpu, time.monotonic() - begin
             found = {name: ages[name][first[name] :] for name in CAMERAS}
             memory = sum(map(private_bytes, pids))
-    finally:
-        listener.close()
     every = np.concatenate([np.array(found[name]) for name in CAMERAS])
     rates = tuple(len(found[name]) / took for name in CAMERAS)
     return Measurement(every, rates, 1e3 * cpu / max(1, len(every)), memory / 1e6, start_s)
@@ -129,15 +132,15 @@ def describe(found: dict[tuple[str, float], Measurement]) -> str:
     """Return the table as markdown."""
     heads = [
         'two cameras, two nodes in',
-        'images a second each',
-        'results a second each',
+        'images per second each',
+        'results per second each',
         'age p50, ms',
         'p95, ms',
-        'processor time a result, ms',
+        'processor time per result, ms',
         'private memory, MB',
         'first results after, s',
     ]
-    rows = [[way, f'{rate:g}', *one.row()] for (way, rate), one in found.items()]
+    rows = [[name, f'{rate:g}', *one.row()] for (name, rate), one in found.items()]
     return '\n'.join(
         [
             table(heads, rows),
@@ -155,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
         type=float,
         nargs='+',
         default=[5.0, 15.0],
-        help='images a second of each camera',
+        help='images per second of each camera',
     )
     parser.add_argument('--seconds', type=float, default=15.0, help='of each measurement')
     parser.add_argument('--doc', type=Path, help='markdown file whose section to replace')
@@ -164,9 +167,9 @@ def main(argv: list[str] | None = None) -> int:
         graph.isolate(Path(folder))
         found = {}
         for rate_hz in args.rates:
-            for way in WAYS:
-                found[way, rate_hz] = one = measure(way, rate_hz, args.seconds)
-                print(f'{way}, {rate_hz:g} Hz: {one.row()}', flush=True)
+            for name in ARRANGEMENTS:
+                found[name, rate_hz] = one = measure(name, rate_hz, args.seconds)
+                print(f'{name}, {rate_hz:g} Hz: {one.row()}', flush=True)
     publish(describe(found), 'cameras', args.doc)
     return 0
 

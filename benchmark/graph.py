@@ -1,12 +1,11 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What benchmarks of the live node share: a graph of processes, apart from all others."""
+"""Shared by the benchmarks of the live node: an isolated graph of processes."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,11 +21,11 @@ NODE = '/track_node'
 
 
 def isolate(folder: Path, cores: int = 2) -> None:
-    """Keep to a few cores and to a ROS domain of our own; to be called before rclpy is loaded.
+    """Restrict to a few cores and a ROS domain of its own. Call it before rclpy is imported.
 
     Args:
         folder: for logs.
-        cores: that this process and those it starts may use.
+        cores: number of cores for this process and those that it starts.
     """
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     os.environ['ROS_DOMAIN_ID'] = str(60 + os.getpid() % 40)
@@ -34,63 +33,16 @@ def isolate(folder: Path, cores: int = 2) -> None:
     os.environ['ROS_LOG_DIR'] = str(folder)
     profile = ROOT / 'config' / 'fastdds_images.xml'
     os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
-    # The processes find the modules of the benchmarks.
+    # The child processes import the modules of the benchmarks.
     os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-
-
-class Listener:
-    """Subscribes to topics and serves them in a thread of its own.
-
-    Attributes:
-        node: for publishers and clients.
-    """
-
-    def __init__(self, name: str = 'listener') -> None:
-        """Make the node."""
-        import rclpy
-        from rclpy.executors import SingleThreadedExecutor
-
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context)
-        self.node = rclpy.create_node(name, context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
-        self._thread.start()
-
-    def call(self, kind: type, name: str, request: Any, timeout_s: float = 20.0) -> Any:
-        """Call a service and return its answer.
-
-        Raises:
-            TimeoutError: there is none.
-        """
-        client = self.node.create_client(kind, name)
-        try:
-            if not client.wait_for_service(timeout_s):
-                raise TimeoutError(f'no service {name}')
-            done = threading.Event()
-            future = client.call_async(request)
-            future.add_done_callback(lambda _: done.set())
-            if not done.wait(timeout_s):
-                raise TimeoutError(f'{name} does not answer')
-            return future.result()
-        finally:
-            self.node.destroy_client(client)
-
-    def close(self) -> None:
-        """End."""
-        self._executor.shutdown()
-        self._thread.join(5)
-        self.node.destroy_node()
-        self._context.try_shutdown()
 
 
 @contextmanager
 def processes(*commands: Sequence[str]) -> Iterator[list[ChildProcess]]:
-    """Run modules as processes; they are gone when the block ends.
+    """Run modules as processes; they are ended when the block ends.
 
     Args:
-        commands: the name of a module and its arguments each.
+        commands: each the name of a module and its arguments.
     """
     with tempfile.TemporaryDirectory() as folder:
         started: list[ChildProcess] = []
@@ -105,24 +57,27 @@ def processes(*commands: Sequence[str]) -> Iterator[list[ChildProcess]]:
 
 
 def camera_command(
-    size: tuple[int, int], rate_hz: float = 30.0, topic: str = IMAGE, tell: bool = False
+    size: tuple[int, int],
+    rate_hz: float = 30.0,
+    topic: str = IMAGE,
+    publish_headers: bool = False,
 ) -> list[str]:
-    """Return the command of a camera of images (height, width)."""
+    """Return the command of a camera with images of the size (height, width)."""
     arguments = ['--size', f'{size[1]}x{size[0]}', '--rate', str(rate_hz)]
-    arguments += ['--tell'] * tell
+    arguments += ['--publish-headers'] * publish_headers
     remaps = ['-r', f'image:={topic}', '-r', f'sent:={topic.rpartition("/")[0]}/sent']
     return ['benchmark.camera', *arguments, '--ros-args', *remaps]
 
 
 def node_arguments(topic: str = IMAGE, **parameters: Any) -> list[str]:
-    """Return the ROS arguments of a node on that camera."""
+    """Return the ROS arguments of a node that listens to that camera."""
     return ['--ros-args', '-r', f'image:={topic}'] + [
         word for name, value in parameters.items() for word in ('-p', f'{name}:={_yaml(value)}')
     ]
 
 
 def set_model_cost(milliseconds: float) -> None:
-    """Say what the stand-in takes in processes that are started from now on."""
+    """Set the duration of the stand-in's model in processes that are started afterwards."""
     os.environ[stand_in.COST_MS] = str(milliseconds)
 
 
@@ -130,7 +85,7 @@ def wait_for(what: str, condition: Any, timeout_s: float, children: list[ChildPr
     """Wait until a condition holds.
 
     Raises:
-        RuntimeError: it does not, in time, or a process has ended; shows the end of its log.
+        RuntimeError: timeout, or a process ended; contains the end of its log.
     """
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -1,10 +1,10 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The node as it is often written, to measure against: `python -m benchmark.naive_node KIND`.
+"""A tracking node as it is often written, for comparison: `python -m benchmark.naive_node KIND`.
 
-- `bytes`, `ndarray`: inference in the callback of a subscription with a queue of ten; results
-  leave as `message.data = array.tobytes()`, or `message.data = array`.
-- `empty`: no inference and a ready-made result: what DDS and rclpy take by themselves.
+- `bytes`, `ndarray`: inference in the callback of a subscription with a queue of ten; results are
+  published with `message.data = array.tobytes()`, or `message.data = array`.
+- `empty`: no inference and a constant result, to measure DDS and rclpy alone.
 
 All publish the topics of the tracking node; the tracker is that of `benchmark.stand_in`.
 """
@@ -24,15 +24,15 @@ from sensor_msgs.msg import Image
 from benchmark.stand_in import open_stand_in
 from tam_ros.msg import Prompt, TrackedObjectArray
 from tam_ros.ros.conversions import array_to_image, stamp_ns
-from tam_ros.ros.messages import objects_message
-from tam_ros.ros.prompts import read_prompt
+from tam_ros.ros.inputs.prompts import read_prompt
+from tam_ros.ros.outputs.objects import objects_message
 from tam_ros.tracking import TrackerOptions
 
 KINDS = ('bytes', 'ndarray', 'empty')
 
 
 class NaiveNode(Node):
-    """Tracks in the callback of its subscription."""
+    """Runs the tracker in the callback of its subscription."""
 
     def __init__(self, kind: str, options: TrackerOptions) -> None:
         """Create publishers and subscriptions.
@@ -58,7 +58,7 @@ class NaiveNode(Node):
 
     def _on_image(self, message: Image) -> None:
         if self._kind == 'empty':
-            self._answer_at_once(message)
+            self._publish_constant(message)
             return
         # A copy, as cv_bridge makes one for an encoding that it converts.
         image = np.ndarray((message.height, message.width, 3), np.uint8, bytes(message.data))
@@ -71,7 +71,7 @@ class NaiveNode(Node):
         labels.data = pixels.tobytes() if self._kind == 'bytes' else pixels.ravel()
         self._labels.publish(labels)
 
-    def _answer_at_once(self, message: Image) -> None:
+    def _publish_constant(self, message: Image) -> None:
         if self._ready is None:
             pixels = np.zeros((message.height, message.width), np.uint8)
             self._ready = array_to_image(pixels, 'mono8', message.header)

@@ -1,13 +1,13 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What the node takes of an image's time besides the model, and what a naive node takes.
+"""The node's time per image besides the model, compared with that of a naive node.
 
     python -m benchmark.node_overhead [--doc docs/performance.md]
 
-A camera process, the node in its own, and a subscriber of its labels, over DDS, on two cores. The
-model is a stand-in that sleeps, as a CPU does that waits for a GPU; two objects are followed. The
-overhead is the age at which labels reach the subscriber, less the model's time: transport of the
-image, conversion, resizing, the tracker's bookkeeping, masks at the size of the image, publishing
+A camera process, the node in another process, and a subscriber of its labels, over DDS, on two
+cores. The model is a stand-in that sleeps, as a CPU that waits for a GPU; two objects are tracked.
+The overhead is the age at which labels reach the subscriber minus the model's time: transport of
+the image, conversion, resizing, the tracker's own work, masks at the size of the image, publishing
 and the transport of the labels.
 """
 
@@ -18,6 +18,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,13 +27,16 @@ from benchmark.document import publish, table
 from tam_ros.evaluation.timing import machine
 from tam_ros.process_usage import processor_seconds
 
+if TYPE_CHECKING:
+    from tam_ros.client import StatusEntry
+
 OBJECTS = 2
 RATE_HZ = 30.0
 WARM_UP_S = 3.0
 GOAL_MS, GOAL_SIZE = 10.0, '1280x720'
 STAGES = ('arrival_age', 'decode', 'resize', 'masks', 'publish')
 
-# Name in the table, command of the node, its parameters or arguments.
+# By the name in the table: command of the node and its arguments.
 NODES = {
     'tam_ros': ['benchmark.stand_in', *graph.node_arguments(resize='opencv')],
     'tam_ros, `resize: pil`': ['benchmark.stand_in', *graph.node_arguments(resize='pil')],
@@ -50,19 +54,19 @@ NODES = {
         'opencv',
         *graph.node_arguments(),
     ],
-    'nothing but the transport': ['benchmark.naive_node', 'empty', *graph.node_arguments()],
+    'transport only': ['benchmark.naive_node', 'empty', *graph.node_arguments()],
 }
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Of one node with one size of images.
+    """Measurement of one node with one size of images.
 
     Attributes:
-        overhead_ms: of each result, less the model's time.
-        rate_hz: results a second.
-        cpu_ms: processor time of the node's process for each result.
-        stages: p50 of the node's own stages in milliseconds, where it tells them.
+        overhead_ms: age of each result minus the model's time, milliseconds.
+        rate_hz: results per second.
+        cpu_ms: processor time of the node's process per result, milliseconds.
+        stages: p50 of the node's stages, milliseconds, where it reports them.
     """
 
     overhead_ms: np.ndarray
@@ -71,7 +75,7 @@ class Measurement:
     stages: dict[str, float]
 
     def row(self) -> list[str]:
-        """Return cells of the table."""
+        """Return the cells of the table."""
         p50, p95 = np.percentile(self.overhead_ms, (50, 95))
         return [f'{p50:.1f}', f'{p95:.1f}', f'{self.rate_hz:.1f}', f'{self.cpu_ms:.1f}']
 
@@ -79,53 +83,37 @@ class Measurement:
 def measure(
     command: list[str], size: tuple[int, int], model_ms: float, seconds: float
 ) -> Measurement:
-    """Run a graph and look at what comes out.
+    """Run a graph and measure its results.
 
     Args:
         command: of the node.
         size: (height, width) of the images, pixels.
-        model_ms: what the model takes.
-        seconds: how long to measure.
+        model_ms: duration of the model, milliseconds.
+        seconds: duration of the measurement.
 
     Raises:
-        RuntimeError: nothing comes out.
+        RuntimeError: the node publishes nothing.
     """
-    # rclpy reads its environment when it is loaded.
-    from diagnostic_msgs.msg import DiagnosticArray
+    # rclpy reads its environment when it is imported.
     from geometry_msgs.msg import Point
     from sensor_msgs.msg import Image
 
-    from tam_ros.msg import Prompt, TrackedObjectArray
+    from tam_ros.client import TamClient
+    from tam_ros.msg import Prompt
     from tam_ros.ros.conversions import stamp_ns
 
     empty = 'empty' in command
     graph.set_model_cost(model_ms)
-    arrivals: list[tuple[float, float]] = []  # monotonic seconds, age in milliseconds
-    followed: set[int] = set()
+    arrivals: list[float] = []  # ages in milliseconds
     stages: dict[str, float] = {}
 
     def on_labels(message: Image) -> None:
-        age = time.time_ns() - stamp_ns(message.header)
-        arrivals.append((time.monotonic(), age / 1e6))
+        arrivals.append((time.time_ns() - stamp_ns(message.header)) / 1e6)
 
-    def on_diagnostics(message: DiagnosticArray) -> None:
-        for status in message.status:
-            for item in status.values:
-                if item.key.endswith('_ms_p50'):
-                    stages[item.key.removesuffix('_ms_p50')] = float(item.value)
-
-    listener = graph.Listener()
-    try:
-        node = listener.node
-        node.create_subscription(Image, f'{graph.NODE}/labels', on_labels, 10)
-        node.create_subscription(
-            TrackedObjectArray,
-            f'{graph.NODE}/objects',
-            lambda message: followed.update(item.id for item in message.objects),
-            10,
-        )
-        node.create_subscription(DiagnosticArray, '/diagnostics', on_diagnostics, 10)
-        prompts = node.create_publisher(Prompt, f'{graph.NODE}/prompt', 10)
+    with TamClient(graph.NODE, timeout=20) as client:
+        client.node.create_subscription(Image, f'{graph.NODE}/labels', on_labels, 10)
+        # The naive nodes have this topic and no services.
+        prompts = client.node.create_publisher(Prompt, f'{graph.NODE}/prompt', 10)
         with graph.processes(command, graph.camera_command(size, RATE_HZ)) as children:
             graph.wait_for('results', lambda: arrivals, 60, children)
             if not empty:
@@ -133,19 +121,29 @@ def measure(
                 for number in range(OBJECTS):
                     x = size[1] * (number + 1) / (OBJECTS + 1)
                     prompts.publish(Prompt(points=[Point(x=x, y=size[0] / 2)]))
-                graph.wait_for('objects', lambda: len(followed) == OBJECTS, 20, children)
+                for number in range(OBJECTS):
+                    client.wait_until_tracked(number + 1)
             time.sleep(WARM_UP_S)
             pid = children[0].pid
             first, cpu, begin = len(arrivals), processor_seconds(pid), time.monotonic()
             time.sleep(seconds)
+            graph.wait_for('results', lambda: len(arrivals) > first, 60, children)
             cpu, took = processor_seconds(pid) - cpu, time.monotonic() - begin
-            ages = np.array([age for _, age in arrivals[first:]])
-    finally:
-        listener.close()
-    if not len(ages):
-        raise RuntimeError(f'{command[0]} published nothing')
+            ages = np.array(arrivals[first:])
+            if command[0] == 'benchmark.stand_in':
+                stages = _stages(client.status())
     ages -= 0.0 if empty else model_ms
     return Measurement(ages, len(ages) / took, 1e3 * cpu / len(ages), stages)
+
+
+def _stages(status: dict[str, StatusEntry]) -> dict[str, float]:
+    """Return the p50 of the stages in the node's diagnostics, milliseconds."""
+    return {
+        key.removesuffix('_ms_p50'): float(value)
+        for entry in status.values()
+        for key, value in entry.values.items()
+        if key.endswith('_ms_p50')
+    }
 
 
 def describe(found: dict[tuple[str, float, tuple[int, int]], Measurement]) -> str:
@@ -156,8 +154,8 @@ def describe(found: dict[tuple[str, float, tuple[int, int]], Measurement]) -> st
         'images',
         'overhead p50, ms',
         'p95, ms',
-        'results a second',
-        'processor time a result, ms',
+        'results per second',
+        'processor time per result, ms',
     ]
     rows = [
         [name, f'{model:g}', f'{size[1]}x{size[0]}', *one.row()]
@@ -169,8 +167,8 @@ def describe(found: dict[tuple[str, float, tuple[int, int]], Measurement]) -> st
         if name != 'tam_ros' or model_ms != cost:
             continue
         pixels = f'{size[1]}x{size[0]}'
-        told = ', '.join(f'{name} {one.stages[name]:.1f}' for name in STAGES if name in one.stages)
-        lines += ['', f'Of tam_ros at {pixels}, p50 in ms: {told}.']
+        stages = ', '.join(f'{key} {one.stages[key]:.1f}' for key in STAGES if key in one.stages)
+        lines += ['', f'Stages of tam_ros at {pixels}, p50 in ms: {stages}.']
         if pixels == GOAL_SIZE:
             met = 'met' if np.median(one.overhead_ms) <= GOAL_MS else 'NOT met'
             lines[-1] += f' The goal of {GOAL_MS:g} ms is **{met}** (model {cost:g} ms).'
@@ -185,7 +183,7 @@ def main(argv: list[str] | None = None) -> int:
         type=float,
         nargs='+',
         default=[20.0, 50.0],
-        help='what the model takes for an image',
+        help='duration of the model per image',
     )
     parser.add_argument('--seconds', type=float, default=10.0, help='of each measurement')
     parser.add_argument(

@@ -1,11 +1,11 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What each output of the node takes, and what conversions take: in one process, without a model.
+"""Duration of each output of the node and of conversions, in one process, without a model.
 
     python -m benchmark.outputs [--doc docs/performance.md]
 
-The time of an output is that of making the message and handing it to the middleware, with one
-listener. The listener never reads, so that nobody else needs the processor.
+The duration of an output is the time to make the message and to hand it to the middleware, with
+one subscriber. The subscriber never reads, so that it needs no processor time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tam_ros.tracking import FrameResult, TrackerOptions
 SIZES = ((480, 640), (720, 1280))
 OBJECTS = 4
 FRAME_ID = 'camera_optical_frame'
-NOBODY = 'all, with no listener'
+NO_SUBSCRIBER = 'all, without a subscriber'
 
 
 class Bench:
@@ -44,16 +44,18 @@ class Bench:
         Args:
             size: (height, width) of the images.
             image: uint8 RGB [H, W, 3].
-            frame: what was tracked in it.
+            frame: result of tracking the image.
         """
         import rclpy
         from rclpy.lifecycle import LifecycleNode
         from sensor_msgs.msg import Image
 
         from tam_ros.ros.conversions import array_to_image
-        from tam_ros.ros.declaration import declare
-        from tam_ros.ros.outputs import Outputs
-        from tam_ros.ros.statistics import Statistics
+        from tam_ros.ros.declaration import NodeParameters
+        from tam_ros.ros.diagnostics.statistics import Statistics
+        from tam_ros.ros.geometry.depth_images import DepthViews
+        from tam_ros.ros.outputs.output import Publishers
+        from tam_ros.ros.track_node import OUTPUTS
 
         height, width = size
         matrix = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1.0]])
@@ -63,10 +65,11 @@ class Bench:
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
         self.node = LifecycleNode('outputs', context=self._context)
-        declare(self.node)
+        parameters = NodeParameters(self.node)
         self.statistics = Statistics()
         calibration: Any = SimpleNamespace(camera=lambda height, width: camera)
-        self.outputs = Outputs(self.node, calibration, self.statistics)
+        self._views = DepthViews(self.node, parameters, calibration, self.statistics)
+        self.publishers = Publishers(self.node, parameters, self.statistics, OUTPUTS)
         self.node.trigger_configure()
         self.node.trigger_activate()
         self._listener = rclpy.create_node('listener', context=self._context)
@@ -75,7 +78,7 @@ class Bench:
         self._depth_image = depth
 
     def listen(self, name: str, kind: type) -> None:
-        """Subscribe to an output, and wait until the node knows."""
+        """Subscribe to an output, and wait until the node has discovered it."""
         topic = f'/outputs/{name}'
         self._listener.create_subscription(kind, topic, lambda _: None, 5)
         while not self.node.count_subscribers(topic):
@@ -83,10 +86,12 @@ class Bench:
         time.sleep(0.2)
 
     def publish(self, steps: int) -> list[float]:
-        """Publish the image so many times, each with its depth; return the seconds of each."""
+        """Publish the image `steps` times, each with its depth; return the seconds of each."""
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
         from std_msgs.msg import Header
+
+        from tam_ros.ros.outputs.output import Result
 
         executor = SingleThreadedExecutor(context=self._context)
         executor.add_node(self.node)
@@ -95,10 +100,17 @@ class Bench:
             stamp = rclpy.clock.Clock().now().to_msg()
             header = Header(stamp=stamp, frame_id=FRAME_ID)
             self._depth.publish(self._to_message(self._depth_image, '16UC1', header))
-            for _ in range(20):  # what waits, and the depth that is on its way
+            for _ in range(20):  # receives the depth image
                 executor.spin_once(timeout_sec=0.005)
             begin = time.perf_counter()
-            self.outputs.publish(self._frame, {}, header, self._image)
+            result = Result(
+                self._frame,
+                {},
+                header,
+                self._image,
+                lambda header=header: self._views.of(header, *self._frame.labels.shape),
+            )
+            self.publishers.publish(result)
             took.append(time.perf_counter() - begin)
         executor.shutdown()
         return took
@@ -111,37 +123,29 @@ class Bench:
 
 
 def scene(size: tuple[int, int]) -> tuple[np.ndarray, FrameResult]:
-    """Return an image and what was tracked in it."""
+    """Return an image and the result of tracking it."""
     image, _ = MovingDiscs(OBJECTS, size).frame(0)
     tracker = open_stand_in('any', options=TrackerOptions(resize='opencv'))
     return image, tracker.step(image, 0.0, boxes_on_a_grid(OBJECTS, size))
 
 
 def kinds() -> dict[str, type]:
-    """Return the message type of each output of an image, those of vision_msgs if installed."""
-    from sensor_msgs.msg import CompressedImage, Image, PointCloud2
-    from visualization_msgs.msg import MarkerArray
-
-    from tam_ros.msg import TrackedObjectArray
-    from tam_ros.ros.companions import vision
+    """Return the message type of each output; those of vision_msgs only if it is installed."""
+    from tam_ros.ros.track_node import OUTPUTS
 
     return {
-        'labels': Image,
-        'objects': TrackedObjectArray,
-        **({'detections_2d': vision.Detection2DArray} if vision else {}),
-        'cloud': PointCloud2,
-        'markers': MarkerArray,
-        'overlay': Image,
-        'labels/compressed': CompressedImage,
+        output.topic.removeprefix('~/'): output.message_type
+        for output in OUTPUTS
+        if output.message_type is not None and output.topic not in ('/tf', '~/label_info')
     }
 
 
 def measure_outputs(size: tuple[int, int], steps: int) -> dict[str, float]:
-    """Return the median milliseconds of each output, and of all of them without a listener."""
+    """Return the median milliseconds of each output, and of all without a subscriber."""
     image, frame = scene(size)
     bench = Bench(size, image, frame)
     try:
-        found = {NOBODY: 1e3 * float(np.median(bench.publish(steps)))}
+        found = {NO_SUBSCRIBER: 1e3 * float(np.median(bench.publish(steps)))}
         for name, kind in kinds().items():
             bench.listen(name, kind)
         bench.publish(steps)
@@ -156,7 +160,8 @@ def measure_conversions(size: tuple[int, int], steps: int) -> dict[str, float]:
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header
 
-    from tam_ros.ros.conversions import array_to_image, image_to_depth, image_to_rgb
+    from tam_ros.io.encodings import image_to_depth, image_to_rgb
+    from tam_ros.ros.conversions import array_to_image
 
     rgb, _ = MovingDiscs(OBJECTS, size).frame(0)
     messages = {encoding: array_to_image(rgb, 'rgb8', Header()) for encoding in ('rgb8', 'bgr8')}
@@ -200,7 +205,7 @@ def _median(work: Callable[[], Any], steps: int) -> float:
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print, and write the tables into a document."""
     parser = argparse.ArgumentParser(prog='python -m benchmark.outputs', description=__doc__)
-    parser.add_argument('--steps', type=int, default=100, help='images of each size')
+    parser.add_argument('--steps', type=int, default=100, help='number of images of each size')
     parser.add_argument('--doc', type=Path, help='document with the section "outputs"')
     options = parser.parse_args(arguments)
     os.environ[COST_MS] = '0'

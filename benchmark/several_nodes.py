@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several nodes in one process: `python -m benchmark.several_nodes front rear --ros-args ...`.
 
-Each in the namespace of its camera, with a tracker and an inference thread of its own; one
-executor serves them all.
+Each node has the namespace of its camera, its own tracker and its own inference thread; one
+executor spins all of them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
-from tam_ros.ros.node import TrackNode
+from tam_ros.ros.track_node import TrackNode
 
 
 class _Namespaced(LifecycleNode):
-    """Comes between the tracking node and rclpy's, and adds the namespace."""
+    """Adds the namespace between the tracking node and the node of rclpy."""
 
     namespace = ''
 
@@ -31,10 +31,10 @@ class CameraNode(TrackNode, _Namespaced):
     """A tracking node in a namespace."""
 
     def __init__(self, namespace: str) -> None:
-        """Start it up.
+        """Configure and activate the node.
 
         Raises:
-            RuntimeError: it cannot be configured.
+            RuntimeError: the node cannot be configured.
         """
         self.namespace = namespace
         super().__init__()

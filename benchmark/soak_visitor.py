@@ -1,9 +1,9 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Subscribers that come and go: `python -m benchmark.soak_visitor --seed 1`.
+"""Subscribers that appear and disappear: `python -m benchmark.soak_visitor --seed 1`.
 
-They have a process of their own, which writes a line at every change: now and then Fast DDS (2.14)
-tries for ever to take a sample from such a subscription, and Python's lock is held meanwhile.
+They run in their own process, which writes a line at each change: occasionally Fast DDS (2.14)
+loops endlessly while it takes a sample from such a subscription, and holds the GIL.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tam_ros.msg import TrackedObjectArray
 
 PERIOD_S = 0.8
 MOST = 6
-# Topics that somebody may listen to or not, whether the node has them or not.
+# Optional topics; the node need not publish all of them.
 TOPICS = (
     ('labels', Image),
     ('overlay', Image),
@@ -33,23 +33,23 @@ TOPICS = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Come and go until interrupted."""
+    """Add and remove subscriptions until interrupted."""
     parser = argparse.ArgumentParser(prog='python -m benchmark.soak_visitor', description=__doc__)
     parser.add_argument('--seed', type=int, default=1)
     options = parser.parse_args(rclpy.utilities.remove_ros_args(arguments or sys.argv)[1:])
-    chance = random.Random(options.seed)
+    rng = random.Random(options.seed)
     rclpy.init(args=arguments)
     node = rclpy.create_node('visitor')
-    here: list[Any] = []
+    subscriptions: list[Any] = []
 
     def change() -> None:
         print('visit', flush=True)
-        if len(here) >= MOST or (here and chance.random() < 0.5):
-            node.destroy_subscription(here.pop(0))
+        if len(subscriptions) >= MOST or (subscriptions and rng.random() < 0.5):
+            node.destroy_subscription(subscriptions.pop(0))
             return
-        topic, kind = chance.choice(TOPICS)
-        reliability = chance.choice((ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT))
-        here.append(
+        topic, kind = rng.choice(TOPICS)
+        reliability = rng.choice((ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT))
+        subscriptions.append(
             node.create_subscription(
                 kind,
                 f'{NODE}/{topic}',

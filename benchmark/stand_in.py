@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node with a model of known cost: `python -m benchmark.stand_in --ros-args ...`.
 
-Everything is the robot's, but the network: it sleeps for a time, as a CPU does that waits for a
-GPU, and answers with a disc where it was clicked. What an image takes beyond that time is the
+Everything but the network is the real node. The network sleeps for a given time, as a CPU that
+waits for a GPU, and returns a disc where it was clicked. The rest of the time per image is the
 node's own.
 """
 
@@ -33,15 +33,15 @@ from tam_ros.tracking import Tracker, TrackerOptions
 
 SIDE = 512
 COST_MS = 'TAM_STAND_IN_MS'
-"""Environment variable: how long the model takes for an image, milliseconds."""
+"""Environment variable: duration of the model per image, milliseconds."""
 
-_CENTRE = slice(0, 2)  # where a pointer carries the centre of its disc, in low-resolution pixels
+_CENTRE = slice(0, 2)  # elements of a pointer: centre of the disc, low-resolution mask pixels
 
 
 class StandIn(Runtime):
-    """Answers by rule, after a time.
+    """Returns discs after a given time.
 
-    Memories are a few numbers; a pointer carries the centre of its disc.
+    Memories are a few zeros; an object pointer holds the centre of its disc.
     """
 
     name = 'stand-in'
@@ -63,19 +63,19 @@ class StandIn(Runtime):
     )
 
     def __init__(self, cost_s: float) -> None:
-        """Keep how long an image takes."""
+        """Set the duration per image, seconds."""
         self._cost_s = cost_s
         size = self.spec.mask_size
         self._y, self._x = np.mgrid[:size, :size].astype(np.float32)
 
     def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
-        """Allocate next to nothing."""
+        """Allocate small arrays."""
         spec = self.spec
         self._memories = np.zeros((rows, memory_slots, spec.memory_tokens, spec.memory_dim), 'f4')
         self._pointers = np.zeros((rows, pointer_slots, spec.dim), 'f4')
 
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
-        """Sleep."""
+        """Sleep; the features are placeholders."""
         time.sleep(self._cost_s)
         return Features('raw', 'without memory')
 
@@ -83,10 +83,10 @@ class StandIn(Runtime):
         return self._pointers[bank.rows, bank.pointer_slots[:, 0]]
 
     def _merge(self, groups: list[NDArray[np.intp]], parts: list[Handle]) -> Handle:
-        raise AssertionError('it is not pooled')
+        raise AssertionError('the stand-in is not pooled')
 
     def select_object(self, conditioned: Handle, index: int) -> Handle:
-        """Return what is known of one object."""
+        """Return the pointer of one object."""
         return conditioned[index : index + 1]
 
     def mask_decoder(
@@ -110,7 +110,7 @@ class StandIn(Runtime):
         return Candidates(masks, np.ones((objects, 4), np.float32), scores, pointers)
 
     def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
-        """Remember nothing of it."""
+        """Return zeros."""
         return np.zeros((len(masks), self.spec.memory_tokens, self.spec.memory_dim), np.float32)
 
     def store(
@@ -135,7 +135,7 @@ class StandIn(Runtime):
 
 
 def cost_s() -> float:
-    """Return how long the model takes for an image, as the environment has it."""
+    """Return the duration of the model per image, seconds, from the environment."""
     return float(os.environ.get(COST_MS, 20)) / 1e3
 
 
@@ -147,13 +147,13 @@ def open_stand_in(
     options: TrackerOptions | None = None,
     **_: Any,
 ) -> Tracker:
-    """Open a tracker as `Tracker.open` does, whatever the model; it has the stand-in's cost."""
+    """Open a tracker with the stand-in, with the signature of `Tracker.open`."""
     return Tracker(StandIn(cost_s()), options)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is interrupted."""
-    from tam_ros.ros.node import main as run_node
+    from tam_ros.ros.track_node import main as run_node
 
     return run_node(arguments, open_tracker=open_stand_in)
 
