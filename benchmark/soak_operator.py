@@ -1,11 +1,11 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Whoever uses the node in a soak, well and badly.
+"""The operator of a soak test: sends valid and invalid requests to the node.
 
-Every second an object is added and one removed; between these, at random: prompts of every kind
-through services and topics, requests that must be refused, images that contradict themselves or
-come late, parameters, pauses of the lifecycle. Subscribers that come and go are others
-(`benchmark.soak_visitor`).
+Every second an object is added and one removed. In between, at random: prompts of every kind
+through services and topics, requests that must be refused, images with inconsistent fields or old
+stamps, changes of parameters, pauses of the lifecycle. Subscribers that are created and destroyed
+live in `benchmark.soak_visitor`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from benchmark.camera import SENT_QOS
-from benchmark.graph import IMAGE, NODE, Listener
+from benchmark.graph import IMAGE, NODE
+from tam_ros.client import TamClient
 from tam_ros.msg import Prompt, TrackedObjectArray
 from tam_ros.ros.conversions import array_to_image
 from tam_ros.srv import AddPrompt, RemoveObject
 
-MOST_OBJECTS = 6  # above that none is added on purpose; clicks and topics may
+ENOUGH_OBJECTS = 6  # with this many, the oldest is removed each second
 MAX_OBJECTS = 16  # the node's default
 _NAN = float('nan')
-# What is wrong with an image: fields that are set to what they cannot be.
+# Invalid values of fields of an image.
 BAD_IMAGES: tuple[dict[str, Any], ...] = (
     {'encoding': 'nonsense'},
     {'encoding': '32FC1'},
@@ -54,14 +55,14 @@ BAD_IMAGES: tuple[dict[str, Any], ...] = (
 
 @dataclass
 class Request:
-    """A service that was called.
+    """A service call.
 
     Attributes:
         name: of the service.
-        must: whether it has to be accepted; None: it may be or not.
-        sent: when, monotonic seconds.
-        future: of the answer.
-        answered: when; None: not yet.
+        must: whether the node must accept it; None: either answer is right.
+        sent: time of the call, monotonic seconds.
+        future: completed with the answer.
+        answered: time of the answer, monotonic seconds; None: there is none yet.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Request:
     answered: float | None = None
 
     def wrong(self) -> str | None:
-        """Say what is wrong with the answer, or None."""
+        """Return what is wrong with the answer, or None."""
         if self.answered is None:
             return f'{self.name} was not answered'
         answer = self.future.result()
@@ -83,25 +84,25 @@ class Request:
 
 
 class Operator:
-    """Acts on a node, and keeps what it hears of it.
+    """Sends requests to a node and records its outputs.
 
     Attributes:
-        done: how often each action was taken.
-        requests: services that were called.
-        sent: (seconds, nanoseconds, frame) of every header that an output may carry.
-        heard: of each output, by topic, in the order of arrival.
+        done: number of times each action was taken.
+        requests: all service calls.
+        sent: (seconds, nanoseconds, frame) of every header that an output may have.
+        heard: the same of the outputs received, by topic, in the order of arrival.
         objects: ids in the newest output.
-        diagnosed: when diagnostics came, monotonic seconds.
-        pauses: (begin, end) of the times the node was not active, monotonic seconds.
+        diagnosed: when diagnostics were received, monotonic seconds.
+        pauses: (begin, end) of the intervals in which the node was not active, monotonic seconds.
     """
 
-    def __init__(self, listener: Listener, size: tuple[int, int], seed: int) -> None:
-        """Make publishers, clients and the subscriptions that stay.
+    def __init__(self, client: TamClient, size: tuple[int, int], seed: int) -> None:
+        """Create publishers, clients and subscriptions.
 
         Args:
-            listener: of a node of our own.
+            client: its node is used.
             size: (height, width) of the camera's images.
-            seed: of what is done.
+            seed: of the random actions.
         """
         self.done: Counter[str] = Counter()
         self.requests: list[Request] = []
@@ -110,7 +111,7 @@ class Operator:
         self.objects: list[int] = []
         self.diagnosed: list[float] = []
         self.pauses: list[tuple[float, float]] = []
-        self._node = listener.node
+        self._node = client.node
         self._size, self._random = size, random.Random(seed)
         self._newest = Header()
         self._reset_at = 0.0
@@ -138,10 +139,10 @@ class Operator:
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 100)
 
     def fill(self, timeout_s: float = 60.0) -> None:
-        """Have as many objects followed as the node takes, for a while, and none after that.
+        """Add as many objects as the node accepts, wait for ten results, and reset.
 
-        How much memory a library keeps depends on the largest batch it was given: from here on no
-        batch is larger.
+        The memory that a library keeps depends on the largest batch it has processed. Afterwards
+        no batch is larger.
         """
         for column in range(MAX_OBJECTS):
             prompt = Prompt(box=[20.0 + 20 * column, 60.0, 120.0 + 20 * column, 260.0])
@@ -155,19 +156,19 @@ class Operator:
         self.reset()
 
     def every_second(self) -> None:
-        """Add an object; remove the oldest where there are enough."""
+        """Add an object; remove the oldest if there are enough."""
         self._count('add')
         prompt = self._prompt()
-        # Time may have jumped since the image that a stamp names.
+        # After a jump of time, the node no longer has the image of this stamp.
         must = None if prompt.header.stamp.sec or len(self.objects) + 3 >= MAX_OBJECTS else True
         self._call('add_prompt', AddPrompt.Request(prompt=prompt), must)
-        if len(self.objects) >= MOST_OBJECTS:
+        if len(self.objects) >= ENOUGH_OBJECTS:
             self._count('remove')
-            # May be gone already: a reset is under way.
+            # It may be removed already: a reset can be in progress.
             self._call('remove_object', RemoveObject.Request(object_id=self.objects[0]), None)
 
-    def now_and_then(self) -> None:
-        """Do one thing at random."""
+    def random_action(self) -> None:
+        """Take one action, chosen at random."""
         kinds = {
             self.prompt_by_topic: 4,
             self.refine: 4,
@@ -188,11 +189,11 @@ class Operator:
 
     def prompt_by_topic(self) -> None:
         """Add an object without waiting for an answer."""
-        if len(self.objects) < MOST_OBJECTS:
+        if len(self.objects) < ENOUGH_OBJECTS:
             self._prompts.publish(self._prompt())
 
     def refine(self) -> None:
-        """Correct an object, on the newest image or on one before."""
+        """Correct an object, on the newest image or on an earlier one."""
         if self.objects:
             point = self._point()
             prompt = Prompt(action=Prompt.REFINE, object_id=self._random.choice(self.objects))
@@ -201,7 +202,7 @@ class Operator:
             self._call('add_prompt', AddPrompt.Request(prompt=prompt), None)
 
     def replace(self) -> None:
-        """Say anew what an object is."""
+        """Replace an object by a new prompt."""
         if self.objects:
             prompt = self._prompt()
             prompt.action, prompt.object_id = Prompt.REPLACE, self._random.choice(self.objects)
@@ -209,41 +210,41 @@ class Operator:
 
     def click(self) -> None:
         """Click as rqt_image_view does."""
-        if len(self.objects) < MOST_OBJECTS:
+        if len(self.objects) < ENOUGH_OBJECTS:
             self._clicks.publish(self._point())
 
     def bad_request(self) -> None:
-        """Ask for what must be refused."""
-        # Until the next image after a reset nothing is known of the size of images.
+        """Send a request that must be refused."""
+        # Between a reset and the next image, the node does not know the size of images.
         known = time.monotonic() - self._reset_at > 3
         self._call('add_prompt', AddPrompt.Request(prompt=self._bad()), False if known else None)
 
     def bad_prompt(self) -> None:
-        """Publish what must be refused."""
+        """Publish a prompt that must be refused."""
         self._prompts.publish(self._bad())
 
     def bad_image(self) -> None:
-        """Publish an image that contradicts itself; no output may carry its header."""
+        """Publish an image with inconsistent fields; no output may have its header."""
         message = self._picture(self._size)
         for name, value in self._random.choice(BAD_IMAGES).items():
             setattr(message, name, value)
         self._images.publish(message)
 
     def late_image(self) -> None:
-        """Publish an image older than others, by less or by more than a bag that loops."""
+        """Publish an image with an older stamp: stale by 1 s, or a jump of time by 10 s."""
         message = self._picture(self._size)
         message.header.stamp.sec -= self._random.choice((1, 1, 1, 10))
         self.sent.add(_key(message.header))
         self._images.publish(message)
 
     def other_size(self) -> None:
-        """Publish an image of another size; it is tracked where there is no object."""
+        """Publish an image of another size; it is tracked only if there is no object."""
         message = self._picture((48, 64))
         self.sent.add(_key(message.header))
         self._images.publish(message)
 
     def parameters(self) -> None:
-        """Change one that may change, one that may not, and read some."""
+        """Change a live parameter, try to change a fixed one, and read two."""
         value = Parameter('publish_masks', value=self._random.random() < 0.5).to_parameter_msg()
         self._call('set_parameters', SetParameters.Request(parameters=[value]), None)
         value = Parameter('max_objects', value=3).to_parameter_msg()
@@ -251,7 +252,7 @@ class Operator:
         self._call('get_parameters', GetParameters.Request(names=['model', 'threads']), None)
 
     def reset(self) -> None:
-        """Forget all objects."""
+        """Remove all objects."""
         self._reset_at = time.monotonic()
         self._call('reset', Trigger.Request(), True)
 
@@ -270,12 +271,32 @@ class Operator:
             time.sleep(0.1)
         self.pauses.append((begin, time.monotonic()))
 
-    def settle(self, timeout_s: float) -> None:
-        """Wait for every answer that is still to come."""
-        for request in self.requests:
-            self._settle(request, timeout_s)
+    def settle(self, timeout_s: float) -> bool:
+        """Wait until all requests are answered.
 
-    # --- what is heard ---
+        Args:
+            timeout_s: for all of them together, seconds.
+
+        Returns:
+            Whether all are answered.
+        """
+        deadline = time.monotonic() + timeout_s
+        for request in self.requests:
+            self._settle(request, max(0.0, deadline - time.monotonic()))
+        return all(request.answered is not None for request in self.requests)
+
+    def is_answered(self, timeout_s: float) -> bool:
+        """Send one more request, and return whether it is answered in time.
+
+        Args:
+            timeout_s: seconds.
+        """
+        self._call('get_parameters', GetParameters.Request(names=['model']), None)
+        request = self.requests.pop()  # a check of the connection, no part of the soak
+        self._settle(request, timeout_s)
+        return request.answered is not None
+
+    # --- what is received ---
 
     def _on_objects(self, message: TrackedObjectArray) -> None:
         self.objects = [item.id for item in message.objects]
@@ -310,7 +331,7 @@ class Operator:
         return prompt
 
     def _bad(self) -> Prompt:
-        """Return a prompt that cannot be used."""
+        """Return an invalid prompt."""
         height, width = self._size
         wrong = array_to_image(np.ones((5, 5), np.uint8), 'mono8', Header())
         inside = Point(x=1.0, y=1.0)
@@ -334,7 +355,7 @@ class Operator:
         )
 
     def _header(self) -> Header:
-        """Return no stamp, or that of an image that was tracked just now."""
+        """Return a header without a stamp, or that of the newest tracked image."""
         return Header() if self._random.random() < 0.5 else self._newest
 
     def _point(self) -> Point:

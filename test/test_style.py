@@ -52,7 +52,9 @@ def test_the_hooks_before_a_commit_are_those_of_make_lint_and_download_nothing()
     assert all(hook['entry'].split()[:2] == [python, module] for hook in hooks)
 
 
-@pytest.mark.parametrize('name', ['package.xml', 'config/fastdds_images.xml'])
+@pytest.mark.parametrize(
+    'name', ['package.xml', 'config/fastdds_images.xml', 'config/fastdds_udp.xml']
+)
 def test_xml_is_well_formed(name):
     """What xmllint says without a schema; that of package.xml is in setup/test_package.py."""
     ElementTree.parse(ROOT / name)
