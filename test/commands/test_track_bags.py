@@ -159,12 +159,11 @@ def test_the_bag_is_read_by_the_mcap_packages(bag, tam, tmp_path):
 # --- real recordings ---
 
 
-@pytest.mark.slow
-def test_real_bag(tam_bundled, tmp_path, shared_data):
+def test_real_bag(tam, tmp_path, shared_data):
     source = shared_data / 'bags' / 'apc_scene0000_mcap'
     out = tmp_path / 'out.mcap'
     point = ('--prompt', '1:point:320,240')
-    assert tam_bundled(source, *point, '--out', out, '--copy', 'all') == 0
+    assert tam(source, *point, '--out', out, '--copy', 'all') == 0
     messages, original = read_bag(out), read_bag(source)
     assert {topic: len(given) for topic, given in messages.items()} == {
         **{topic: len(given) for topic, given in original.items()},
