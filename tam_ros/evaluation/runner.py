@@ -106,10 +106,17 @@ def evaluate_sequence(tracker: TrackerLike, sequence: TruthSequence, kind: str) 
     seconds: list[float] = []
     annotated = 0
     for index, (image, labels) in enumerate(sequence):
-        new = _new_objects(labels, scores) if labels is not None else []
+        new: list[int] = []
+        masks: list[np.ndarray] = []
+        if labels is not None:
+            new = _new_objects(labels, scores)
+            masks = [labels == number for number in new]
         begin = time.perf_counter()
         try:
-            prompts = [prompt_from_truth(kind, number, labels == number) for number in new]
+            prompts = [
+                prompt_from_truth(kind, number, mask)
+                for number, mask in zip(new, masks, strict=True)
+            ]
             found = tracker.step(image, index / RATE_HZ, prompts).labels
         except (PromptError, FrameError) as error:
             raise DatasetError(f'{sequence.name}, frame {index}: {error}') from error

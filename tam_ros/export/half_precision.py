@@ -220,7 +220,7 @@ class _Typing:
                     else types.pop()
                 )
         names = [
-            self._as(name, decided[kind]) if decided.get(kind) and self._is_float(name) else name
+            self._as(name, to) if (to := decided.get(kind)) and self._is_float(name) else name
             for name, kind in zip(names, kinds, strict=True)
         ]
         node = _copy(node, names, list(node.output))
@@ -285,8 +285,11 @@ class _Typing:
             for node in self.nodes:
                 _rename(node, name, source)
         if source != name:
-            kind, more = ('Identity', {}) if self.types[source] == to else ('Cast', {'to': to})
-            self.nodes.append(onnx.helper.make_node(kind, [source], [name], **more))
+            if self.types[source] == to:
+                node = onnx.helper.make_node('Identity', [source], [name])
+            else:
+                node = onnx.helper.make_node('Cast', [source], [name], to=to)
+            self.nodes.append(node)
 
     def _keep_used(self) -> None:
         used, kept = {value.name for value in self.graph.output}, []

@@ -91,7 +91,7 @@ def trace(graph: GraphSpec, module: nn.Module) -> onnx.ModelProto:
         )
     model = onnx.load_from_string(file.getvalue())
     for value, tensor in zip(model.graph.output, graph.outputs, strict=True):
-        shape = [BATCH, *tensor.shape] if tensor.batched else list(tensor.shape)
+        shape: list[str | int] = [BATCH, *tensor.shape] if tensor.batched else [*tensor.shape]
         value.CopyFrom(
             onnx.helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, shape)
         )

@@ -105,7 +105,7 @@ class EfficientTAMConfig(ModelConfig):
     trunk_depth: int = 12
     window_size: int = 14
     global_blocks: tuple[int, ...] = (2, 5, 8, 11)
-    cross_attention: str = 'full'
+    cross_attention: str = 'full'  # type: ignore[misc]  # a constant of other families
 
     def __post_init__(self) -> None:
         """Check that a network can be built."""

@@ -58,15 +58,15 @@ class Session(Closing):
 
 
 class ModelSource(Protocol):
-    """A model and its weights, from which a backend loads what it needs.
+    """A model and its weights, from which a backend loads what it needs."""
 
-    Attributes:
-        entry: of the catalogue.
-        weights: a checkpoint, a folder of exported graphs, or `untrained`.
-    """
+    @property
+    def entry(self) -> Model:
+        """The model's entry in the catalogue."""
 
-    entry: Model
-    weights: Path | str
+    @property
+    def weights(self) -> Path | str:
+        """A checkpoint, a folder of exported graphs, or `untrained`."""
 
     def graphs(self) -> Path:
         """Return a folder of exported graphs; exports the checkpoint first if necessary."""
@@ -165,7 +165,14 @@ class BankRows(NamedTuple):
 
     def select(self, index: NDArray[np.intp]) -> BankRows:
         """Return the banks of some of the objects."""
-        return BankRows(*(column[index] for column in self))
+        return BankRows(
+            self.rows[index],
+            self.memory_slots[index],
+            self.temporal_index[index],
+            self.memory_valid[index],
+            self.pointer_slots[index],
+            self.pointer_valid[index],
+        )
 
 
 class PromptTokens(NamedTuple):

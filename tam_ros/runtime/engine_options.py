@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 BUILD = ('never', 'if_missing')
 DEFAULT_MAX_OBJECTS = 4
@@ -18,7 +17,8 @@ batches, which costs little: one object alone has a thousand queries and more.
 """
 
 
-class BuildProgress(NamedTuple):
+@dataclass(frozen=True)
+class BuildProgress:
     """Progress of a build.
 
     Attributes:
