@@ -44,7 +44,7 @@ class Parameter:
     def refusal(self, value: Any) -> str | None:
         """Return why a value cannot be used, or None."""
         if type(value) is not type(self.default):
-            return f'{self.name} must be a {type(self.default).__name__}, not {value!r}'
+            return f'{self.name} must be of type {type(self.default).__name__}, not {value!r}'
         if self.choices and value not in self.choices:
             return f'{self.name} is {value!r}, but must be one of {", ".join(self.choices)}'
         if self.limits is not None and not isinstance(value, str):

@@ -189,7 +189,7 @@ class TrackNode(ManagedNode):
         self._port.active = True
         self.get_logger().info(f'waiting for images on {self.resolve_topic_name("image")}')
         self._health.state = 'active'
-        self._statistics.listening()
+        self._statistics.expect_images()
         return super().on_activate(state)
 
     @transition

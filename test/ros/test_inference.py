@@ -76,7 +76,7 @@ def test_an_error_is_raised_for_the_caller():
     mailbox = Mailbox()
     answer = mailbox.schedule(lambda: 1 / 0)
     mailbox.put('item')
-    assert mailbox.take() == 'item', 'the taking thread goes on'
+    assert mailbox.take() == 'item', 'the taking thread continues'
     with pytest.raises(ZeroDivisionError):
         answer.result(0)
 

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The launch files, as far as they can be tried without `launch`; for real where it is there."""
+"""The launch files; those tests that start them need `launch`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load():
 
 @pytest.fixture
 def launch(start):
-    """Run a launch file as a user does; it has ended when the test ends."""
+    """Run launch files, which end with the test."""
     pytest.importorskip('launch_ros', reason='launch and launch_ros are not installed here')
     if shutil.which('ros2') is None:
         pytest.skip('the ros2 command is not installed here')
@@ -59,7 +59,7 @@ def call(make_peer):
 
 
 def read_parameters(call, node, *names):
-    """Ask a node for values; a list."""
+    """Return the values of parameters of a node."""
     from rcl_interfaces.srv import GetParameters
     from rclpy.parameter import parameter_value_to_python
 
@@ -69,7 +69,7 @@ def read_parameters(call, node, *names):
 
 
 def subscribed(call, topic):
-    """Wait until somebody listens to a topic."""
+    """Wait until a topic has a subscriber."""
     node = call.peer.node
     call.peer.wait(f'a subscription to {topic}', lambda: node.count_subscribers(topic))
     return True
@@ -88,14 +88,14 @@ def test_they_compile(path):
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
-def test_they_describe_every_argument(path, load):
+def test_every_argument_has_a_description(path, load):
     description = load(path).generate_launch_description()
     for argument in description.get_launch_arguments():
         assert argument.description
 
 
-def test_every_parameter_is_an_argument_and_unset_as_such(load):
-    """A default here would hide what a parameter file says."""
+def test_every_parameter_is_an_argument_without_default(load):
+    """A default would override the parameter file."""
     from tam_ros.ros.parameters import PARAMETERS
 
     module = load(LAUNCH / 'track.launch.py')
@@ -111,7 +111,7 @@ def test_every_parameter_is_an_argument_and_unset_as_such(load):
 
 
 @pytest.mark.slow
-def test_what_is_given_reaches_the_node_and_the_rest_is_the_file(launch, call, tmp_path):
+def test_arguments_override_the_parameter_file(launch, call, tmp_path):
     config = tmp_path / 'mine.yaml'
     config.write_text('/**:\n  ros__parameters:\n    max_objects: 5\n    lost_after: 7.5\n')
     process = launch(
@@ -153,7 +153,7 @@ def test_without_autostart_it_waits_for_a_manager(launch, call):
 
 
 @pytest.mark.slow
-def test_a_value_that_cannot_be_ends_the_launch(launch):
+def test_an_invalid_value_ends_the_launch(launch):
     process = launch('track.launch.py', model='no_such_model')
     assert process.process.wait(60) == 0  # the launch itself has done what it was asked
     assert "no model 'no_such_model' in the catalogue" in process.log
@@ -171,7 +171,7 @@ def test_a_node_for_each_camera(launch, call):
 
 
 @pytest.mark.slow
-def test_recording_says_what_is_missing(launch):
+def test_recording_without_ros2bag(launch):
     from ament_index_python import PackageNotFoundError, get_package_prefix
 
     try:
@@ -185,8 +185,8 @@ def test_recording_says_what_is_missing(launch):
     assert 'process started' not in process.log
 
 
-def test_what_is_recorded(load):
-    """Without ros2bag: the command alone."""
+def test_the_recorded_topics(load):
+    """Only the command is checked; ros2bag is not needed."""
     from launch import LaunchContext
 
     module = load(LAUNCH / 'track.launch.py')
@@ -210,7 +210,7 @@ def test_what_is_recorded(load):
 
 
 @pytest.mark.slow
-def test_the_demo_follows_two_objects(launch, make_peer):
+def test_the_demo_tracks_two_objects(launch, make_peer):
     from ros_graph import NODE
 
     process, peer = launch('demo.launch.py'), make_peer(node_name=NODE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from lifecycle_msgs.srv import GetState
-from ros_graph import add, click, go, picture
+from ros_graph import add, change_state, click, picture
 
 FAILING_NODE = (sys.executable, str(Path(__file__).resolve().parent / 'failing_track_node.py'))
 IMAGE = picture(red=(10, 10))
@@ -23,7 +23,7 @@ class Manager:
 
     def go(self, name):
         """Ask for a transition such as `configure`; return whether it succeeded."""
-        return go(self.peer, name)
+        return change_state(self.peer, name)
 
     @property
     def state(self):

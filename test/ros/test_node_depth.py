@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Depth in, places out: the node in its own process, with a depth camera played by the test."""
+"""Positions from depth: the node in its own process, with a simulated depth camera."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IMAGE = picture(red=(10, 10), blue=(50, 30))
 
 
 class DepthCamera:
-    """The test's camera, with depth beside every image: 2 m, and 1 m at the red square."""
+    """A camera with a depth image for every image: 2 m, and 1 m at the red square."""
 
     def __init__(self, peer):
         self.peer = peer
@@ -55,7 +55,7 @@ class DepthCamera:
         return {item.id: item for item in self.peer.track(image)[0].objects}
 
     def meet(self):
-        """Send until the node has heard it all."""
+        """Send until the node uses depth and calibration."""
 
         def known():
             objects = self.track()
@@ -73,8 +73,8 @@ def camera(start, make_peer):
     return DepthCamera(peer)
 
 
-def test_objects_get_their_places(camera):
-    """And without depth everything else goes on."""
+def test_objects_have_positions(camera):
+    """Without depth, everything else continues."""
     peer = camera.peer
     bare = peer.track(IMAGE)[0].objects
     assert [item.position_points for item in bare] == [0, 0]
@@ -82,7 +82,7 @@ def test_objects_get_their_places(camera):
 
     objects = camera.meet()
     red, blue = objects[1], objects[2]
-    # Pixels 10 to 19 at 1 m, 50 to 59 and 30 to 39 at 2 m; one taken off all round.
+    # Pixels 10 to 19 at 1 m, 50 to 59 and 30 to 39 at 2 m; one pixel is removed at each edge.
     assert (red.position_points, blue.position_points) == (64, 64)
     assert (red.position.x, red.position.y, red.position.z) == pytest.approx((-0.255, -0.155, 1))
     assert (blue.position.x, blue.position.y, blue.position.z) == pytest.approx((0.29, 0.09, 2))
@@ -93,7 +93,7 @@ def test_objects_get_their_places(camera):
     assert float(values['offset_ms_p95']) == 0
 
 
-def test_depth_that_comes_late_is_waited_for(camera):
+def test_results_wait_for_late_depth(camera):
     peer = camera.peer
     camera.meet()
     change = [
@@ -112,7 +112,7 @@ def test_depth_that_comes_late_is_waited_for(camera):
     assert peer.message('objects', stamp).objects[0].position_points == 64
 
 
-def test_what_does_not_fit_is_said_and_tracking_goes_on(camera):
+def test_wrong_depth_is_reported_and_tracking_continues(camera):
     peer = camera.peer
     camera.meet()
     objects = camera.track(size=(30, 40))
@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_said_and_tracking_goes_on(camera):
     camera.meet()
 
 
-def test_without_calibration_it_stays_two_dimensional(start, make_peer):
+def test_without_calibration_there_are_no_positions(start, make_peer):
     node, peer = start(*DEPTH), make_peer()
     peer.meet(node, IMAGE)
     add(peer, click(15, 15))
@@ -132,11 +132,11 @@ def test_without_calibration_it_stays_two_dimensional(start, make_peer):
     camera.info = CameraInfo()  # as drivers send that were never calibrated
     assert camera.track()[1].position_points == 0
 
-    def said(_, values):
+    def reported(_, values):
         camera.track()
         return 'calibrated' in values.get('last_images_without_depth', '')
 
-    peer.diagnostics(said)
+    peer.diagnostics(reported)
 
 
 def test_markers_and_cloud(camera):
@@ -145,11 +145,11 @@ def test_markers_and_cloud(camera):
     peer.listen(MarkerArray, f'{NODE}/markers')
     peer.listen(PointCloud2, f'{NODE}/cloud')
 
-    def heard():
+    def received():
         camera.track()
         return peer.received['markers'] and peer.received['cloud']
 
-    peer.wait('markers and a cloud', heard)
+    peer.wait('markers and a cloud', received)
     markers = peer.received['markers'][-1].markers
     assert {(item.ns, item.id) for item in markers} == {
         (space, number) for space in ('boxes', 'names') for number in (1, 2)
@@ -165,7 +165,7 @@ def test_markers_and_cloud(camera):
     assert set(red['z']) == {1.0}
     assert set(red['rgb'].view(np.uint32)) == {200 << 16 | 30 << 8 | 30}
 
-    # What is seen no more is taken off the screen.
+    # The marker of an object that is not visible is deleted.
     camera.track(picture(blue=(50, 30)))
     gone = peer.wait(
         'a deleted marker',
@@ -195,7 +195,7 @@ def test_frames_of_objects(start, make_peer):
     assert frame.transform.translation.z == 1.0
 
 
-def test_publish_tf_says_what_it_needs(start):
+def test_publish_tf_needs_tf2_msgs(start):
     try:
         import tf2_msgs  # noqa: F401
     except ImportError:
@@ -206,11 +206,11 @@ def test_publish_tf_says_what_it_needs(start):
         pytest.skip('tf2_msgs is installed here')
 
 
-# --- real ---
+# --- a recording ---
 
-# As the reference was made: whole labels, and what lies between 0.2 and 1.5 m.
+# As for the reference: whole labels, and depth between 0.2 and 1.5 m.
 RECIPE = ('-p', 'depth_min:=0.2', '-p', 'depth_max:=1.5', '-p', 'depth_erosion:=0')
-# What the bag has, and where it is played.
+# Topics of the bag, and those they are played on.
 TOPICS = {
     '/camera/color/image_raw': (Image, '/camera/image'),
     '/camera/color/camera_info': (CameraInfo, '/camera/camera_info'),
@@ -220,7 +220,7 @@ TOPICS = {
 
 @pytest.fixture
 def shelf(shared_data):
-    """The bag's messages by topic, the labels and the reference of each of its eight views."""
+    """Messages by topic, labels and reference of each of the eight views of the bag."""
     folder = shared_data / 'rgbd' / 'apc_scene0000'
     reference = json.loads((folder / 'reference_3d.json').read_text())['labels']
     stamps = {}
@@ -246,7 +246,7 @@ def shelf(shared_data):
 @pytest.mark.parametrize(
     ('tracker', 'exact'),
     [
-        pytest.param({'STAND_IN': 'MaskTracker'}, True, id='the labels themselves'),
+        pytest.param({'STAND_IN': 'MaskTracker'}, True, id='the labels'),
         pytest.param(
             {'command': (sys.executable, '-m', 'tam_ros.ros.track_node')},
             False,  # its masks are of a lower resolution
@@ -255,8 +255,8 @@ def shelf(shared_data):
         ),
     ],
 )
-def test_places_in_a_real_bag(start, make_peer, shelf, tracker, exact):
-    """Each view is prompted with the masks of its labels: within 5 mm of the reference."""
+def test_positions_in_a_recorded_bag(start, make_peer, shelf, tracker, exact):
+    """Each view is prompted with the masks of its labels; positions are within 5 mm."""
     start(*DEPTH, *RECIPE, **tracker)
     peer = make_peer()
     talkers = {

@@ -24,7 +24,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters
 from rclpy.qos import QoSProfile
-from ros_graph import NodeProcess, add, click, go, picture
+from ros_graph import NodeProcess, add, change_state, click, picture
 from sensor_msgs.msg import CompressedImage
 
 from tam_ros.catalogue import engines_dir
@@ -57,7 +57,7 @@ def test_compressed_images_that_cannot_be_read(start, make_peer):
     assert add(peer, click(15, 15)).success
     for image_format, data, words in (
         ('jpeg', jpeg[: len(jpeg) // 2], 'cut short'),
-        ('jpeg', b'no picture', 'no known picture format'),
+        ('jpeg', b'no picture', 'not in a known image format'),
         ('jpeg', b'', 'has no data'),
         ('16UC1; compressedDepth', jpeg, 'holds depth'),
     ):
@@ -296,16 +296,16 @@ def test_lifecycle_cycles_do_not_leak(start, make_peer, command, cycles):
     peer = make_peer()
     pid, memory, files, threads = node.process.pid, [], [], []
     for cycle in range(cycles):
-        assert go(peer, 'configure'), node.log
+        assert change_state(peer, 'configure'), node.log
         for _ in range(2):
-            assert go(peer, 'activate'), node.log
+            assert change_state(peer, 'activate'), node.log
             if cycle % 10 == 0:
                 peer.received.clear()
                 peer.meet(node, picture(red=(10, 10)))
                 add(peer, click(15, 15))
                 peer.track(picture(red=(10, 10)))
-            assert go(peer, 'deactivate'), node.log
-        assert go(peer, 'cleanup'), node.log
+            assert change_state(peer, 'deactivate'), node.log
+        assert change_state(peer, 'cleanup'), node.log
         memory.append(private_bytes(pid))
         files.append(len(os.listdir(f'/proc/{pid}/fd')))
         threads.append(len(os.listdir(f'/proc/{pid}/task')))

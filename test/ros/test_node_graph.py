@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The node in its own process, spoken to over DDS as a robot does."""
+"""The node in its own process, over DDS: prompts, images, diagnostics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECOND = 10**9
 
 
 def test_a_service_prompt_is_tracked(graph):
-    """From the click to labels and objects, whose header is the image's to the nanosecond."""
+    """From the click to labels and objects, which have exactly the header of the image."""
     _, peer = graph
     answer = add(peer, click(15, 15, name='mug'))
     assert (answer.success, answer.object_id, answer.message) == (True, 1, '')
@@ -60,7 +60,7 @@ def test_a_topic_prompt_is_tracked(graph):
     assert sum(value == 7 for value in labels.data) == 100
 
 
-def test_a_mask_prompt_names_the_image_it_was_drawn_on(graph):
+def test_a_mask_prompt_has_the_stamp_of_its_image(graph):
     _, peer = graph
     image = picture(green=(60, 40))
     objects, _ = peer.track(image)
@@ -74,7 +74,7 @@ def test_a_mask_prompt_names_the_image_it_was_drawn_on(graph):
     assert objects.objects[0].box.x_offset == 60
 
 
-def test_own_masks_come_lossless_when_asked_for(start, make_peer):
+def test_masks_of_objects_are_lossless(start, make_peer):
     node, peer = start('-p', 'publish_masks:=true'), make_peer()
     peer.meet(node, picture())
     add(peer, click(12, 12))
@@ -84,7 +84,7 @@ def test_own_masks_come_lossless_when_asked_for(start, make_peer):
     assert (mask == image_to_mask(labels)).all()
 
 
-def test_an_object_out_of_sight_stays_in_the_list(graph):
+def test_an_object_out_of_sight_is_still_listed(graph):
     _, peer = graph
     add(peer, click(15, 15))
     peer.track(picture(red=(10, 10)))
@@ -110,7 +110,7 @@ def test_remove_and_reset(graph):
     assert set(labels.data) == {0, 2}
     again = peer.call(RemoveObject, 'remove_object', removal)
     assert (again.success, again.message) == (False, 'no object 1; tracked objects: 2')
-    # An id of this run is never given to another object, not even on request.
+    # An id is never given to another object, not even on request.
     reuse = add(peer, click(15, 15, object_id=1))
     assert not reuse.success
     assert 'removed' in reuse.message
@@ -128,12 +128,12 @@ def mask_of(width, height, value=1):
     return array_to_image(np.full((height, width), value, np.uint8), 'mono8', Header())
 
 
-# Each row: a prompt that cannot be used, and what the answer must name.
+# Each row: an invalid prompt, and words of the answer.
 REFUSED = [
     pytest.param(click(500, 10), 'outside the image', id='point out of the image'),
     pytest.param(click(float('nan'), 10), 'finite', id='not a number'),
     pytest.param(click(float('inf'), 10), 'finite', id='infinite'),
-    pytest.param(Prompt(), 'empty', id='nothing in it'),
+    pytest.param(Prompt(), 'empty', id='empty'),
     pytest.param(Prompt(box=[30.0, 10.0, 20.0, 40.0]), 'box', id='box corners swapped'),
     pytest.param(Prompt(box=[30.0, 10.0, 30.0, 40.0]), 'empty', id='box without width'),
     pytest.param(Prompt(box=[float('nan'), 1.0, 9.0, 9.0]), 'finite', id='box not a number'),
@@ -156,8 +156,8 @@ REFUSED = [
 ]
 
 
-def test_refused_prompts_get_a_reason_and_leave_the_tracks_alone(graph):
-    """One node for all rows: after each of them the tracks must be what they were."""
+def test_refused_prompts_have_a_reason_and_change_nothing(graph):
+    """One node for all rows: after each of them the objects must be as before."""
     _, peer = graph
     assert add(peer, click(15, 15)).success
     image = picture(red=(10, 10))
@@ -184,7 +184,7 @@ def test_more_objects_than_the_limit(start, make_peer):
     assert add(peer, click(55, 15)).object_id == 3, 'there is room again'
 
 
-def test_a_refused_topic_prompt_shows_in_log_and_diagnostics(graph):
+def test_a_refused_topic_prompt_is_in_log_and_diagnostics(graph):
     node, peer = graph
     peer.prompts.publish(click(500, 10))
     _, values = peer.diagnostics(lambda _, values: 'refused_requests' in values)
@@ -193,7 +193,7 @@ def test_a_refused_topic_prompt_shows_in_log_and_diagnostics(graph):
 
 
 def test_prompts_belong_to_an_image(graph):
-    """Old stamps are refused with their age; stamps of images to come wait for them."""
+    """Old stamps are refused with their age; prompts on future images wait for them."""
     _, peer = graph
     image = picture(red=(10, 10))
     peer.track(image)
@@ -229,7 +229,7 @@ def bad_image(peer, **wrong):
     peer.images.publish(message)
 
 
-# Each row: fields that contradict the rest of the message, and what diagnostics must say.
+# Each row: fields that contradict the rest of the message, and words of the diagnostics.
 BAD_IMAGES = [
     pytest.param({'encoding': 'nonsense'}, "unknown image encoding 'nonsense'", id='encoding'),
     pytest.param({'encoding': '32FC1'}, 'holds measurements', id='depth, not a picture'),
@@ -244,7 +244,7 @@ BAD_IMAGES = [
 
 
 @pytest.mark.slow
-def test_bad_images_are_refused_and_leave_the_tracks_alone(graph):
+def test_invalid_images_are_refused_and_change_nothing(graph):
     _, peer = graph
     add(peer, click(15, 15))
     image = picture(red=(10, 10))
@@ -264,7 +264,7 @@ def test_bad_images_are_refused_and_leave_the_tracks_alone(graph):
     assert peer.track(image)[1].data == before.data
 
 
-def test_time_stands_still_and_goes_back(graph):
+def test_stamps_that_repeat_and_jump_back(graph):
     _, peer = graph
     add(peer, click(15, 15))
     image = picture(red=(10, 10))
@@ -287,11 +287,11 @@ def test_time_stands_still_and_goes_back(graph):
 
 
 def test_only_the_newest_image_is_tracked(start, make_peer):
-    """A tracker ten times slower than its camera: most images go, the last one does not."""
+    """With a tracker ten times slower than its camera, most images are dropped, not the last."""
     node, peer = start(COLOUR_TRACKER_DELAY='0.4'), make_peer()
     peer.meet(node, picture())
     known = len(peer.received['objects'])
-    # Those of the meeting were dropped, too.
+    # Images of `meet` were also dropped.
     peer.received['diagnostics'].clear()
     dropped_before = int(peer.diagnostics(lambda *_: True)[1]['dropped'])
     sent = []
@@ -302,7 +302,7 @@ def test_only_the_newest_image_is_tracked(start, make_peer):
     tracked = [stamp_ns(item.header) for item in peer.received['objects'][known:]]
     assert tracked == sorted(tracked)
     assert 2 <= len(tracked) <= 10, 'about one in ten, more if the images came slowly'
-    # Those that a busy machine replaced before they reached the node are not counted.
+    # Images that a busy machine replaced before they reached the node are not counted.
     peer.received['diagnostics'].clear()
     dropped = int(peer.diagnostics(lambda *_: True)[1]['dropped']) - dropped_before
     assert len(sent) // 3 <= dropped <= len(sent) - len(tracked)
@@ -328,7 +328,7 @@ def test_compressed_images(start, make_peer):
     assert peer.received['objects'][-1].objects[0].area == 100, node.log
 
 
-def test_the_overlay_is_drawn_for_listeners(graph):
+def test_the_overlay_is_drawn_for_subscribers(graph):
     _, peer = graph
     add(peer, click(15, 15))
     image = picture(red=(10, 10))
@@ -345,7 +345,7 @@ def test_the_overlay_is_drawn_for_listeners(graph):
     assert (drawn[50:, 60:] == image[50:, 60:]).all(), 'the rest is not'
 
 
-def test_diagnostics_tell_what_runs(graph):
+def test_diagnostics_of_a_running_node(graph):
     _, peer = graph
     add(peer, click(15, 15))
     peer.track(picture(red=(10, 10)))
@@ -364,7 +364,7 @@ def test_diagnostics_tell_what_runs(graph):
     assert values['precision'] == 'exact'
     assert float(values['process_mb']) > 10
     peer.diagnostics(lambda status, _: status.name == 'track_node: prompts')
-    # Nothing comes any more: the length of the silence is said, and when it is too long.
+    # Without further images, the time since the last one is reported.
     status, _ = peer.diagnostics(lambda status, _: 'no image for' in status.message)
     assert (status.name, status.level) == ('track_node: input', DiagnosticStatus.WARN)
     assert 'image_timeout 2' in status.message

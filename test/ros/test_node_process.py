@@ -23,12 +23,12 @@ def test_ctrl_c_ends_it_cleanly(graph):
     peer.track(picture(red=(10, 10)))
     assert node.interrupt() == 0, node.log
     assert 'Traceback' not in node.log
-    with pytest.raises(ProcessLookupError):  # nobody of its group is left
+    with pytest.raises(ProcessLookupError):  # no process of its group is left
         os.killpg(node.process.pid, 0)
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_the_middle_of_an_image(start, make_peer):
+def test_ctrl_c_during_an_image(start, make_peer):
     node, peer = start(COLOUR_TRACKER_DELAY='1.0'), make_peer()
     peer.meet(node, picture())
     stamp = peer.send(picture())
@@ -39,7 +39,7 @@ def test_ctrl_c_in_the_middle_of_an_image(start, make_peer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('pause', [0.0, 0.01, 0.2])
-def test_ctrl_c_twice_ends_it_as_cleanly(graph, pause):
+def test_ctrl_c_twice_ends_it_cleanly(graph, pause):
     node, peer = graph
     peer.track(picture())
     os.killpg(node.process.pid, signal.SIGINT)
@@ -49,7 +49,7 @@ def test_ctrl_c_twice_ends_it_as_cleanly(graph, pause):
         os.killpg(node.process.pid, 0)
 
 
-# Each row: arguments the node cannot start with, and what it must say.
+# Each row: an argument the node cannot start with, and words of the log.
 @pytest.mark.parametrize(
     ('argument', 'words'),
     [
@@ -62,7 +62,7 @@ def test_ctrl_c_twice_ends_it_as_cleanly(graph, pause):
         pytest.param('remove_after:=1.0', 'must be lost before it is removed', id='conflict'),
     ],
 )
-def test_it_does_not_start_with_what_cannot_work(start, argument, words):
+def test_it_does_not_start_with_invalid_arguments(start, argument, words):
     node = start('-p', argument)
     assert node.process.wait(20) == 1
     assert words in node.log
@@ -82,7 +82,7 @@ def test_parameters_that_do_not_exist_are_reported(start, make_peer, tmp_path):
 
 
 def test_live_parameters(graph):
-    """Some change while it runs, the others say when they are read."""
+    """Some change at once; the refusal of the others says when they are read."""
     node, peer = graph
 
     def change(name, value):
@@ -98,7 +98,7 @@ def test_live_parameters(graph):
     assert 'read when the node configures' in refused.reason
     assert not change('time_jump', -5.0).successful
 
-    # Those of the tracker reach it with the next image.
+    # Options of the tracker change with the next image.
     assert "'lost_after': 2.0" in node.log
     assert change('lost_after', 0.5).successful
     assert 'must be lost before' in change('remove_after', 0.25).reason

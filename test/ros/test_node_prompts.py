@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The tools people have open, played by the test: clicks, points in space, masks, detections."""
+"""Prompts as visualization tools and detectors send them: clicks, points, masks, boxes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tam_ros.srv import RemoveObject, SetClickMode
 
 IMAGE = picture(red=(10, 10), green=(30, 10), blue=(50, 10))
 RED, GREEN, BLUE, GROUND = (15, 15), (35, 15), (55, 15), (70, 50)
-# A camera whose optical axis goes through the middle of the red square.
+# A camera whose optical axis passes through the middle of the red square.
 CAMERA = {
     'height': SIZE[0],
     'width': SIZE[1],
@@ -34,7 +34,7 @@ CAMERA = {
 
 
 class Operator:
-    """Sends what tools send, once somebody listens, and looks at what becomes of it."""
+    """Sends the messages of tools once they have a subscriber, and checks the effect."""
 
     def __init__(self, node, peer):
         self.node, self.peer = node, peer
@@ -45,14 +45,14 @@ class Operator:
         if publisher is None:
             publisher = self.peer.node.create_publisher(type(message), topic, 5)
             self._talkers[topic] = publisher
-            self.peer.wait(f'a listener on {topic}', publisher.get_subscription_count)
+            self.peer.wait(f'a subscriber of {topic}', publisher.get_subscription_count)
         publisher.publish(message)
 
     def click(self, x, y, topic='click'):
         self.send(f'{NODE}/{topic}', Point(x=float(x), y=float(y)))
 
     def calibrate(self):
-        """Send camera infos as a driver does: one with every image, best effort."""
+        """Send several camera infos, as a driver does."""
         for _ in range(10):
             self.send('/camera_info', CameraInfo(**CAMERA))
             time.sleep(0.1)
@@ -63,13 +63,13 @@ class Operator:
         self.send('/clicked_point', PointStamped(header=header, point=point))
 
     def says(self, *words, times=1):
-        """Wait until the node has said this in one line, so many times."""
+        """Wait until so many lines of the log contain these words."""
 
-        def said():
+        def logged():
             lines = self.node.log.splitlines()
             return sum(all(word in line for word in words) for line in lines) >= times
 
-        self.peer.wait(f'the log to say {words}:\n{self.node.log}', said)
+        self.peer.wait(f'{words} in the log:\n{self.node.log}', logged)
 
     def objects(self, image=IMAGE):
         return [item.id for item in self.peer.track(image)[0].objects]
@@ -87,7 +87,7 @@ def operator(graph):
 
 
 def test_clicks_add_select_and_correct(operator):
-    """As in rqt_image_view, in the mode auto; every click belongs to the newest shown image."""
+    """In the mode auto; every click belongs to the newest published image."""
     peer = operator.peer
     shown = peer.stamp_ns / 1e9
     operator.click(*RED)
@@ -121,7 +121,7 @@ def test_clicks_after_a_pause(start, make_peer):
 
 
 def test_click_modes(operator):
-    """By the service and by the parameter, which show the same."""
+    """The service and the parameter change the same mode."""
     answer = operator.mode('new')
     assert (answer.success, answer.mode, answer.object_id) == (True, 'new', 0)
     operator.click(*RED)
@@ -142,7 +142,7 @@ def test_click_modes(operator):
     operator.says('object 1 includes this point')
     assert operator.objects() == [1, 2]
 
-    # What cannot be is refused and changes nothing.
+    # Invalid requests are refused and change nothing.
     answer = operator.mode('paint', object_id=2)
     assert (answer.success, answer.mode, answer.object_id) == (False, 'include', 1)
     assert 'one of auto, new, include, exclude' in answer.message
@@ -168,7 +168,7 @@ def test_a_selection_ends_with_its_object(operator, how):
     assert operator.objects() == []
 
 
-def test_clicks_that_cannot_be_used(operator):
+def test_invalid_clicks(operator):
     """The reason is in the log and in diagnostics, and nothing is added."""
     for x, y, words in (
         (500, 10, 'point (500, 10) lies outside the image 80x60'),
@@ -191,8 +191,8 @@ def test_a_click_before_the_first_image(start, make_peer):
     assert operator.objects() == []
 
 
-def test_points_in_space(start, make_peer):
-    """In the camera's own frame; CameraInfo says where they are in the image."""
+def test_clicked_points(start, make_peer):
+    """Points in the frame of the camera are projected with CameraInfo."""
     node, peer = start('-r', 'clicked_point:=/clicked_point', '-p', 'click_mode:=new'), make_peer()
     peer.meet(node, IMAGE)
     operator = Operator(node, peer)
@@ -216,7 +216,7 @@ def test_points_in_space(start, make_peer):
 
 
 def test_points_of_another_frame_need_tf(start, make_peer):
-    """The camera looks along the robot's x axis, from 1 m up, and drives on after the image."""
+    """The camera looks along the x axis of the robot, 1 m above the ground, and moves on."""
     node, peer = start('-r', 'clicked_point:=/clicked_point', '-p', 'click_mode:=new'), make_peer()
     peer.meet(node, IMAGE)
     operator = Operator(node, peer)
@@ -245,7 +245,7 @@ def test_points_of_another_frame_need_tf(start, make_peer):
     drive(0.0, shown)
     drive(1.5, shown + 10**9)
     time.sleep(1.1)
-    # To the left of the robot is to the left in the image.
+    # A point to the left of the robot is on the left in the image.
     operator.point(2, -0.4, 1, 'map')
     operator.says('object 1 is added')
     peer.track(IMAGE)
@@ -255,7 +255,7 @@ def test_points_of_another_frame_need_tf(start, make_peer):
 
 
 def label_image(peer, encoding='mono8', size=SIZE, **places):
-    """An image with a 10x10 square of each value, names being v1, v2..."""
+    """Return a label image with a 10x10 square for each value; the names are v1, v2..."""
     dtype = {'mono8': np.uint8, '16UC1': np.uint16}[encoding]
     pixels = np.zeros(size, dtype)
     for value, (x, y) in places.items():
@@ -276,7 +276,7 @@ def test_a_mask_image_adds_an_object_for_each_value(operator, encoding):
     operator.says(f'prompt of 2 at {shown}')
 
 
-def test_mask_images_that_cannot_be_used(operator):
+def test_invalid_mask_images(operator):
     peer = operator.peer
     noise = array_to_image(
         np.arange(SIZE[0] * SIZE[1], dtype=np.uint16).reshape(SIZE), '16UC1', peer.header(0)
@@ -302,7 +302,7 @@ RED_BOX, BLUE_BOX = (10, 10, 20, 20), (50, 10, 60, 20)
 
 
 class Detector:
-    """Publishes boxes as detectors do: best effort, again and again."""
+    """Publishes boxes repeatedly, as detectors do."""
 
     def __init__(self, operator):
         self.vision = pytest.importorskip(
@@ -325,14 +325,14 @@ class Detector:
         self.operator.send(f'{NODE}/detections', message)
 
     def keep_sending(self, *boxes, until):
-        """Send, and show images, until the node has said something."""
+        """Send boxes and images until the log has a text."""
 
-        def said():
+        def logged():
             self.send(*boxes)
             self.peer.track(IMAGE)
             return until in self.operator.node.log
 
-        self.peer.wait(until, said)
+        self.peer.wait(until, logged)
 
 
 def test_detections(operator):
@@ -354,7 +354,7 @@ def test_detections(operator):
     )
     assert detector.operator.objects() == [1, 2]
 
-    # A node that pauses does not complain of a detector that goes on.
+    # While the node is inactive, detections are not refused.
     request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_DEACTIVATE))
     assert peer.call(ChangeState, 'change_state', request).success
     _, values = peer.diagnostics(lambda _, values: 'last_refused_requests' in values)
@@ -366,7 +366,7 @@ def test_detections(operator):
 
 
 def test_more_detections_than_objects(start, make_peer):
-    """Said seldom: the detector repeats itself."""
+    """Logged once a minute, since the detector repeats it."""
     node, peer = start('-p', 'max_objects:=1'), make_peer()
     detector = Detector(Operator(node, peer))
     peer.meet(node, IMAGE)
@@ -380,7 +380,7 @@ def test_more_detections_than_objects(start, make_peer):
     )
 
 
-def test_without_vision_msgs_the_node_says_so(graph):
+def test_without_vision_msgs_a_message_is_logged(graph):
     try:
         import vision_msgs.msg  # noqa: F401
     except ImportError:

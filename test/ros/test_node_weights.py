@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Weights that cannot be used, transitions that cannot be made: the node in its own process."""
+"""Invalid weights and impossible transitions, with the node in its own process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import sys
 
 import pytest
-from ros_graph import add, click, go, picture
+from ros_graph import add, change_state, click, picture
 
 from tam_ros.catalogue import engines_dir
 
@@ -20,7 +20,7 @@ bundled = pytest.mark.skipif(
 
 
 def bundled_copy(folder, broken):
-    """Copy the bundled graphs, and break one file: another text, or None to remove it."""
+    """Copy the bundled graphs and replace one file by another text, or remove it with None."""
     made = shutil.copytree(engines_dir() / BUNDLED, folder / 'graphs')
     for name, content in broken.items():
         path = next(made.glob(name))
@@ -28,7 +28,7 @@ def bundled_copy(folder, broken):
     return made
 
 
-# Each row: what is wrong with the weights, and what the node must say before it ends.
+# Each row: wrong weights, and words of the log before the node ends.
 WEIGHTS = [
     pytest.param(lambda tmp: tmp / 'nowhere.pt', 'do not exist', id='no such file'),
     pytest.param(lambda tmp: tmp, 'holds no model.json', id='a folder without graphs'),
@@ -40,12 +40,12 @@ WEIGHTS = [
     pytest.param(
         lambda tmp: bundled_copy(tmp, {'mask_decoder*.onnx': lambda data: data[:99_999]}),
         'mask_decoder',
-        id='a graph is cut short',
+        id='a truncated graph',
     ),
     pytest.param(
         lambda tmp: bundled_copy(tmp, {'model.json': lambda data: b'{}'}),
         'description of the graphs cannot be read',
-        id='a description of something else',
+        id='another description',
     ),
 ]
 
@@ -75,7 +75,7 @@ def cut(path):
     return path
 
 
-# Each row: a checkpoint, the model it is said to be of, and what the node must say.
+# Each row: a checkpoint, the model it is opened as, and words of the log.
 CHECKPOINTS = [
     pytest.param(
         lambda tmp: checkpoint(tmp, lambda state: state.pop('no_mem_embed')),
@@ -87,7 +87,7 @@ CHECKPOINTS = [
         lambda tmp: checkpoint(tmp, lambda state: state.update(surplus=state['no_mem_embed'] + 0)),
         BUNDLED,
         'unknown: surplus',
-        id='a key too many',
+        id='an unexpected key',
     ),
     pytest.param(
         lambda tmp: checkpoint(tmp, dict),
@@ -99,7 +99,7 @@ CHECKPOINTS = [
         lambda tmp: cut(checkpoint(tmp, dict)),
         BUNDLED,
         'cannot be read',
-        id='cut short',
+        id='truncated',
     ),
 ]
 
@@ -124,9 +124,9 @@ def test_checkpoints_that_cannot_be_used(start, tmp_path, weights, model, words)
 
 
 def test_a_managed_node_whose_weights_are_wrong_can_be_configured_again(start, make_peer):
-    """The transition fails, the process stays, and right parameters help."""
+    """The transition fails, the process continues, and it succeeds with valid parameters."""
     node, peer = start('-p', 'autostart:=false', '-p', 'model:=missing'), make_peer()
-    assert not go(peer, 'configure')
+    assert not change_state(peer, 'configure')
     assert "no model 'missing' in the catalogue" in node.log
     assert 'not configured' in add(peer, click(15, 15)).message
     from rcl_interfaces.srv import SetParameters
@@ -136,17 +136,17 @@ def test_a_managed_node_whose_weights_are_wrong_can_be_configured_again(start, m
         parameters=[Parameter('model', value='colour').to_parameter_msg()]
     )
     assert peer.call(SetParameters, 'set_parameters', request).results[0].successful
-    assert go(peer, 'configure')
-    assert go(peer, 'activate')
+    assert change_state(peer, 'configure')
+    assert change_state(peer, 'activate')
     peer.meet(node, picture())
 
 
-def test_transitions_that_its_state_does_not_have_are_refused(graph):
-    """Activated twice, or told to clean up while it is active: it stays what it is."""
+def test_impossible_transitions_change_nothing(graph):
+    """Activated twice, or cleaned up while it is active: it stays active."""
     node, peer = graph
     assert add(peer, click(15, 15)).success
     for transition in ('activate', 'configure', 'cleanup', 99):
-        assert not go(peer, transition)
+        assert not change_state(peer, transition)
     objects, _ = peer.track(picture(red=(10, 10)))
-    assert [item.area for item in objects.objects] == [100], 'it goes on as before'
+    assert [item.area for item in objects.objects] == [100], 'it continues to track'
     assert 'Traceback' not in node.log

@@ -38,9 +38,11 @@ def test_defaults_are_valid():
         pytest.param('prompt_history_seconds', -0.1, 'between 0.0 and 60.0', id='below the range'),
         pytest.param('prompt_history_seconds', 60.1, 'between 0.0 and 60.0', id='above the range'),
         pytest.param('prompt_history_seconds', float('nan'), 'between', id='not a number'),
-        pytest.param('prompt_history_seconds', 1, 'must be a float', id='another number type'),
-        pytest.param('max_objects', True, 'must be a int', id='truth is no number'),
-        pytest.param('publish_masks', 'yes', 'must be a bool', id='text for a truth value'),
+        pytest.param(
+            'prompt_history_seconds', 1, 'must be of type float', id='another number type'
+        ),
+        pytest.param('max_objects', True, 'must be of type int', id='bool for a number'),
+        pytest.param('publish_masks', 'yes', 'must be of type bool', id='text for a bool'),
     ],
 )
 def test_invalid_values_are_refused(name, value, words):

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The node with a real model: over DDS it says what the tracker says."""
+"""The node with a real model gives the results of the tracker."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def prompt_both(peer, scene):
 
 
 @pytest.mark.slow
-def test_the_node_says_what_the_tracker_says(start, make_peer):
-    """The same images and prompts, once over DDS and once by hand: the same labels and scores.
+def test_the_node_gives_the_results_of_the_tracker(start, make_peer):
+    """The same images and prompts, over DDS and directly, give the same labels and scores.
 
     The weights are untrained, so that this needs no file; whatever they make of the clip has to
     arrive.
@@ -83,7 +83,7 @@ def test_the_node_says_what_the_tracker_says(start, make_peer):
     assert seen, 'the comparison must not be one of empty masks'
 
 
-def test_the_bundled_model_follows_the_drawn_clip(start, make_peer):
+def test_the_bundled_model_tracks_the_drawn_clip(start, make_peer):
     folder = catalogue.engines_dir() / MODEL
     if not folder.exists():
         pytest.skip(f'the weights of {MODEL} are not bundled yet')
@@ -103,7 +103,7 @@ def test_the_bundled_model_follows_the_drawn_clip(start, make_peer):
 
 
 def test_a_prompt_made_on_a_past_image_is_applied_to_it(start, make_peer):
-    """Six images late; from the next image on the labels are those of a prompt in time."""
+    """Six images late; from the next image the labels are those of a prompt in time."""
     if not (catalogue.engines_dir() / MODEL).exists():
         pytest.skip(f'the weights of {MODEL} are not bundled yet')
     node = start(*parameters(model=MODEL, catch_up=8), command=NODE)
@@ -131,22 +131,22 @@ def test_a_prompt_made_on_a_past_image_is_applied_to_it(start, make_peer):
             assert region_similarity(frame.labels > 0, ours > 0) >= 0.99
 
 
-def test_a_click_belongs_to_the_image_that_was_shown(start, make_peer):
-    """The clip goes on between the click and its image; then a second click corrects it."""
+def test_a_click_belongs_to_the_published_image(start, make_peer):
+    """The clip continues between the image and the click; a second click corrects the first."""
     if not (catalogue.engines_dir() / MODEL).exists():
         pytest.skip(f'the weights of {MODEL} are not bundled yet')
     node = start(*parameters(model=MODEL, click_mode='include'), command=NODE)
     scene, peer = DemoScene(), make_peer()
     peer.meet(node, scene.frame(0)[0])
     clicks = peer.node.create_publisher(Point, '/track_node/click', 5)
-    peer.wait('the node to listen', clicks.get_subscription_count)
+    peer.wait('the subscription of the node', clicks.get_subscription_count)
     peer.call(SetClickMode, 'set_click_mode', SetClickMode.Request(mode='new'))
 
-    def click_on(index, said):
-        """Click on the middle of the object as it was in an image."""
+    def click_on(index, text):
+        """Click on the middle of the object in an image."""
         rows, columns = np.nonzero(scene.frame(index)[1] == 1)
         clicks.publish(Point(x=float(columns.mean()), y=float(rows.mean())))
-        peer.wait(said, lambda: said in node.log)
+        peer.wait(text, lambda: text in node.log)
 
     shown = 4
     peer.track(scene.frame(shown)[0])

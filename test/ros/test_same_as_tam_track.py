@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A recording gives the same through `tam track` and through the node: deterministic replay."""
+"""A recording gives the same results with `tam track` and with the node."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ LATE = 3  # the frame that the second object is prompted on
 
 
 def stamp_of(index):
-    """Stamps of a camera that is not quite even, as they are."""
+    """Slightly uneven stamps, as those of a camera."""
     return START_NS + index * 133_333_333 + 1_000_007 * (index % 3)
 
 
 @pytest.fixture
 def labelled(tmp_path):
-    """A recorded clip, tracked: a bag with the images and the results of `tam track`."""
+    """A bag with the images of a clip and the results of `tam track`."""
     if not (catalogue.engines_dir() / MODEL).exists():
         pytest.skip(f'the weights of {MODEL} are not bundled yet')
     scene = DemoScene()
     with BagWriter(tmp_path / 'drive') as bag:
         for index in range(FRAMES):
             header = Header(stamp_of(index), 'camera_optical')
-            # Recorded late and unevenly: only the stamps of the headers may matter.
+            # Recorded late and unevenly: only the stamps of the headers count.
             recorded_ns = header.stamp_ns + 50_000_000 + 7_000_000 * (index % 2)
             bag.write_image(IMAGES, header, scene.frame(4 * index)[0], recorded_ns)
     box, click = scene.prompts[0], scene.click_prompts[1]
@@ -58,12 +58,12 @@ def labelled(tmp_path):
     return out, prompts
 
 
-def test_the_node_says_what_tam_track_wrote(labelled, start, make_peer):
-    """The bag that `tam track` wrote is played into the node, prompts go by the same stamps."""
+def test_the_node_gives_the_results_of_tam_track(labelled, start, make_peer):
+    """The bag of `tam track` is played into the node, with prompts at the same stamps."""
     bag, prompts = labelled
     node = start('-p', f'model:={MODEL}', '-p', 'resize:=pil', command=NODE)
     peer = make_peer()
-    # Before the recording, but not by more than a prompt may be ahead of the images.
+    # Before the recording, but within the time that a prompt may be ahead of the images.
     peer.stamp_ns = START_NS - 10**10
     peer.meet(node, DemoScene().frame(0)[0])
     peer.track(DemoScene().frame(0)[0], START_NS - 50_000_000)

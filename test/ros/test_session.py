@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Order and time of images and prompts, without a graph."""
+"""Order and time of images and prompts, without ROS nodes."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_prompt_whose_image_was_dropped_applies_to_the_next(stream):
         pytest.param(0, True, id='on the newest image'),
         pytest.param(1000, True, id='as old as allowed'),
         pytest.param(1001, False, id='too old'),
-        pytest.param(-1000, True, id='an image still to come'),
+        pytest.param(-1000, True, id='an image that has not arrived'),
         pytest.param(-1001, False, id='too far ahead'),
     ],
 )
@@ -150,7 +150,7 @@ def test_the_age_of_a_prompt(stream, age, accepted):
         assert '1.001 s' in answer.message
 
 
-def test_a_prompt_that_grew_too_old_waiting_is_dropped_with_a_warning(stream):
+def test_a_prompt_that_became_too_old_is_dropped_with_a_warning(stream):
     assert stream.prompt(RED, at=33, name='mug').success
     stream.session.tracker.step(IMAGE, START / 10**9 + 2)
     assert stream.image(2033) == []
@@ -171,10 +171,10 @@ def test_an_invalid_first_prompt_does_not_prevent_the_first_image():
     assert stream.prompt(RED).success
     assert stream.image(0) == [2]
     assert 'outside the image' in stream.warnings[0]
-    assert stream.prompt(GREEN).object_id == 3, 'its id is not given again'
+    assert stream.prompt(GREEN).object_id == 3, 'its id is not used again'
 
 
-def test_prompts_do_not_pile_up_without_images():
+def test_waiting_prompts_are_limited():
     stream = Stream(max_objects=200)
     answers = [stream.prompt(RED).success for _ in range(MAX_WAITING + 1)]
     assert answers == [True] * MAX_WAITING + [False]

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""config/track.rviz and config/foxglove_layout.json show what the node really publishes."""
+"""config/track.rviz and config/foxglove_layout.json match the topics of the node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 CONFIG = Path(__file__).resolve().parents[2] / 'config'
-# What RViz shows them with; rviz_default_plugins/plugins_description.xml of RViz.
+# Message types of the displays, from rviz_default_plugins/plugins_description.xml of RViz.
 DISPLAYS = {
     'rviz_default_plugins/Image': 'sensor_msgs/msg/Image',
     'rviz_default_plugins/PointCloud2': 'sensor_msgs/msg/PointCloud2',
@@ -23,12 +23,12 @@ DISPLAYS = {
 
 @pytest.fixture
 def names(graph):
-    """Names and types of the node: published, heard, served."""
+    """Names and types of the publishers, subscriptions and services of the node."""
     node, peer = graph
     ask = peer.node
     return {
         'published': dict(ask.get_publisher_names_and_types_by_node('track_node', '/')),
-        'heard': dict(ask.get_subscriber_names_and_types_by_node('track_node', '/')),
+        'subscribed': dict(ask.get_subscriber_names_and_types_by_node('track_node', '/')),
         'served': dict(ask.get_service_names_and_types_by_node('track_node', '/')),
     }
 
@@ -46,12 +46,12 @@ def test_rviz(names):
     assert shown == {'overlay': True, 'labels': False, 'cloud': True, 'markers': True}
     tools = {tool['Class'].rpartition('/')[2]: tool for tool in manager['Tools']}
     clicked = tools['PublishPoint']['Topic']['Value']
-    assert names['heard'][clicked] == ['geometry_msgs/msg/PointStamped']
-    # So that the demo needs no options.
+    assert names['subscribed'][clicked] == ['geometry_msgs/msg/PointStamped']
+    # The demo needs no options.
     assert manager['Global Options']['Fixed Frame'] == FRAME_ID
 
 
-def test_every_panel_of_foxglove_has_a_place():
+def test_every_panel_of_foxglove_is_in_the_layout():
     layout = json.loads((CONFIG / 'foxglove_layout.json').read_text())
     placed = []
 
@@ -69,7 +69,7 @@ def test_every_panel_of_foxglove_has_a_place():
     assert sorted(placed) == sorted(layout['configById'])
 
 
-def test_foxglove_shows_and_asks_for_what_there_is(names):
+def test_panels_of_foxglove_match_the_node(names):
     panels = json.loads((CONFIG / 'foxglove_layout.json').read_text())['configById']
     for name, panel in panels.items():
         kind = name.partition('!')[0]
@@ -77,7 +77,7 @@ def test_foxglove_shows_and_asks_for_what_there_is(names):
             assert panel['imageMode']['imageTopic'] in names['published']
         elif kind == '3D':
             assert panel['topics'].keys() <= names['published'].keys()
-            assert panel['publish']['pointTopic'] in names['heard']
+            assert panel['publish']['pointTopic'] in names['subscribed']
         elif kind == 'RawMessages':
             assert panel['topicPath'].partition('.')[0] in names['published']
         elif kind == 'DiagnosticSummary':
@@ -86,7 +86,7 @@ def test_foxglove_shows_and_asks_for_what_there_is(names):
             (service,) = names['served'][panel['serviceName']]
             check_fields(load(service).Request, json.loads(panel['requestPayload']))
         elif kind == 'Publish':
-            assert names['heard'][panel['topicName']] == [panel['datatype']]
+            assert names['subscribed'][panel['topicName']] == [panel['datatype']]
             check_fields(load(panel['datatype']), json.loads(panel['value']))
         else:
             assert kind == 'Tab'
@@ -99,7 +99,7 @@ def load(name):
 
 
 def check_fields(kind, values):
-    """Check that a message has the fields that are given values for."""
+    """Check that a message has the given fields."""
     types = kind.get_fields_and_field_types()
     assert values.keys() <= types.keys()
     for name, value in values.items():

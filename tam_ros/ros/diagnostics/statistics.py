@@ -58,7 +58,7 @@ class Summary:
         recent: how often each problem occurred recently.
         last: the newest message about each problem.
         failure: the newest failure, if no image has been tracked since.
-        silent_s: seconds since the last image arrived or, if that is later, since `listening`.
+        silent_s: seconds since the last image arrived or, if that is later, since `expect_images`.
     """
 
     received: int
@@ -101,7 +101,7 @@ class Statistics:
         self._last: dict[str, str] = {}
         self._failure = ''
 
-    def listening(self) -> None:
+    def expect_images(self) -> None:
         """Expect images from now on."""
         with self._lock:
             self._begin = self._clock()

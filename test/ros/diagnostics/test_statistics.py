@@ -86,13 +86,13 @@ def test_what_is_long_ago_no_longer_counts_but_in_the_totals(statistics, clock):
     assert summary.last == {'refused_images': 'too short'}
 
 
-def test_silence_counts_from_the_last_image_or_from_when_the_node_listens(statistics, clock):
+def test_silence_counts_from_the_last_image_or_the_activation(statistics, clock):
     clock.now += 5
     assert statistics.summary().silent_s == pytest.approx(5)
     statistics.received(0.0, dropped=False)
     clock.now += 3
     assert statistics.summary().silent_s == pytest.approx(3)
-    statistics.listening()  # deactivated in between: nobody could hear
+    statistics.expect_images()  # it was deactivated meanwhile
     assert statistics.summary().silent_s == 0
 
 

@@ -80,9 +80,9 @@ def found(images, ms, tolerance=0.02, timeout=0.0):
     ('stamps', 'image', 'taken'),
     [
         pytest.param([0, 33, 66], 33, 33, id='its own'),
-        pytest.param([0, 33, 66], 40, 33, id='the one before is nearest'),
-        pytest.param([0, 33, 66], 60, 66, id='the one after is nearest'),
-        pytest.param([16, 33], 33, 33, id='not the first that would do'),
+        pytest.param([0, 33, 66], 40, 33, id='the previous one is nearest'),
+        pytest.param([0, 33, 66], 60, 66, id='the next one is nearest'),
+        pytest.param([16, 33], 33, 33, id='not the first within the tolerance'),
         pytest.param([13], 33, 13, id='just within the tolerance'),
     ],
 )
@@ -99,7 +99,7 @@ def test_the_nearest_is_taken(stamps, image, taken):
         pytest.param([0, 66], 33, '0.033 s newer', id='a gap'),
     ],
 )
-def test_none_is_near_enough(stamps, image, words):
+def test_none_is_within_the_tolerance(stamps, image, words):
     with pytest.raises(DepthError, match=words):
         found(images(*stamps)[0], image)
 

@@ -127,8 +127,8 @@ def test_images_without_a_frame_have_no_place_in_space(calibration):
         pytest.param('auto', '/camera/image_rect_color', True, id='image_proc in colour'),
         pytest.param('auto', '/zed/rgb/color/rect/image', True, id='a folder of its own'),
         pytest.param('auto', '/rectory/image_corrected', False, id='part of another word'),
-        pytest.param('raw', '/camera/image_rect', False, id='said: raw'),
-        pytest.param('rectified', '/camera/image_raw', True, id='said: rectified'),
+        pytest.param('raw', '/camera/image_rect', False, id='set to raw'),
+        pytest.param('rectified', '/camera/image_raw', True, id='set to rectified'),
     ],
 )
 def test_whether_images_are_rectified(choice, topic, expected):

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""vision_msgs/Detection2DArray to detections; any object with its fields will do."""
+"""vision_msgs/Detection2DArray to detections, with objects that have its fields."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read(*entries):
     return read_detections(Fields(detections=entries))
 
 
-def test_the_best_hypothesis_counts():
+def test_the_best_hypothesis_is_used():
     first, second = read(
         entry(20.0, 15.0, 10.0, 20.0, ('cup', 0.3), ('mug', 0.6)), entry(5.0, 5.0, 2.0, 2.0)
     )
@@ -32,14 +32,14 @@ def test_the_best_hypothesis_counts():
     assert (second.label, second.score) == ('', 0.0)
 
 
-def test_a_turned_box_is_the_upright_one_around_it():
+def test_a_rotated_box_is_replaced_by_the_upright_box_around_it():
     (found,) = read(entry(20.0, 20.0, 10.0, 4.0, theta=-math.pi / 2))
     assert found.box == pytest.approx((18, 15, 22, 25))
     (found,) = read(entry(20.0, 20.0, 10.0, 10.0, theta=math.pi / 4))
     assert found.box[2] - found.box[0] == pytest.approx(math.sqrt(200))
 
 
-# Each row: what a broken detector sends.
+# Each row: an invalid detection.
 @pytest.mark.parametrize(
     'wrong',
     [
@@ -47,10 +47,10 @@ def test_a_turned_box_is_the_upright_one_around_it():
         pytest.param(entry(5.0, 5.0, math.inf, 2.0), id='infinite'),
         pytest.param(entry(5.0, 5.0, 0.0, 2.0), id='no width'),
         pytest.param(entry(5.0, 5.0, -2.0, 2.0), id='negative width'),
-        pytest.param(entry(5.0, 5.0, 2.0, 2.0, theta=math.inf), id='turned without end'),
+        pytest.param(entry(5.0, 5.0, 2.0, 2.0, theta=math.inf), id='infinite angle'),
     ],
 )
-def test_what_is_no_box_is_not_usable(wrong):
+def test_invalid_boxes_are_not_usable(wrong):
     (found,) = read(wrong)
     assert not found.usable
 

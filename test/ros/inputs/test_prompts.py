@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Prompt messages to the tracker's prompts."""
+"""Prompt messages to requests and prompts of the tracker."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_mask():
     assert (prompt.mask_image == np.eye(4, dtype=bool)).all()
 
 
-def test_what_else_the_message_says():
+def test_the_other_fields():
     header = Header()
     header.stamp.sec, header.stamp.nanosec = 3, 7
     message = Prompt(header=header, object_id=9, action=Prompt.REPLACE, name='mug', points=POINTS)
@@ -74,16 +74,16 @@ def test_removal_needs_only_the_id():
     assert read_prompt(Prompt(action=Prompt.REMOVE, object_id=2)).action is Action.REMOVE
 
 
-# Each row: a message that says nothing clear, and what the error must name.
+# Each row: an invalid message, and words of the error.
 @pytest.mark.parametrize(
     ('message', 'words'),
     [
-        pytest.param(Prompt(), 'empty', id='nothing'),
+        pytest.param(Prompt(), 'empty', id='empty'),
         pytest.param(Prompt(name='mug', object_id=3), 'empty', id='only a name'),
         pytest.param(Prompt(action=4, points=POINTS), 'unknown action 4', id='unknown action'),
-        pytest.param(Prompt(action=1, points=POINTS), 'REFINE needs', id='refine nobody'),
-        pytest.param(Prompt(action=2, points=POINTS), 'REPLACE needs', id='replace nobody'),
-        pytest.param(Prompt(action=3), 'REMOVE needs', id='remove nobody'),
+        pytest.param(Prompt(action=1, points=POINTS), 'REFINE needs', id='refine without id'),
+        pytest.param(Prompt(action=2, points=POINTS), 'REPLACE needs', id='replace without id'),
+        pytest.param(Prompt(action=3), 'REMOVE needs', id='remove without id'),
         pytest.param(
             Prompt(points=POINTS, point_labels=[1]), '2 points, but 1', id='labels too few'
         ),
@@ -105,12 +105,12 @@ def test_removal_needs_only_the_id():
         ),
     ],
 )
-def test_unclear_messages_are_refused(message, words):
+def test_invalid_messages_are_refused(message, words):
     with pytest.raises(PromptError, match=words):
         read_prompt(message)
 
 
-# Each row: clear, but nothing that an object could be.
+# Each row: a valid message whose prompt the tracker refuses.
 @pytest.mark.parametrize(
     'message',
     [
@@ -125,7 +125,7 @@ def test_unclear_messages_are_refused(message, words):
         ),
     ],
 )
-def test_impossible_objects_are_refused(message):
+def test_invalid_prompts_are_refused(message):
     request = read_prompt(message)
     with pytest.raises(PromptError):
         request.prompt(1)
