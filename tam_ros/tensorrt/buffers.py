@@ -78,7 +78,7 @@ class Pool:
         self._free: list[int] = []
         self._add(count)
 
-    def take(self) -> Lease:
+    def lease(self) -> Lease:
         """Return a free piece; the pool grows where there is none."""
         try:
             # The newest first: a run on the same addresses can use the same CUDA graph.

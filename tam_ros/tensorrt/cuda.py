@@ -144,9 +144,13 @@ class PycudaDevice:
         try:
             self._context = device.retain_primary_context()
             self._context.push()
+            try:
+                self._stream = self._cuda.Stream()
+            except BaseException:
+                self._leave_context()
+                raise
         except self._cuda.Error as error:
             raise EngineError(f'{self.info.name} cannot be opened: {error}') from error
-        self._stream = self._cuda.Stream()
         self.stream = int(self._stream.handle)
 
     def memory(self) -> FreeMemory:
@@ -213,11 +217,16 @@ class PycudaDevice:
         """
         if self._context is None:
             return
-        self._stream.synchronize()
-        self._stream = None
-        self._context.pop()
-        self._context.detach()
-        self._context = None
+        try:
+            self._stream.synchronize()
+        finally:  # also after a fault of the device
+            self._stream = None
+            self._leave_context()
+
+    def _leave_context(self) -> None:
+        context, self._context = self._context, None
+        context.pop()
+        context.detach()
 
 
 class CudaGraph:

@@ -17,6 +17,7 @@ An engine runs a limited number of objects at once; more are run in several batc
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -179,7 +180,7 @@ class TensorrtRuntime(Runtime):
         self._device.wait()
 
     def image_encoder(self, image: NDArray[np.uint8]) -> Features:
-        lease = self._images.take()
+        lease = self._images.lease()
         addresses = {
             name: lease.address + offset for name, offset in self._feature_offsets.items()
         }
@@ -198,7 +199,7 @@ class TensorrtRuntime(Runtime):
         for index in batches(len(bank.rows), runner.max_batch):
             part = bank.select(index)
             self._gather(part, columns)
-            lease = self._conditioned.take()
+            lease = self._conditioned.lease()
             runner.run(
                 len(index),
                 {
@@ -281,7 +282,7 @@ class TensorrtRuntime(Runtime):
         runner = self._runners['memory_encoder']
         parts = []
         for index in batches(len(masks), runner.max_batch):
-            lease = self._memories.take()
+            lease = self._memories.lease()
             runner.run(
                 len(index),
                 {'masks': masks[index][:, None], 'prompted': prompted[index]},
@@ -330,13 +331,14 @@ class TensorrtRuntime(Runtime):
         if self._closed:
             return
         self._closed = True
-        self._device.wait()
-        for runner in self._runners.values():
-            runner.close()
-        for engine in self._engines.values():
-            engine.close()
-        self._arena.close()
-        self._device.close()
+        with ExitStack() as stack:  # everything is released, also after a fault of the device
+            stack.callback(self._device.close)
+            stack.callback(self._arena.close)
+            for engine in self._engines.values():
+                stack.callback(engine.close)
+            for runner in self._runners.values():
+                stack.callback(runner.close)
+            self._device.wait()
 
 
 def _item_size(shape: tuple[int, ...], one: tuple[int, ...]) -> int:

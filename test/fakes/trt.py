@@ -166,7 +166,7 @@ class IBuilderConfig:
 
 
 class Builder:
-    """Lists in `made` what it built; `fail` is what it says instead, by name of an output."""
+    """`made` lists the networks that were built, `fail` the error for a network by an output."""
 
     made: list = []
     fail: dict[str, str] = {}

@@ -247,7 +247,7 @@ def pycuda_names() -> set[str]:
         names = [name for name in chain(node) if name != 'self']
         if names[:1] in (['cuda'], ['_cuda'], ['attribute']):
             used |= set(names[1:])
-        elif names[:1] in (['_context'], ['_stream'], ['_event'], ['_allocation']):
+        elif names[:1] in (['_context'], ['context'], ['_stream'], ['_event'], ['_allocation']):
             used |= set(names[1:2])
         elif names[:1] == ['device'] and len(names) == 2:
             used.add(names[1])

@@ -141,6 +141,23 @@ def test_the_primary_context_is_current_while_the_device_is_open_and_popped_once
     assert cuda.calls == [('synchronize',), ('pop',), ('detach',)]
 
 
+def test_the_context_is_popped_after_a_fault_of_the_device(driver, monkeypatch):
+    cuda = driver()
+
+    def fault(*_):
+        raise cuda.Error('an illegal memory access')
+
+    monkeypatch.setattr(cuda.Stream, 'synchronize', fault)
+    device = PycudaDevice()
+    with pytest.raises(cuda.Error, match='illegal'):
+        device.close()
+    assert cuda.calls[-2:] == [('pop',), ('detach',)]
+    monkeypatch.setattr(cuda, 'Stream', fault)
+    with pytest.raises(EngineError, match='Orin cannot be opened: an illegal'):
+        PycudaDevice()
+    assert cuda.calls[-3:] == [('push',), ('pop',), ('detach',)]
+
+
 def test_a_probe_creates_no_context(driver):
     cuda = driver()
     info = probe()

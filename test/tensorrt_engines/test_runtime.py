@@ -227,6 +227,22 @@ def test_engines_of_different_models_are_refused(plans):
         TensorrtRuntime(SPEC, engines, FakeDevice(), EngineOptions(), {})
 
 
+def test_everything_is_released_after_a_fault_of_the_device(ready, monkeypatch):
+    runtime, device = ready
+    runtime.image_encoder(image(0))
+    device.wait()
+
+    def fault():
+        monkeypatch.undo()
+        raise RuntimeError('an illegal memory access')
+
+    monkeypatch.setattr(device, 'wait', fault)
+    with pytest.raises(RuntimeError, match='illegal'):
+        runtime.close()
+    assert device.closed and device.allocated == 0
+    runtime.close()
+
+
 def test_an_invalid_plan_is_refused():
     with pytest.raises(EngineError, match='mask_decoder cannot be loaded: magicTag mismatch'):
         Engine(fake_trt.make(), 'mask_decoder', b'something else')

@@ -108,32 +108,38 @@ def test_a_pooled_model_is_checked_with_one_memory_as_well(tmp_path, monkeypatch
     assert all(one.good for one in found.values())
 
 
+@pytest.fixture
+def computed(reference, monkeypatch) -> list:
+    """Replaces the computation by a known result; lists its calls."""
+    calls = []
+
+    def compute(*arguments):
+        calls.append(arguments)
+        return reference
+
+    monkeypatch.setattr(self_check, 'compute_references', compute)
+    return calls
+
+
 def test_the_reference_is_computed_once_and_again_if_it_is_damaged(
-    cache, folder, spec, monkeypatch
+    cache, folder, spec, reference, computed
 ):
     path = cached_references(cache, folder, spec)
-    before = load_references(path)
-    calls = []
-    monkeypatch.setattr(
-        self_check,
-        'compute_references',
-        lambda *arguments: calls.append(1) or compute_references(*arguments),
-    )
-    assert cached_references(cache, folder, spec) == path and not calls
+    assert cached_references(cache, folder, spec) == path and len(computed) == 1
     path.write_bytes(path.read_bytes()[:1000])
-    cached_references(cache, folder, spec)
-    assert len(calls) == 1
-    after = load_references(path)
-    for name, one in before.items():
+    assert cached_references(cache, folder, spec) == path and len(computed) == 2
+    loaded = load_references(path)
+    assert set(loaded) == set(reference)
+    for name, one in reference.items():
         for output, array in one.outputs.items():
-            assert np.array_equal(array, after[name].outputs[output])
+            assert np.array_equal(array, loaded[name].outputs[output])
 
 
-def test_a_reference_that_other_users_may_write_is_computed_again(cache, folder, spec):
+def test_a_reference_that_other_users_may_write_is_computed_again(cache, folder, spec, computed):
     path = cached_references(cache, folder, spec)
     os.chmod(path, 0o666)
     cached_references(cache, folder, spec)
-    assert path.stat().st_mode & 0o022 == 0
+    assert len(computed) == 2 and path.stat().st_mode & 0o022 == 0
 
 
 def test_thresholds_are_far_from_rounding_errors(reference):
