@@ -12,8 +12,9 @@ import torch
 from torch.nn import functional
 
 from tam_ros.catalogue import Model
+from tam_ros.loading import CatalogueSource
 from tam_ros.models.efficienttam import EfficientTAM
-from tam_ros.runtime.torch import TorchRuntime
+from tam_ros.runtime.torch import TorchBackend
 from tam_ros.tracking import Prompt, Tracker
 from tam_ros.tracking.dense_prior import draw_prior
 from training.clips import Batch, ClipStore, promptable, resize
@@ -30,7 +31,8 @@ def test_unrolled_network_gives_the_masks_of_the_tracker(clips, config, tmp_path
     checkpoint = tmp_path / 'weights.pt'
     torch.save({'model': network.state_dict()}, checkpoint)
     entry = Model('tiny', 'efficienttam', 'test', 'none', asdict(config), {})
-    tracker = Tracker(TorchRuntime(entry, checkpoint))
+    source = CatalogueSource(entry, checkpoint)
+    tracker = Tracker(TorchBackend(None, 'auto').open_tracker(source))
 
     images, labels = resize(*ClipStore(clips).clip(0), config.image_size)
     value = int(promptable(labels[0])[0])
