@@ -52,6 +52,8 @@ HANG_S = 20.0
 """Seconds without a change after which the process of the visitors is assumed to hang."""
 ANSWER_S = 20.0
 """Seconds to wait for answers at the end."""
+SILENT_S = 15.0
+"""Seconds without diagnostics that are a fault. The node publishes them each second."""
 
 NOT_OF_THE_NODE = (
     'is not possible in the state',  # a transition that the operator should not have requested
@@ -84,6 +86,7 @@ class Record:
         kills: when the camera was killed, seconds since the start.
         returns: for how many seconds nothing was published after the camera was started again.
         transport: failures of the middleware that were found; any of them ends the run.
+        end: when the node was stopped, monotonic seconds.
         log: output of the node.
         status: exit status of the node.
     """
@@ -100,6 +103,7 @@ class Record:
     kills: list[float] = field(default_factory=list)
     returns: list[float] = field(default_factory=list)
     transport: list[str] = field(default_factory=list)
+    end: float = 0.0
     log: str = ''
     status: int | None = None
 
@@ -158,6 +162,7 @@ def run(model: str | None, minutes: float, seed: int) -> tuple[Record, Operator]
                 record.transport.append(
                     'the node answers a new participant, but no longer the operator'
                 )
+            record.end = time.monotonic()
             children[0].stop(15)
             record.status = children[0].exit_status()
             record.log = children[0].log.read_text(errors='replace')
@@ -338,8 +343,7 @@ def _faults_over_time(record: Record, operator: Operator) -> list[str]:
             found.append(f'open {name} grew: {getattr(record, name)[:: len(record.rss) // 10]}')
     if np.inf in record.returns:
         found.append('the camera came back, the results did not')
-    gaps = np.diff(operator.diagnosed)
-    if len(gaps) == 0 or gaps.max() > 5:
+    if not operator.diagnosed or np.diff([*operator.diagnosed, record.end]).max() > SILENT_S:
         found.append('diagnostics fell silent')
     return found
 

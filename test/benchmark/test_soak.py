@@ -35,6 +35,7 @@ def a_record(**values):
         'objects': [4] * 100,
         'kills': [50.0],
         'returns': [0.7],
+        'end': 3.0,
         'log': '[INFO] [1.0] [track_node]: opened',
         'status': 0,
     }
@@ -79,7 +80,9 @@ def test_a_run_without_faults():
         pytest.param(
             {}, {'heard': {'objects': [HEADER] * 2}}, '1 headers came twice', id='header twice'
         ),
-        pytest.param({}, {'diagnosed': [0.0, 9.0]}, 'fell silent', id='no diagnostics'),
+        pytest.param({}, {'diagnosed': []}, 'fell silent', id='no diagnostics'),
+        pytest.param({}, {'diagnosed': [-20.0, 2.0]}, 'fell silent', id='diagnostics paused'),
+        pytest.param({'end': 18.0}, {}, 'fell silent', id='no diagnostics at the end'),
         pytest.param(
             {},
             {'requests': [SimpleNamespace(wrong=lambda: 'reset was not answered', answered=None)]},
@@ -100,7 +103,7 @@ UNANSWERED = [SimpleNamespace(wrong=lambda: 'reset was not answered', answered=N
 
 
 def test_what_follows_from_a_failure_of_the_transport_is_no_fault():
-    operator = an_operator(requests=UNANSWERED, diagnosed=[0.0, 9.0])
+    operator = an_operator(requests=UNANSWERED, diagnosed=[-20.0, 2.0])
     assert len(soak.faults(a_record(**CUT_OFF), operator)) == 4
     record = a_record(transport=TRANSPORT, **CUT_OFF)
     assert soak.faults(record, operator) == []
