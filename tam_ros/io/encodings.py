@@ -1,9 +1,9 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Pixel data of `sensor_msgs/Image` and `sensor_msgs/CompressedImage` to RGB arrays.
+"""Decodes `sensor_msgs/Image` and `sensor_msgs/CompressedImage` into arrays.
 
-Works on the bare fields, so that live messages (rclpy) and recorded ones (rosbags) are decoded by
-the same lines. Encoding names are those of `sensor_msgs/image_encodings.hpp`.
+Only the fields of the messages are used, so live messages (rclpy) and recorded ones (rosbags) are
+decoded by the same code. Encoding names are those of `sensor_msgs/image_encodings.hpp`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 
 MAX_SIDE = 16384
-"""Longest accepted image side in pixels; a larger claim is a corrupt header, not a camera."""
+"""Longest accepted image side in pixels; a larger value means a corrupt message."""
 
 
 class ImageFormatError(ValueError):
-    """An image message contradicts itself or names an encoding that is not a picture."""
+    """An image message is malformed, or its encoding is not that of a colour or grey image."""
 
 
 class _Layout(NamedTuple):
@@ -96,13 +96,13 @@ def decode(
     data: Any,
     is_bigendian: bool = False,
 ) -> np.ndarray:
-    """Return the picture of a `sensor_msgs/Image` as uint8 RGB [height, width, 3].
+    """Decode a `sensor_msgs/Image` to uint8 RGB [height, width, 3].
 
     Args:
         encoding: name of the pixel layout, one of `SUPPORTED_ENCODINGS`.
         height: rows.
         width: columns.
-        step: length of one row in bytes, padding included.
+        step: length of one row in bytes, including padding.
         data: `step * height` bytes (bytes, array.array, uint8 array, any buffer).
         is_bigendian: byte order of 16-bit samples. Their upper eight bits are kept.
 
@@ -111,9 +111,9 @@ def decode(
         `data` is), otherwise a new array.
 
     Raises:
-        ImageFormatError: unknown encoding, one that holds measurements instead of a picture,
-            zero-sized or enormous image, `step` shorter than a row, `data` shorter or longer than
-            `step * height`.
+        ImageFormatError: the encoding is unknown or that of measurements such as depth, the image
+            is empty or too large, `step` is shorter than a row, or `data` is not
+            `step * height` bytes long.
     """
     layout = _LAYOUTS.get(encoding)
     if layout is None:
@@ -122,7 +122,7 @@ def decode(
         raise ImageFormatError(f'image of {width}x{height} pixels is empty')
     if height > MAX_SIDE or width > MAX_SIDE:
         raise ImageFormatError(
-            f'image claims {width}x{height} pixels, the limit is {MAX_SIDE} a side'
+            f'image has {width}x{height} pixels, the limit is {MAX_SIDE} per side'
         )
     if encoding in _HALF_WIDTH_CHROMA and width % 2:
         raise ImageFormatError(
@@ -143,14 +143,14 @@ def decode(
         )
     rows = raw.reshape(height, step)[:, :row]
     if sample.itemsize == 2:
-        # The upper byte of every 16-bit sample is the eight-bit picture.
+        # Only the upper byte of every 16-bit sample is used.
         rows = np.ascontiguousarray(rows[:, (0 if is_bigendian else 1) :: 2])
     shape = (height, width) if layout.channels == 1 else (height, width, layout.channels)
     return layout.to_rgb(np.ascontiguousarray(rows).reshape(shape))
 
 
 def decode_message(message: Any) -> np.ndarray:
-    """Decode a `sensor_msgs/Image`, whichever library read it; see `decode`."""
+    """Decode a `sensor_msgs/Image` of rclpy or rosbags; see `decode`."""
     return decode(
         message.encoding,
         message.height,
@@ -162,16 +162,16 @@ def decode_message(message: Any) -> np.ndarray:
 
 
 def decode_compressed(image_format: str, data: Any) -> np.ndarray:
-    """Return the picture of a `sensor_msgs/CompressedImage` as uint8 RGB [H, W, 3].
+    """Decode a `sensor_msgs/CompressedImage` to uint8 RGB [H, W, 3].
 
     Args:
         image_format: the message's `format`, such as `jpeg`, `png` or `rgb8; jpeg compressed
-            bgr8`. Only used to refuse depth; the coding itself is read from the data, since
-            drivers are careless with this field.
+            bgr8`. Only used to refuse depth; the file format is detected from the data, because
+            many drivers set this field wrongly.
         data: the JPEG, PNG or other file bytes.
 
     Raises:
-        ImageFormatError: empty, cut short or undecodable data, or compressed depth.
+        ImageFormatError: the data is empty, truncated or cannot be decoded, or it is depth.
     """
     if 'compressedDepth' in image_format:
         raise ImageFormatError(
@@ -190,13 +190,13 @@ def decode_compressed(image_format: str, data: Any) -> np.ndarray:
         ) from error
     if bgr is None:
         raise ImageFormatError(
-            f'compressed image ({image_format!r}, {raw.size} bytes) is in no known picture format'
+            f'compressed image ({image_format!r}, {raw.size} bytes) is not in a known image format'
         )
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
 def image_to_rgb(message: Any) -> np.ndarray:
-    """Return the picture of a live image message as uint8 RGB [H, W, 3].
+    """Decode a live image message to uint8 RGB [H, W, 3].
 
     Encodings that `decode` does not know are passed to cv_bridge if it is installed.
 
@@ -214,7 +214,8 @@ def image_to_rgb(message: Any) -> np.ndarray:
     if message.encoding not in SUPPORTED_ENCODINGS and (bridge := _cv_bridge()) is not None:
         # CvBridgeError is a TypeError.
         with contextlib.suppress(ValueError, TypeError):
-            return bridge.imgmsg_to_cv2(message, 'rgb8')
+            rgb: np.ndarray = bridge.imgmsg_to_cv2(message, 'rgb8')
+            return rgb
     return decode_message(message)
 
 
@@ -249,7 +250,8 @@ def image_to_mask(message: Any) -> np.ndarray:
     Raises:
         ImageFormatError: see `image_to_labels`.
     """
-    return image_to_labels(message) != 0
+    mask: np.ndarray = image_to_labels(message) != 0
+    return mask
 
 
 def image_to_depth(message: Any) -> np.ndarray:
@@ -284,7 +286,7 @@ def _single_channel(message: Any, dtype: type, what: str) -> np.ndarray:
 
 def _refuse_cut_jpeg(jpeg: bytes) -> None:
     # OpenCV fills the missing part of a truncated JPEG with grey and only warns. The end marker
-    # must follow the last start of scan (an embedded thumbnail has its own end, before it).
+    # must follow the last start of scan; an embedded thumbnail has its own end marker before it.
     scan = jpeg.rfind(b'\xff\xda')
     if scan < 0 or jpeg.rfind(b'\xff\xd9') < scan:
         raise ImageFormatError(f'JPEG image is cut short: {len(jpeg)} bytes without its end')

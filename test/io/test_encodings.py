@@ -194,11 +194,11 @@ def test_compressed(image_format, extension, tolerance):
     ('image_format', 'data', 'words'),
     [
         ('jpeg', b'', 'no data'),
-        ('jpeg', b'not a picture', 'no known picture format'),
+        ('jpeg', b'not a picture', 'not in a known image format'),
         ('jpeg', coded('.jpg')[:-40], 'cut short'),  # OpenCV fills it with grey
         ('jpeg', coded('.jpg')[:60], 'cut short'),
-        ('png', coded('.png')[:30], 'no known picture format'),
-        ('png', coded('.png')[:-100], 'cut short|no known picture format'),
+        ('png', coded('.png')[:30], 'not in a known image format'),
+        ('png', coded('.png')[:-100], 'cut short|not in a known image format'),
         ('16UC1; compressedDepth png', coded('.png'), 'depth'),
     ],
 )

@@ -44,7 +44,7 @@ def image(pixels, encoding, step=None, **fields):
 @pytest.mark.parametrize(
     'message',
     [
-        pytest.param(image(RGB, 'rgb8'), id='as it is'),
+        pytest.param(image(RGB, 'rgb8'), id='without padding'),
         pytest.param(image(RGB, 'rgb8', step=40), id='rows are padded'),
         pytest.param(image(RGB[..., ::-1], 'bgr8'), id='blue first'),
         pytest.param(
@@ -55,7 +55,7 @@ def image(pixels, encoding, step=None, **fields):
         ),
         pytest.param(
             image((RGB.astype(np.uint16) << 8).astype('>u2'), 'rgb16', is_bigendian=1),
-            id='16 bit, big end first',
+            id='16 bit, big endian',
         ),
     ],
 )
@@ -132,7 +132,9 @@ def change(message, **fields):
             CompressedImage(format='jpeg', data=b'\xff\xd8 nonsense'), 'JPEG', id='cut JPEG'
         ),
         pytest.param(
-            CompressedImage(format='png', data=b'nonsense'), 'no known picture', id='no picture'
+            CompressedImage(format='png', data=b'nonsense'),
+            'not in a known image format',
+            id='no image',
         ),
         pytest.param(
             CompressedImage(format='16UC1; compressedDepth', data=b'1'), 'depth', id='depth'
@@ -153,10 +155,10 @@ BYTES = image(MASK.astype(np.uint8), 'mono8')
         pytest.param(image(MASK.astype(np.uint8), 'mono8'), id='mono8 of 0 and 1'),
         pytest.param(image(MASK.astype(np.uint8) * 255, '8UC1', step=11), id='8UC1 with padding'),
         pytest.param(image(MASK.astype(np.uint16), '16UC1'), id='16UC1 of 0 and 1'),
-        pytest.param(image(MASK.astype('>u2'), 'mono16', is_bigendian=1), id='big end first'),
+        pytest.param(image(MASK.astype('>u2'), 'mono16', is_bigendian=1), id='big endian'),
     ],
 )
-def test_masks_are_what_is_not_zero(message):
+def test_masks_are_the_nonzero_pixels(message):
     assert (image_to_mask(message) == MASK).all()
 
 
@@ -167,7 +169,7 @@ def test_masks_are_what_is_not_zero(message):
         pytest.param(image(np.arange(48).reshape(6, 8).astype('<u2'), '16UC1'), id='16UC1'),
         pytest.param(
             image(np.arange(48).reshape(6, 8).astype('>i4'), '32SC1', is_bigendian=1),
-            id='32SC1, big end first',
+            id='32SC1, big endian',
         ),
     ],
 )
@@ -184,7 +186,7 @@ def test_label_images_keep_their_values(message):
         pytest.param(change(BYTES, data=b'1'), 'contradicts', id='data too short'),
     ],
 )
-def test_what_is_no_mask_is_refused(message, words):
+def test_other_images_are_refused_as_masks(message, words):
     with pytest.raises(ImageFormatError, match=words):
         image_to_mask(message)
 
@@ -202,11 +204,11 @@ DEPTH_M = np.where(DEPTH_MM % 900 == 0, np.nan, DEPTH_MM / 1000).astype(np.float
         pytest.param(image(DEPTH_MM.astype('>u2'), '16UC1', is_bigendian=1), id='big endian'),
         pytest.param(image(DEPTH_M, '32FC1'), id='metres'),
         pytest.param(
-            image(DEPTH_M.astype('>f4'), '32FC1', is_bigendian=1), id='metres, other end'
+            image(DEPTH_M.astype('>f4'), '32FC1', is_bigendian=1), id='metres, big endian'
         ),
     ],
 )
-def test_depth_is_read_as_it_is(message):
+def test_depth_is_read_exactly(message):
     expected = DEPTH_M if message.encoding == '32FC1' else DEPTH_MM
     depth = image_to_depth(message)
     assert depth.dtype == expected.dtype
@@ -226,6 +228,6 @@ def test_depth_is_not_copied():
         pytest.param(image(DEPTH_MM, '32FC1'), 'contradicts itself', id='half the data'),
     ],
 )
-def test_what_is_no_depth_is_refused(message, words):
+def test_other_images_are_refused_as_depth(message, words):
     with pytest.raises(ImageFormatError, match=re.escape(words)):
         image_to_depth(message)

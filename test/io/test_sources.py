@@ -166,7 +166,7 @@ def test_image_folder_in_natural_order(tmp_path):
     ('content', 'words'),
     [
         (b'', 'no data'),
-        (b'not an image', 'no known picture format'),
+        (b'not an image', 'not in a known image format'),
         (cv2.imencode('.jpg', grey(3))[1].tobytes()[:-20], 'cut short'),
     ],
 )
