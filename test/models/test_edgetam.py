@@ -5,14 +5,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-from tam_ros import catalogue  # noqa: E402
-from tam_ros.models.config import EdgeTAMConfig  # noqa: E402
-from tam_ros.models.edgetam import EdgeTAM  # noqa: E402
-from tam_ros.models.layers import SinePosition  # noqa: E402
-from tam_ros.models.repvit import fuse  # noqa: E402
-from tam_ros.models.rope import AxialRotation, rotate  # noqa: E402
+from tam_ros import catalogue
+from tam_ros.models.config import EdgeTAMConfig
+from tam_ros.models.edgetam import EdgeTAM
+from tam_ros.models.layers import SinePosition
+from tam_ros.models.repvit import fuse
+from tam_ros.models.rope import AxialRotation, rotate
 
 SMALL = EdgeTAMConfig(
     image_size=128,

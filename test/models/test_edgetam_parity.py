@@ -4,25 +4,24 @@
 
 from __future__ import annotations
 
+import edgekit as kit
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-import edgekit as kit  # noqa: E402
-
-from tam_ros.models.config import (  # noqa: E402
+from tam_ros.models.config import (
     IMAGE_MEAN,
     IMAGE_STD,
-    EdgeTAMConfig,  # noqa: E402
+    EdgeTAMConfig,
 )
-from tam_ros.models.edgetam import EdgeTAM  # noqa: E402
-from tam_ros.models.layers import SinePosition  # noqa: E402
-from tam_ros.models.memory_attention import MemoryTokens  # noqa: E402
-from tam_ros.models.repvit import fuse  # noqa: E402
-from tam_ros.tracking.bank import BankShape, MemoryBank  # noqa: E402
-from tam_ros.tracking.frame_pipeline import choose_masks, resize_to_network  # noqa: E402
-from tam_ros.tracking.frame_result import enlarge  # noqa: E402
-from tam_ros.tracking.prompts import (  # noqa: E402
+from tam_ros.models.edgetam import EdgeTAM
+from tam_ros.models.layers import SinePosition
+from tam_ros.models.memory_attention import MemoryTokens
+from tam_ros.models.repvit import fuse
+from tam_ros.tracking.bank import BankShape, MemoryBank
+from tam_ros.tracking.frame_pipeline import choose_masks, resize_to_network
+from tam_ros.tracking.frame_result import enlarge
+from tam_ros.tracking.prompts import (
     MASK_PROMPT_LOGIT,
     downsample_mask,
     mask_to_logits,

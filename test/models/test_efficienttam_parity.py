@@ -4,20 +4,19 @@
 
 from __future__ import annotations
 
+import kit
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-import kit  # noqa: E402
-
-from tam_ros import catalogue  # noqa: E402
-from tam_ros.models.config import EfficientTAMConfig  # noqa: E402
-from tam_ros.models.efficienttam import EfficientTAM  # noqa: E402
-from tam_ros.models.layers import SinePosition  # noqa: E402
-from tam_ros.models.memory_attention import MemoryTokens  # noqa: E402
-from tam_ros.tracking.bank import BankShape, MemoryBank  # noqa: E402
-from tam_ros.tracking.frame_pipeline import choose_masks, stability  # noqa: E402
-from tam_ros.tracking.prompts import downsample_mask, mask_to_logits  # noqa: E402
+from tam_ros import catalogue
+from tam_ros.models.config import EfficientTAMConfig
+from tam_ros.models.efficienttam import EfficientTAM
+from tam_ros.models.layers import SinePosition
+from tam_ros.models.memory_attention import MemoryTokens
+from tam_ros.tracking.bank import BankShape, MemoryBank
+from tam_ros.tracking.frame_pipeline import choose_masks, stability
+from tam_ros.tracking.prompts import downsample_mask, mask_to_logits
 
 pytestmark = pytest.mark.skipif(
     not kit.KIT.is_dir(), reason='the parity kit (../shared/parity/efficienttam) is absent'
@@ -265,8 +264,8 @@ def test_memory_attention(case, key, frames, pointers, batch):
 @pytest.mark.parametrize(
     ('key', 'frame', 'conditioning', 'recent', 'twice', 'without'),
     [
-        # a full bank; frame 25 lies ahead and gives a memory but no pointer, which no stream meets;
-        # the kit holds frame 12 both as prompted and as tracked, so its pointer counts twice
+        # A full bank. Frame 25 lies ahead and gives a memory but no pointer, which does not occur in
+        # a stream. The kit holds frame 12 both as prompted and as tracked: its pointer counts twice.
         ('fwd', 20, (0, 12, 25), range(1, 20), (12,), ()),
         # a bank that is not full yet
         ('early', 3, (0,), (1, 2), (), ()),

@@ -8,12 +8,12 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-from tam_ros.models.config import EfficientTAMConfig  # noqa: E402
-from tam_ros.models.efficienttam import EfficientTAM  # noqa: E402
-from tam_ros.models.memory_attention import POOL_OFFSET, MemoryCrossAttention  # noqa: E402
-from tam_ros.models.rope import AxialRotation, deinterleave_projection, rotate  # noqa: E402
+from tam_ros.models.config import EfficientTAMConfig
+from tam_ros.models.efficienttam import EfficientTAM
+from tam_ros.models.memory_attention import POOL_OFFSET, MemoryCrossAttention
+from tam_ros.models.rope import AxialRotation, deinterleave_projection, rotate
 
 SMALL = EfficientTAMConfig(
     image_size=128,
