@@ -264,8 +264,8 @@ def test_memory_attention(case, key, frames, pointers, batch):
 @pytest.mark.parametrize(
     ('key', 'frame', 'conditioning', 'recent', 'twice', 'without'),
     [
-        # A full bank. Frame 25 lies ahead and gives a memory but no pointer, which does not occur in
-        # a stream. The kit holds frame 12 both as prompted and as tracked: its pointer counts twice.
+        # A full bank. Frame 25 lies ahead and has a memory but no pointer, as never in a stream.
+        # The kit holds frame 12 both as prompted and as tracked: its pointer counts twice.
         ('fwd', 20, (0, 12, 25), range(1, 20), (12,), ()),
         # a bank that is not full yet
         ('early', 3, (0,), (1, 2), (), ()),
