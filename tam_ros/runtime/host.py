@@ -22,6 +22,13 @@ from tam_ros.runtime.base import (
 )
 
 
+def round_to_bfloat16(x: Floats) -> Floats:
+    """Round finite numbers to bfloat16, to the nearest and ties to even, as float32."""
+    bits = x.view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return rounded.view(np.float32)
+
+
 class HostRuntime(Runtime):
     """Runs the graphs of a tracker and keeps its memories in numpy arrays."""
 
@@ -95,9 +102,11 @@ class HostRuntime(Runtime):
         )
 
     def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
-        return self._sessions['memory_encoder'].run(
+        encoded = self._sessions['memory_encoder'].run(
             {'features': features.raw, 'masks': masks[:, None], 'prompted': prompted}
-        )['memory']
+        )
+        # The graph rounds, but OpenVINO removes that on processors without bfloat16.
+        return round_to_bfloat16(encoded['memory'])
 
     def store(
         self,
