@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tam_ros.runtime.engine_options import BuildProgress
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command."""
     parser = commands.add_parser(
         'build', help='build the TensorRT engines of a model on this machine; takes minutes'

@@ -32,7 +32,7 @@ _DISTRIBUTIONS = {
 }
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command."""
     parser = commands.add_parser(
         'check', help='show versions, GPU and engines, and test every installed backend'
@@ -166,8 +166,7 @@ def _test_one(
                 info, check = runtime.info, partial(check_runtime, runtime)
             else:
                 loaded = open_graphs(*arguments, precision=options.precision)
-                for session in loaded.sessions.values():
-                    stack.enter_context(session)
+                stack.enter_context(loaded)
                 info, check = loaded.info, partial(check_graphs, loaded)
         except (EngineError, WeightsError, ImportError, ValueError) as error:
             print(f'  {name:12} cannot be opened: {error}')

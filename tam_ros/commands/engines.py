@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tam_ros.tensorrt.engine_cache import CachedEngine, EngineCache
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the command."""
     parser = commands.add_parser('engines', help='list, verify or delete built TensorRT engines')
     parser.add_argument('action', nargs='?', default='list', choices=('list', 'verify', 'delete'))
