@@ -63,11 +63,6 @@ def open_toy(folder, build='never', **options):
     return open_graphs(toy_model.NAME, folder, 'tensorrt', precision='fp32', engines=engines)
 
 
-def close(loaded):
-    for session in loaded.sessions.values():
-        session.close()
-
-
 def engine(folder, graph, max_batch=2, precision='fp32') -> Engine:
     trt = fake_trt.make()
     data = graph_file(folder, graph, precision).read_bytes()
@@ -116,10 +111,10 @@ def test_engines_are_built_checked_cached_and_run(devices, folder, reference, mo
     assert loaded.spec.kind == toy_model.KIND and tuple(loaded.sessions) == GRAPHS
     assert loaded.info['device'] == 'Fake Orin' and loaded.info['precision'] == 'fp32'
     assert all(found.good for found in check_graphs(loaded, reference).values())
-    close(loaded)
+    loaded.close()
     again = open_toy(folder)
     assert [entry.record for entry in EngineCache().entries()] == [e.record for e in entries]
-    close(again)
+    again.close()
 
 
 @pytest.mark.parametrize('options', [{}, {'zero_copy': True, 'cuda_graphs': True}])
@@ -140,8 +135,8 @@ def test_sessions_compute_what_onnx_runtime_computes(devices, folder, options):
         for name in ('similarity', 'scores'):
             np.testing.assert_allclose(matched[0][name], matched[1][name], atol=1e-6)
     assert (devices[0].launches > 0) == options.get('cuda_graphs', False)
-    close(loaded)
-    close(theirs)
+    loaded.close()
+    theirs.close()
 
 
 def test_outputs_are_not_overwritten_by_the_next_run(devices, folder):
@@ -151,7 +146,7 @@ def test_outputs_are_not_overwritten_by_the_next_run(devices, folder):
     kept = {name: array.copy() for name, array in first.items()}
     session.run({name: -array for name, array in inputs(2).items()})
     assert all(np.array_equal(first[name], array) for name, array in kept.items())
-    close(loaded)
+    loaded.close()
 
 
 def test_the_device_is_closed_with_the_last_session(devices, folder):
@@ -167,7 +162,7 @@ def test_the_device_is_closed_with_the_last_session(devices, folder):
 
 
 def test_too_little_device_memory_closes_the_device(devices, folder, monkeypatch):
-    close(open_toy(folder, build='if_missing'))
+    open_toy(folder, build='if_missing').close()
     small = FakeDevice(total=4096)
     monkeypatch.setattr('tam_ros.tensorrt.prepare.PycudaDevice', lambda: small)
     with pytest.raises(EngineError, match='no .* MB left'):
