@@ -1,23 +1,23 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-# Everything runs in .venv and build/, which `make setup` makes; nothing outside this folder is changed.
+# Everything runs in .venv and build/, which `make setup` creates; nothing outside this folder is changed.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint clean
 
-# Through the environment, so that file names may hold spaces and quotes.
+# Passed through the environment, so that file names may contain spaces and quotes.
 export PYTHON VIDEO PROMPTS PYTEST_ARGS QUICK
 
 help:
 	@echo 'make demo     track two objects in a drawn clip with a real ROS 2 graph; results in demo_output/'
-	@echo '              your own: VIDEO=file (video, image folder or bag)'
+	@echo '              your own clip: VIDEO=file (video, image folder or bag)'
 	@echo "                        PROMPTS='1:point:320,240;2:box:40,60,200,180'"
 	@echo 'make test     the whole test suite; QUICK=1: the daily subset; PYTEST_ARGS=... for pytest'
 	@echo 'make setup    only set up: .venv, ROS 2 Jazzy, our messages (PYTHON=python3.12 to choose)'
 	@echo 'make lint     ruff (rules and format), mypy (types)'
-	@echo 'make clean    remove everything that was made here'
-	@echo '. ./env.sh    puts a shell into the environment: python, tam, ROS 2'
+	@echo 'make clean    remove everything that was created here'
+	@echo '. ./env.sh    sets up a shell: python, tam, ROS 2'
 
 setup:
 	@scripts/setup.sh

@@ -1,9 +1,9 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-# Puts a bash or zsh shell into the environment that `make setup` made: Python, ROS 2, our messages.
+# Sets up a bash or zsh shell with what `make setup` created: Python, ROS 2, our messages.
 #     . ./env.sh
-# It stands alone: a ROS installation of the system that the shell is in is left out of it.
+# A ROS installation of the system is left out, even if the shell has it set up.
 
 if [ -n "${BASH_VERSION:-}" ]; then
   _tam_root=${BASH_SOURCE[0]}
@@ -22,20 +22,20 @@ if [ ! -f "$_tam_root/build/ros/install/.stamp" ] || [ ! -x "$_tam_root/.venv/bi
   return 1 2>/dev/null || exit 1
 fi
 
-# PATH: ours in front, once.
+# PATH: ours first, once.
 case ":$PATH:" in
   *":$_tam_root/.venv/bin:"*) ;;
   *) export PATH="$_tam_root/.venv/bin:$PATH" ;;
 esac
 export VIRTUAL_ENV="$_tam_root/.venv"
 
-# The checkout first, so that its modules are the live ones; the generated ones are found behind it.
+# The checkout first, so that edits of its modules are live; the generated modules follow.
 _tam_python=$(cd "$_tam_root/build/ros/install/lib" && echo python3.*)
 export PYTHONPATH="$_tam_root:$_tam_root/build/ros/install/lib/$_tam_python/site-packages"
 unset PYTHONHOME
 
-# Type support is opened by its bare file name. The wheels add their own folders at every Python
-# start, unless this guard says that they did.
+# Type support libraries are opened by their bare file names. The wheels add their own folders at
+# every start of Python, unless this guard variable says that they are already there.
 _tam_libraries=$(printf '%s' "${LD_LIBRARY_PATH:-}" | tr ':' '\n' |
   grep -v -e '^/opt/ros/' -e '^$' -e "^$_tam_root/" | tr '\n' ':')
 export LD_LIBRARY_PATH="$_tam_root/build/ros/install/lib${_tam_libraries:+:${_tam_libraries%:}}"
@@ -44,7 +44,7 @@ unset _ROS_WHEELS_BOOTSTRAP_COMPLETE
 export AMENT_PREFIX_PATH="$_tam_root/build/ros/install:$_tam_root/.venv"
 export CMAKE_PREFIX_PATH="$AMENT_PREFIX_PATH"
 export ROS_DISTRO=jazzy ROS_VERSION=2 ROS_PYTHON_VERSION=3
-# Default Fast DDS loses most images of best-effort topics without a word; see config/.
+# With its defaults Fast DDS silently loses most images of best-effort topics; see config/.
 export FASTRTPS_DEFAULT_PROFILES_FILE="$_tam_root/config/fastdds_images.xml"
 
 unset _tam_root _tam_python _tam_libraries

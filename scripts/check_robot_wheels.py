@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Look whether everything a Jetson gets from pip is there as a wheel for it.
+"""Check that a wheel for the Jetson exists of everything it installs with pip.
 
     python scripts/check_robot_wheels.py [--python 3.10 3.12] [--doc docs/jetson.md]
 
-Downloads, for aarch64 and each Python, what requirements-robot.txt and requirements.txt name and
-all that it depends on, as wheels only, into a folder that is removed again. pip looks at the
-conditions of dependencies (`; python_version < "3.11"`) with the Python that it runs in; here they
-are looked at again as the robot's Python would, until nothing is missing.
+Downloads, for aarch64 and each Python, the packages of requirements-robot.txt and requirements.txt
+with their dependencies, as wheels only, into a temporary folder. pip evaluates the conditions of
+dependencies (`; python_version < "3.11"`) for the Python that it runs in; here they are evaluated
+for the robot's Python, until nothing is missing.
 
-What the robot gets elsewhere is left out: ROS and TensorRT come from apt, pycuda is built on it.
+Packages from other sources are left out: ROS and TensorRT come from apt, pycuda is built on the
+robot.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ('requirements-robot.txt', 'requirements.txt')
 # Of JetPack 6 (Humble) and 7 (Jazzy).
 PYTHONS = ('3.10', '3.12')
-# As pip chooses, and beside apt's OpenCV and cv_bridge, which know NumPy 1 only (docs/jetson.md).
+# As pip chooses, and for apt's OpenCV and cv_bridge, which need NumPy 1 (docs/jetson.md).
 BESIDE = ((), ('numpy<2',))
-# glibc of Ubuntu 22.04 is 2.35: older tags may be installed, too.
+# glibc of Ubuntu 22.04 is 2.35: older tags can be installed as well.
 PLATFORMS = (
     'manylinux_2_28_aarch64',
     'manylinux_2_27_aarch64',
@@ -42,7 +43,7 @@ PLATFORMS = (
 )
 SOURCE_ONLY = 'pycuda'
 UNREACHABLE = ('connection', 'timed out', 'temporary failure', 'name or service', 'proxy')
-NOT_THERE = 3  # exit status: there is no package index to ask
+NO_INDEX = 3  # exit status: no package index answers
 
 
 class MissingError(RuntimeError):
@@ -54,7 +55,7 @@ class UnreachableError(RuntimeError):
 
 
 def environment(python: str) -> dict[str, str]:
-    """Return what conditions of dependencies are asked about, as on the robot."""
+    """Return the variables in conditions of dependencies, with the values of the robot."""
     return {
         'python_version': python,
         'python_full_version': f'{python}.12',
@@ -69,7 +70,7 @@ def environment(python: str) -> dict[str, str]:
 
 
 def dependencies(wheel: Path, python: str) -> list[Requirement]:
-    """Return what a wheel needs on the robot."""
+    """Return the requirements of a wheel on the robot."""
     with zipfile.ZipFile(wheel) as archive:
         name = next(
             name
@@ -86,21 +87,21 @@ def dependencies(wheel: Path, python: str) -> list[Requirement]:
 def missing(wheels: Iterable[Path], python: str) -> list[str]:
     """Return the requirements of some wheels that none of them meets."""
     wheels = list(wheels)
-    there = {
+    available = {
         name: version
         for name, version, *_ in (parse_wheel_filename(wheel.name) for wheel in wheels)
     }
     lacking = set()
     for wheel in wheels:
         for wanted in dependencies(wheel, python):
-            version = there.get(canonicalize_name(wanted.name))
+            version = available.get(canonicalize_name(wanted.name))
             if version is None or not wanted.specifier.contains(version, prereleases=True):
                 lacking.add(f'{wanted.name}{wanted.specifier}')
     return sorted(lacking)
 
 
 def download(arguments: Sequence[str], python: str, folder: Path) -> None:
-    """Have pip fetch wheels for the robot.
+    """Download wheels for the robot with pip.
 
     Raises:
         MissingError: there is none for one of them.
@@ -137,7 +138,7 @@ def download(arguments: Sequence[str], python: str, folder: Path) -> None:
 
 
 def resolve(arguments: Sequence[str], python: str, folder: Path) -> list[Path]:
-    """Fetch wheels and all that they need, see `download`."""
+    """Download wheels and all their dependencies; see `download`."""
     more: list[str] = []
     while True:
         download([*arguments, *more], python, folder)
@@ -161,9 +162,9 @@ def has_wheel(name: str, python: str) -> bool:
 
 
 def describe(python: str, beside: Sequence[str], wheels: list[Path]) -> list[str]:
-    """Return a row of the table: Python, what was asked for, number, size, main versions."""
+    """Return a row of the table: Python, extra requirements, number, size, main versions."""
     versions = {
-        name: version
+        str(name): version
         for name, version, *_ in (parse_wheel_filename(wheel.name) for wheel in wheels)
     }
     named = [
@@ -182,7 +183,7 @@ def describe(python: str, beside: Sequence[str], wheels: list[Path]) -> list[str
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Look, and print what was found; the exit status is 1 if something is missing."""
+    """Print the table; the exit status is 1 if a wheel is missing, 3 without a package index."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument('--python', nargs='+', default=PYTHONS, metavar='VERSION')
     parser.add_argument('--requirements', nargs='+', default=REQUIREMENTS, metavar='FILE')
@@ -200,10 +201,10 @@ def main(argv: list[str] | None = None) -> int:
                     wheels = resolve([*files, *beside], python, Path(folder))
                     rows.append(describe(python, beside, wheels))
             if has_wheel(SOURCE_ONLY, python):
-                print(f'{SOURCE_ONLY} has a wheel now: docs/jetson.md need not build it')
+                print(f'{SOURCE_ONLY} has a wheel now: docs/jetson.md no longer has to build it')
     except UnreachableError as error:
         print(f'no package index can be reached: {error}', file=sys.stderr)
-        return NOT_THERE
+        return NO_INDEX
     except MissingError as error:
         print(f'Python {python}, aarch64: {error}', file=sys.stderr)
         return 1

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-# Finds a Python that the ROS wheels exist for, and lets it run setup_environment.py.
+# Finds a Python for which ROS wheels exist, and runs setup_environment.py with it.
 # The interpreter can be chosen: PYTHON=python3.12 scripts/setup.sh
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

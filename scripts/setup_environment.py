@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make `.venv` (Python packages, ROS 2 Jazzy from wheels) and `build/ros` (our messages).
 
-Run through `make setup`. Each step leaves a stamp of what it was made from and is skipped while
-that stays the same. A step that was interrupted has no stamp and is done again; a lock keeps two
-runs apart. Needs nothing but the standard library.
+Run through `make setup`. Each step writes a stamp of its inputs and is skipped while they stay the
+same. An interrupted step has no stamp and is repeated; a lock keeps two runs from interfering.
+Needs only the standard library.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ ROS_BUILD = BUILD / 'ros' / 'work'
 ROS_INSTALL = BUILD / 'ros' / 'install'
 
 TORCH = 'torch==2.13.0'
-# Builds TensorRT engines without a GPU, for tests. The two wheels are whole without the package
-# that names them as its dependencies, which has to be compiled.
+# Builds TensorRT engines without a GPU, for tests. The two wheels are complete; the package that
+# has them as dependencies is left out because it would have to be compiled.
 TENSORRT_RTX = ('tensorrt-rtx-cu13-libs==1.7.1.116', 'tensorrt-rtx-cu13-bindings==1.7.1.116')
 MINIMUM_CMAKE = (3, 20)
 
@@ -67,7 +67,7 @@ def main() -> int:
         print(f'setup: {error}', file=sys.stderr)
         return 1
     except InterruptedSetup:
-        print('\nsetup: interrupted; the next run goes on from here', file=sys.stderr)
+        print('\nsetup: interrupted; the next run continues from here', file=sys.stderr)
         return 130
     return 0
 
@@ -76,12 +76,12 @@ def main() -> int:
 
 
 def make_venv(runner: Runner, exact_version: bool) -> None:
-    """Create `.venv` unless it is there and usable.
+    """Create `.venv` unless a usable one exists.
 
     Args:
         runner: runs the commands.
-        exact_version: the user named this interpreter, so that a `.venv` of another version is
-            made anew; otherwise any suitable version is kept.
+        exact_version: the user chose this interpreter: a `.venv` of another version is
+            replaced. Otherwise any suitable version is kept.
     """
     stamp = Stamp(VENV / '.tam_ros' / 'venv', [str(VENV)])
     version = f'{sys.version_info[0]}.{sys.version_info[1]}'
@@ -122,11 +122,11 @@ def compile_messages(runner: Runner) -> None:
         return
     require_compiler()
     tools = find_build_tools(runner)
-    # From nothing: a generator that was interrupted leaves files that look up to date.
+    # Start empty: an interrupted generator leaves files that look up to date.
     shutil.rmtree(ROS_BUILD.parent, ignore_errors=True)
     ROS_BUILD.mkdir(parents=True)
     paths = {'AMENT_PREFIX_PATH': VENV, 'CMAKE_PREFIX_PATH': VENV}
-    configure = [
+    configure: list[str | Path] = [
         tools['cmake'],
         *('-S', ROOT, '-B', ROS_BUILD, '-G', 'Ninja'),
         f'-DCMAKE_MAKE_PROGRAM={tools["ninja"]}',
@@ -157,7 +157,7 @@ def install_project(runner: Runner) -> None:
 
 
 def install_test_packages(runner: Runner) -> None:
-    """Install torch and what else only the tests need."""
+    """Install torch and the other packages that only the tests need."""
     requirements = ROOT / 'requirements-test.txt'
     stamp = Stamp(VENV / '.tam_ros' / 'test', [TORCH, *TENSORRT_RTX, requirements])
     if stamp.is_current():
@@ -169,11 +169,11 @@ def install_test_packages(runner: Runner) -> None:
     stamp.write()
 
 
-# --- what the machine must offer ---
+# --- requirements of the machine ---
 
 
 def check_platform() -> None:
-    """Refuse machines that no ROS wheels exist for."""
+    """Refuse machines for which no ROS wheels exist."""
     libc, version = platform.libc_ver()
     glibc = tuple(int(part) for part in re.findall(r'\d+', version)[:2])
     if sys.platform == 'linux' and platform.machine() == 'x86_64' and libc == 'glibc':
@@ -187,20 +187,20 @@ def check_platform() -> None:
 
 
 def require_venv_module() -> None:
-    """Refuse a Python that Debian has split the venv module off."""
+    """Refuse a Python without the venv module, which Debian packages separately."""
     try:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError as error:
         version = f'{sys.version_info[0]}.{sys.version_info[1]}'
         raise SetupError(
-            f'{sys.executable} cannot make virtual environments. Install the missing part:\n'
+            f'{sys.executable} cannot create virtual environments. Install the missing package:\n'
             f'           sudo apt-get install python{version}-venv python{version}-dev'
         ) from error
 
 
 def require_compiler() -> None:
-    """Refuse a machine without C and C++ compiler or without Python's headers."""
+    """Refuse a machine without C and C++ compilers or without Python's headers."""
     for variable, names, package in (
         ('CC', ('cc', 'gcc', 'clang'), 'C'),
         ('CXX', ('c++', 'g++', 'clang++'), 'C++'),
@@ -223,7 +223,7 @@ def require_compiler() -> None:
 
 
 def find_build_tools(runner: Runner) -> dict[str, str]:
-    """Return the paths of cmake and ninja; take them from wheels where the system has none."""
+    """Return the paths of cmake and ninja; install wheels if the system has none."""
     tools = {'cmake': shutil.which('cmake'), 'ninja': shutil.which('ninja')}
     if tools['cmake']:
         answer = subprocess.run([tools['cmake'], '--version'], capture_output=True, text=True)

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -22,7 +22,7 @@ VENV_PYTHON = VENV / 'bin' / 'python'
 BUILD = ROOT / 'build'
 LOG = BUILD / 'setup.log'
 
-# Another ROS, Python or virtual environment that the calling shell is in must not leak into ours.
+# The set-up must not see another ROS, Python or virtual environment of the calling shell.
 FOREIGN_VARIABLES = (
     'AMENT_PREFIX_PATH',
     'CMAKE_PREFIX_PATH',
@@ -36,13 +36,13 @@ FOREIGN_VARIABLES = (
 )
 
 
-# Signals that asked to stop. They only take effect between two commands and while one runs, so
-# that no command can be started and forgotten.
+# Received signals that ask to stop. They are handled between two commands and while one runs, so
+# that no command is left running.
 interrupts: list[int] = []
 
 
 class SetupError(Exception):
-    """Something the user has to mend; the text says how."""
+    """Something that the user has to fix; the text says how."""
 
 
 class InterruptedSetup(Exception):  # noqa: N818 - nothing went wrong
@@ -53,7 +53,7 @@ class Stamp:
     """A file that holds a digest of what a step was made from."""
 
     def __init__(self, path: Path, inputs: Iterable[str | Path]) -> None:
-        """Take the digest of `inputs`: strings as they are, paths by name and content."""
+        """Compute the digest of `inputs`: strings as they are, paths by name and content."""
         self._path = path
         digest = hashlib.sha256()
         for item in inputs:
@@ -63,14 +63,14 @@ class Stamp:
         self._digest = digest.hexdigest()
 
     def is_current(self) -> bool:
-        """Tell whether the step was finished with these inputs."""
+        """Return whether the step was finished with these inputs."""
         try:
             return self._path.read_text() == self._digest
         except OSError:
             return False
 
     def write(self) -> None:
-        """Mark the step as finished; at once, so that it is never half written."""
+        """Mark the step as finished. The file is replaced as a whole, so never half written."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         draft = self._path.with_name(self._path.name + '.draft')
         draft.write_text(self._digest)
@@ -78,10 +78,10 @@ class Stamp:
 
 
 class Runner:
-    """Runs commands, their output into build/setup.log, one line each on the terminal."""
+    """Runs commands: output to `build/setup.log`, one line each on the terminal."""
 
     def __init__(self, lock: int) -> None:
-        """Hand `lock`, a file descriptor, to every command: it is held while any of them lives."""
+        """Pass `lock`, a file descriptor, on to every command; the last to end releases it."""
         self._lock = lock
 
     def pip(self, what: str, *arguments: str | Path) -> None:
@@ -93,8 +93,8 @@ class Runner:
     def run(
         self,
         what: str,
-        command: list[str | Path],
-        extra: dict[str, str | Path] | None = None,
+        command: Sequence[str | Path],
+        extra: Mapping[str, str | Path] | None = None,
         hint: str = '',
     ) -> None:
         """Run one command to its end.
@@ -134,7 +134,7 @@ class Runner:
                 return process.wait(0.2)
             if interrupts:
                 break
-        # The command is a process group of its own: whatever it started ends with it.
+        # The command is a process group of its own: the processes it started end with it.
         for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, None)):
             with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(process.pid, number)
@@ -152,7 +152,7 @@ def say(text: str, end: str = '') -> None:
 
 @contextlib.contextmanager
 def exclusive() -> Iterator[int]:
-    """Hold the lock that keeps two set-ups of one checkout apart; yield its file descriptor."""
+    """Hold the lock against a second set-up of this checkout; yield its file descriptor."""
     BUILD.mkdir(exist_ok=True)
     with (BUILD / '.setup.lock').open('w') as lock:
         try:
@@ -174,8 +174,8 @@ def wait_for_lock(lock: TextIO) -> None:
         time.sleep(0.2)
 
 
-def clean(extra: dict[str, str | Path] | None = None) -> dict[str, str]:
-    """Return the environment for commands: ours, without another ROS or Python."""
+def clean(extra: Mapping[str, str | Path] | None = None) -> dict[str, str]:
+    """Return the environment for commands, without another ROS or Python."""
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN_VARIABLES}
     kept['PATH'] = f'{VENV / "bin"}{os.pathsep}{kept.get("PATH", os.defpath)}'
     kept.update({name: str(value) for name, value in (extra or {}).items()})

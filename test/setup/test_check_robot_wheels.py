@@ -102,7 +102,7 @@ def test_a_robot_gets_everything_as_wheels(python):
     done = subprocess.run(
         [sys.executable, SCRIPT, '--python', python], text=True, capture_output=True
     )
-    if done.returncode == check_robot_wheels.NOT_THERE:
+    if done.returncode == check_robot_wheels.NO_INDEX:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
     assert f'| {python} |  |' in done.stdout
