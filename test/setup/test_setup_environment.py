@@ -165,7 +165,7 @@ def test_env_sh_says_what_to_do_first(tmp_path):
 
 
 def test_it_runs_on_the_oldest_python_by_itself():
-    """It must not need what it is there to install."""
+    """Before the set-up, nothing but the standard library is installed."""
     answer = subprocess.run(
         [sys.executable, '-E', '-S', ROOT / 'scripts' / 'setup_environment.py', '--help'],
         capture_output=True,
@@ -175,7 +175,7 @@ def test_it_runs_on_the_oldest_python_by_itself():
 
 
 def test_an_interrupt_ends_the_command_and_all_it_started(tmp_path):
-    """Sent to the set-up alone, as `kill` does; nothing of the command's group may be left."""
+    """The signal goes to the set-up alone, as with `kill`; its command's process group must end."""
     script = f"""
 import sys, pathlib
 sys.path.insert(0, {str(ROOT / 'scripts')!r})
@@ -196,7 +196,7 @@ sys.exit(setup.main())
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert 'the next run goes on from here' in errors
+    assert 'the next run continues from here' in errors
     while _runs(pid.read_text().strip()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _runs(pid.read_text().strip())
