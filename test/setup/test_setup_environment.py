@@ -175,7 +175,7 @@ def test_it_runs_on_the_oldest_python_by_itself():
 
 
 def test_an_interrupt_ends_the_command_and_all_it_started(tmp_path):
-    """The signal goes to the set-up alone, as with `kill`; its command's process group must end."""
+    """The signal goes to the set-up alone, as with `kill`; its command's group must end."""
     script = f"""
 import sys, pathlib
 sys.path.insert(0, {str(ROOT / 'scripts')!r})
