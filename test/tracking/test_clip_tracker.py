@@ -124,6 +124,16 @@ def test_refused_prompts(runtime, prompts, message):
     assert tracker.objects == () and runtime.calls == []
 
 
+def test_check_refuses_what_prompt_refuses_and_changes_nothing(runtime):
+    tracker = opened(runtime)
+    tracker.check(click(1), (48, 64))
+    with pytest.raises(PromptError, match='outside the image 64x48'):
+        tracker.check(click(1, x=64), (48, 64))
+    with pytest.raises(PromptError, match='8 points for object 1 on one image'):
+        tracker.check(Prompt.points(1, [(2, 2)] * 8, [1] * 8), (48, 64))
+    assert tracker.objects == () and not runtime.calls
+
+
 def test_a_refused_prompt_does_not_fix_the_image_size(runtime):
     tracker = opened(runtime)
     with pytest.raises(PromptError, match='outside'):
