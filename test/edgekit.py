@@ -44,7 +44,7 @@ def keys() -> dict[str, tuple[int, ...]]:
 
 
 def state_dict(absent: bool = False) -> dict[str, np.ndarray]:
-    """Return the deterministic weights; `absent` are those that see no object anywhere."""
+    """Return the deterministic weights; with `absent`, those that find no object."""
     value, salt = module('fill').value, about()['salt']
     state = {key: value(key, shape, salt) for key, shape in keys().items()}
     if absent:
@@ -76,8 +76,8 @@ def real_frames(count: int) -> list[np.ndarray]:
 def deviation(ours: np.ndarray, name: str) -> float:
     """Return the largest difference from an array of the kit, relative to its largest value.
 
-    Of large arrays the kit holds a sample, its shape, and sums over the whole, which see what the
-    sample misses.
+    Of large arrays the kit has a sample, the shape, and sums over the whole array, which are
+    compared as well.
     """
     arrays, fill = reference(), module('fill')
     ours, expected = np.asarray(ours), arrays[name]

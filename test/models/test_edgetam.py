@@ -30,7 +30,7 @@ SMALL = EdgeTAMConfig(
 
 @pytest.fixture
 def network():
-    """Return a small network with random weights and batch statistics everywhere."""
+    """Return a small network with random weights and batch statistics."""
     torch.manual_seed(0)
     network = EdgeTAM(SMALL).eval()
     for parameter in network.parameters():
@@ -47,7 +47,7 @@ def close(ours, theirs):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_four_functions_fit_together(network):
+def test_outputs_of_the_functions_are_inputs_of_the_others(network):
     image = torch.randint(0, 256, (1, 128, 128, 3), dtype=torch.uint8)
     features, without_memory, *high_resolution = network.encode_image(image)
     assert [tuple(x.shape) for x in (features, without_memory, *high_resolution)] == [
@@ -76,10 +76,10 @@ def test_four_functions_fit_together(network):
     plain, *_ = network.decode_masks(
         conditioned, *prompt, *(torch.zeros_like(x) for x in high_resolution)
     )
-    assert (masks - plain).abs().max() > 1e-3, 'the finer features count'
+    assert (masks - plain).abs().max() > 1e-3, 'the finer features have no effect'
 
 
-def test_objects_of_a_batch_do_not_see_each_other(network):
+def test_objects_of_a_batch_are_independent(network):
     features = torch.randn(1, 64, 8, 8)
     masks = torch.randn(3, 1, 32, 32) * 5
     prompted = torch.tensor([0.0, 1.0, 0.0])
@@ -91,7 +91,7 @@ def test_objects_of_a_batch_do_not_see_each_other(network):
         )
 
 
-def test_patch_latents_see_their_own_window_and_global_ones_everything(network):
+def test_patch_latents_depend_on_their_window_and_global_ones_on_the_whole_map(network):
     memory = torch.randn(1, 16, 8, 8)
     changed = memory.clone()
     changed[..., 2:4, 6:8] = torch.randn(16, 2, 2)  # the last window of the second row of windows
@@ -100,15 +100,15 @@ def test_patch_latents_see_their_own_window_and_global_ones_everything(network):
     assert differ == [True] * 6 + [index == 7 for index in range(16)]
 
 
-def test_tokens_without_a_place_have_no_position():
+def test_global_tokens_have_no_position():
     position = SinePosition(16, 4, global_tokens=3)()
     assert not position[:3].any()
     close(position[3:], SinePosition(16, 4)())
     tables = AxialRotation(16, 4, global_tokens=3)()
     x = torch.randn(2, 19, 16)
-    turned = rotate(x, *tables)
-    close(turned[:, :3], x[:, :3])
-    close(turned[:, 3:], rotate(x[:, 3:], *AxialRotation(16, 4)()))
+    rotated = rotate(x, *tables)
+    close(rotated[:, :3], x[:, :3])
+    close(rotated[:, 3:], rotate(x[:, 3:], *AxialRotation(16, 4)()))
 
 
 def test_fused_network_computes_the_same(network):
@@ -121,7 +121,7 @@ def test_fused_network_computes_the_same(network):
 
 
 @pytest.mark.parametrize('name', ['edgetam', 'edgetam_768', 'edgetam_512'])
-def test_one_checkpoint_serves_every_size(name):
+def test_one_checkpoint_fits_every_size(name):
     config = EdgeTAMConfig(**catalogue.model(name).config)
     assert config.memory_tokens == 512
     with torch.device('meta'):
@@ -133,6 +133,6 @@ def test_one_checkpoint_serves_every_size(name):
 
 
 @pytest.mark.parametrize('size', [384, 640, 896])
-def test_sizes_the_windows_do_not_divide_are_refused(size):
+def test_sizes_that_the_windows_do_not_divide_are_refused(size):
     with pytest.raises(ValueError, match='use a multiple of 256'):
         EdgeTAMConfig(image_size=size)

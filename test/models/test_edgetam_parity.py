@@ -123,7 +123,7 @@ def test_memory_encoder(network):
     )
 
 
-def test_perceiver_serves_a_batch(network):
+def test_perceiver_with_a_batch(network):
     tokens = network.spatial_perceiver(given('in/perceiver', (2, 64, G, G)))
     check(tokens, 'perceiver/latents')
     check(tokens[:, :256], 'perceiver/latents_1d')
@@ -222,7 +222,7 @@ def decoder_inputs():
 def test_mask_decoder_and_choice_of_mask(network, case):
     points, labels, has_mask = PROMPTS[case]
     features, high_resolution = decoder_inputs()
-    # SAM's padding, and what fills a static shape, which must not be noticed
+    # The padding of SAM, and masked points as in the graph, which must not change the result.
     points = torch.tensor([[*points, (0, 0), (0, 0), (5, 5)]], dtype=torch.float32)
     labels = torch.tensor([[*labels, PADDING, -2, -2]])
     masks, ious, score, pointers = (
@@ -292,7 +292,7 @@ def test_mask_prompt_as_output(network):
 
 
 def test_image_predictor(network):
-    """The official predictor for single images differs in its resize, which is a float one."""
+    """The official predictor for single images resizes in floating point."""
     image = torch.from_numpy(
         np.stack(
             [

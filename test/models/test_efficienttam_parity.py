@@ -49,9 +49,9 @@ def given(name, what, shape, scale=1.0):
 
 
 def needs(reference, key):
-    """Skip what the reduced references of s, s_1 and s_2 do not hold."""
+    """Skip arrays that the reduced references of s, s_1 and s_2 lack."""
     if key not in reference:
-        pytest.skip(f'the kit holds no {key} for this configuration')
+        pytest.skip(f'the kit has no {key} for this configuration')
 
 
 def check(ours, reference, key, tolerance=TOLERANCE):
@@ -61,7 +61,7 @@ def check(ours, reference, key, tolerance=TOLERANCE):
 
 
 def check_stats(ours, reference, key):
-    """Compare the statistics of a whole map: they see what a subsample does not."""
+    """Compare the statistics of a whole map, of which the kit has only a sample."""
     mean, std, total = reference[key]
     got = kit.stats(ours.detach().numpy())
     assert abs(got[0] - mean) < TOLERANCE * std, key
@@ -106,7 +106,7 @@ def test_image_encoder(case):
     features = network.image_encoder(given(name, 'image', (1, 3, size, size)))
     for hook in hooks:
         hook.remove()
-    # 3e-5 tells a LayerNorm epsilon of 1e-5 from the right 1e-6.
+    # 3e-5 distinguishes a LayerNorm epsilon of 1e-5 from the right one, 1e-6.
     check(kit.sparse(features[0, ::8].numpy(), 16), reference, 'enc/feat', 3e-5)
     check_stats(features, reference, 'enc/feat_stats')
     np.testing.assert_allclose(np.array(seen), reference['enc/blocks'], rtol=1e-4, atol=1e-4)
@@ -158,7 +158,7 @@ def test_mask_decoder_and_choice_of_mask(case):
         stable_share = stability(raw.masks[:, 0].numpy())
         np.testing.assert_allclose(stable_share, reference[f'dec/{what}/stability'][0], atol=1e-3)
 
-        # The graph pads its points with hidden ones: the result must not notice.
+        # The graph pads its points with masked ones, which must not change the result.
         hidden = torch.full((1, 6), -2)
         padded = torch.cat((points, torch.zeros(1, 6, 2)), 1), torch.cat((labels, hidden), 1)
         masks, ious, score, pointers = (
@@ -267,9 +267,9 @@ def test_memory_attention(case, key, frames, pointers, batch):
         # A full bank. Frame 25 lies ahead and has a memory but no pointer, as never in a stream.
         # The kit holds frame 12 both as prompted and as tracked: its pointer counts twice.
         ('fwd', 20, (0, 12, 25), range(1, 20), (12,), ()),
-        # a bank that is not full yet
+        # A bank that is not full yet.
         ('early', 3, (0,), (1, 2), (), ()),
-        # the official loop over pointers ends at a frame beyond the video's stated length (4)
+        # The official loop over pointers ends at the length of the video that is given, 4.
         ('short', 5, (0,), (1, 2, 3, 4), (), (1, 2, 3, 4)),
     ],
 )

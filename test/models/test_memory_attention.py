@@ -12,7 +12,7 @@ import torch
 
 from tam_ros.models.config import EfficientTAMConfig
 from tam_ros.models.efficienttam import EfficientTAM
-from tam_ros.models.memory_attention import POOL_OFFSET, MemoryCrossAttention
+from tam_ros.models.memory_attention import POOL_OFFSET, MemoryCrossAttention, MemoryTokens
 from tam_ros.models.rope import AxialRotation, deinterleave_projection, rotate
 
 SMALL = EfficientTAMConfig(
@@ -38,7 +38,7 @@ def seeded():
 
 
 def random_network(**changes):
-    """Return a small network with random weights everywhere, zeros included."""
+    """Return a small network in which all parameters are random, also those that start at zero."""
     network = EfficientTAM(replace(SMALL, **changes)).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
@@ -64,10 +64,9 @@ def test_offset_is_ln_4():
 
 @pytest.mark.parametrize('frames', [1, 2, 7])
 def test_lemma_1_pooled_attention_is_exact_where_windows_are_equal(frames, monkeypatch):
-    """EfficientTAM, Lemma 1: equal keys and values in each 2x2 window lose nothing by pooling."""
+    """EfficientTAM, Lemma 1: pooling is exact for equal keys and values in each 2x2 window."""
     grid, dim, memory_dim = 8, 64, 16
     attention = MemoryCrossAttention(dim, memory_dim, grid, key_offset=False).double()
-    from tam_ros.models.memory_attention import MemoryTokens
 
     def blocky():
         coarse = torch.randn(1, frames, grid // 2, grid // 2, memory_dim, dtype=torch.double)
@@ -84,54 +83,54 @@ def test_lemma_1_pooled_attention_is_exact_where_windows_are_equal(frames, monke
         torch.zeros(1, 8, dtype=torch.double),
     )
     x = torch.randn(1, grid * grid, dim, dtype=torch.double) * 3
-    # The lemma speaks of equal keys as they enter the product: the same rotation everywhere.
-    still = (
+    # The lemma is about equal keys after the rotation, so nothing is rotated here.
+    identity = (
         torch.ones(grid * grid, dim // 2, dtype=torch.double),
         torch.zeros(grid * grid, dim // 2, dtype=torch.double),
     )
-    full = attention(x, tokens, still, still, pooled=False)
-    pooled = attention(x, tokens, still, still, pooled=True)
+    full = attention(x, tokens, identity, identity, pooled=False)
+    pooled = attention(x, tokens, identity, identity, pooled=True)
     torch.testing.assert_close(pooled, full, rtol=1e-10, atol=1e-12)
     monkeypatch.setattr('tam_ros.models.memory_attention.POOL_OFFSET', 0.0)
-    without = attention(x, tokens, still, still, pooled=True)
-    assert (without - full).abs().max() > 1e-3, 'the ln 4 is what makes it exact'
+    without = attention(x, tokens, identity, identity, pooled=True)
+    assert (without - full).abs().max() > 1e-3, 'it is exact without the ln 4'
 
 
 @pytest.mark.parametrize('kind', ['full', 'pooled', 'pooled_key_offset'])
-def test_order_of_slots_does_not_matter(kind):
+def test_the_order_of_slots_has_no_effect(kind):
     network = random_network(cross_attention=kind)
-    given = bank(network)
+    arguments = bank(network)
     pooled = network.config.pooled
     order = torch.tensor([2, 0, 1])
     moved = dict(
-        given,
-        memories=given['memories'][:, order],
-        temporal_index=given['temporal_index'][:, order],
-        pointers=given['pointers'].flip(1),
+        arguments,
+        memories=arguments['memories'][:, order],
+        temporal_index=arguments['temporal_index'][:, order],
+        pointers=arguments['pointers'].flip(1),
     )
     torch.testing.assert_close(
         network.attend_memory(**moved, pooled=pooled),
-        network.attend_memory(**given, pooled=pooled),
+        network.attend_memory(**arguments, pooled=pooled),
         rtol=1e-4,
         atol=1e-5,
     )
 
 
 @pytest.mark.parametrize('kind', ['full', 'pooled', 'pooled_key_offset'])
-def test_empty_slots_are_as_if_they_were_not_there(kind):
+def test_empty_slots_have_no_effect(kind):
     network = random_network(cross_attention=kind)
-    given = bank(network)
+    arguments = bank(network)
     pooled = network.config.pooled
     short = dict(
-        given,
-        memories=given['memories'][:, :2],
-        temporal_index=given['temporal_index'][:, :2],
-        memory_valid=given['memory_valid'][:, :2],
-        pointers=given['pointers'][:, :3],
-        pointer_valid=given['pointer_valid'][:, :3],
+        arguments,
+        memories=arguments['memories'][:, :2],
+        temporal_index=arguments['temporal_index'][:, :2],
+        memory_valid=arguments['memory_valid'][:, :2],
+        pointers=arguments['pointers'][:, :3],
+        pointer_valid=arguments['pointer_valid'][:, :3],
     )
     masked = dict(
-        given,
+        arguments,
         memory_valid=torch.tensor([[1.0, 1.0, 0.0]]),
         pointer_valid=torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]]),
     )
@@ -143,30 +142,31 @@ def test_empty_slots_are_as_if_they_were_not_there(kind):
     )
 
 
-def test_objects_of_a_batch_do_not_see_each_other():
+def test_objects_of_a_batch_are_independent():
     network = random_network()
-    given = bank(network, objects=3)
-    together = network.attend_memory(**given, pooled=False)
+    arguments = bank(network, objects=3)
+    together = network.attend_memory(**arguments, pooled=False)
     for i in range(3):
         alone = {
-            key: value if key == 'features' else value[i : i + 1] for key, value in given.items()
+            key: value if key == 'features' else value[i : i + 1]
+            for key, value in arguments.items()
         }
         torch.testing.assert_close(
             network.attend_memory(**alone, pooled=False), together[i : i + 1], rtol=1e-4, atol=1e-5
         )
 
 
-def test_rotation_turns_pairs_by_position():
+def test_pairs_of_channels_are_rotated_by_position():
     cosine, sine = AxialRotation(16, 4)()
     x = torch.randn(2, 16, 16)
-    turned = rotate(x, cosine, sine)
+    rotated = rotate(x, cosine, sine)
     as_complex = torch.complex(x[..., :8], x[..., 8:]) * torch.complex(cosine, sine)
-    torch.testing.assert_close(turned, torch.cat((as_complex.real, as_complex.imag), -1))
-    torch.testing.assert_close(turned[:, 0], x[:, 0])  # the origin does not turn
+    torch.testing.assert_close(rotated, torch.cat((as_complex.real, as_complex.imag), -1))
+    torch.testing.assert_close(rotated[:, 0], x[:, 0])  # the origin is not rotated
 
 
-def test_queries_meet_keys_as_if_neighbouring_channels_had_turned():
-    """The official way: the pairs (2i, 2i + 1) of the projections as they are."""
+def test_products_of_queries_and_keys_are_those_of_the_official_channel_order():
+    """The official code rotates the pairs (2i, 2i + 1) of the projections."""
     cosine, sine = AxialRotation(16, 4)()
     layers = [torch.nn.Linear(12, 16) for _ in range(2)]
     x = torch.randn(3, 16, 12)
