@@ -66,21 +66,13 @@ def cells(scores: dict[str, float]) -> str:
     )
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument('--data', type=Path, required=True)
-    parser.add_argument('--model', default='efficienttam_nano')
-    parser.add_argument('--weights')
-    parser.add_argument('--runtime', default='onnxruntime')
-    parser.add_argument('--doc', type=Path, help='put the table into this document')
-    args = parser.parse_args(argv)
-    tracker = Tracker.open(args.model, args.weights, args.runtime)
-    floors = json.loads((args.data / 'floors.json').read_text())
+def measure(tracker: Tracker, data: Path) -> list[list[str]]:
+    """Return the rows of the table for a DAVIS-like folder."""
+    floors = json.loads((data / 'floors.json').read_text())
     rows = []
     others: list[float] = []
     totals: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
-    for sequence in open_dataset(args.data, (*DAVIS, *COMPOSITES)):
+    for sequence in open_dataset(data, (*DAVIS, *COMPOSITES)):
         row = [sequence.name]
         for kind in KINDS:
             scores = report.mean([evaluate_sequence(tracker, sequence, kind)])
@@ -88,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
             if sequence.name in DAVIS:
                 totals[kind].append(scores)
         row += [f'{floors[sequence.name][floor]["JF_mean"]:.3f}' for floor in FLOORS]
-        given = predicted(args.data / PREDICTED / sequence.name, sequence)
+        given = predicted(data / PREDICTED / sequence.name, sequence)
         rows.append([*row, '' if given is None else f'{given:.3f}'])
         if sequence.name in DAVIS and given is not None:
             others.append(given)
@@ -108,6 +100,20 @@ def main(argv: list[str] | None = None) -> None:
             ]
             other = f'{np.mean(others):.3f}' if len(others) == len(DAVIS) else ''
             rows.append(['**mean of the six**', *(f'**{mean}**' for mean in means), *low, other])
+    return rows
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument('--data', type=Path, required=True)
+    parser.add_argument('--model', default='efficienttam_nano')
+    parser.add_argument('--weights')
+    parser.add_argument('--runtime', default='onnxruntime')
+    parser.add_argument('--doc', type=Path, help='put the table into this document')
+    args = parser.parse_args(argv)
+    with Tracker.open(args.model, args.weights, args.runtime) as tracker:
+        rows = measure(tracker, args.data)
     heads = [
         'sequence',
         *(f'from a {kind}' for kind in KINDS),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -87,25 +88,26 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--threads', type=int)
     parser.add_argument('--doc', type=Path, help='put the table into this document')
     args = parser.parse_args(argv)
-    together = Together(
-        [
-            open_tracker(args.model, args.weights, runtime, args.threads)
-            for runtime in args.runtimes
-        ]
-    )
     others = args.runtimes[1:]
     everything: list[list[list[float]]] = [[[] for _ in args.kinds] for _ in others]
     lowest = [1.0 for _ in others]
     rows = []
-    for sequence in open_dataset(args.data, args.sequences):
-        cells = {}
-        for k, kind in enumerate(args.kinds):
-            evaluate_sequence(together, sequence, kind)
-            for index, ious in enumerate(together.ious):
-                cells[index, k] = cell(ious)
-                everything[index][k] += ious
-                lowest[index] = min(lowest[index], float(np.mean(ious)))
-        rows.append([sequence.name, *(cells[key] for key in sorted(cells))])
+    with ExitStack() as stack:
+        together = Together(
+            [
+                stack.enter_context(open_tracker(args.model, args.weights, runtime, args.threads))
+                for runtime in args.runtimes
+            ]
+        )
+        for sequence in open_dataset(args.data, args.sequences):
+            cells = {}
+            for k, kind in enumerate(args.kinds):
+                evaluate_sequence(together, sequence, kind)
+                for index, ious in enumerate(together.ious):
+                    cells[index, k] = cell(ious)
+                    everything[index][k] += ious
+                    lowest[index] = min(lowest[index], float(np.mean(ious)))
+            rows.append([sequence.name, *(cells[key] for key in sorted(cells))])
     rows.append(['**all**', *(f'**{cell(ious)}**' for of in everything for ious in of)])
     heads = [
         'sequence',
@@ -113,13 +115,16 @@ def main(argv: list[str] | None = None) -> None:
     ]
     notes = []
     for other, of, low in zip(others, everything, lowest, strict=True):
-        ious = np.concatenate(of)
+        joined = np.concatenate(of)
         notes.append(
-            f'`{other}`: {np.count_nonzero(ious < LIMIT)} of {len(ious)} masks below '
-            f'{LIMIT}; the lowest mean of a sequence is {low:.4f}.'
+            f'`{other}`: {np.count_nonzero(joined < LIMIT)} of {len(joined)} masks below '
+            f'{LIMIT}; the lowest sequence mean is {low:.4f}.'
         )
     text = '\n\n'.join(
-        [table(heads, rows), f'`{args.model}`, against `{args.runtimes[0]}`. ' + ' '.join(notes)]
+        [
+            table(heads, rows),
+            f'`{args.model}`, compared with `{args.runtimes[0]}`. ' + ' '.join(notes),
+        ]
     )
     publish(text, 'agreement', args.doc)
 

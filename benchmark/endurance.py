@@ -61,9 +61,10 @@ class Record:
     def of(cls, steps: int) -> Record:
         """Allocate and write the arrays, so that filling them needs no further memory."""
         return cls(
-            np.ones(steps, np.int64),
-            *(np.ones(steps, np.float32) for _ in range(2)),
-            np.ones(steps, np.int8),
+            rss=np.ones(steps, np.int64),
+            wall=np.ones(steps, np.float32),
+            cpu=np.ones(steps, np.float32),
+            live=np.ones(steps, np.int8),
         )
 
     def first(self, steps: int) -> Record:
@@ -155,14 +156,15 @@ def describe(record: Record, tracker: Tracker, command: str) -> tuple[str, bool]
         [
             f'`{command}`, {tracker.model}, {tracker.runtime}, {machine()}:',
             '',
-            f'- {steps} steps, {record.begun} objects begun, {live.mean():.1f} alive on average, '
-            f'at most {live.max()}.',
+            f'- {steps} steps, {record.begun} objects added, {live.mean():.1f} tracked on '
+            f'average, at most {live.max()}.',
             f'- RSS {record.rss[SETTLED] / 1e6:.1f} MB after {SETTLED} steps, then between '
             f'{record.rss[SETTLED:].min() / 1e6:.1f} and {record.rss[SETTLED:].max() / 1e6:.1f} '
             f'MB, {record.rss[-1] / 1e6:.1f} MB at the end: '
             f'**{"flat" if flat else "NOT flat"} within {RSS_LIMIT:.0%}** (largest deviation '
             f'{drift:.2%}).',
-            f'- Processor time of a step with as many objects, last quarter beside first: '
+            '- Processor time of steps with the same number of objects, last quarter compared '
+            'with the first: '
             f'{slower:+.1%}, **{"not slower" if steady else "SLOWER"}** (limit {TIME_LIMIT:.0%}); '
             f'median {1e3 * np.median(record.cpu):.0f} ms processor, '
             f'{1e3 * np.median(record.wall):.0f} ms wall time.',
@@ -230,14 +232,14 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.steps < 2 * SETTLED:
         parser.error(f'at least {2 * SETTLED} steps: the first {SETTLED} do not count')
-    tracker = Tracker.open(
+    with Tracker.open(
         args.model,
         args.weights,
         args.runtime,
         threads=args.threads,
         options=TrackerOptions(prompt_history_seconds=args.recall),
-    )
-    record = run(tracker, args.steps)
+    ) as tracker:
+        record = run(tracker, args.steps)
     if len(record.rss) < 2 * SETTLED:
         print(f'interrupted after {len(record.rss)} steps, too few to judge', file=sys.stderr)
         return 1

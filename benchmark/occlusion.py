@@ -50,10 +50,11 @@ def measure(
     """Return the scores of each sequence, without and with the policy."""
     scores: dict[bool, list[dict[str, float]]] = {}
     for skip in (False, True):
-        tracker = Tracker.open(model, weights, options=TrackerOptions(skip_occluded_memories=skip))
-        scores[skip] = [
-            report.mean([evaluate_sequence(tracker, sequence, kind)]) for sequence in sequences
-        ]
+        options = TrackerOptions(skip_occluded_memories=skip)
+        with Tracker.open(model, weights, options=options) as tracker:
+            scores[skip] = [
+                report.mean([evaluate_sequence(tracker, sequence, kind)]) for sequence in sequences
+            ]
     return scores
 
 
