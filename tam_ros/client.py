@@ -62,6 +62,7 @@ _T = TypeVar('_T')
 
 _LEVELS = ('ok', 'warning', 'error', 'stale')  # by the number of diagnostic_msgs/DiagnosticStatus
 _POLL_S = 0.1  # for what ROS does not notify of: discovery, the end of a context
+_REPEAT_S = 0.5  # until a request is repeated that may not have reached the node; then doubled
 _STATE_POLL_S = 0.2  # between two questions for the lifecycle state
 _STATUS_AGE_S = 5.0  # the node reports each second; an older report says nothing about the present
 
@@ -201,10 +202,20 @@ class TamClient(Closing):
         # The caller's executor may serve this group while one of its callbacks waits for it.
         self._group = ReentrantCallbackGroup()
         self._clients: dict[str, Client] = {}
+        self._reachable: set[Client] = set()  # clients that the node has discovered
         self._subscriptions = [
             self._subscribe(TrackedObjectArray, f'{self.name}/objects', self._on_objects),
             self._subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics),
         ]
+        # Discovered together, see `_wait_until_reachable`.
+        for service, kind in (
+            ('add_prompt', AddPrompt),
+            ('remove_object', RemoveObject),
+            ('reset', Trigger),
+            ('set_click_mode', SetClickMode),
+            ('get_state', GetState),
+        ):
+            self._client(kind, service)
         if self._executor is not None:
             self._executor.add_node(node)
             self._thread = threading.Thread(target=self._spin, name='tam_client', daemon=True)
@@ -604,7 +615,7 @@ class TamClient(Closing):
     ) -> Future:
         """Call any service and do not wait for the answer.
 
-        Waits for the service itself, where it was not found yet: a request before that is lost.
+        Waits until the service can be called: a request before that would be lost.
 
         Args:
             kind: type of the service.
@@ -623,7 +634,47 @@ class TamClient(Closing):
         return self._send(client, request)
 
     def _wait_for_service(self, client: Client, timeout: float | None) -> None:
-        self._wait(f'the service {client.srv_name}', client.service_is_ready, timeout)
+        """Wait until a service can be called and its answer will be received."""
+        deadline = self._deadline(timeout)
+        if not client.service_is_ready():
+            self._reachable.discard(client)  # the node may be another one now
+            self._wait(f'the service {client.srv_name}', client.service_is_ready, timeout)
+        if client not in self._reachable and client.srv_name.startswith(f'{self.name}/'):
+            self._wait_until_reachable(deadline - time.monotonic())
+
+    def _wait_until_reachable(self, timeout: float) -> None:
+        """Wait until the node has discovered the clients that exist now.
+
+        `service_is_ready` says that this side has discovered the node. The node answers 100 ms
+        later at most, and drops the answer if it has not discovered this side by then
+        (rmw_fastrtps, `rmw_response.cpp`), as happens on busy computers. Endpoints of one
+        participant are discovered in the order of their creation: an answer to a newer client
+        shows that the older ones are known. The state may be requested repeatedly.
+        """
+        deadline = self._deadline(timeout)
+        clients = set(self._clients.values())
+        probe = self.node.create_client(
+            GetState, f'{self.name}/get_state', callback_group=self._group
+        )
+        answers: list[Future] = []
+
+        def answered() -> bool:
+            return any(answer.done() for answer in answers)
+
+        try:
+            self._wait(f'the service {probe.srv_name}', probe.service_is_ready, timeout)
+            interval = _REPEAT_S
+            while not answered():
+                answers.append(self._send(probe, GetState.Request()))
+                left = deadline - time.monotonic()
+                if not self._wait_for(answered, min(interval, left)) and left <= interval:
+                    raise TimeoutError(
+                        f'waited {timeout:.1f} s for {self.name} to answer{self._known()}'
+                    )
+                interval *= 2
+        finally:
+            self.node.destroy_client(probe)
+        self._reachable |= clients
 
     def _client(self, kind: type, service: str) -> Client:
         with self._changed:
@@ -694,21 +745,25 @@ class TamClient(Closing):
 
     def _wait(self, what: str, condition: Callable[[], _T | None], timeout: float | None) -> _T:
         """Wait until `condition` returns something true, and return that."""
-        begin, deadline = time.monotonic(), self._deadline(timeout)
+        timeout = self.timeout if timeout is None else timeout
+        if value := self._wait_for(condition, timeout):
+            return value
+        raise TimeoutError(f'waited {max(0.0, timeout):.1f} s for {what}{self._known()}')
+
+    def _wait_for(self, condition: Callable[[], _T | None], timeout: float) -> _T | None:
+        """Wait until `condition` returns something true and return that, or None."""
+        deadline = time.monotonic() + timeout
         if threading.current_thread() is self._thread:
             raise RuntimeError("a callback of the client's own node must not wait for the client")
         with self._changed:
             while not (value := condition()):
                 if not self.node.context.ok():
-                    raise RuntimeError(f'rclpy was shut down while waiting for {what}')
+                    raise RuntimeError('rclpy was shut down while the client waited')
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    break
+                    return None
                 self._changed.wait(min(left, _POLL_S))
-            else:
-                return value
-        waited = time.monotonic() - begin
-        raise TimeoutError(f'waited {waited:.1f} s for {what}{self._known()}')
+        return value
 
     def _wait_for_object(
         self, object_id: int, states: tuple[str, ...], timeout: float | None

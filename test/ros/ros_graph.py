@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A graph of real processes: the node in one, the test's own node in this one, DDS between."""
+"""A graph of real processes: the node in its own process, the test's node in this one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def picture(size=SIZE, **places):
 
 
 class NodeProcess:
-    """A node in a process of its own; its output goes to a file."""
+    """A node in its own process; its output is written to a file."""
 
     def __init__(self, command, log_path, environment):
         self.log_path = log_path
@@ -52,7 +52,7 @@ class NodeProcess:
         return self.process.wait(timeout)
 
     def end(self):
-        """End it, gently if it will: a killed process leaves 64 MiB in /dev/shm behind."""
+        """Interrupt it, or kill it as a last resort, which leaves 64 MiB in /dev/shm."""
         if self.process.poll() is not None:
             return
         try:
@@ -63,22 +63,20 @@ class NodeProcess:
 
 
 class Peer:
-    """The test's side of the graph: camera, prompter and listener in one."""
+    """The test's side of the graph: a camera, a client, and a listener that keeps all messages."""
 
     def __init__(self, node_name=NODE, compressed=False):
-        import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
-        from rclpy.executors import SingleThreadedExecutor
         from sensor_msgs.msg import CompressedImage, Image
 
+        from tam_ros.client import TamClient
         from tam_ros.msg import Prompt, TrackedObjectArray
 
-        self.rclpy = rclpy
-        self.node = rclpy.create_node('peer')
+        self.client = TamClient(node_name, timeout=20.0)
+        self.node = self.client.node
         self.name = node_name
         self.received = defaultdict(list)
         self._changed = threading.Condition()
-        self._clients = {}
         kind = CompressedImage if compressed else Image
         self.images = self.node.create_publisher(kind, '/camera/image', 5)
         self.prompts = self.node.create_publisher(Prompt, f'{node_name}/prompt', 5)
@@ -88,10 +86,6 @@ class Peer:
             (DiagnosticArray, '/diagnostics'),
         ):
             self.listen(kind, topic)
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
-        self.thread = threading.Thread(target=self.executor.spin)
-        self.thread.start()
         self.stamp_ns = time.time_ns()
 
     def listen(self, kind, topic):
@@ -105,7 +99,7 @@ class Peer:
         return self.node.create_subscription(kind, topic, keep, 20)
 
     def wait(self, what, predicate, timeout=20.0):
-        """Wait until `predicate` gives something true, and return it."""
+        """Wait until `predicate` returns a true value, and return it."""
         deadline = time.monotonic() + timeout
         with self._changed:
             while True:
@@ -135,7 +129,7 @@ class Peer:
         return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame_id)
 
     def send(self, image, stamp_ns=None):
-        """Publish a picture; return its stamp, 33 ms after the one before unless given."""
+        """Publish an image; return its stamp, by default 33 ms after the previous one."""
         from tam_ros.ros.conversions import array_to_image
 
         if stamp_ns is None:
@@ -144,19 +138,19 @@ class Peer:
         return stamp_ns
 
     def track(self, image, stamp_ns=None):
-        """Publish a picture and wait for its results: objects and labels."""
+        """Publish an image and wait for its results: objects and labels."""
         stamp_ns = self.send(image, stamp_ns)
         return self.message('objects', stamp_ns), self.message('labels', stamp_ns)
 
     def meet(self, process, image):
-        """Wait until images reach the node and its results reach us."""
+        """Publish images until their results are received."""
         deadline = time.monotonic() + 30
         while not (self.received['objects'] and self.received['labels']):
             if process.process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f'the node does not answer:\n{process.log}')
             self.send(image)
             time.sleep(0.1)
-        # Whatever is still under way belongs to the meeting, too.
+        # After this no result of these images is outstanding.
         self.track(image)
 
     def diagnostics(self, predicate, timeout=10.0):
@@ -173,23 +167,15 @@ class Peer:
         return self.wait('a matching diagnostic status', find, timeout)
 
     def call(self, kind, name, request, timeout=20.0):
-        """Call a service of the node."""
-        client = self._clients.get(name)
-        if client is None:
-            client = self._clients[name] = self.node.create_client(kind, f'{self.name}/{name}')
-        assert client.wait_for_service(timeout), f'no service {name}'
-        future = client.call_async(request)
-        self.wait(f'the answer of {name}', future.done, timeout)
-        return future.result()
+        """Call a service of the node; return the answer."""
+        return self.client.call(kind, name, request, timeout)
 
     def close(self):
-        self.executor.shutdown()
-        self.thread.join()
-        self.node.destroy_node()
+        self.client.close()
 
 
 def click(x, y, object_id=0, action=0, **fields):
-    """Return a prompt of one click; ADD unless told otherwise."""
+    """Return a prompt of one click, by default for a new object."""
     from geometry_msgs.msg import Point
 
     from tam_ros.msg import Prompt
@@ -206,8 +192,8 @@ def add(peer, prompt):
     return peer.call(AddPrompt, 'add_prompt', AddPrompt.Request(prompt=prompt))
 
 
-def go(peer, transition):
-    """Ask for a transition, such as `configure` or by its number; return whether it succeeded."""
+def change_state(peer, transition):
+    """Request a transition, by name (`configure`) or number; return whether it succeeded."""
     from lifecycle_msgs.msg import Transition
     from lifecycle_msgs.srv import ChangeState
 

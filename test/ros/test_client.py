@@ -237,7 +237,7 @@ def test_a_node_that_opens_its_model_for_long(start, make_client):
     deadline = time.monotonic() + TIMEOUT
     while client.status()['model'].values['lifecycle'] != 'configuring':
         assert time.monotonic() < deadline
-    with pytest.raises(TimeoutError, match='get_state: /track_node is configuring; building'):
+    with pytest.raises(TimeoutError, match='to answer: /track_node is configuring; building'):
         client.wait_until_active(timeout=2.0)
 
 
