@@ -14,8 +14,8 @@ import argparse
 import contextlib
 import tempfile
 import time
-from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +84,10 @@ def measure(arrangement: str, rate_hz: float, seconds: float) -> Measurement:
     from tam_ros.client import TamClient
     from tam_ros.ros.conversions import stamp_ns
 
-    ages: defaultdict[str, list[float]] = defaultdict(list)
+    def note_age(ages_ms: list[float], message: Image) -> None:
+        ages_ms.append((time.time_ns() - stamp_ns(message.header)) / 1e6)
+
+    ages: dict[str, list[float]] = {name: [] for name in CAMERAS}
     arguments = graph.node_arguments('image', model=MODEL, threads=1, resize='opencv')
     commands = node_commands(arrangement, arguments)
     cameras = [graph.camera_command(SIZE, rate_hz, f'/{name}/image') for name in CAMERAS]
@@ -99,13 +102,11 @@ def measure(arrangement: str, rate_hz: float, seconds: float) -> Measurement:
             node.create_subscription(
                 Image,
                 f'/{name}/track_node/labels',
-                lambda message, name=name: ages[name].append(
-                    (time.time_ns() - stamp_ns(message.header)) / 1e6
-                ),
+                partial(note_age, ages[name]),
                 10,
             )
         with graph.processes(*commands, *cameras) as children:
-            graph.wait_for('results', lambda: len(ages) == len(CAMERAS), 90, children)
+            graph.wait_for('results', lambda: all(ages.values()), 90, children)
             start_s = time.monotonic() - begin
             for client in clients:
                 client.add_point(SIZE[1] / 2, SIZE[0] / 2)

@@ -26,6 +26,7 @@ from tam_ros.msg import Prompt, TrackedObjectArray
 from tam_ros.ros.conversions import array_to_image, stamp_ns
 from tam_ros.ros.inputs.prompts import read_prompt
 from tam_ros.ros.outputs.objects import objects_message
+from tam_ros.tracking import Prompt as TrackerPrompt
 from tam_ros.tracking import TrackerOptions
 
 KINDS = ('bytes', 'ndarray', 'empty')
@@ -44,7 +45,7 @@ class NaiveNode(Node):
         super().__init__('track_node')
         self._kind = kind
         self._tracker = open_stand_in('stand-in', options=options)
-        self._prompts = []
+        self._prompts: list[TrackerPrompt] = []
         self._ready: Image | None = None
         self._objects = self.create_publisher(TrackedObjectArray, '~/objects', 5)
         self._labels = self.create_publisher(Image, '~/labels', 5)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class SharedEncoder:
     def __init__(self, runtime: Runtime, encoded: dict[int, Features]) -> None:
         self._runtime, self._encoded = runtime, encoded
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._runtime, name)
 
     def image_encoder(self, image: np.ndarray) -> Features:
@@ -58,7 +59,7 @@ def measure(
     encoded: dict[int, Features] = {}
     single = [
         Tracker(
-            SharedEncoder(open_runtime(model, weights, runtime, threads), encoded),
+            cast(Runtime, SharedEncoder(open_runtime(model, weights, runtime, threads), encoded)),
             TrackerOptions(max_objects=1),
         )
         for _ in range(objects)
@@ -108,9 +109,9 @@ def main(argv: list[str] | None = None) -> None:
     heads = [
         'objects',
         'one batch, ms',
-        'times that of one object',
-        'one after another, ms',
-        'times the batch',
+        'relative to one object',
+        'one by one, ms',
+        'relative to the batch',
     ]
     note = f'\n\n`{args.model}`, {args.runtime}, {machine()}.'
     publish(table(heads, rows) + note, 'objects', args.doc)

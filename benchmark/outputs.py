@@ -15,6 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -108,7 +109,7 @@ class Bench:
                 {},
                 header,
                 self._image,
-                lambda header=header: self._views.of(header, *self._frame.labels.shape),
+                partial(self._views.of, header, *self._frame.labels.shape),
             )
             self.publishers.publish(result)
             took.append(time.perf_counter() - begin)

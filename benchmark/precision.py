@@ -306,14 +306,12 @@ def show(runtimes: Sequence[Runtime], sequence: TruthSequence, frames: int) -> l
     trackers = [Tracker(runtime) for runtime in runtimes]
     overlaps = []
     for index, (image, labels) in enumerate(islice(sequence, frames)):
-        prompts = (
-            []
-            if index
-            else [
+        prompts = []
+        if index == 0 and labels is not None:
+            prompts = [
                 prompt_from_truth('mask', number, labels == number)
                 for number in sorted(set(np.unique(labels).tolist()) - {0, VOID})
             ]
-        )
         first, *others = (
             {item.id: item.mask for item in tracker.step(image, index / 24, prompts).objects}
             for tracker in trackers
@@ -421,10 +419,10 @@ def main(argv: list[str] | None = None) -> None:
         print(values[-1], agreement[-1], flush=True)
     text = '\n\n'.join(
         (
-            table(['largest value', *headings, 'room, times'], values),
+            table(['largest value', *headings, 'headroom factor'], values),
             table(
                 [
-                    'fp16 beside fp32',
+                    'fp16 against fp32',
                     'logits, median',
                     'worst',
                     'IoU, mean',

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +150,7 @@ def open_stand_in(
     return Tracker(StandIn(cost_s()), options)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the node until it is interrupted."""
     from tam_ros.ros.track_node import main as run_node
 

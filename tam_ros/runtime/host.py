@@ -25,7 +25,7 @@ from tam_ros.runtime.base import (
 def round_to_bfloat16(x: Floats) -> Floats:
     """Round finite numbers to bfloat16, to the nearest and ties to even, as float32."""
     bits = x.view(np.uint32)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    rounded: NDArray[np.uint32] = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
     return rounded.view(np.float32)
 
 
