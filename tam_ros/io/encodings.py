@@ -1,15 +1,17 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Decodes `sensor_msgs/Image` and `sensor_msgs/CompressedImage` into arrays.
+"""Arrays from `sensor_msgs/Image` and `sensor_msgs/CompressedImage`, and arrays into `Image`.
 
 Only the fields of the messages are used, so live messages (rclpy) and recorded ones (rosbags) are
-decoded by the same code. Encoding names are those of `sensor_msgs/image_encodings.hpp`.
+read by the same code. Encoding names are those of `sensor_msgs/image_encodings.hpp`.
 """
 
 from __future__ import annotations
 
+import array
 import contextlib
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -282,6 +284,35 @@ def _single_channel(message: Any, dtype: type, what: str) -> np.ndarray:
         )
     rows = _as_bytes(message.data).reshape(message.height, message.step)
     return np.ascontiguousarray(rows[:, :row]).view(sample)
+
+
+_OUTPUT_LAYOUTS = {'rgb8': (np.uint8, 3), 'mono8': (np.uint8, 1), '16UC1': (np.uint16, 1)}
+
+
+def fill_image(message: Any, pixels: np.ndarray, encoding: str) -> None:
+    """Set the fields of an image message, except its header.
+
+    Args:
+        message: a new `sensor_msgs/Image` of rclpy.
+        pixels: uint8 [H, W, 3] for `rgb8`, uint8 [H, W] for `mono8`, uint16 [H, W] for `16UC1`.
+        encoding: one of these names.
+
+    Raises:
+        ValueError: shape or type do not match the encoding.
+    """
+    dtype, channels = _OUTPUT_LAYOUTS[encoding]
+    expected = pixels.shape[:2] if channels == 1 else (*pixels.shape[:2], channels)
+    if pixels.dtype != dtype or pixels.shape != expected:
+        raise ValueError(f'{pixels.dtype} {pixels.shape} is not a {encoding} image')
+    pixels = np.ascontiguousarray(pixels)
+    message.encoding = encoding
+    message.height, message.width = pixels.shape[:2]
+    message.step = pixels.strides[0]
+    message.is_bigendian = int(sys.byteorder == 'big')
+    # rclpy checks every element of any other type: at 1280x720, 0.3 s instead of 0.4 ms.
+    data = array.array('B')
+    data.frombytes(pixels.data.cast('B'))
+    message.data = data
 
 
 def _refuse_cut_jpeg(jpeg: bytes) -> None:

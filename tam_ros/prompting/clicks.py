@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from tam_ros.prompting.published_images import PublishedImages
-from tam_ros.prompting.request import Action, PromptRequest
+from tam_ros.prompting.session import Action, PromptRequest
 from tam_ros.tracking import PromptError
 
 AUTO, NEW, INCLUDE, EXCLUDE = MODES = ('auto', 'new', 'include', 'exclude')

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros.prompting.published_images import Box, PublishedImage, ShownObject
-from tam_ros.prompting.request import Action, PromptRequest
+from tam_ros.prompting.session import Action, PromptRequest
 from tam_ros.tracking import ObjectState
 
 MAX_DETECTIONS = 100

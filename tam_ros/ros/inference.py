@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Generic, TypeVar
 
-from tam_ros.ros.session import Session
+from tam_ros.prompting.session import TrackingSession
 
 T = TypeVar('T')
 
@@ -48,7 +48,9 @@ class InferenceThread(Generic[T]):
     """
 
     def __init__(
-        self, open_session: Callable[[], Session], process: Callable[[Session, T], None]
+        self,
+        open_session: Callable[[], TrackingSession],
+        process: Callable[[TrackingSession, T], None],
     ) -> None:
         """Start the thread and wait until the session is open.
 
@@ -90,7 +92,7 @@ class InferenceThread(Generic[T]):
         """Submit the newest item, without waiting; return whether it replaced another one."""
         return self._mailbox.put(item)
 
-    def schedule(self, function: Callable[[Session], Any]) -> Future:
+    def schedule(self, function: Callable[[TrackingSession], Any]) -> Future:
         """Have `function` called between two items, without waiting.
 
         Returns:
@@ -104,7 +106,7 @@ class InferenceThread(Generic[T]):
         except ClosedError:
             raise BusyError('the node is shutting down') from None
 
-    def call(self, function: Callable[[Session], Any], timeout_s: float = 10.0) -> Any:
+    def call(self, function: Callable[[TrackingSession], Any], timeout_s: float = 10.0) -> Any:
         """Call `function` between two items; return what it returns, or raise what it raises.
 
         Raises:

@@ -20,6 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from tam_ros.interfaces import NODE_NAME
 from tam_ros.io.encodings import ImageFormatError, image_to_rgb
+from tam_ros.prompting.session import StaleFrameError, TrackingSession
 from tam_ros.ros.conversions import stamp_ns
 from tam_ros.ros.declaration import NodeParameters, unknown
 from tam_ros.ros.diagnostics.health import Health
@@ -39,7 +40,6 @@ from tam_ros.ros.outputs.objects import Objects
 from tam_ros.ros.outputs.output import Output, Publishers, Result
 from tam_ros.ros.outputs.spatial import Cloud, Frames, Markers
 from tam_ros.ros.outputs.vision_msgs_outputs import Detections2D, LabelInfo
-from tam_ros.ros.session import Session, StaleFrameError
 from tam_ros.runtime.engine_options import EngineOptions
 from tam_ros.tracking import FrameError, Tracker, TrackerOptions
 
@@ -136,7 +136,7 @@ class TrackNode(ManagedNode):
         self._health.state = 'inactive'
         return super().on_configure(state)
 
-    def _open_session(self) -> Session:
+    def _open_session(self) -> TrackingSession:
         parameters = self._values.current
         tracker = self._open_tracker(
             parameters.model,
@@ -158,7 +158,7 @@ class TrackNode(ManagedNode):
                 **self._live_options(),
             ),
         )
-        return Session(tracker, self._values, self._port.refused)
+        return TrackingSession(tracker, lambda: self._values.current, self._port.refused)
 
     def _live_options(self) -> dict[str, Any]:
         """Return the options of the tracker that may change while it runs."""
@@ -263,7 +263,7 @@ class TrackNode(ManagedNode):
             dropped = self._inference.submit(message)
             self._statistics.received(self._age_s(received_ns), dropped)
 
-    def _track(self, session: Session, message: ImageMessage) -> None:
+    def _track(self, session: TrackingSession, message: ImageMessage) -> None:
         """Track one image and publish its results; runs in the inference thread."""
         header = message.header
         try:

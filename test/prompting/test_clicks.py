@@ -9,7 +9,7 @@ from prompting.made_frames import SECOND, result_of, tracked
 
 from tam_ros.prompting.clicks import Clicks
 from tam_ros.prompting.published_images import PublishedImages
-from tam_ros.prompting.request import Action
+from tam_ros.prompting.session import Action
 from tam_ros.tracking import PromptError
 
 STAMP = 7 * SECOND

@@ -13,7 +13,7 @@ from prompting.made_frames import SECOND, SIZE, result_of, tracked
 
 from tam_ros.prompting.detections import Detection, DetectionRules, Detections
 from tam_ros.prompting.published_images import PublishedImages
-from tam_ros.prompting.request import Action
+from tam_ros.prompting.session import Action
 from tam_ros.tracking import ObjectState
 
 RULES = DetectionRules(

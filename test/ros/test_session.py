@@ -4,16 +4,19 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from fake_tracker import MAX_OBJECTS, ColourTracker
 from ros_graph import picture
 
-from tam_ros.prompting.request import Action, PromptRequest
+from tam_ros.prompting.session import (
+    MAX_WAITING,
+    Action,
+    PromptRequest,
+    StaleFrameError,
+    TrackingSession,
+)
 from tam_ros.ros.parameters import Parameters
-from tam_ros.ros.session import MAX_WAITING, Session, StaleFrameError
 from tam_ros.tracking import FrameError
 
 START = 1_700_000_000 * 10**9
@@ -33,9 +36,7 @@ class Stream:
             prompt_history_seconds=prompt_history_seconds,
             time_jump=time_jump,
         )
-        self.session = Session(
-            self.tracker, SimpleNamespace(current=parameters), self.warnings.append
-        )
+        self.session = TrackingSession(self.tracker, lambda: parameters, self.warnings.append)
         self.newest = None
 
     def image(self, milliseconds, pixels=IMAGE):

@@ -15,12 +15,12 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
 
 from tam_ros.process_usage import resident_bytes
+from tam_ros.prompting.session import TrackingSession
 from tam_ros.ros.declaration import NodeParameters
 from tam_ros.ros.diagnostics.shared_memory import PortWatch, describe
 from tam_ros.ros.diagnostics.statistics import Statistics
 from tam_ros.ros.diagnostics.status import Report, statuses
 from tam_ros.ros.inference import BusyError, InferenceThread
-from tam_ros.ros.session import Session
 from tam_ros.runtime.base import DeviceMemory
 from tam_ros.runtime.engine_options import BuildProgress
 from tam_ros.tracking import TrackedObject
@@ -157,12 +157,12 @@ class Health:
             self._scheduled = inference.schedule(_tracker_state) if inference else None
 
 
-def _info(session: Session) -> dict[str, str]:
+def _info(session: TrackingSession) -> dict[str, str]:
     tracker = session.tracker
     names = ('model', 'runtime', 'weights')
     return {**{name: getattr(tracker, name) for name in names}, **tracker.info}
 
 
-def _tracker_state(session: Session) -> _TrackerState:
+def _tracker_state(session: TrackingSession) -> _TrackerState:
     tracker = session.tracker
     return _TrackerState(session.waiting, tracker.late_objects, tracker.device_memory())

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from geometry_msgs.msg import Point, PointStamped
 
 from tam_ros.prompting.clicks import MODES, Clicks
-from tam_ros.prompting.request import Action
+from tam_ros.prompting.session import Action, Answer, TrackingSession
 from tam_ros.ros.geometry.points import pixel_of
 from tam_ros.ros.inputs.source import PromptSource
-from tam_ros.ros.session import Answer, Session
 from tam_ros.srv import SetClickMode
 from tam_ros.tracking import PromptError
 
@@ -62,7 +61,7 @@ class ClickTopics(PromptSource):
             self.port.refused(f'{what} refused: {answer.message}')
 
     def _apply(
-        self, session: Session, pixel: Callable[[], tuple[float, float]], now: float
+        self, session: TrackingSession, pixel: Callable[[], tuple[float, float]], now: float
     ) -> Answer:
         """Apply a click; the message of a successful answer says what it did."""
         parameters = self.port.parameters.current
@@ -104,7 +103,7 @@ class ClickTopics(PromptSource):
         response.success, response.object_id, response.message = answer
         response.mode = self.port.parameters.current.click_mode
 
-    def _select(self, session: Session, object_id: int) -> Answer:
+    def _select(self, session: TrackingSession, object_id: int) -> Answer:
         """Select an object, 0 for none; the answer has the selected object."""
         tracked = session.tracked
         if object_id and object_id not in tracked:

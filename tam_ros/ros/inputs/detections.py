@@ -11,10 +11,9 @@ from typing import Any
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from tam_ros.prompting.detections import Detection, DetectionRules, Detections
-from tam_ros.prompting.request import Action
+from tam_ros.prompting.session import Action, TrackingSession
 from tam_ros.ros.conversions import stamp_ns
 from tam_ros.ros.inputs.source import PromptSource
-from tam_ros.ros.session import Session
 
 try:
     from vision_msgs.msg import Detection2DArray
@@ -58,7 +57,7 @@ class DetectionTopic(PromptSource):
             lambda session: self._match(session, usable, stamp)
         )
 
-    def _match(self, session: Session, found: list[Detection], stamp: int) -> None:
+    def _match(self, session: TrackingSession, found: list[Detection], stamp: int) -> None:
         if not self.port.published:
             return  # cleared meanwhile
         image, limit = self.port.published.at(stamp), self.port.parameters.current.max_objects

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from tam_ros import msg
 from tam_ros.io.encodings import ImageFormatError, image_to_mask
 from tam_ros.prompting.published_images import Box
-from tam_ros.prompting.request import Action, PromptRequest
+from tam_ros.prompting.session import Action, Answer, PromptRequest
 from tam_ros.ros.conversions import stamp_ns
 from tam_ros.ros.inputs.source import PromptSource
-from tam_ros.ros.session import Answer
 from tam_ros.srv import AddPrompt
 from tam_ros.tracking import PromptError
 

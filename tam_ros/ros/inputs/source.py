@@ -15,14 +15,13 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 
 from tam_ros.prompting.published_images import PublishedImages
-from tam_ros.prompting.request import PromptRequest
+from tam_ros.prompting.session import Answer, PromptRequest, TrackingSession
 from tam_ros.ros.conversions import stamp_ns
 from tam_ros.ros.declaration import NodeParameters
 from tam_ros.ros.diagnostics.statistics import Statistics
 from tam_ros.ros.geometry.calibration import Calibration
 from tam_ros.ros.geometry.transforms import Transforms
 from tam_ros.ros.inference import BusyError, InferenceThread
-from tam_ros.ros.session import Answer, Session
 from tam_ros.tracking import FrameResult
 
 PROMPT_QOS = QoSProfile(depth=20)
@@ -113,7 +112,7 @@ class InputPort:
             lambda session: session.submit_prompt(request, self.newest_received_ns)
         )
 
-    def call_in_tracker(self, function: Callable[[Session], Answer]) -> Answer:
+    def call_in_tracker(self, function: Callable[[TrackingSession], Answer]) -> Answer:
         """Call a function in the inference thread between two images, and return its answer.
 
         A failure is also an answer: this does not raise.
@@ -128,14 +127,14 @@ class InputPort:
             self._failed(error)
             return Answer(False, 0, f'internal error: {error}; see the log of the node')
 
-    def schedule_in_tracker(self, function: Callable[[Session], None]) -> Future | None:
+    def schedule_in_tracker(self, function: Callable[[TrackingSession], None]) -> Future | None:
         """Have a function called in the inference thread between two images, without waiting.
 
         Returns:
             It can be cancelled until the call starts. None: there is no tracker.
         """
 
-        def call(session: Session) -> None:
+        def call(session: TrackingSession) -> None:
             try:
                 function(session)
             except Exception as error:
@@ -178,7 +177,7 @@ class InputPort:
     def reset(self) -> Answer:
         """Remove all objects and waiting prompts, and clear all sources."""
 
-        def reset(session: Session) -> Answer:
+        def reset(session: TrackingSession) -> Answer:
             self.clear()
             return session.reset()
 

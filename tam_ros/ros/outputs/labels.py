@@ -8,7 +8,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from tam_ros.drawing.overlay import draw_overlay
 from tam_ros.interfaces import LABELS, LABELS_PNG, png_format
-from tam_ros.ros.conversions import array_to_image, encode_png
+from tam_ros.io.encodings import fill_image
+from tam_ros.ros.conversions import encode_png
 from tam_ros.ros.outputs.output import Output, Result
 
 
@@ -20,7 +21,9 @@ class Labels(Output):
 
     def message(self, result: Result) -> Image:
         """Return the label image, `mono8` or `16UC1`."""
-        return array_to_image(result.labels, result.labels_encoding, result.header)
+        message = Image(header=result.header)
+        fill_image(message, result.labels, result.labels_encoding)
+        return message
 
 
 class CompressedLabels(Output):
@@ -48,4 +51,6 @@ class Overlay(Output):
         """Return the drawn image, `rgb8`."""
         frame = result.frame
         drawn = draw_overlay(result.image, frame.labels, frame.objects, result.names)
-        return array_to_image(drawn, 'rgb8', result.header)
+        message = Image(header=result.header)
+        fill_image(message, drawn, 'rgb8')
+        return message

@@ -11,7 +11,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from tam_ros.msg import Prompt
-from tam_ros.prompting.request import Action
+from tam_ros.prompting.session import Action
 from tam_ros.ros.conversions import array_to_image
 from tam_ros.ros.inputs.prompts import read_prompt
 from tam_ros.tracking import PromptError

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Checks and orders the images and prompts of a live stream before they reach the tracker.
+"""Requests to the tracker of a live stream, and the session that checks and orders them.
 
 Images can arrive late or twice, time jumps back when a bag loops, and the image of a prompt may be
 gone or still to come. Nothing here knows of topics. All methods run in the inference thread.
@@ -10,19 +10,73 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros.prompting.request import Action, PromptRequest
-from tam_ros.ros.conversions import NANOSECONDS
-from tam_ros.ros.declaration import NodeParameters
 from tam_ros.tracking import FrameError, FrameResult, Prompt, PromptError, Tracker
+
+NANOSECONDS = 1_000_000_000
 
 MAX_WAITING = 64
 """Prompts that may wait for an image; more waiting prompts mean that no image arrives."""
+
+
+class Action(IntEnum):
+    """What a request does to its object; the numbers are those of tam_ros/msg/Prompt."""
+
+    ADD = 0
+    REFINE = 1
+    REPLACE = 2
+    REMOVE = 3
+
+
+@dataclass(frozen=True)
+class PromptRequest:
+    """A request whose fields are consistent; the tracker has not checked it yet.
+
+    Attributes:
+        action: what to do.
+        object_id: the object; 0 for a new one.
+        stamp_ns: stamp of the image the prompt was made on, nanoseconds; 0: the next image.
+        name: of the object, or empty.
+        points: (x, y) in pixels of the image.
+        point_labels: one per point: 1 on the object, 0 off it.
+        box: (x0, y0, x1, y1) in pixels of the image, or None.
+        mask: bool [H, W] of the image, or None.
+    """
+
+    action: Action
+    object_id: int = 0
+    stamp_ns: int = 0
+    name: str = ''
+    points: tuple[tuple[float, float], ...] = ()
+    point_labels: tuple[int, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    mask: NDArray[np.bool_] | None = field(default=None, compare=False)
+
+    def prompt(self, object_id: int, stamped: bool = True) -> Prompt:
+        """Return the tracker's prompt for this request.
+
+        Args:
+            object_id: the object, which may have been chosen after the request was made.
+            stamped: whether to keep the stamp. Without it, the prompt belongs to the image it is
+                passed to the tracker with.
+
+        Raises:
+            PromptError: a coordinate is not finite, corners are swapped, or nothing is marked.
+        """
+        replace = self.action is Action.REPLACE
+        stamp = self.stamp_ns / 1e9 if stamped and self.stamp_ns else None
+        if self.mask is not None:
+            return Prompt.mask(object_id, self.mask, replace, stamp)
+        if self.box is not None:
+            return Prompt.box(object_id, self.box, self.points, self.point_labels, replace, stamp)
+        return Prompt.points(object_id, self.points, self.point_labels, replace, stamp)
 
 
 class Answer(NamedTuple):
@@ -49,7 +103,29 @@ class _WaitingPrompt(NamedTuple):
     object_id: int
 
 
-class Session:
+class SessionParameters(Protocol):
+    """The parameters that a session uses.
+
+    Attributes:
+        max_objects: objects that can be tracked at once.
+        prompt_history_seconds: how long the tracker keeps images for prompts that come late.
+        time_jump: stamps that go back by more seconds start a new recording.
+    """
+
+    @property
+    def max_objects(self) -> int:
+        """See the class."""
+
+    @property
+    def prompt_history_seconds(self) -> float:
+        """See the class."""
+
+    @property
+    def time_jump(self) -> float:
+        """See the class."""
+
+
+class TrackingSession:
     """One tracker on one image stream.
 
     Attributes:
@@ -58,13 +134,16 @@ class Session:
     """
 
     def __init__(
-        self, tracker: Tracker, parameters: NodeParameters, warn: Callable[[str], None]
+        self,
+        tracker: Tracker,
+        parameters: Callable[[], SessionParameters],
+        warn: Callable[[str], None],
     ) -> None:
         """Take ownership of a tracker.
 
         Args:
             tracker: just opened.
-            parameters: of the node; `max_objects`, `prompt_history_seconds` and `time_jump` apply.
+            parameters: returns the present parameters.
             warn: called with the reason if a prompt is dropped after its request was answered.
         """
         self.tracker = tracker
@@ -186,9 +265,7 @@ class Session:
             raise PromptError(
                 f'no object {object_id} to {request.action.name}; {self.list_tracked()}'
             )
-        prompt = request.prompt(
-            object_id, stamped=self._parameters.current.prompt_history_seconds > 0
-        )
+        prompt = request.prompt(object_id, stamped=self._parameters().prompt_history_seconds > 0)
         if self._size is not None:
             self.tracker.check(prompt, self._size)
         self._used_ids.add(object_id)
@@ -206,7 +283,7 @@ class Session:
                 f'send 0 for a new id'
             )
         # The tracker does not count objects that wait for their first image.
-        limit = self._parameters.current.max_objects
+        limit = self._parameters().max_objects
         if len(tracked) >= limit:
             raise PromptError(f'{limit} objects are tracked, the limit: remove one first')
         return object_id or next(number for number in count(1) if number not in self._used_ids)
@@ -220,7 +297,7 @@ class Session:
                 'stamp 0 for the first one'
             )
         ahead = (request.stamp_ns - newest_received_ns) / NANOSECONDS
-        if ahead > self._parameters.current.time_jump:
+        if ahead > self._parameters().time_jump:
             raise PromptError(
                 f'the prompt is {ahead:.3f} s newer than the newest image: use the stamp of the '
                 f'image the prompt was made on, not the present time'
@@ -266,7 +343,7 @@ class Session:
                 f'the image has the stamp of the previous one ({stamp_ns / NANOSECONDS:.9f} s): '
                 f'the driver must give every image its own stamp'
             )
-        if back <= self._parameters.current.time_jump:
+        if back <= self._parameters().time_jump:
             raise StaleFrameError(f'the image is {back:.3f} s older than the previous one')
         self._warn(f'time went back by {back:.3f} s: objects are kept, the clock restarts')
         self.tracker.restart_clock()
