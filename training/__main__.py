@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""From nothing to graphs: render the clips, train, plot the curves, package, export.
+"""All stages of training: render the clips, train, plot the curves, package, export.
 
     python -m training --data DIR --out training/out/nano --processes 2
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 
 def stages(args: argparse.Namespace) -> list[list[str]]:
-    """The commands in order, each the name of a module and its arguments."""
+    """Return the commands in order, each the name of a module and its arguments."""
     render = ['training.render', '--data', str(args.data), '--out', str(args.clips)]
     if args.share_alike:
         render.append('--share-alike')
@@ -25,7 +25,7 @@ def stages(args: argparse.Namespace) -> list[list[str]]:
     run = str(args.out)
     return [
         [*render, '--split', 'val', '--clips', '48', '--frames', '20', '--shard', '48'],
-        # Things leave and come back, or tracking never learns to say "gone".
+        # Objects leave and return; otherwise the model never learns to report an absent object.
         [
             *render,
             '--clips',
@@ -85,12 +85,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         '--share-alike',
         action='store_true',
-        help='draw from CC BY-SA pictures as well; mind what you ship then',
+        help='use CC BY-SA images as well; the weights are then not free of share-alike terms',
     )
     args = parser.parse_args(argv)
     for command in stages(args):
         if command[0] == 'tam_ros.cli' and (args.out / 'graphs').exists():
-            shutil.rmtree(args.out / 'graphs')  # of weights that were trained further since
+            shutil.rmtree(args.out / 'graphs')  # exported from the weights of an earlier run
         print('python -m', ' '.join(command), flush=True)
         subprocess.run([sys.executable, '-m', *command], check=True)
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MIN_AREA = 0.003  # share of the image an object must show where it is prompted
+MIN_AREA = 0.003  # smallest share of the image that a prompted object covers
 
 
 @dataclass
 class Batch:
-    """A few clips and the objects to follow in them; O objects in all.
+    """A batch of clips and the objects to track in them; O objects in total.
 
     Attributes:
         images: uint8 RGB [B, T, S, S, 3].
@@ -30,12 +30,12 @@ class Batch:
     clip_of: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        """The same on a device."""
+        """Return the batch on a device."""
         return Batch(self.images.to(device), self.masks.to(device), self.clip_of.to(device))
 
 
 class ClipStore:
-    """The shards of one split in a folder, mapped, not read.
+    """The shards of one split in a folder, memory-mapped.
 
     Args:
         folder: what `training.render` wrote.
@@ -54,7 +54,7 @@ class ClipStore:
             raise FileNotFoundError(f'no {split} clips in {folder}: run python -m training.render')
 
     def rescan(self) -> int:
-        """Take in shards finished since; returns the number of clips."""
+        """Add shards that were finished since the last call; return the number of clips."""
         for path in sorted(self._folder.glob(self._pattern)):
             if path.name not in self._shards:
                 images = path.with_name(path.name.replace('.labels.', '.images.'))
@@ -65,11 +65,11 @@ class ClipStore:
         return len(self)
 
     def __len__(self) -> int:
-        """Number of clips."""
+        """Return the number of clips."""
         return sum(len(labels) for _, labels in self._shards.values())
 
     def clip(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Frames uint8 [T, S, S, 3] and labels uint8 [T, S, S] of one clip (views)."""
+        """Return frames uint8 [T, S, S, 3] and labels uint8 [T, S, S] of one clip, as views."""
         for images, labels in self._shards.values():
             if index < len(labels):
                 return images[index], labels[index]
@@ -78,7 +78,7 @@ class ClipStore:
 
 
 def resize(images: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frames by area (bilinear if they grow), labels by nearest neighbour, to [T, size, size]."""
+    """Resize to [T, size, size]: frames by area or bilinear, labels by nearest neighbour."""
     if images.shape[1:3] == (size, size):
         return np.ascontiguousarray(images), np.ascontiguousarray(labels)
     return (
@@ -90,9 +90,9 @@ def resize(images: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndarra
 
 
 def _window(rng: np.random.Generator, side: int) -> tuple[slice, slice]:
-    """Part of the picture to look at: all of it, or one half to all of it each way.
+    """Choose a crop: the whole image, or one half to all of each side.
 
-    The real pictures are few; closer looks at them, with other proportions, are other pictures.
+    There are few real images; crops of other sizes and proportions add variety.
     """
     if rng.random() < 0.4:
         return slice(0, side), slice(0, side)
@@ -108,7 +108,7 @@ def _window(rng: np.random.Generator, side: int) -> tuple[slice, slice]:
 def _augment(
     rng: np.random.Generator, images: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Flip, and change colours by one table per channel for the whole clip."""
+    """Flip, and change colours with one lookup table per channel for the whole clip."""
     if rng.random() < 0.5:
         images, labels = images[:, :, ::-1], labels[:, :, ::-1]
     if rng.random() < 0.15:
@@ -127,14 +127,14 @@ def _augment(
 
 
 def promptable(labels: np.ndarray) -> np.ndarray:
-    """Labels that show at least `MIN_AREA` of the frame uint8 [S, S]."""
+    """Return the labels that cover at least `MIN_AREA` of the frame uint8 [S, S]."""
     share = np.bincount(labels.ravel(), minlength=2)[1:] / labels.size
     return np.flatnonzero(share >= MIN_AREA) + 1
 
 
 def vanishing(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Those of `values` that are nowhere to be seen in some frame of labels [T, S, S]."""
-    # Every third pixel will do: what shows less than that is hardly there.
+    """Return those of `values` that are absent from some frame of labels [T, S, S]."""
+    # Every third pixel is enough: an object that it misses is hardly visible.
     counts = np.stack([np.bincount(frame[::3, ::3].ravel(), minlength=256) for frame in labels])
     return values[(counts[:, values] == 0).any(0)]
 

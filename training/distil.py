@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Learning from a larger model: features of a teacher beside the truth of the masks.
+"""Distillation: features of a larger model as targets, beside the true masks.
 
 EdgeTAM's recipe (arXiv 2501.07256, section 3.4): single frames first, with the teacher's image
 features; then clips, with its image features and what its memory attention makes of them. Teacher
@@ -23,7 +23,7 @@ from training.streaming import Unroll, resized
 
 
 def relative_error(guess: Tensor, truth: Tensor) -> Tensor:
-    """Mean squared error in units of the truth's mean square: 1 for a guess of all zeros."""
+    """Return the mean squared error relative to the mean square of the target."""
     truth = truth.float()
     return (guess.float() - truth).square().mean() / truth.square().mean().clamp(min=1e-6)
 
@@ -36,7 +36,7 @@ class Distillation(nn.Module):
 
     def __init__(self, teacher: EfficientTAM, student_dim: int) -> None:
         super().__init__()
-        # Not a submodule: what is trained, averaged and saved is only the maps.
+        # Not a submodule, because only the maps are trained, averaged and saved.
         self._teacher = [teacher.eval().requires_grad_(False)]
         self.image = nn.Conv2d(student_dim, teacher.config.dim, 1)
         self.memory = nn.Conv2d(student_dim, teacher.config.dim, 1)
@@ -44,7 +44,7 @@ class Distillation(nn.Module):
 
     @classmethod
     def of(cls, name: str, weights: Path | str, student_dim: int) -> Distillation:
-        """Make one with a model of the catalogue as teacher.
+        """Build one with a model of the catalogue as teacher.
 
         Args:
             name: of the catalogue.
@@ -73,7 +73,7 @@ class Distillation(nn.Module):
         return relative_error(self.image(features.flatten(0, 1)), target.flatten(0, 1))
 
     def memory_loss(self, batch: Batch, kind: str, seed: int, conditioned: list[Tensor]) -> Tensor:
-        """Compare what memory attention made of the frames after the first.
+        """Compare the conditioned features of the frames after the first.
 
         Args:
             batch: of clips.

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Drawn textures and silhouettes: the part of the training clips that no camera recorded."""
+"""Drawn textures and silhouettes: the synthetic part of the training clips."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Rng = np.random.Generator
 
 
 def colour(rng: Rng) -> np.ndarray:
-    """A random colour, float32 [3] in 0..255, saturated about half of the time."""
+    """Return a random colour, float32 [3] in 0..255, saturated about half of the time."""
     hsv = np.uint8([[[rng.integers(180), rng.integers(30, 256), rng.integers(40, 256)]]])
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float32)
 
 
 def _noise(rng: Rng, size: int) -> np.ndarray:
-    """Fractal noise, float32 [size, size] in 0..1."""
+    """Return fractal noise, float32 [size, size] in 0..1."""
     out = np.zeros((size, size), np.float32)
     cells, weight = int(rng.integers(2, 7)), 1.0
     for _ in range(int(rng.integers(1, 5))):
@@ -55,11 +55,11 @@ def _dots(rng: Rng, size: int) -> np.ndarray:
 
 
 def texture(rng: Rng, size: int = 192) -> np.ndarray:
-    """A drawn texture of two or three colours, uint8 [size, size, 3]."""
+    """Return a drawn texture of two or three colours, uint8 [size, size, 3]."""
     makers = (_noise, _stripes, _checks, _dots)
     weight = makers[rng.choice(4, p=(0.4, 0.25, 0.2, 0.15))](rng, size)[..., None]
     low, high = colour(rng), colour(rng)
-    if rng.random() < 0.4:  # little contrast: the hard case
+    if rng.random() < 0.4:  # low contrast, the difficult case
         high = low + (high - low) * rng.uniform(0.1, 0.4)
     out = low + (high - low) * weight
     if rng.random() < 0.5:
@@ -70,7 +70,7 @@ def texture(rng: Rng, size: int = 192) -> np.ndarray:
 
 
 def crop(rng: Rng, image: LabelledImage, size: int = 192) -> np.ndarray:
-    """A random square of a real picture as a texture, uint8 [size, size, 3]."""
+    """Return a random square of a real image as a texture, uint8 [size, size, 3]."""
     height, width = image.rgb.shape[:2]
     side = int(min(height, width) * rng.uniform(0.25, 0.9))
     y, x = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
@@ -80,7 +80,7 @@ def crop(rng: Rng, image: LabelledImage, size: int = 192) -> np.ndarray:
 
 
 def any_texture(rng: Rng, sources: Sources, size: int = 192) -> np.ndarray:
-    """A drawn texture, a flat colour or a piece of a real picture."""
+    """Return a drawn texture, a flat colour or a part of a real image."""
     kind = rng.random()
     if kind < 0.4:
         pool = sources.stills if rng.random() < 0.5 else sources.frames
@@ -91,7 +91,7 @@ def any_texture(rng: Rng, sources: Sources, size: int = 192) -> np.ndarray:
 
 
 def silhouette(rng: Rng, size: int = 192) -> np.ndarray:
-    """A drawn outline: blob, polygon, star, ellipse, rounded bar or ring; uint8 alpha."""
+    """Return a drawn outline: blob, polygon, star, ellipse, rounded bar or ring; uint8 alpha."""
     shift = 4  # fixed-point bits: anti-aliased vertices
     angles = np.linspace(0, 2 * np.pi, 120, endpoint=False)
     kind = rng.choice(6, p=(0.4, 0.22, 0.08, 0.15, 0.1, 0.05))
@@ -113,7 +113,7 @@ def silhouette(rng: Rng, size: int = 192) -> np.ndarray:
     points = np.stack([np.cos(angles), np.sin(angles)], 1) * radius[:, None]
     points[:, 1] *= rng.uniform(0.3, 1.0) if kind != 1 else 1.0
     low, high = points.min(0), points.max(0)
-    if np.any(high - low < 0.05):  # vertices in one line enclose nothing
+    if np.any(high - low < 0.05):  # collinear vertices have no area
         return silhouette(rng, size)
     points = (points - (low + high) / 2) / (high - low).max() * (size - 6) + size / 2
     alpha = np.zeros((size, size), np.uint8)

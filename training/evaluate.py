@@ -126,7 +126,7 @@ def footage(data: Path, limit: int | None = None) -> Iterator[TruthSequence]:
 
 
 def held_out(folder: Path, limit: int | None = None, frames: int = 20) -> Iterator[TruthSequence]:
-    """Drawn clips of pictures and videos that were not trained on; their promptable objects."""
+    """Yield clips rendered from held-out images and videos, with their promptable objects."""
     from training.clips import ClipStore, promptable
 
     store = ClipStore(folder, 'val')

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Where the model goes wrong, as a picture: the worst moments on videos it was not trained on.
+"""A contact sheet of failures: the worst frames of videos that were not used for training.
 
     python -m training.failures --data DIR --out docs/images/failures.jpg
 
@@ -27,13 +27,13 @@ from training.evaluate import footage
 
 
 @dataclass
-class Moment:
+class ScoredFrame:
     """One object on one frame.
 
     Attributes:
         j: region similarity.
         picture: uint8 RGB [H, W, 3], drawn.
-        caption: what it shows.
+        caption: text below it.
     """
 
     j: float
@@ -41,8 +41,8 @@ class Moment:
     caption: str
 
 
-def moments(tracker: Tracker, sequence: TruthSequence, kind: str) -> Iterator[Moment]:
-    """Track the objects of the first frame; give each on every frame that shows it."""
+def scored_frames(tracker: Tracker, sequence: TruthSequence, kind: str) -> Iterator[ScoredFrame]:
+    """Track the objects of the first frame; yield each on every frame where it is visible."""
     tracker.reset()
     for index, (image, labels) in enumerate(sequence):
         prompts = []
@@ -70,11 +70,13 @@ def moments(tracker: Tracker, sequence: TruthSequence, kind: str) -> Iterator[Mo
             )
             cv2.drawContours(picture, outline, -1, (255, 255, 255), 2)
             j = region_similarity(truth, mask)
-            yield Moment(j, picture, f'{sequence.name}, from a {kind}, image {index}: J {j:.2f}')
+            yield ScoredFrame(
+                j, picture, f'{sequence.name}, from a {kind}, image {index}: J {j:.2f}'
+            )
 
 
-def worst(found: list[Moment]) -> Moment:
-    """Return the moment at the tenth percentile of J: typical of failure, not an accident."""
+def worst(found: list[ScoredFrame]) -> ScoredFrame:
+    """Return the frame at the tenth percentile of J: a typical failure, not an outlier."""
     return sorted(found, key=lambda one: one.j)[len(found) // 10]
 
 
@@ -89,8 +91,8 @@ def main(argv: list[str] | None = None) -> None:
     tiles = []
     for sequence in footage(args.data):
         for kind in ('mask', 'box', 'click'):
-            moment = worst(list(moments(tracker, sequence, kind)))
-            tiles.append(Tile(moment.picture, moment.caption))
+            scored = worst(list(scored_frames(tracker, sequence, kind)))
+            tiles.append(Tile(scored.picture, scored.caption))
     sheet = contact_sheet(
         tiles,
         'efficienttam_nano where it fails',

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Starting weights that do not fall into the plateau where every mask is empty."""
+"""Initial weights that avoid the plateau in which every mask is empty."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tam_ros.models.image_encoder import PRETRAIN_GRID
 
 
 def fourier_frequencies(channels: int, generator: torch.Generator) -> Tensor:
-    """Frequencies of the prompt position encoding [2, channels / 2], from coarse to fine.
+    """Return frequencies of the prompt position encoding [2, channels / 2], from coarse to fine.
 
     SAM draws them from one Gaussian, which a short training cannot make use of; here their
     scales are spread evenly in the logarithm.
@@ -24,7 +24,7 @@ def fourier_frequencies(channels: int, generator: torch.Generator) -> Tensor:
 
 
 def smooth_position(grid: int, channels: int, generator: torch.Generator) -> Tensor:
-    """A smooth random code of every position of a map: [1, grid * grid, channels], std 0.3."""
+    """Return a smooth random code of each position: [1, grid * grid, channels], std 0.3."""
     centre = (torch.arange(grid) + 0.5) / grid * 2 - 1
     y, x = torch.meshgrid(centre, centre, indexing='ij')
     frequencies = fourier_frequencies(64, generator)
@@ -35,7 +35,7 @@ def smooth_position(grid: int, channels: int, generator: torch.Generator) -> Ten
 
 
 def _match_keys_to_queries(query: nn.Linear, key: nn.Linear, gain: float = 1.0) -> None:
-    """Make an attention look for what resembles the query."""
+    """Initialise an attention to attend to keys that resemble the query."""
     query.weight.mul_(gain)
     key.weight.copy_(query.weight)
     key.bias.copy_(query.bias)
@@ -43,7 +43,7 @@ def _match_keys_to_queries(query: nn.Linear, key: nn.Linear, gain: float = 1.0) 
 
 @torch.no_grad()
 def initialise(model: EfficientTAM, seed: int) -> None:
-    """Set every parameter of a fresh network; a function of the seed.
+    """Initialise every parameter of a network, as a function of the seed.
 
     Four choices keep training from settling on empty masks: positions are visible to the
     encoder and, at several scales, to the prompts, and the cross-attentions start out by
@@ -73,9 +73,9 @@ def initialise(model: EfficientTAM, seed: int) -> None:
             _match_keys_to_queries(attention.q_proj, attention.k_proj)
     final = decoder.transformer.final_attn_token_to_image
     _match_keys_to_queries(final.q_proj, final.k_proj)
-    decoder.pred_obj_score_head.layers[-1].bias.fill_(2.0)  # objects are there, mostly
+    decoder.pred_obj_score_head.layers[-1].bias.fill_(2.0)  # most objects are present
 
-    # The mask of a mask prompt arrives as logits of +-10, like every other mask prompt.
+    # The input is a mask prompt: logits of +-10.
     model.mask_downsample.weight.fill_(20 / model.mask_downsample.weight.numel())
     model.mask_downsample.bias.fill_(-10.0)
 

@@ -10,13 +10,13 @@ from torch.nn import functional
 
 
 def soft_targets(masks: Tensor) -> Tensor:
-    """Masks bool [..., S, S] as coverage at the decoder's stride: float [..., S / 4, S / 4]."""
+    """Reduce masks bool [..., S, S] to their coverage at stride 4: float [..., S / 4, S / 4]."""
     flat = masks.flatten(0, -3)[:, None].float()
     return functional.avg_pool2d(flat, 4)[:, 0].unflatten(0, masks.shape[:-2])
 
 
 def mask_losses(logits: Tensor, target: Tensor, positive_weight: float) -> tuple[Tensor, Tensor]:
-    """Losses and IoU of each candidate.
+    """Return losses and IoU of each candidate.
 
     The binary cross-entropy weighs the object's pixels by `max(1, positive_weight / area)`: a
     small object would otherwise be best explained, early on, by an empty mask.
@@ -57,7 +57,7 @@ def decoding_loss(
     positive_weight: float,
     share: float = 0.15,
 ) -> tuple[Tensor, Tensor]:
-    """The whole loss of one decoder call.
+    """Return the total loss of one decoder call.
 
     An ambiguous prompt is charged for its best candidate of three (and a little for the mean, so
     that none dies), an unambiguous one for candidate 0 and, less, for the best of the others,

@@ -34,7 +34,7 @@ def curve(rng: Rng, frames: int, drift: float, sway: float) -> np.ndarray:
 
 
 def excursion(rng: Rng, frames: int) -> np.ndarray:
-    """How far something is on its way out of the picture and back: float64 [frames] in 0..1.
+    """Return the progress of an object out of the image and back: float64 [frames] in 0..1.
 
     It leaves within the clip, stays away for a while, and comes back in two thirds of the cases.
     """
@@ -50,7 +50,7 @@ def excursion(rng: Rng, frames: int) -> np.ndarray:
 def affine(
     x: float, y: float, angle: float, scale_x: float, scale_y: float, shear: float = 0.0
 ) -> np.ndarray:
-    """3x3 matrix: scale, shear, rotate by `angle` radians, then move to (x, y)."""
+    """Return a 3x3 matrix: scale, shear, rotate by `angle` radians, then move to (x, y)."""
     cosine, sine = np.cos(angle), np.sin(angle)
     rotation = np.array([[cosine, -sine, x], [sine, cosine, y], [0, 0, 1.0]])
     return (
@@ -61,7 +61,7 @@ def affine(
 
 
 def camera_path(rng: Rng, frames: int, size: int) -> np.ndarray:
-    """Camera motion about the middle of the image: float64 [frames, 3, 3], the first = identity.
+    """Return camera motion about the image centre: float64 [frames, 3, 3], first = identity.
 
     A fifth of the cameras stand still, the others pan, roll, zoom and shake.
     """
@@ -96,13 +96,13 @@ class Elastic:
 
     @classmethod
     def random(cls, rng: Rng, frames: int, amplitude: float) -> Elastic:
-        """A field whose displacement has a standard deviation of `amplitude` pixels."""
+        """Create a field whose displacement has a standard deviation of `amplitude` pixels."""
         cells = int(rng.integers(3, 6))
         grid = rng.normal(0, amplitude, (2, cells, cells, 2)).astype(np.float32)
         return cls(grid, rng.uniform(0, 6.3) + np.linspace(0, rng.uniform(0.5, 5.0), frames))
 
     def at(self, frame: int, height: int, width: int) -> np.ndarray:
-        """Displacement at a frame, float32 [height, width, 2] (x, y)."""
+        """Return the displacement at a frame, float32 [height, width, 2] (x, y)."""
         angle = self.phase[frame]
         field = np.cos(angle) * self.grid[0] + np.sin(angle) * self.grid[1]
         return cv2.resize(field.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)

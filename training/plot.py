@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Curves of a training run as a picture: `python -m training.plot training/out/run`."""
+"""Plot of the curves of a training run: `python -m training.plot training/out/run`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PANELS = (
 
 
 def read_log(path: Path) -> dict[str, tuple[list[float], list[float]]]:
-    """Minutes and values by name of a `log.csv`."""
+    """Return minutes, and values by name, of a `log.csv`."""
     curves: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
     with Path(path).open(newline='') as file:
         for row in csv.DictReader(file):
@@ -28,7 +28,7 @@ def read_log(path: Path) -> dict[str, tuple[list[float], list[float]]]:
 
 
 def plot(folder: Path) -> Path:
-    """Draw `log.csv` of a run folder to `curves.png` there; returns its path."""
+    """Plot `log.csv` of a run folder to `curves.png` in it; return its path."""
     import matplotlib
 
     matplotlib.use('Agg')

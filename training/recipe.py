@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""What is trained for how long: the phases of a recipe file."""
+"""The phases of training, from a recipe file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of training with constant shapes.
+    """One phase of training, with constant shapes.
 
     Attributes:
         name: for the log.
@@ -43,7 +43,7 @@ class Phase:
     prompts: tuple[float, float, float] = (0.5, 0.25, 0.25)
 
     def __post_init__(self) -> None:
-        """Refuse a phase without a length or with shapes the network cannot take."""
+        """Check that the phase has a length, and shapes that fit the network."""
         for name in ('lr', 'positive_weight', 'prompts'):
             object.__setattr__(self, name, tuple(float(v) for v in getattr(self, name)))
         if (self.seconds > 0) == (self.steps > 0):
@@ -54,12 +54,16 @@ class Phase:
             )
 
     def progress(self, seconds: float, steps: int) -> float:
-        """Share of the phase that is over, 1 or more at its end."""
+        """Return the completed share of the phase, 1 or more at its end."""
         return seconds / self.seconds if self.seconds else steps / self.steps
 
 
 def read(path: Path) -> list[Phase]:
-    """Read the `phases` of a YAML recipe; ValueError names what is wrong in it."""
+    """Read the `phases` of a YAML recipe.
+
+    Raises:
+        ValueError: something in it is wrong; the message names it.
+    """
     entries = yaml.safe_load(Path(path).read_text())['phases']
     try:
         return [Phase(**entry) for entry in entries]

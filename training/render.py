@@ -116,7 +116,7 @@ def _compose(
         image = sources.frames[rng.integers(len(sources.frames))]
         back = scene.random_background(rng, image, size, int(rng.integers(1, 4)), frames, elastic)
         count = int(rng.choice(3, p=(0.5, 0.35, 0.15)))
-    elif kind == 2:  # things over a real picture
+    elif kind == 2:  # objects over a real image
         pool = sources.frames if rng.random() < 0.75 else sources.stills
         image = pool[rng.integers(len(pool))]
         back = scene.random_background(rng, image, size, 0, frames, elastic * 0.5)
@@ -163,10 +163,10 @@ def render_clip(
 
     Args:
         seed: the clip is a function of the seed and the sources alone.
-        sources: pictures to draw from.
+        sources: images to use.
         frames: length of the clip.
         size: side of the square frames in pixels.
-        absence: probability of each thing leaving the picture, or vanishing, for a while.
+        absence: probability of each object leaving the image, or disappearing, for a while.
         footage: probability of a stretch of annotated video; above 0 its objects also serve as
             cut-outs.
 
@@ -225,9 +225,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--data', type=Path, required=True)
     parser.add_argument('--out', type=Path, default=Path('training/out/clips'))
     parser.add_argument('--split', choices=('train', 'val'), default='train')
-    parser.add_argument(
-        '--share-alike', action='store_true', help='draw from CC BY-SA pictures as well'
-    )
+    parser.add_argument('--share-alike', action='store_true', help='use CC BY-SA images as well')
     parser.add_argument('--clips', type=int, default=2000)
     parser.add_argument('--frames', type=int, default=10)
     parser.add_argument('--size', type=int, default=384)

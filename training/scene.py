@@ -53,14 +53,14 @@ class Thing:
 
 @dataclass
 class Background:
-    """A picture behind everything, perhaps with labelled objects of its own.
+    """The background image, which may have labelled objects of its own.
 
     Attributes:
         rgb: uint8 [h, w, 3].
         labels: uint8 [h, w]; the values in `chosen` are objects of the clip.
         chosen: label values, in the order of the clip's object numbers.
-        pose: float64 [3, 3], picture pixels -> world pixels.
-        elastic: deformation of the whole picture, or None.
+        pose: float64 [3, 3], image pixels -> world pixels.
+        elastic: deformation of the whole image, or None.
     """
 
     rgb: np.ndarray
@@ -114,7 +114,7 @@ def paint(
     """One frame of a scene.
 
     Returns:
-        The image, float32 [size, size, 3] in 0..255, and the labels of what is visible,
+        The image, float32 [size, size, 3] in 0..255, and the labels of visible objects,
         uint8 [size, size]: 0 = nothing labelled, then the background's chosen objects, then the
         labelled things in order.
     """
@@ -172,7 +172,7 @@ def _fit(rgb: np.ndarray, alpha: np.ndarray, side: int) -> tuple[np.ndarray, np.
 
 
 def cut_out(rng: Rng, image: LabelledImage, side: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """A labelled object of a picture as a sprite, or None if the pick is too small or too big."""
+    """Return a labelled object of an image as a sprite; None if it is too small or too large."""
     areas = np.bincount(image.labels.ravel(), minlength=256)
     share = areas / image.labels.size
     candidates = [v for v in range(1, 256) if areas[v] > 1500 and share[v] < 0.7]
@@ -256,12 +256,12 @@ def random_thing(
 
     Args:
         rng: source of randomness.
-        sources: pictures for cut-outs and textures.
+        sources: images for cut-outs and textures.
         frames: length of the clip.
         size: side of the image in pixels.
         real: probability of a cut-out of a photograph (else drawn or a colour region).
         labelled: False for a distractor or an occluder.
-        absence: probability of leaving the picture, or vanishing, for a while.
+        absence: probability of leaving the image, or disappearing, for a while.
         footage: cut out of annotated videos as well.
     """
     diameter = size * float(np.exp(rng.uniform(np.log(0.11), np.log(0.7))))
@@ -335,7 +335,7 @@ def twin(rng: Rng, thing: Thing, size: int) -> Thing:
 def random_background(
     rng: Rng, image: LabelledImage, size: int, objects: int, frames: int, elastic: float
 ) -> Background:
-    """A picture as background, up to `objects` of its own labels becoming objects."""
+    """Use an image as background, and up to `objects` of its labels as objects."""
     height, width = image.rgb.shape[:2]
     aspect = rng.choice((1.0, 1.2, 1.33, 1.5, 1.78))  # of the camera, squashed to 1
     zoom = rng.uniform(0.55, 1.0) if objects else rng.uniform(0.4, 1.0)

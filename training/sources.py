@@ -1,14 +1,14 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures the training clips are drawn from: what may be used, what is held out, who made it.
+"""Images from which the training clips are made: selection, hold-out, and attribution.
 
 The data folder holds `stills/coco` (pictures with instance masks, `index.json` names the
 licence and the address of each) and `training` (video frames without truth, named
 `<video>_<frame>.jpg`).  `annotations` beside this file holds masks of the main objects in
 those frames, made for this project: COCO run lengths by frame and object.
 
-Weights that are shipped are trained on pictures whose licence asks for attribution at most;
-pictures under share-alike licences come in only when asked for.
+Shipped weights are trained on images whose licences require at most attribution; images under
+share-alike licences are used only on request.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ ANNOTATIONS = Path(__file__).parent / 'annotations'
 ATTRIBUTION_ONLY = ('Attribution License', 'No known copyright restrictions')
 SHARE_ALIKE = 'Attribution-ShareAlike License'
 
-# Held-out stills are share-alike ones: scoring a model on a picture does not put it into the
-# weights, and every picture free enough for training stays available for training.
+# Held-out stills are share-alike ones: evaluating a model on an image does not affect its weights,
+# and all images that are free enough for training stay available for it.
 HELD_OUT_STILLS = frozenset(
     {
         '000000000071.jpg',
@@ -50,7 +50,7 @@ UNUSED_VIDEOS = frozenset({'01_dog', '16_robotarm'})
 
 @dataclass
 class LabelledImage:
-    """A picture with instance masks.
+    """An image with instance masks.
 
     Attributes:
         rgb: uint8 [H, W, 3].
@@ -79,7 +79,7 @@ class Sources:
     footage: list[list[LabelledImage]] = field(default_factory=list)
 
     def annotated(self, rng: np.random.Generator, footage: bool) -> LabelledImage:
-        """Pick a picture with masks made by people; half of them from videos if `footage`."""
+        """Return an image with manual masks; half of them from videos if `footage`."""
         if not footage or not self.footage or rng.random() < 0.5:
             return self.stills[rng.integers(len(self.stills))]
         stretch = self.footage[rng.integers(len(self.footage))]
@@ -87,7 +87,11 @@ class Sources:
 
 
 def read_index(data: Path) -> list[dict]:
-    """Entries of `stills/coco/index.json`; FileNotFoundError says what is missing."""
+    """Return the entries of `stills/coco/index.json`.
+
+    Raises:
+        FileNotFoundError: the message names what is missing.
+    """
     path = data / 'stills' / 'coco' / 'index.json'
     if not path.is_file():
         raise FileNotFoundError(
@@ -161,9 +165,9 @@ def read_footage(data: Path, split: str) -> list[list[LabelledImage]]:
 
 
 def colour_regions(rgb: np.ndarray, rng: np.random.Generator, clusters: int = 7) -> np.ndarray:
-    """Label map of compact colour regions of a picture.
+    """Return a label map of compact colour regions of an image.
 
-    k-means on colour and, weakly, position; connected parts of 1 % to 30 % of the picture
+    k-means on colour and, weakly, position; connected parts of 1 % to 30 % of the image
     that are not ragged become labels.
 
     Args:
@@ -201,12 +205,12 @@ def colour_regions(rgb: np.ndarray, rng: np.random.Generator, clusters: int = 7)
 def load(
     data: Path, split: str = 'train', share_alike: bool = False, limit: int | None = None
 ) -> Sources:
-    """Read the pictures of a split into memory (about 0.3 GB for the whole set).
+    """Read the images of a split into memory (about 0.3 GB for the whole set).
 
     Args:
         data: the data folder.
         split: 'train' or 'val'.
-        share_alike: also train on CC BY-SA pictures.
+        share_alike: also train on CC BY-SA images.
         limit: read at most this many stills and frames each (quick tests).
 
     Raises:
@@ -235,13 +239,13 @@ def load(
 
 
 def attribution(data: Path, share_alike: bool = False) -> str:
-    """Markdown list of every picture and video that goes into the weights."""
+    """Return a Markdown list of all images and videos that the weights are trained on."""
     lines = [
-        '# Pictures behind the weights',
+        '# Images that the weights were trained on',
         '',
         'Instance masks: COCO 2017 annotations (CC BY 4.0, cocodataset.org).',
         '',
-        '| picture | licence | source |',
+        '| image | licence | source |',
         '| --- | --- | --- |',
     ]
     for entry in chosen_stills(Path(data), 'train', share_alike):
@@ -266,7 +270,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--data', type=Path, required=True)
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument(
-        '--share-alike', action='store_true', help='list the CC BY-SA pictures as well'
+        '--share-alike', action='store_true', help='list the CC BY-SA images as well'
     )
     args = parser.parse_args(argv)
     args.out.write_text(attribution(args.data, args.share_alike))

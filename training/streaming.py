@@ -239,14 +239,14 @@ class Unroll:
         bank.add(model.encode_memory(features, low.float(), prompted), pointer)
         return loss, low, iou
 
-    def follow(
+    def track_frame(
         self,
         features: Tensor,
         masks: Tensor,
         bank: Bank,
         watch: Callable[[Tensor], None] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Track every object into the next frame and remember it; returns as `start`."""
+        """Track every object in the next frame and store its memory; returns as `start`."""
         model = self.model
         memories, index, pointers = bank.read(model.config.num_memories)
         valid = memories.new_ones(memories.shape[:2])
@@ -289,7 +289,7 @@ class Unroll:
             rng: source of the prompts.
             features: of `encode`, if they exist already.
             keep: return the masks of every frame.
-            watch: told the features [O, C, G, G] of each later frame after memory attention.
+            watch: called with the conditioned features [O, C, G, G] of each later frame.
         """
         features = self.encode(batch.images) if features is None else features
         bank, logits = Bank(), []
@@ -297,7 +297,7 @@ class Unroll:
         logits.append(low)
         later, ious = [], []
         for frame in range(1, batch.masks.shape[1]):
-            loss, low, iou = self.follow(
+            loss, low, iou = self.track_frame(
                 features[batch.clip_of, frame], batch.masks[:, frame], bank, watch
             )
             later.append(loss)

@@ -104,7 +104,7 @@ def make_optimisers(
 
 
 class Ema:
-    """Exponential moving average of the parameters; what is evaluated and shipped."""
+    """Exponential moving average of the parameters, which is evaluated and shipped."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.updates = decay, 0

@@ -16,7 +16,7 @@ from training.streaming import Unroll
 
 
 def intersection_over_union(guess: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """J of masks bool [..., H, W]; both empty counts as 1."""
+    """Return J of masks bool [..., H, W]; 1 if both are empty."""
     union = (guess | truth).sum((-2, -1))
     return np.where(union > 0, (guess & truth).sum((-2, -1)) / np.maximum(union, 1), 1.0)
 
@@ -25,7 +25,7 @@ def intersection_over_union(guess: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def validate(
     model: EfficientTAM, folder: Path, device: torch.device, clips: int = 8, frames: int = 8
 ) -> dict[str, float]:
-    """Mean J at the decoder's resolution on the first held-out clips.
+    """Return the mean J at the decoder's resolution on the first held-out clips.
 
     Returns:
         For each prompt kind the J of frames 1.. ('mask', 'box', 'click'), and for boxes and

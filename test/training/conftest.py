@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Small made-up sources, so that these tests need no data set."""
+"""Small synthetic sources, so that these tests need no data set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.sources import LabelledImage, Sources
 
 @pytest.fixture(scope='session')
 def sources() -> Sources:
-    """Two pictures with two labelled discs each, and one without a label."""
+    """Two images with two labelled discs each, and one without labels."""
     rng = np.random.default_rng(0)
     images = []
     for number in range(3):

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of failures: what is true, what the model said, and which moments are shown."""
+"""The contact sheet of failures: drawing, and the choice of frames."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 from training.evaluate import Clip
-from training.failures import Moment, moments, worst
+from training.failures import ScoredFrame, scored_frames, worst
 
 
-class Stays:
-    """A tracker whose masks stay where they were prompted."""
+class StaticTracker:
+    """A tracker that returns the prompted masks on every frame."""
 
     def reset(self) -> None:
-        """Forget."""
         self.labels = None
 
     def step(self, image, stamp, prompts):
@@ -33,13 +32,13 @@ class Stays:
         return SimpleNamespace(labels=self.labels, objects=objects)
 
 
-def test_each_object_on_each_frame_that_shows_it():
+def test_each_object_on_each_frame_where_it_is_visible():
     images = np.full((3, 60, 80, 3), 100, np.uint8)
     labels = np.zeros((3, 60, 80), np.uint8)
     labels[:, 10:30, 10:30] = 1
     labels[0, 35:55, 40:60] = 2
     labels[1, 35:55, 50:70] = 2
-    found = list(moments(Stays(), Clip('made up', images, labels), 'mask'))
+    found = list(scored_frames(StaticTracker(), Clip('made up', images, labels), 'mask'))
     assert [round(one.j, 3) for one in found] == [1.0, 1.0, 1.0, 0.333, 1.0]
     assert found[3].caption == 'made up, from a mask, image 1: J 0.33'
     moved = found[3].picture
@@ -51,4 +50,4 @@ def test_each_object_on_each_frame_that_shows_it():
 @pytest.mark.parametrize(('count', 'expected'), [(1, 0), (9, 0), (20, 2), (95, 9)])
 def test_tenth_percentile(count, expected):
     shuffled = np.random.default_rng(0).permutation(count)
-    assert worst([Moment(float(j), None, '') for j in shuffled]).j == expected
+    assert worst([ScoredFrame(float(j), None, '') for j in shuffled]).j == expected
