@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""`colcon build` and `colcon test`, as on a robot, and what lies where afterwards."""
+"""`colcon build` and `colcon test`, as on a robot, and where the files are installed."""
 
 from __future__ import annotations
 
@@ -15,21 +15,30 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXUPS = ROOT / 'scripts' / 'wheel_fixups.cmake'
-# Of this shell's set-up, which the workspace is not to find.
+# Of this shell's set-up, which the workspace must not find.
 OURS = ('PYTHONPATH', 'LD_LIBRARY_PATH', 'CMAKE_PREFIX_PATH', 'PYTEST_ADDOPTS')
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(2700),  # compiling takes 9 minutes on two busy cores
     pytest.mark.skipif(shutil.which('colcon') is None, reason='colcon is not installed here'),
 ]
 
 
 def environment():
-    """Return what a shell has in which only the ROS wheels are set up."""
+    """Return the variables of a shell in which only the ROS wheels are set up."""
     kept = {name: value for name, value in os.environ.items() if name not in OURS}
-    # Or no start of Python finds the libraries of the wheels again.
+    # With this variable, Python does not add the libraries of the wheels when it starts.
     kept.pop('_ROS_WHEELS_BOOTSTRAP_COMPLETE', None)
-    return {**kept, 'AMENT_PREFIX_PATH': sys.prefix, 'CMAKE_PREFIX_PATH': sys.prefix}
+    # colcon's setup scripts call their Python without quotes, so its path must contain no space;
+    # that of the virtual environment does if the checkout's does.
+    python = str(Path(sys.executable).resolve())
+    return {
+        **kept,
+        'AMENT_PREFIX_PATH': sys.prefix,
+        'CMAKE_PREFIX_PATH': sys.prefix,
+        'COLCON_PYTHON_EXECUTABLE': python,
+    }
 
 
 def colcon(workspace, *arguments):
@@ -116,6 +125,6 @@ def test_with_symlink_install_an_edit_is_live(workspace):
 
 
 def test_colcon_test(workspace):
-    """One test of the suite; which are run otherwise is said in CMakeLists.txt."""
+    """Runs one test of the suite; CMakeLists.txt has the default selection."""
     colcon(workspace, 'test', '--return-code-on-test-failure')
     assert '1 test, 0 errors, 0 failures' in colcon(workspace, 'test-result', '--all')
