@@ -161,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
         'graphs, MB',
         '10^9 multiplications',
         *(f'{graph.replace("_", " ")}, ms' for graph in TRACKER_GRAPHS),
-        'all, ms',
+        'total, ms',
         'ratio',
     ]
     publish(table(heads, rows), 'families', args.doc)

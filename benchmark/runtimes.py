@@ -91,12 +91,12 @@ def main(argv: list[str] | None = None) -> None:
         'model',
         'runtime',
         *(f'{graph.replace("_", " ")}, ms' for graph in TRACKER_GRAPHS),
-        'all, ms',
+        'total, ms',
     ]
     threads = f'{args.threads} threads' if args.threads > 1 else '1 thread, processor time'
     note = (
         f'{machine()}; {threads}; {args.objects} '
-        f'object{"s" if args.objects > 1 else ""}. In brackets: how many times as fast as '
+        f'object{"s" if args.objects > 1 else ""}. In brackets: speed-up over '
         f'{args.runtimes[0].replace(":", " ")}.'
     )
     publish(f'{table(heads, rows)}\n\n{note}', 'runtimes', args.doc)

@@ -208,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
     except MissingError as error:
         print(f'Python {python}, aarch64: {error}', file=sys.stderr)
         return 1
-    heads = ['Python', 'with', 'wheels', 'together', 'among them']
+    heads = ['Python', 'with', 'wheels', 'total size', 'including']
     publish(table(heads, rows), 'wheels', options.doc)
     return 0
 
