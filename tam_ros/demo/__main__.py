@@ -244,7 +244,7 @@ def _report(
     summary.write(numbers)
     title, *notes = summary.lines()
     if summary.j_mean is not None:
-        notes.append('white line: the truth')
+        notes.append('white line: the ground truth')
     write_sheet(result.tiles, picture, title, notes)
     print('\n'.join(['', *summary.lines(), '']))
     for path in (bag, video, picture, numbers):
