@@ -61,7 +61,7 @@ class OpenVinoSession(Session):
         Args:
             core: of OpenVINO.
             path: of the ONNX file.
-            graph: tells which inputs and outputs are batched.
+            graph: its spec, for which inputs and outputs are batched.
             settings: properties to compile it with.
 
         Raises:
