@@ -45,6 +45,11 @@ def children_of(folder: Path) -> list[str]:
     return found
 
 
+def size_of(path: Path) -> int:
+    """Size in bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in (path, *path.rglob('*')) if file.is_file())
+
+
 @pytest.mark.slow
 def test_demo_end_to_end(ros, tmp_path):
     folder = tmp_path / 'with a space'
@@ -100,9 +105,9 @@ def test_interrupted_demo_leaves_nothing_running(ros, tmp_path, number, playing)
     out = tmp_path / 'out'
     sign = out / ('recording.mcap.part' if playing else 'logs/node.log')
     deadline = time.monotonic() + 180
-    # While playing: once a few images of 690 kB are in the file.
+    # While playing: once a few images of 690 kB are in the folder that becomes the recording.
     size = 2_000_000 if playing else 0
-    while not (sign.exists() and sign.stat().st_size >= size and len(children_of(out)) == 2):
+    while not (sign.exists() and size_of(sign) >= size and len(children_of(out)) == 2):
         assert time.monotonic() < deadline and demo.poll() is None
         time.sleep(0.1)
     demo.send_signal(number)
