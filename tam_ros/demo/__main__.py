@@ -38,7 +38,7 @@ from tam_ros.runtime.backends import RUNTIMES
 _OUTPUTS = ('recording.mcap', 'overlay.mp4', 'contact_sheet.png', 'summary.json')
 _START_TIMEOUT = 180.0  # a slow disk reading a large model
 _PROMPT_TIMEOUT = 30.0
-_POLL_S = 0.2  # between two looks at the processes
+_POLL_S = 0.2  # between two checks of the processes
 _SHARED_MEMORY = 4 * 70_000_000  # bytes: our three processes with config/fastdds_images.xml
 _QUIET_S = 1.5  # the node has caught up when no result arrives for this long
 
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         prompts = _prompts(options)
-        size, frames = _look_ahead(options)
+        size, frames = _inspect_source(options)
         check_prompts(prompts, size, frames)
         model(options.model)
         _require_ros()
@@ -78,22 +78,26 @@ def _parser() -> argparse.ArgumentParser:
         '--video', help='video, image folder or bag to play; default: the drawn clip'
     )
     parser.add_argument('--prompts', help=f'the objects to track: {SYNTAX}')
-    parser.add_argument('--topic', help='image topic of a bag with several')
+    parser.add_argument('--topic', help='image topic of a bag that has several')
     parser.add_argument('--out', default='demo_output', help='folder for the results')
-    parser.add_argument('--model', default='efficienttam_nano', help='name in the catalogue')
+    parser.add_argument(
+        '--model', default='efficienttam_nano', help='name of a model in the catalogue'
+    )
     parser.add_argument('--weights', default='', help="checkpoint file instead of the model's own")
     parser.add_argument('--runtime', default=RUNTIMES[0], choices=RUNTIMES)
-    parser.add_argument('--rate', type=float, help="images a second instead of the clip's own")
-    parser.add_argument('--frames', type=int, help='stop after this many')
+    parser.add_argument(
+        '--rate', type=float, help="images per second, instead of the clip's own rate"
+    )
+    parser.add_argument('--frames', type=int, help='stop after this many frames')
     parser.add_argument('--seed', type=int, default=7, help='seed of the drawn clip')
     return parser
 
 
 def _prompts(options: argparse.Namespace) -> list[PromptSpec]:
     if options.frames is not None and options.frames < 1:
-        raise DemoError(f'--frames {options.frames}: at least one is needed')
+        raise DemoError(f'--frames {options.frames}: must be at least 1')
     if options.rate is not None and not 0 < options.rate <= 200:
-        raise DemoError(f'--rate {options.rate:g}: must lie above 0 and up to 200')
+        raise DemoError(f'--rate {options.rate:g}: must be above 0 and at most 200')
     if options.prompts:
         return parse_prompts(options.prompts)
     if options.video:
@@ -104,7 +108,7 @@ def _prompts(options: argparse.Namespace) -> list[PromptSpec]:
     return list(DemoScene(options.seed).prompts)
 
 
-def _look_ahead(options: argparse.Namespace) -> tuple[tuple[int, int], int | None]:
+def _inspect_source(options: argparse.Namespace) -> tuple[tuple[int, int], int | None]:
     """Open the source before anything is started; return (height, width) and the frame count."""
     if options.video:
         source = open_source(options.video, options.topic, options.rate)
@@ -205,26 +209,30 @@ def _record(
             raise DemoError(f'{error}\n{node.log_tail()}') from error
         with BagWriter(bag_path) as bag, tqdm(total=frames, desc='tracking', unit='frame') as bar:
             recorder.open(bag)
-            answer = client.call(Trigger, '/camera/play', Trigger.Request())
-            if not answer.success:
-                raise DemoError(f'the camera does not play: {answer.message}')
-            recorder.start(from_ns=int(answer.message))
-            while camera.exit_status() is None:
-                if prompt := recorder.next_prompt(timeout=_POLL_S):
-                    try:
-                        client.send_prompt(prompt)
-                    except PromptRefusedError as error:
-                        tqdm.write(f'demo: prompt of object {prompt.object_id} refused: {error}')
-                bar.n = recorder.played
-                bar.set_postfix(tracked=len(recorder.arrivals), refresh=True)
-                if node.exit_status() is not None:
-                    raise DemoError(f'the node ended early:\n{node.log_tail()}')
-            if camera.exit_status() != 0:
-                raise DemoError(f'the camera ended early:\n{camera.log_tail()}')
-            with contextlib.suppress(TimeoutError):
-                while True:
-                    client.wait_for_image(timeout=_QUIET_S)
-            recorder.stop()
+            try:
+                answer = client.call(Trigger, '/camera/play', Trigger.Request())
+                if not answer.success:
+                    raise DemoError(f'the camera does not play: {answer.message}')
+                recorder.start(from_ns=int(answer.message))
+                while camera.exit_status() is None:
+                    if prompt := recorder.next_prompt(timeout=_POLL_S):
+                        try:
+                            client.send_prompt(prompt)
+                        except PromptRefusedError as error:
+                            tqdm.write(
+                                f'demo: prompt of object {prompt.object_id} refused: {error}'
+                            )
+                    bar.n = recorder.played
+                    bar.set_postfix(tracked=len(recorder.arrivals), refresh=True)
+                    if node.exit_status() is not None:
+                        raise DemoError(f'the node ended early:\n{node.log_tail()}')
+                if camera.exit_status() != 0:
+                    raise DemoError(f'the camera ended early:\n{camera.log_tail()}')
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        client.wait_for_image(timeout=_QUIET_S)
+            finally:
+                recorder.stop()  # before the bag is closed: the client's thread writes to it
         return recorder.arrivals, client.status()['model'].values
 
 
@@ -234,7 +242,7 @@ def _report(
     from tam_ros.demo.report import summarize
     from tam_ros.demo.review import review, write_sheet
 
-    bag, video, picture, numbers = (out / name for name in _OUTPUTS)
+    bag, video, sheet, numbers = (out / name for name in _OUTPUTS)
     first, last = arrivals[0][0], arrivals[-1][0]
     # At the rate of the tracked images, so that the video plays in real time.
     rate_hz = (len(arrivals) - 1) / ((last - first) * 1e-9) if last > first else 10.0
@@ -245,9 +253,9 @@ def _report(
     title, *notes = summary.lines()
     if summary.j_mean is not None:
         notes.append('white line: the ground truth')
-    write_sheet(result.tiles, picture, title, notes)
+    write_sheet(result.tiles, sheet, title, notes)
     print('\n'.join(['', *summary.lines(), '']))
-    for path in (bag, video, picture, numbers):
+    for path in (bag, video, sheet, numbers):
         print(path)
 
 

@@ -135,9 +135,9 @@ def test_outside_the_environment(tmp_path, monkeypatch, capsys):
         (['--video', 'VIDEO', '--prompts', '1:box:200,4,250,90'], 'outside'),
         (['--video', 'VIDEO', '--prompts', '1:point:3,4@5'], 'frame 5'),  # of frames 0 to 4
         (['--prompts', '1:point:3,4@3', '--frames', '3'], 'frame 3'),
-        (['--frames', '0'], 'at least one'),
-        (['--rate', '0'], 'must lie above 0'),
-        (['--rate', 'nan'], 'must lie above 0'),
+        (['--frames', '0'], 'must be at least 1'),
+        (['--rate', '0'], 'must be above 0'),
+        (['--rate', 'nan'], 'must be above 0'),
         (['--model', 'efficienttam_huge'], 'efficienttam_huge'),
     ],
 )
