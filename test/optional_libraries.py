@@ -51,8 +51,8 @@ class TestFile(pytest.Module):
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         try:
             return super().collect()
-        except self.CollectError as error:
-            reason = missing_library(error.__cause__)
+        except Exception as error:  # `CollectError` for an ImportError, others unchanged
+            reason = missing_library(error)
             if reason is None:
                 raise
         pytest.skip(f'{self.path.name}: {reason}', allow_module_level=True)
@@ -62,7 +62,7 @@ def missing_library(error: BaseException | None) -> str | None:
     """Return what to say where an import failed because an optional library is absent.
 
     Args:
-        error: what the import of a test file raised.
+        error: what the import of a test file raised; the import's error may be its cause.
 
     Returns:
         None if it failed for another reason, such as a wrong name within an installed library.

@@ -30,6 +30,9 @@ FILES = {
     'from json import misspelt': 'ERROR test_4.py',
     'import not_in_the_table': 'ERROR test_5.py',
     '1 / 0': 'ERROR test_6.py',
+    'try:\n    import torch\nexcept ImportError as error:\n    raise ValueError from error': (
+        'test_7.py: torch is not installed'
+    ),
 }
 
 
@@ -50,4 +53,4 @@ def test_only_an_absent_library_skips_a_file(tmp_path):
     summary = done.stdout.partition('short test summary info')[2].splitlines()
     for statement, expected in FILES.items():
         assert any(expected in line for line in summary), (statement, done.stdout)
-    assert '1 passed, 2 skipped, 4 errors' in summary[-1]
+    assert '1 passed, 3 skipped, 4 errors' in summary[-1]

@@ -1,21 +1,29 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Small synthetic sources, so that these tests need no data set."""
+"""Small synthetic sources, so that these tests need no data set.
+
+The fixtures import what needs optional libraries: without those, the test files are skipped.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
 
 from tam_ros.models.config import EfficientTAMConfig
-from training import render
-from training.sources import LabelledImage, Sources
+
+if TYPE_CHECKING:
+    from training.sources import Sources
 
 
 @pytest.fixture(scope='session')
 def sources() -> Sources:
     """Two images with two labelled discs each, and one without labels."""
+    from training.sources import LabelledImage, Sources
+
     rng = np.random.default_rng(0)
     images = []
     for number in range(3):
@@ -34,6 +42,8 @@ def sources() -> Sources:
 @pytest.fixture(scope='session')
 def clips(sources, tmp_path_factory):
     """A folder with six training clips and two held-out ones of five frames at 96 pixels."""
+    from training import render
+
     folder = tmp_path_factory.mktemp('clips')
     render.write_shard(folder / 'train_0_00000', 0, 6, sources, frames=5, size=96)
     render.write_shard(folder / 'val_0_00000', 100, 2, sources, frames=5, size=96)
