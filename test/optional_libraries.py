@@ -55,7 +55,7 @@ class TestFile(pytest.Module):
             reason = missing_library(error)
             if reason is None:
                 raise
-        pytest.skip(f'{self.path.name}: {reason}', allow_module_level=True)
+        pytest.skip(f'{self.nodeid}: {reason}', allow_module_level=True)
 
 
 def missing_library(error: BaseException | None) -> str | None:
