@@ -54,8 +54,8 @@ def contact_sheet(
     if not tiles:
         raise ValueError('a contact sheet needs at least one frame')
     columns = min(columns, len(tiles))
-    pictures = [_fit(tile.rgb, tile_width) for tile in tiles]
-    tile_height = max(picture.shape[0] for picture in pictures)
+    images = [_fit(tile.rgb, tile_width) for tile in tiles]
+    tile_height = max(image.shape[0] for image in images)
     heading = 44 + 22 * len(notes)
     caption_height = 30
     rows = -(-len(tiles) // columns)
@@ -67,13 +67,13 @@ def contact_sheet(
     pen.text((_GAP, 10), title, _INK, _font_for(title, 22, room))
     for line, note in enumerate(notes):
         pen.text((_GAP, 40 + 22 * line), note, _SOFT_INK, _font_for(note, 15, room))
-    for index, (tile, picture) in enumerate(zip(tiles, pictures, strict=True)):
+    for index, (tile, image) in enumerate(zip(tiles, images, strict=True)):
         row, column = divmod(index, columns)
         x = _GAP + column * (tile_width + _GAP)
         y = heading + 6 + row * (tile_height + caption_height)
-        sheet.paste(Image.fromarray(picture), (x, y))
+        sheet.paste(Image.fromarray(image), (x, y))
         font = _font_for(tile.caption, 15, tile_width)
-        pen.text((x, y + picture.shape[0] + 4), tile.caption, _INK, font)
+        pen.text((x, y + image.shape[0] + 4), tile.caption, _INK, font)
     return np.array(sheet)
 
 

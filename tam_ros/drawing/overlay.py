@@ -31,7 +31,7 @@ def draw_overlay(
         labels: [H, W] of any integer type; 0 is background, other values are object ids.
         objects: `TrackedObject`s or others with `id`, `state` and `score`. Each gets a tag; those
             without a mask are listed in the corner.
-        names: of the objects by id, for their tags.
+        names: names of the objects by id, for their tags.
 
     Returns:
         A new uint8 RGB [H, W, 3].

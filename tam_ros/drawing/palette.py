@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-# They differ in hue and in lightness, so that colour-blind people can tell neighbours apart. After
+# They differ in hue and in lightness, so that colour-blind users can distinguish neighbours. After
 # the first, these are the colours of Okabe and Ito, "Color Universal Design", and four more.
 _COLOURS = np.array(
     [

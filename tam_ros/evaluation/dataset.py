@@ -54,7 +54,7 @@ class TruthSequence(Protocol):
     """A video with ground truth that can be iterated over repeatedly.
 
     Attributes:
-        name: for tables and messages.
+        name: name for tables and messages.
     """
 
     name: str
@@ -102,13 +102,13 @@ class FolderSequence:
 
     def _check_names(self, images: Path, truth: Path) -> None:
         if not self._truth:
-            raise DatasetError(f'{truth} holds no mask (*.png)')
+            raise DatasetError(f'{truth} contains no mask (*.png)')
         stems = {path.stem for path in self._images}
         missing = sorted(self._truth.keys() - stems)
         if len(missing) == len(self._truth):
             raise DatasetError(
-                f'{self.name}: no frame in common: the first image is {self._images[0].name}, '
-                f'the first mask {min(self._truth)}.png, and names must agree'
+                f'{self.name}: no image has a mask: the first image is {self._images[0].name}, '
+                f'the first mask {min(self._truth)}.png; their names must match'
             )
         if missing:
             raise DatasetError(
@@ -117,7 +117,7 @@ class FolderSequence:
             )
         if len(self._truth) < MIN_FRAMES:
             raise DatasetError(
-                f'{truth} holds {len(self._truth)} masks; at least {MIN_FRAMES} are needed: the '
+                f'{truth} has {len(self._truth)} masks; at least {MIN_FRAMES} are needed: the '
                 'first is the prompt and, as in DAVIS, the last is not scored'
             )
 
@@ -145,9 +145,9 @@ def open_dataset(folder: str | Path, names: Sequence[str] = ()) -> list[FolderSe
     """Find and check the sequences of a dataset.
 
     Args:
-        folder: of the dataset.
-        names: of the sequences, in this order; empty: all that have masks, sorted. The path of a
-            text file stands for the names in it, one per line, as in DAVIS's `ImageSets`.
+        folder: the dataset.
+        names: names of the sequences, in this order; empty: all that have masks, sorted. The path
+            of a text file is replaced by the names in it, one per line, as in DAVIS's `ImageSets`.
 
     Raises:
         DatasetError: a folder or a sequence is missing, or a sequence is unusable.
@@ -167,7 +167,7 @@ def open_dataset(folder: str | Path, names: Sequence[str] = ()) -> list[FolderSe
     known = sorted(path.name for path in truth.iterdir() if path.is_dir())
     chosen = _named(names) or known
     if not chosen:
-        raise DatasetError(f'{truth} holds no sequence; {_LAYOUT}')
+        raise DatasetError(f'{truth} contains no sequence; {_LAYOUT}')
     for name in chosen:
         for place in (truth, images):
             if not (place / name).is_dir():

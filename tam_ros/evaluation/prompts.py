@@ -19,7 +19,7 @@ def prompt_from_truth(kind: str, object_id: int, mask: np.ndarray) -> Prompt:
         kind: `mask`, the true mask; `box`, its bounding box; `click`, a click on the pixel that
             is farthest from the background, as in Kirillov et al., "Segment Anything", ICCV 2023,
             section 7.1. Pixels outside the image count as background.
-        object_id: of the prompt.
+        object_id: object id of the prompt.
         mask: bool [H, W], not empty.
 
     Raises:

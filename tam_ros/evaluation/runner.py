@@ -80,7 +80,7 @@ class SequenceScores:
     """The scores of one run on one sequence.
 
     Attributes:
-        name: of the sequence.
+        name: name of the sequence.
         objects: in order of their ids.
         step_seconds: time of each step of the tracker, seconds.
     """
@@ -96,7 +96,7 @@ def evaluate_sequence(tracker: TrackerLike, sequence: TruthSequence, kind: str) 
     Args:
         tracker: is reset first.
         sequence: video and ground truth.
-        kind: of prompt, one of `prompts.KINDS`.
+        kind: kind of prompt, one of `prompts.KINDS`.
 
     Raises:
         DatasetError: no object has a scored frame, or the tracker refuses an image or a prompt.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-# Of the discs, before their texture is added.
+# Colours of the discs, before their texture is added.
 _COLOURS = np.array(
     [(140, 0, 0), (0, 120, 20), (140, 120, 0), (0, 60, 140), (120, 0, 130), (0, 130, 130)],
     np.uint8,
@@ -24,7 +24,7 @@ class MovingDiscs:
     Attributes:
         objects: number of discs. Disc n has label n, from 1; later discs cover earlier ones.
         size: (height, width) of the image, pixels.
-        area: of a disc that is completely visible, pixels.
+        area: area of a disc that is completely visible, pixels.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class MovingDiscs:
             size: (height, width) in pixels, at least 32.
             reach: amplitude of the paths as a fraction of half the image; discs leave the image
                 at times if it is well above 1.
-            seed: of the textures and paths.
+            seed: seed of the textures and paths.
         """
         if objects < 0 or min(size) < 32:
             raise ValueError(f'{objects} discs on {size[1]}x{size[0]} pixels cannot be drawn')

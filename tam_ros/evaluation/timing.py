@@ -27,7 +27,7 @@ class Timing:
     """Time of the counted steps of one run.
 
     Attributes:
-        seconds: of each stage in each step; the stage `step` is the whole step.
+        seconds: duration of each stage in each step; the stage `step` is the whole step.
         size: (height, width) of the images, pixels.
     """
 

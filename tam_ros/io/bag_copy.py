@@ -46,7 +46,7 @@ class BagCopy:
         """Open the source.
 
         Args:
-            path: of a bag of any kind.
+            path: a bag of any kind.
             topics: names of the topics to copy.
             bag: the new bag.
 

@@ -35,7 +35,7 @@ class ImageTopic:
     """An image topic of a bag.
 
     Attributes:
-        name: of the topic.
+        name: name of the topic.
         message_type: `sensor_msgs/msg/Image` or `sensor_msgs/msg/CompressedImage`.
         count: number of messages.
         encoding: `Image.encoding` or `CompressedImage.format` of its first message.

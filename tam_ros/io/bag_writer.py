@@ -121,8 +121,8 @@ class BagWriter(Closing):
         """Append the tracked objects of one image as `tam_ros/TrackedObjectArray`.
 
         Args:
-            topic: to write on.
-            header: of the image.
+            topic: topic to write to.
+            header: header of the image.
             size: (height, width) of the image.
             objects: `tam_ros.tracking.TrackedObject`s.
             recorded_ns: see the class.
@@ -138,7 +138,7 @@ class BagWriter(Closing):
         """Append a serialized message, as a raw subscription receives it.
 
         Args:
-            topic: to write on.
+            topic: topic to write to.
             message_type: such as `sensor_msgs/msg/Image`.
             stamp_ns: the message's time in the bag, nanoseconds.
             data: the message in CDR, with the encapsulation header.
@@ -155,8 +155,9 @@ class BagWriter(Closing):
         """Add topics of another bag, with their definitions and QoS.
 
         Args:
-            reader: of the other bag: a `rosbags.highlevel.AnyReader` or one with its interface.
-            connections: of `reader`.
+            reader: reader of the other bag: a `rosbags.highlevel.AnyReader` or one with its
+                interface.
+            connections: connections of `reader`.
 
         Returns:
             A function that appends one message of these topics, given its connection, time in
@@ -203,7 +204,7 @@ class BagWriter(Closing):
             self._writer.write(connection, time_ns, data)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
-            raise BagWriteError(f'{self._path} cannot be written further: {reason}') from error
+            raise BagWriteError(f'{self._path} cannot be written any further: {reason}') from error
 
     def _header(self, header: Header) -> Any:
         types = self._types.types
@@ -281,6 +282,6 @@ def _definitions_folder() -> Path:
         if (folder / 'TrackedObjectArray.msg').is_file():
             return folder
     raise FileNotFoundError(
-        'the message definitions of tam_ros are neither beside the package nor in share/tam_ros; '
+        'the message definitions of tam_ros are neither next to the package nor in share/tam_ros; '
         'build the package with `make setup` or `colcon build`'
     )

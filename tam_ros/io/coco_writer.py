@@ -34,8 +34,8 @@ class CocoImage:
     """The entry of one frame.
 
     Attributes:
-        index: in the recording, from 0.
-        file_name: of its image file, or another name.
+        index: index in the recording, from 0.
+        file_name: name of its image file, or another name.
         size: (height, width), pixels.
         stamp_ns: nanoseconds.
     """
@@ -109,7 +109,7 @@ class CocoWriter(Closing):
             self._file.write(text.encode())
             self._file.flush()
         except OSError as error:
-            raise self._error('cannot be written further', error) from error
+            raise self._error('cannot be written any further', error) from error
         self._images.append(entry)
         self._annotations += len(annotations)
         self._tail_size = tail_size

@@ -23,8 +23,8 @@ def ensure_room(path: Path, size: int) -> None:
     on the size of files.
 
     Args:
-        path: of an existing file.
-        size: number of bytes that have to fit after its present end.
+        path: an existing file.
+        size: number of bytes that have to fit after its current end.
 
     Raises:
         OSError: the bytes do not fit, or the file cannot be opened.

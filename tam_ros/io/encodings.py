@@ -23,7 +23,7 @@ MAX_SIDE = 16384
 
 
 class ImageFormatError(ValueError):
-    """An image message is malformed, or its encoding is not that of a colour or grey image."""
+    """An image message is malformed, or its encoding is not for colour or grey images."""
 
 
 class _Layout(NamedTuple):
@@ -55,7 +55,7 @@ _LAYOUTS: dict[str, _Layout] = {
     'bgr16': _Layout(3, np.uint16, _convert(cv2.COLOR_BGR2RGB)),
     'bgra16': _Layout(4, np.uint16, _convert(cv2.COLOR_BGRA2RGB)),
     'mono16': _Layout(1, np.uint16, _gray_to_rgb),
-    # The untyped names carry no colour order; cv_bridge and most drivers mean OpenCV's.
+    # The untyped names carry no colour order; cv_bridge and most drivers use OpenCV's order.
     '8UC1': _Layout(1, np.uint8, _gray_to_rgb),
     '8UC3': _Layout(3, np.uint8, _convert(cv2.COLOR_BGR2RGB)),
     '8UC4': _Layout(4, np.uint8, _convert(cv2.COLOR_BGRA2RGB)),
@@ -74,7 +74,7 @@ _LAYOUTS: dict[str, _Layout] = {
     'yuyv': _Layout(2, np.uint8, _convert(cv2.COLOR_YUV2RGB_YUY2)),
 }
 
-# Encodings of one whole number or one distance per pixel.
+# Encodings of one integer or one distance per pixel.
 _LABEL_TYPES: dict[str, type] = {
     'mono8': np.uint8,
     '8UC1': np.uint8,
@@ -113,7 +113,7 @@ def decode(
         `data` is), otherwise a new array.
 
     Raises:
-        ImageFormatError: the encoding is unknown or that of measurements such as depth, the image
+        ImageFormatError: the encoding is unknown or for measurements such as depth, the image
             is empty or too large, `step` is shorter than a row, or `data` is not
             `step * height` bytes long.
     """
@@ -128,13 +128,13 @@ def decode(
         )
     if encoding in _HALF_WIDTH_CHROMA and width % 2:
         raise ImageFormatError(
-            f'{encoding} shares its colour between two columns, but the width {width} is odd'
+            f'{encoding} stores one colour for every two columns, but the width {width} is odd'
         )
     sample = np.dtype(layout.dtype)
     row = width * layout.channels * sample.itemsize
     if step < row:
         raise ImageFormatError(
-            f'step is {step} bytes, but a row of {width} {encoding} pixels takes {row}'
+            f'step is {step} bytes, but a row of {width} {encoding} pixels needs {row}'
         )
     raw = _as_bytes(data)
     if raw.size != step * height:
@@ -177,13 +177,13 @@ def decode_compressed(image_format: str, data: Any) -> np.ndarray:
     """
     if 'compressedDepth' in image_format:
         raise ImageFormatError(
-            f'format {image_format!r} holds depth, not a picture: choose the colour topic'
+            f'format {image_format!r} is for depth, not colour: choose the colour topic'
         )
     raw = _as_bytes(data)
     if raw.size == 0:
         raise ImageFormatError(f'compressed image ({image_format!r}) has no data')
     if raw[:2].tobytes() == b'\xff\xd8':
-        _refuse_cut_jpeg(raw.tobytes())
+        _check_jpeg_end(raw.tobytes())
     try:
         bgr = cv2.imdecode(raw, cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -236,12 +236,12 @@ def image_to_labels(message: Any) -> np.ndarray:
 
     Raises:
         ImageFormatError: not `mono8`, `8UC1`, `mono16`, `16UC1` or `32SC1`; or its fields
-            contradict each other.
+            are inconsistent.
     """
     dtype = _LABEL_TYPES.get(message.encoding)
     if dtype is None:
         raise ImageFormatError(
-            f'a mask cannot be {message.encoding!r}; send {", ".join(_LABEL_TYPES)}'
+            f'a mask cannot have the encoding {message.encoding!r}; send {", ".join(_LABEL_TYPES)}'
         )
     return _single_channel(message, dtype, 'mask')
 
@@ -263,12 +263,13 @@ def image_to_depth(message: Any) -> np.ndarray:
     data.
 
     Raises:
-        ImageFormatError: not a depth image, or its fields contradict each other.
+        ImageFormatError: not a depth image, or its fields are inconsistent.
     """
     dtype = _DEPTH_TYPES.get(message.encoding)
     if dtype is None:
         raise ImageFormatError(
-            f'depth cannot be {message.encoding!r}; send 16UC1 (millimetres) or 32FC1 (metres)'
+            f'depth cannot have the encoding {message.encoding!r}; '
+            'send 16UC1 (millimetres) or 32FC1 (metres)'
         )
     return _single_channel(message, dtype, 'depth').astype(dtype, copy=False)
 
@@ -280,7 +281,7 @@ def _single_channel(message: Any, dtype: type, what: str) -> np.ndarray:
     if message.step < row or message.step * message.height != len(message.data):
         raise ImageFormatError(
             f'{what} of {message.width}x{message.height} {message.encoding} pixels with step '
-            f'{message.step} and {len(message.data)} bytes contradicts itself'
+            f'{message.step} and {len(message.data)} bytes is inconsistent'
         )
     rows = _as_bytes(message.data).reshape(message.height, message.step)
     return np.ascontiguousarray(rows[:, :row]).view(sample)
@@ -315,12 +316,12 @@ def fill_image(message: Any, pixels: np.ndarray, encoding: str) -> None:
     message.data = data
 
 
-def _refuse_cut_jpeg(jpeg: bytes) -> None:
+def _check_jpeg_end(jpeg: bytes) -> None:
     # OpenCV fills the missing part of a truncated JPEG with grey and only warns. The end marker
     # must follow the last start of scan; an embedded thumbnail has its own end marker before it.
     scan = jpeg.rfind(b'\xff\xda')
     if scan < 0 or jpeg.rfind(b'\xff\xd9') < scan:
-        raise ImageFormatError(f'JPEG image is cut short: {len(jpeg)} bytes without its end')
+        raise ImageFormatError(f'JPEG image is truncated: {len(jpeg)} bytes without an end marker')
 
 
 def _as_bytes(data: Any) -> np.ndarray:
@@ -342,5 +343,5 @@ def _as_bytes(data: Any) -> np.ndarray:
 
 def _unknown_encoding(encoding: str) -> str:
     if encoding[:3] in ('16U', '16S', '32S', '32F', '64F', '8SC'):
-        return f'encoding {encoding!r} holds measurements, not a picture: choose the colour topic'
+        return f'encoding {encoding!r} is for measurements, not colour: choose the colour topic'
     return f'unknown image encoding {encoding!r}; known: {", ".join(SUPPORTED_ENCODINGS)}'

@@ -15,7 +15,7 @@ BAG_SUFFIXES = ('.bag', '.mcap', '.db3')
 
 
 class SourceError(ValueError):
-    """A recording is missing, damaged or not of the kind that its name says; names the path."""
+    """A recording is missing, damaged or not of the kind its name suggests; names the path."""
 
 
 class TopicChoiceError(SourceError):

@@ -78,20 +78,20 @@ class MaskFolder:
         A file is written completely or not at all, also if the disk is full.
 
         Args:
-            name: of the file, without `.png`.
+            name: name of the file, without `.png`.
             labels: [H, W], 0 background, else the object id, at most `MAX_INDEX`.
 
         Raises:
-            MaskWriteError: an id above `MAX_INDEX`, a name that was used before, or a full disk.
+            MaskWriteError: an id above `MAX_INDEX`, a name that was used already, or a full disk.
         """
         if labels.max(initial=0) > MAX_INDEX:
             raise MaskWriteError(
-                f'object id {labels.max()} does not fit into an indexed PNG, whose highest is '
+                f'object id {labels.max()} does not fit into an indexed PNG, whose highest id is '
                 f'{MAX_INDEX}'
             )
         path = self._path / f'{name}.png'
         if path.exists():
-            raise MaskWriteError(f'two frames are called {name!r}; {path} is that of the first')
+            raise MaskWriteError(f'two frames are named {name!r}; {path} belongs to the first')
         image = Image.fromarray(labels.astype(np.uint8))
         image.putpalette(self._palette)
         data = io.BytesIO()

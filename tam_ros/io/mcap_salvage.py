@@ -31,7 +31,7 @@ _FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinition
 
 
 class DamageError(SourceError):
-    """The file is truncated or corrupt from here on; everything before has been read."""
+    """The file is truncated or corrupt from here on; everything before it has been read."""
 
 
 class _Contents(NamedTuple):
@@ -150,13 +150,13 @@ def _records(path: Path) -> Iterator[McapRecord]:
         except Exception as error:  # a damaged file can cause many kinds of error
             if stream.tell() == size:
                 raise DamageError(
-                    f'{path} is cut short, or its recorder was killed: its end is missing. '
-                    'Everything before was read'
+                    f'{path} is truncated, for example because its recorder was killed. '
+                    'Everything before the damage was read'
                 ) from error
             detail = str(error) or type(error).__name__
             raise DamageError(
                 f'{path} is damaged before byte {stream.tell()} of {size} ({detail}). '
-                'Everything before was read'
+                'Everything before the damage was read'
             ) from error
 
 

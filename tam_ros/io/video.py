@@ -35,13 +35,13 @@ class VideoSource:
         self._path = Path(path)
         self.name = self._path.name
         capture = self._open()
-        announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        declared = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         stated = capture.get(cv2.CAP_PROP_FPS)
         readable, _ = capture.read()
         capture.release()
         if not readable:
             raise SourceError(f'{self._path} has no frame that can be decoded')
-        self.count = int(announced) if math.isfinite(announced) and announced > 0 else None
+        self.count = int(declared) if math.isfinite(declared) and declared > 0 else None
         if rate_hz is None:
             usable = math.isfinite(stated) and 0 < stated <= 1000
             rate_hz = stated if usable else _FALLBACK_RATE_HZ
@@ -49,7 +49,7 @@ class VideoSource:
         self.rate_hz = rate_hz
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield the frames; then SourceError if the file announces more frames than it has."""
+        """Yield the frames; then SourceError if the header gives more frames than the file has."""
         capture = self._open()
         try:
             index = 0
@@ -65,7 +65,7 @@ class VideoSource:
         # Some containers only estimate their number of frames, hence the tolerance.
         if self.count is not None and index < self.count - max(2, 0.02 * self.count):
             raise SourceError(
-                f'{self._path} is cut short or damaged: it announces {self.count} frames, '
+                f'{self._path} is truncated or damaged: its header gives {self.count} frames, '
                 f'but only {index} can be read'
             )
 
@@ -79,6 +79,6 @@ class VideoSource:
             capture.release()
             raise SourceError(
                 f'{self._path} cannot be opened as a video: it is damaged, incomplete, or of a '
-                'kind that OpenCV does not read'
+                'kind that OpenCV cannot read'
             )
         return capture

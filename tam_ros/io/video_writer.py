@@ -71,7 +71,9 @@ class VideoWriter(Closing):
             ensure_room(self._path, _RESERVE + rgb.size + _INDEX_ENTRY * self._frames)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
-            raise VideoWriteError(f'{self._path} cannot be written further: {reason}') from error
+            raise VideoWriteError(
+                f'{self._path} cannot be written any further: {reason}'
+            ) from error
         self._frames += 1
         self._writer.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
 
@@ -89,4 +91,4 @@ class VideoWriter(Closing):
         playable = written.isOpened()
         written.release()
         if self._frames and not playable:
-            raise VideoWriteError(f'{self._path} cannot be finished: is there room on the disk?')
+            raise VideoWriteError(f'{self._path} cannot be finished: is the disk full?')

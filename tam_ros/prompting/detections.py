@@ -21,7 +21,7 @@ from tam_ros.prompting.session import Action, PromptRequest
 from tam_ros.tracking import ObjectState
 
 MAX_DETECTIONS = 100
-"""Detections used of one message: those with the highest scores."""
+"""Maximum number of detections used per message: those with the highest scores."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class _Candidate:
     """A detected box that is not an object yet.
 
     Attributes:
-        box: of the newest detection.
+        box: box of the newest detection.
         seen: consecutive messages that contained it.
     """
 
@@ -92,9 +92,9 @@ class _RecentPrompt:
     """A prompt made from a detection.
 
     Attributes:
-        box: of the newest detection of that object.
-        stamp_ns: of the image of the prompt, nanoseconds.
-        object_id: of its object; 0: the prompt was refused.
+        box: box of the newest detection of that object.
+        stamp_ns: stamp of the image of the prompt, nanoseconds.
+        object_id: id of its object; 0: the prompt was refused.
     """
 
     box: Box
@@ -131,12 +131,12 @@ class Detections:
         Each request holds the box of one detection. Call `prompted` for each of them.
 
         Args:
-            detections: of the image, only `usable` ones.
-            stamp_ns: of the image, nanoseconds; 0: unknown, that of `image` is used.
+            detections: the detections of the image; only `usable` ones.
+            stamp_ns: stamp of the image, nanoseconds; 0: unknown; the stamp of `image` is used.
             image: the published image with that stamp, or the nearest to it.
             tracked: ids of the objects that are tracked or waiting for their first image.
-            names: of the objects that have one, by id.
-            rules: to apply.
+            names: names of the objects that have one, by id.
+            rules: the rules to apply.
         """
         now = stamp_ns or image.stamp_ns
         if now < self._newest_ns:
@@ -174,7 +174,7 @@ class Detections:
 
         Args:
             request: returned by `requests`.
-            object_id: of its object; 0: it was refused.
+            object_id: id of its object; 0: the request was refused.
         """
         assert request.box is not None
         self._prompted.append(_RecentPrompt(request.box, request.stamp_ns, object_id))
@@ -227,7 +227,7 @@ def _lost_object(
 ) -> int | None:
     """Return the lost object that a detection restarts; 0: it is a new object.
 
-    None: it is an occluded object, which the tracker will find again by itself.
+    None: it is an occluded object, which the tracker will find again on its own.
     """
     found = 0
     for number, item in hidden:

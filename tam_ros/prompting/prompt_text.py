@@ -3,7 +3,7 @@
 """Prompts written as text, for the command line and the demo.
 
     1:point:320,240            object 1, a click on it at x 320, y 240
-    1:point:320,240,1;60,40,0  two clicks, the second one (label 0) beside the object
+    1:point:320,240,1;60,40,0  two clicks, the second one (label 0) off the object
     2:box:40,60,200,180        object 2 inside x 40..200, y 60..180
     2:box:40,60,200,180@25     the same on frame 25 instead of frame 0
 
@@ -34,7 +34,7 @@ class PromptSpec:
     Attributes:
         object_id: whole number from 1.
         points: clicks (x, y) in pixels; empty for a box.
-        labels: one per click: 1 on the object, 0 beside it.
+        labels: one per click: 1 on the object, 0 off it.
         box: (x0, y0, x1, y1) in pixels, or None for clicks.
         frame: index of the frame that the prompt was made on, from 0.
     """
@@ -85,7 +85,7 @@ def check_prompts(
     """Check that prompts fit a recording.
 
     Args:
-        prompts: to check.
+        prompts: prompts to check.
         size: (height, width) of the frames, pixels.
         frames: number of frames; None: unknown, every frame index is accepted.
 
@@ -104,7 +104,7 @@ def check_prompts(
             )
         if frames is not None and prompt.frame >= frames:
             raise PromptSpecError(
-                f'the prompt {str(prompt)!r} names frame {prompt.frame}, but the frames are 0 to '
+                f'the prompt {str(prompt)!r} is for frame {prompt.frame}, but the frames are 0 to '
                 f'{frames - 1}'
             )
 
@@ -154,7 +154,7 @@ def _point(click: list[float], whole: str) -> tuple[float, float]:
 
 def _label(click: list[float], whole: str) -> int:
     if len(click) == 3 and click[2] not in (0, 1):
-        raise _error(whole, 'a label is 1 (on the object) or 0 (not the object)')
+        raise _error(whole, 'a label is 1 (on the object) or 0 (off it)')
     return int(click[2]) if len(click) == 3 else 1
 
 

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The recently published images and where each showed its objects.
+"""The recently published images, and where each one showed its objects.
 
 Prompts are made on published images, so clicks and detections are compared with the objects shown
 on the image they were made on, not with those of the newest image.
@@ -23,10 +23,10 @@ Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels, x1 and y1 exclusive."""
 
 MAX_KEPT = 60
-"""Images kept at most."""
+"""Maximum number of images kept."""
 
 MASK_SIDE = 64
-"""Rows and columns kept of a mask at most, to limit the memory of `MAX_KEPT` images."""
+"""Maximum rows and columns of a stored mask, which limits the memory of `MAX_KEPT` images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class ShownObject:
 
     Attributes:
         state: whether it was visible.
-        box: of its mask; of its last mask if it is not visible. None: it never had a mask.
+        box: box of its mask, or of its last mask if it is not visible. None: it never had a mask.
         mask: bool [R, C], R and C at most `MASK_SIDE`: its mask inside the box, sampled at evenly
             spaced pixels. None if it is not visible.
     """
@@ -50,8 +50,8 @@ class PublishedImage:
     """One published image.
 
     Attributes:
-        stamp_ns: of the image, nanoseconds.
-        frame_id: of the image: the optical frame of its camera.
+        stamp_ns: stamp of the image, nanoseconds.
+        frame_id: coordinate frame of the image: the optical frame of its camera.
         size: (height, width) of the image, pixels.
         objects: shown on it, by id.
     """
@@ -100,10 +100,10 @@ class PublishedImages:
         """Add a published image.
 
         Args:
-            result: of the tracker on the image.
-            stamp_ns: of the image, nanoseconds. If it is not later than that of the previous
+            result: result of the tracker on the image.
+            stamp_ns: stamp of the image, nanoseconds. If it is not later than that of the previous
                 image, the clock was restarted and the previous images are dropped.
-            frame_id: of the image.
+            frame_id: coordinate frame of the image.
             keep_s: how long images are kept, seconds.
         """
         if self._images and stamp_ns <= self._images[-1].stamp_ns:

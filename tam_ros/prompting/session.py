@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests to the tracker of a live stream, and the session that checks and orders them.
 
-Images can arrive late or twice, time jumps back when a bag loops, and the image of a prompt may be
-gone or still to come. Nothing here knows of topics. All methods run in the inference thread.
+Images can arrive late or twice, time jumps back when a bag loops, and the image of a prompt may
+have been dropped or not have arrived yet. Nothing here depends on topics. All methods run in the
+inference thread.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class PromptRequest:
         action: what to do.
         object_id: the object; 0 for a new one.
         stamp_ns: stamp of the image the prompt was made on, nanoseconds; 0: the next image.
-        name: of the object, or empty.
+        name: name of the object, or empty.
         points: (x, y) in pixels of the image.
         point_labels: one per point: 1 on the object, 0 off it.
         box: (x0, y0, x1, y1) in pixels of the image, or None.
@@ -84,7 +85,7 @@ class Answer(NamedTuple):
 
     Attributes:
         success: False if nothing was changed.
-        object_id: of the object; 0: none.
+        object_id: id of the object; 0: none.
         message: if it failed, the reason.
     """
 
@@ -130,7 +131,7 @@ class TrackingSession:
 
     Attributes:
         tracker: the tracker, which only this session uses.
-        names: of the objects whose prompts gave one, by id.
+        names: names of the objects whose prompts had one, by id.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class TrackingSession:
 
         Args:
             tracker: just opened.
-            parameters: returns the present parameters.
+            parameters: returns the current parameters.
             warn: called with the reason if a prompt is dropped after its request was answered.
         """
         self.tracker = tracker
@@ -170,7 +171,7 @@ class TrackingSession:
 
         Args:
             image: uint8 RGB [H, W, 3].
-            stamp_ns: of the image, nanoseconds.
+            stamp_ns: stamp of the image, nanoseconds.
 
         Returns:
             The result of the tracker.
@@ -300,7 +301,7 @@ class TrackingSession:
         if ahead > self._parameters().time_jump:
             raise PromptError(
                 f'the prompt is {ahead:.3f} s newer than the newest image: use the stamp of the '
-                f'image the prompt was made on, not the present time'
+                f'image the prompt was made on, not the current time'
             )
 
     def _take_due(self, stamp_ns: int) -> list[_WaitingPrompt]:

@@ -74,8 +74,9 @@ def track(
         SourceError: the recording is damaged; raised after the results of the frames before the
             damage, or before any result if the frame of a prompt cannot be read.
         PromptError, FrameError: the tracker refuses a prompt or an image.
-        PromptSpecError: the recording ends before the frame that a prompt names.
-        OSError: the disk has no room for the uncompressed frames before the last first prompt.
+        PromptSpecError: the recording ends before the frame of a prompt.
+        OSError: the disk has no room for the uncompressed frames before the last object's first
+            prompt.
     """
     by_frame: dict[int, list[Prompt]] = {}
     first_of: dict[int, int] = {}
@@ -96,7 +97,7 @@ def track(
                 frames.put(index, frame)
         if count <= max(by_frame):
             raise PromptSpecError(
-                f'a prompt names frame {max(by_frame)}, but the recording ended '
+                f'a prompt is for frame {max(by_frame)}, but the recording ended '
                 f'after {count} frames'
             )
         for index in range(last - 1, -1, -1):

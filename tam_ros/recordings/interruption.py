@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C without half-written files: signals are noted, and the loop stops between two frames."""
+"""Ctrl-C without half-written files: signals are recorded; the loop stops between two frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Interruption:
-    """Notes SIGINT and SIGTERM while its `with` block runs, so that they do not interrupt a write.
+    """Records SIGINT and SIGTERM during its `with` block, so that they do not interrupt a write.
 
     After the block, when the outputs are closed, call `raise_if_requested`. Only the main thread
     can catch signals; in other threads this does nothing.
@@ -45,7 +45,7 @@ class Interruption:
             for number in (signal.SIGINT, signal.SIGTERM):
                 # Shells start background jobs with SIGINT ignored; it must stay ignored.
                 if signal.getsignal(number) is not signal.SIG_IGN:
-                    self._previous[number] = signal.signal(number, self._note)
+                    self._previous[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(
@@ -58,5 +58,5 @@ class Interruption:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         self._received = number

@@ -30,7 +30,7 @@ class FramePrompt(NamedTuple):
 
     Attributes:
         frame: index of the frame, from 0.
-        prompt: for the tracker.
+        prompt: prompt for the tracker.
         text: the prompt as the user wrote it, for messages.
     """
 
@@ -44,7 +44,7 @@ class Result:
     """A frame of a recording and its tracked objects.
 
     Attributes:
-        index: of the frame, from 0.
+        index: index of the frame, from 0.
         source: the frame.
         tracked: the tracker's result.
     """
@@ -93,7 +93,7 @@ def check(
     for item in prompts:
         if source.count is not None and item.frame >= source.count:
             raise PromptSpecError(
-                f'the prompt {item.text!r} names frame {item.frame}, but the frames are 0 to '
+                f'the prompt {item.text!r} is for frame {item.frame}, but the frames are 0 to '
                 f'{source.count - 1}'
             )
         try:
@@ -118,7 +118,7 @@ def track(
     Raises:
         SourceError: the recording is damaged; raised after the results of the frames before.
         PromptError, FrameError: the tracker refuses a prompt or an image.
-        PromptSpecError: the recording ended before the frame that a prompt names.
+        PromptSpecError: the recording ended before the frame of a prompt.
     """
     waiting: dict[int, list[Prompt]] = {}
     for item in prompts:
@@ -146,5 +146,5 @@ def track(
         due = []
     if waiting:
         raise PromptSpecError(
-            f'a prompt names frame {min(waiting)}, but the recording ended after {count} frames'
+            f'a prompt is for frame {min(waiting)}, but the recording ended after {count} frames'
         )

@@ -65,7 +65,7 @@ def coco_sink(writer: CocoWriter, recording: str) -> Sink:
 
     Args:
         writer: open.
-        recording: name of the recording; names the frames that have no image file.
+        recording: name of the recording, used to name frames that have no image file.
     """
 
     def write(result: Result) -> None:

@@ -104,7 +104,7 @@ def no_object(root):
     [
         (lambda root: remove(root / 'Annotations'), 'no folder Annotations'),
         (lambda root: remove(root / 'JPEGImages'), 'no folder JPEGImages'),
-        (lambda root: remove(root / 'Annotations/a'), 'holds no sequence'),
+        (lambda root: remove(root / 'Annotations/a'), 'contains no sequence'),
         (lambda root: remove(root / 'JPEGImages/a'), 'no folder .*JPEGImages/a'),
         (lambda root: (root / 'JPEGImages/480p').mkdir(), 'Annotations/480p does not'),
         (lambda root: (root / 'JPEGImages/a/00003.jpg').unlink(), '1 of 9 masks.*00003.png'),
@@ -113,8 +113,8 @@ def no_object(root):
         (smaller_mask, '00003.png is 30x20.*60x40'),
         (larger_image, '00004.jpg is 120x80.*60x40'),
         (colour_mask, '00000.png is a colour image'),
-        (other_names, 'no frame in common.*00000.jpg.*mask_00000.png'),
-        (keep_two_masks, 'holds 2 masks; at least 3'),
+        (other_names, 'no image has a mask.*00000.jpg.*mask_00000.png'),
+        (keep_two_masks, 'has 2 masks; at least 3'),
         (no_object, 'no mask shows an object'),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_damaged_dataset_is_refused(tmp_path, damage, words):
 def test_no_mask_in_the_folder(tmp_path):
     remove(write(tmp_path, 'a', moving()) / 'Annotations/a')
     (tmp_path / 'Annotations/a').mkdir()
-    with pytest.raises(DatasetError, match='holds no mask'):
+    with pytest.raises(DatasetError, match='contains no mask'):
         open_dataset(tmp_path)
 
 

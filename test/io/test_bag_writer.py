@@ -185,5 +185,5 @@ def test_full_disk_is_reported(tmp_path, monkeypatch):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(writer._writer, 'write', no_space)
-    with pytest.raises(BagWriteError, match='out.mcap cannot be written further: .*No space'):
+    with pytest.raises(BagWriteError, match='out.mcap cannot be written any further: .*No space'):
         writer.write_labels('/labels', Header(STAMP, ''), labels())

@@ -212,7 +212,7 @@ def test_truncated_copy_of_a_real_bag(tmp_path):
     path = Path(shutil.copy(original, tmp_path))
     path.write_bytes(path.read_bytes()[:-100])
     read = []
-    with pytest.raises(SourceError, match='is cut short') as error:
+    with pytest.raises(SourceError, match='is truncated') as error:
         for frame in open_source(path):
             read.append(frame)
     assert path.name in str(error.value)
@@ -233,7 +233,7 @@ def test_killed_recording(tmp_path):
     path.write_bytes(content[: len(content) // 2])
     source = open_source(path)
     read = []
-    with pytest.raises(SourceError, match='cut short'):
+    with pytest.raises(SourceError, match='truncated'):
         for frame in source:
             read.append(frame)
     assert 5 <= len(read) < 10 and source.count == len(read)

@@ -195,10 +195,10 @@ def test_compressed(image_format, extension, tolerance):
     [
         ('jpeg', b'', 'no data'),
         ('jpeg', b'not a picture', 'not in a known image format'),
-        ('jpeg', coded('.jpg')[:-40], 'cut short'),  # OpenCV fills it with grey
-        ('jpeg', coded('.jpg')[:60], 'cut short'),
+        ('jpeg', coded('.jpg')[:-40], 'truncated'),  # OpenCV fills it with grey
+        ('jpeg', coded('.jpg')[:60], 'truncated'),
         ('png', coded('.png')[:30], 'not in a known image format'),
-        ('png', coded('.png')[:-100], 'cut short|not in a known image format'),
+        ('png', coded('.png')[:-100], 'truncated|not in a known image format'),
         ('16UC1; compressedDepth png', coded('.png'), 'depth'),
     ],
 )

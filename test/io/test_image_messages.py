@@ -112,7 +112,7 @@ def change(message, **fields):
     return message
 
 
-# Each row: a message that contradicts itself, and words of the error.
+# Each row: an inconsistent message, and words of the error.
 @pytest.mark.parametrize(
     ('message', 'words'),
     [
@@ -141,7 +141,7 @@ def change(message, **fields):
         ),
     ],
 )
-def test_contradictions_are_refused(message, words):
+def test_inconsistent_messages_are_refused(message, words):
     with pytest.raises(ImageFormatError, match=words):
         image_to_rgb(message)
 
@@ -181,9 +181,9 @@ def test_label_images_keep_their_values(message):
 @pytest.mark.parametrize(
     ('message', 'words'),
     [
-        pytest.param(image(RGB, 'rgb8'), "cannot be 'rgb8'", id='colour'),
-        pytest.param(change(BYTES, step=7), 'contradicts', id='step below a row'),
-        pytest.param(change(BYTES, data=b'1'), 'contradicts', id='data too short'),
+        pytest.param(image(RGB, 'rgb8'), "cannot have the encoding 'rgb8'", id='colour'),
+        pytest.param(change(BYTES, step=7), 'is inconsistent', id='step below a row'),
+        pytest.param(change(BYTES, data=b'1'), 'is inconsistent', id='data too short'),
     ],
 )
 def test_other_images_are_refused_as_masks(message, words):
@@ -225,7 +225,7 @@ def test_depth_is_not_copied():
     [
         pytest.param(image(RGB, 'rgb8'), '16UC1 (millimetres) or 32FC1', id='a picture'),
         pytest.param(image(MASK, 'mono8'), '16UC1 (millimetres) or 32FC1', id='eight bits'),
-        pytest.param(image(DEPTH_MM, '32FC1'), 'contradicts itself', id='half the data'),
+        pytest.param(image(DEPTH_MM, '32FC1'), 'is inconsistent', id='half the data'),
     ],
 )
 def test_other_images_are_refused_as_depth(message, words):

@@ -78,7 +78,7 @@ def test_truncated_video_yields_its_frames_and_then_fails(tmp_path):
     writer.release()
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     read = []
-    with pytest.raises(SourceError, match='cut short or damaged: it announces 30 frames'):
+    with pytest.raises(SourceError, match='truncated or damaged: its header gives 30 frames'):
         for frame in open_source(path):
             read.append(frame)
     assert 5 < len(read) < 25
@@ -167,7 +167,7 @@ def test_image_folder_in_natural_order(tmp_path):
     [
         (b'', 'no data'),
         (b'not an image', 'not in a known image format'),
-        (cv2.imencode('.jpg', grey(3))[1].tobytes()[:-20], 'cut short'),
+        (cv2.imencode('.jpg', grey(3))[1].tobytes()[:-20], 'truncated'),
     ],
 )
 def test_broken_image_is_named(tmp_path, content, words):
