@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Describe the command."""
+    """Add the parser of the command."""
     parser = commands.add_parser(
         'build', help='build the TensorRT engines of a model on this machine; takes minutes'
     )
     parser.add_argument('model', help='name of the model, see `tam models`')
     parser.add_argument(
-        '--weights', help="a checkpoint or a folder of graphs, instead of the model's own"
+        '--weights', help="a checkpoint or a folder of graphs, in place of the model's own"
     )
     parser.add_argument(
         '--precision',
@@ -36,7 +36,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         '--workspace',
         type=count,
         metavar='MB',
-        help='limit of the memory that the builder works in; default: free memory less 512 MB',
+        help='limit of the memory that the builder works in; default: free memory minus 512 MB',
     )
     parser.add_argument(
         '--max-objects',
@@ -49,12 +49,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Fetch, export, build, check and save.
+    """Get the graphs, build their engines, check and save them.
 
     Raises:
         UsageError: the workspace is too small.
         EngineError: TensorRT, pycuda or a GPU is missing, or a build fails; says what to do.
-        UnknownModelError, WeightsError, OSError: of the model and its weights.
+        UnknownModelError, WeightsError, OSError: the model cannot be opened.
     """
     from tam_ros.loading import find_weights, graphs_of
     from tam_ros.runtime.engine_options import EngineOptions

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tam_ros.model_files import ModelSpec
     from tam_ros.tensorrt.self_check import Golden
 
-# Libraries beside those of the backends, and what they are for.
+# Libraries besides those of the backends, and what they are used for.
 _ALWAYS = ('numpy', 'cv2')
 _OTHERS = (('torch', 'exporting'), ('onnx', 'exporting'), ('rclpy', 'the node'))
 # Distributions that a module may come from, where their names differ from the module's.
@@ -33,16 +33,20 @@ _DISTRIBUTIONS = {
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Describe the command."""
+    """Add the parser of the command."""
     parser = commands.add_parser(
         'check', help='show versions, GPU and engines, and test every installed backend'
     )
-    parser.add_argument('--model', default='efficienttam_nano', help='to test with')
     parser.add_argument(
-        '--weights', help="a checkpoint or a folder of graphs, instead of the model's own"
+        '--model', default='efficienttam_nano', help='model to test with (default: %(default)s)'
     )
     parser.add_argument(
-        '--runtime', choices=RUNTIMES, help='test only this one, and fail if it is not installed'
+        '--weights', help="a checkpoint or a folder of graphs, in place of the model's own"
+    )
+    parser.add_argument(
+        '--runtime',
+        choices=RUNTIMES,
+        help='test only this backend, and fail if it is not installed',
     )
     parser.add_argument('--precision', default='auto', help='see `tam bench`')
     parser.set_defaults(run=run)
@@ -52,8 +56,8 @@ def run(options: argparse.Namespace) -> None:
     """Print versions and machine, and test the backends.
 
     Raises:
-        UsageError: a backend computes wrong results, or the one asked for is not installed.
-        UnknownModelError, WeightsError: of the model and its weights.
+        UsageError: a backend computes wrong results, or the requested one is not installed.
+        UnknownModelError, WeightsError: the model cannot be opened.
     """
     print(f'tam_ros {__version__}, Python {platform.python_version()} ({sys.executable})')
     for module, uses in _libraries().items():
@@ -67,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _libraries() -> dict[str, list[str]]:
-    """Return the modules to look for, and what each is for."""
+    """Return the modules to look for, and the uses of each."""
     uses: dict[str, list[str]] = {module: [] for module in _ALWAYS}
     for row in BACKENDS.values():
         for module in row.libraries:
@@ -122,9 +126,9 @@ def _print_engines() -> None:
     entries = cache.entries()
     invalid = [entry for entry in entries if cache.verify(entry)]
     models = sorted({entry.path.parent.name for entry in entries})
-    of = f' ({", ".join(models)})' if models else ''
-    but = f'; {len(invalid)} do not verify, see `tam engines verify`' if invalid else ''
-    print(f'engines: {len(entries)} in {cache.root}{of}{but}')
+    owners = f' ({", ".join(models)})' if models else ''
+    warning = f'; {len(invalid)} cannot be verified, see `tam engines verify`' if invalid else ''
+    print(f'engines: {len(entries)} in {cache.root}{owners}{warning}')
 
 
 def _test(options: argparse.Namespace) -> list[str]:

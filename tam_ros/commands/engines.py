@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Describe the command."""
+    """Add the parser of the command."""
     parser = commands.add_parser('engines', help='list, verify or delete built TensorRT engines')
     parser.add_argument('action', nargs='?', default='list', choices=('list', 'verify', 'delete'))
     parser.add_argument('models', nargs='*', metavar='MODEL', help='only engines of these models')
     parser.add_argument('--all', action='store_true', help='delete the engines of every model')
     parser.add_argument(
-        '--broken', action='store_true', help='delete only engines that do not verify'
+        '--broken', action='store_true', help='delete only engines that fail verification'
     )
     parser.set_defaults(run=run)
 
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> None:
     """List, verify or delete engines.
 
     Raises:
-        UsageError: the engines to delete are not named, or an engine does not verify.
+        UsageError: the engines to delete are not named, or an engine fails verification.
     """
     from tam_ros.tensorrt.engine_cache import EngineCache
 
@@ -52,14 +52,14 @@ def run(options: argparse.Namespace) -> None:
         print(_line(entry, options.action, problem))
     if invalid:
         raise UsageError(
-            f'{invalid} of {len(entries)} engines do not verify and will not be loaded; '
+            f'{invalid} of {len(entries)} engines fail verification and will not be loaded; '
             '`tam engines delete --broken` removes them'
         )
 
 
 def _delete(cache: EngineCache, entries: list[CachedEngine], options: argparse.Namespace) -> None:
     if not (options.models or options.all or options.broken):
-        raise UsageError('name the models whose engines to delete, or give --all or --broken')
+        raise UsageError('give the models whose engines to delete, --all or --broken')
     chosen = [entry for entry in entries if not options.broken or cache.verify(entry)]
     for entry in chosen:
         cache.delete(entry)

@@ -75,7 +75,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )  # fmt: skip
     out.add_argument(
         '--format', choices=('bag', 'png', 'coco'),
-        help='kind of output, if the name of --out does not tell; bag: a folder like those of '
+        help='kind of output, if the name of --out leaves it open; bag: a folder like those of '
         '`ros2 bag record`',
     )  # fmt: skip
     out.add_argument(
@@ -325,27 +325,27 @@ def _topics_to_copy(options: argparse.Namespace, source: FrameSource) -> list[st
     from tam_ros.io.bag_copy import topics_to_copy
     from tam_ros.io.bag_source import BagSource
 
-    present = [IMAGE_TOPIC]
+    available = [IMAGE_TOPIC]
     undefined: dict[str, str] = {}
     if isinstance(source, BagSource):
-        present, undefined = topics_to_copy(options.source)
+        available, undefined = topics_to_copy(options.source)
     own = {OBJECTS_TOPIC, LABELS_PNG_TOPIC if options.labels == 'png' else LABELS_TOPIC}
     if _ALL in options.copy:
         log = logging.getLogger(__name__)
-        for topic in own.intersection(present):
+        for topic in own.intersection(available):
             log.warning('%s is not copied: it is written by this run', topic)
         for topic, kind in undefined.items():
             log.warning('%s is not copied: the bag lacks the definition of %s', topic, kind)
-        return [topic for topic in present if topic not in own]
+        return [topic for topic in available if topic not in own]
     wanted = ['/' + name.strip('/') for name in options.copy]
     for topic in wanted:
         if topic in undefined:
             raise UsageError(
                 f'{topic} cannot be copied: the bag lacks the definition of {undefined[topic]}'
             )
-        if topic not in present:
+        if topic not in available:
             raise UsageError(
-                f'{options.source} has no topic {topic!r} to copy; it has {", ".join(present)}'
+                f'{options.source} has no topic {topic!r} to copy; it has {", ".join(available)}'
             )
         if topic in own:
             raise UsageError(f'{topic} cannot be copied: the results are written there')

@@ -47,16 +47,16 @@ class Backdrop:
         to_painting = to_scene.copy()
         to_painting[:, 2] -= (_LEFT, _TOP)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        picture = cv2.warpAffine(
+        image = cv2.warpAffine(
             self._painting, to_painting, size, flags=flags, borderMode=cv2.BORDER_REFLECT
         )
-        to_picture = cv2.invertAffineTransform(to_scene)
+        to_image = cv2.invertAffineTransform(to_scene)
         for x, speed, radius, start in self._bubbles:
             y = _BOTTOM - (start + speed * index) % (_BOTTOM - _TOP)
-            centre = to_picture @ (x + 5 * np.sin(index / 7 + start), y, 1)
+            centre = to_image @ (x + 5 * np.sin(index / 7 + start), y, 1)
             pixel = tuple(int(round(value * 8)) for value in centre)  # three fractional bits
-            cv2.circle(picture, pixel, int(radius * 8), (198, 226, 232), 1, cv2.LINE_AA, shift=3)
-        return picture.astype(np.float32)
+            cv2.circle(image, pixel, int(radius * 8), (198, 226, 232), 1, cv2.LINE_AA, shift=3)
+        return image.astype(np.float32)
 
 
 def _water(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

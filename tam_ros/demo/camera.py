@@ -5,8 +5,8 @@
 Publishes `image` (sensor_msgs/Image, rgb8) in real time, stamped when it is sent as a camera
 driver does, and, for the drawn clip, `truth` (mono8 labels) with the same header. With
 `--wait-for-play` it repeats the first frame until its service `~/play` is called, so that an
-operator or a script can prompt on it. The message of the service's answer is a time, nanoseconds,
-before all stamps of the clip.
+operator or a script can prompt on it. The message of the service's response is a time in
+nanoseconds that is earlier than all stamps of the clip.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Shot(NamedTuple):
     """One frame to publish.
 
     Attributes:
-        due: seconds after the first frame.
+        due: time to publish it, seconds after the first frame.
         rgb: uint8 [H, W, 3].
         truth: uint8 [H, W] labels, or None where they are unknown.
     """
@@ -126,8 +126,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m tam_ros.demo.camera', description=__doc__)
     parser.add_argument('--video', help='video, image folder or bag; default: the drawn clip')
     parser.add_argument('--topic', help='image topic of a bag')
-    parser.add_argument('--rate', type=float, help='frames per second instead of its own')
-    parser.add_argument('--frames', type=int, help='stop after this many')
+    parser.add_argument(
+        '--rate', type=float, help="frames per second, instead of the clip's own rate"
+    )
+    parser.add_argument('--frames', type=int, help='stop after this many frames')
     parser.add_argument('--seed', type=int, default=7, help='seed of the drawn clip')
     parser.add_argument('--loop', action='store_true', help='repeat the clip')
     parser.add_argument(

@@ -53,13 +53,13 @@ class ChildProcess:
         text = self.log.read_text(encoding='utf-8', errors='replace')
         return '\n'.join(text.splitlines()[-lines:])
 
-    def stop(self, patience: float = 5.0) -> None:
-        """End the process group: SIGINT first, SIGKILL after `patience` seconds."""
+    def stop(self, grace_s: float = 5.0) -> None:
+        """End the process group: SIGINT first, SIGKILL after `grace_s` seconds."""
         with contextlib.suppress(ProcessLookupError):
             if self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGINT)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(patience)
+                    self._process.wait(grace_s)
             # The group may hold grandchildren after its leader has ended.
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -87,7 +87,7 @@ def wait_until(condition, timeout: float, children: list[ChildProcess], what: st
     Args:
         condition: called in a loop; it must block for a short time itself.
         timeout: seconds.
-        children: processes that must stay alive meanwhile.
+        children: processes that must keep running while this waits.
         what: description of the wait, for the errors.
 
     Raises:

@@ -65,7 +65,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._bag: BagWriter | None = None
         self._from_ns: int | None = None
-        self._held: list[_Received] = []  # until the begin of the clip is known
+        self._held: list[_Received] = []  # until the start of the clip is known
         self._subscribe(IMAGE_TOPIC, Image, self._on_image)
         self._subscribe(TRUTH_TOPIC, Image, lambda *_: None)
         self._subscribe(LABELS_TOPIC, Image, lambda *_: None)

@@ -21,7 +21,7 @@ class Summary:
     Attributes:
         frames: images that the camera played.
         tracked: images with a result.
-        dropped: images that the node skipped because a newer one had arrived.
+        dropped: images that the node skipped in favour of newer ones.
         rate_hz: results per second.
         camera_rate_hz: images per second.
         age_ms_p50: median time from an image's stamp to the arrival of its result, milliseconds.
@@ -81,7 +81,7 @@ def summarize(review: Review, arrivals: list[tuple[int, int]], status: dict[str,
     """Return the numbers of a demo.
 
     Args:
-        review: of the recorded bag.
+        review: review of the recorded bag.
         arrivals: (stamp of an image, arrival of its result), nanoseconds of one clock.
         status: values of the node's diagnostics: `model`, `weights` and `runtime` are used.
     """

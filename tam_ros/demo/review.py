@@ -33,9 +33,9 @@ class Review(NamedTuple):
     """Results of reading the bag.
 
     Attributes:
-        image_stamps: of all images, nanoseconds.
+        image_stamps: stamps of all images, nanoseconds.
         scores: J of each object, for each tracked image with ground truth.
-        tiles: for the contact sheet.
+        tiles: tiles for the contact sheet.
     """
 
     image_stamps: list[int]
@@ -47,7 +47,7 @@ class TrackedImage(NamedTuple):
     """One tracked image and its results.
 
     Attributes:
-        stamp_ns: of the image, nanoseconds.
+        stamp_ns: stamp of the image, nanoseconds.
         rgb: uint8 [H, W, 3].
         labels: integer [H, W].
         objects: each with `id`, `state` and `score`.
@@ -96,12 +96,12 @@ def review(
     return result
 
 
-def write_sheet(tiles: list[Tile], picture: Path, title: str, notes: list[str]) -> None:
+def write_sheet(tiles: list[Tile], path: Path, title: str, notes: list[str]) -> None:
     """Write the contact sheet as a PNG file."""
     sheet = Image.fromarray(contact_sheet(tiles, title, notes, tile_width=_TILE_WIDTH))
     # With 256 colours the file has a quarter of the size and looks the same.
     colours = sheet.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    colours.save(picture, optimize=True)
+    colours.save(path, optimize=True)
 
 
 def _tile(drawn: np.ndarray, image: TrackedImage, result: Review) -> Tile:

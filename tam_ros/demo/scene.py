@@ -72,7 +72,7 @@ class DemoScene:
         """Draw the sprites and the backdrop.
 
         Args:
-            seed: of textures, backdrop, noise, and small changes of colour, height and phase.
+            seed: seed of textures, backdrop, noise, and small changes of colour, height and phase.
         """
         self._seed = seed
         rng = np.random.default_rng(seed)
@@ -108,11 +108,11 @@ class DemoScene:
             raise IndexError(f'frame {index} of a clip of {self.frames} frames')
         camera = _camera_at(index)
         to_scene = camera.to_scene()
-        picture = self._backdrop.view(to_scene, (WIDTH, HEIGHT), index)
+        image = self._backdrop.view(to_scene, (WIDTH, HEIGHT), index)
         labels = np.zeros(self.size, np.uint8)
         for actor in self._actors:
-            _draw(picture, labels, actor, to_scene, index)
-        return self._expose(picture, index), labels
+            _draw(image, labels, actor, to_scene, index)
+        return self._expose(image, index), labels
 
     @cached_property
     def prompts(self) -> tuple[PromptSpec, ...]:
@@ -126,16 +126,16 @@ class DemoScene:
         labels = self.frame(0)[1]
         return tuple(_click_prompt(labels, label) for label in (1, 2))
 
-    def _expose(self, picture: np.ndarray, index: int) -> np.ndarray:
+    def _expose(self, image: np.ndarray, index: int) -> np.ndarray:
         """Add the effects of a camera: soft focus, drifting exposure, noise."""
         focus = 0.55 + 0.35 * np.sin(index / 23.0) ** 2
-        picture = cv2.GaussianBlur(picture, (0, 0), focus)
+        image = cv2.GaussianBlur(image, (0, 0), focus)
         gain = 1 + 0.07 * np.sin(index / 19.0 + 1)
         rng = np.random.default_rng((self._seed, index))
         # One noise field, shifted for each channel: a third of the cost, and it looks the same.
         noise = rng.standard_normal((HEIGHT, WIDTH + 16), np.float32) * 3.0
         noise = np.stack([noise[:, k : k + WIDTH] for k in (0, 7, 16)], axis=-1)
-        return np.clip(picture * gain + noise, 0, 255).astype(np.uint8)
+        return np.clip(image * gain + noise, 0, 255).astype(np.uint8)
 
 
 # frame, x, y, tilt. The fish meets the jellyfish at about frame 50, passes the kelp at about 75.
@@ -215,9 +215,9 @@ def _camera_at(index: int) -> _Camera:
 
 
 def _draw(
-    picture: np.ndarray, labels: np.ndarray, actor: _Actor, to_scene: np.ndarray, index: int
+    image: np.ndarray, labels: np.ndarray, actor: _Actor, to_scene: np.ndarray, index: int
 ) -> None:
-    """Draw one actor over picture [H, W, 3] float32 and labels [H, W], in place."""
+    """Draw one actor over image [H, W, 3] float32 and labels [H, W], in place."""
     x, y, tilt = _between(actor.path, index)
     cos, sin = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
     turn = np.array([[cos, sin], [-sin, cos]])  # scene -> sprite
@@ -241,7 +241,7 @@ def _draw(
     rgb = cv2.remap(
         actor.sprite.rgb, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    part = picture[rows, columns]
+    part = image[rows, columns]
     part += (rgb - part) * matte[..., None]
     labels[rows, columns][matte >= 0.5] = actor.label
 
@@ -250,9 +250,9 @@ def _window(to_sprite: np.ndarray, half_size: tuple[float, float]) -> tuple[slic
     """Return the rows and columns of the image that a sprite can cover, or None."""
     half_width, half_height = half_size
     corners = np.array([(sx * half_width, sy * half_height) for sx in (-1, 1) for sy in (-1, 1)])
-    on_picture = np.linalg.solve(to_sprite[:, :2], (corners - to_sprite[:, 2]).T)
-    left, top = np.floor(on_picture.min(axis=1)).astype(int)
-    right, bottom = np.ceil(on_picture.max(axis=1)).astype(int) + 1
+    on_image = np.linalg.solve(to_sprite[:, :2], (corners - to_sprite[:, 2]).T)
+    left, top = np.floor(on_image.min(axis=1)).astype(int)
+    right, bottom = np.ceil(on_image.max(axis=1)).astype(int) + 1
     left, top, right, bottom = max(left, 0), max(top, 0), min(right, WIDTH), min(bottom, HEIGHT)
     if left >= right or top >= bottom:
         return None

@@ -81,7 +81,7 @@ def test_engines_are_built_listed_used_and_deleted(jetson, graphs, capsys):
     assert main(['engines', 'verify']) == 2
     captured = capsys.readouterr()
     assert 'was changed after it was built' in captured.out
-    assert '1 of 4 engines do not verify' in captured.err
+    assert '1 of 4 engines fail verification' in captured.err
     assert main(['engines', 'delete', '--broken']) == 0
     assert '1 engines deleted' in capsys.readouterr().out
     assert main(['engines', 'delete']) == 2

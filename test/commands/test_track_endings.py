@@ -68,7 +68,7 @@ def test_truncated_video(tam, tmp_path, pictures, capsys):
     outputs = [tmp_path / 'out.mcap', tmp_path / 'out.mp4']
     assert tam(path, *POINT, '--out', outputs[0], '--overlay', outputs[1]) == 2
     captured = capsys.readouterr()
-    assert 'cut short or damaged' in captured.err
+    assert 'truncated or damaged' in captured.err
     frames = contents(outputs[0])
     assert 4 <= frames < 14 and contents(outputs[1]) == frames
     assert f'out.mcap: {frames} frames' in captured.out
@@ -91,7 +91,7 @@ def test_truncated_mcap(tam, tmp_path, capsys, place):
     topic = ('--topic', '/image')
     assert tam(source, *topic, *POINT, '--out', out, '--copy', 'all') == 2
     captured = capsys.readouterr()
-    assert 'drive.mcap is cut short' in captured.err
+    assert 'drive.mcap is truncated' in captured.err
     messages = read_bag(out)
     frames = len(messages['/track_node/objects'])
     assert 5 <= frames < 12
@@ -137,7 +137,7 @@ def test_disk_full(tam, tmp_path, capsys, name, limit):
     with files_up_to(limit):
         assert tam(source, *box, *options) == 2
     captured = capsys.readouterr()
-    assert f'{name} cannot be written further: File too large' in captured.err
+    assert f'{name} cannot be written any further: File too large' in captured.err
     frames = contents(out)
     assert 1 <= frames < 20
     assert f'{name}: {frames} frame' in captured.out

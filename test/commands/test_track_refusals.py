@@ -80,7 +80,7 @@ def place(tmp_path, monkeypatch, video, pictures) -> Path:
         (['VIDEO', *OUT, '--prompt', '1:point:500,6'], 'outside the image'),
         (['VIDEO', *OUT, '--prompt', '1:box:200,6,220,9@2'], 'outside the image'),
         (['VIDEO', *OUT, '--prompt', '1:point:5,6@8'], 'the frames are 0 to 7'),
-        (['VIDEO', *OUT, *POINT, '--prompt', '1:point:5,6@99'], 'names frame 99'),
+        (['VIDEO', *OUT, *POINT, '--prompt', '1:point:5,6@99'], 'is for frame 99'),
         (['VIDEO', *OUT, '--prompt', '70000:point:5,6'], '70000'),  # ids are 16 bits wide
         # Each can be used, but not all of them on one frame.
         (['VIDEO', *OUT, *[part for x in range(30) for part in ('--prompt', f'1:point:{x},9')]],

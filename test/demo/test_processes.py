@@ -72,7 +72,7 @@ def test_stop_ends_the_whole_group(family, monkeypatch, stubborn):
     child = ChildProcess('family', [], family)
     pids = pids_in(family)
     assert child.exit_status() is None
-    child.stop(patience=0.5)
+    child.stop(grace_s=0.5)
     assert wait_for(lambda: not any(map(is_alive, pids)))
     assert child.exit_status() is not None
     child.stop()  # again does nothing
@@ -101,7 +101,7 @@ def test_log_holds_what_the_child_said(family):
     child = ChildProcess('family', [], family)
     pids = pids_in(family)
     assert child.log_tail() == ' '.join(map(str, pids))
-    child.stop(patience=0.5)
+    child.stop(grace_s=0.5)
 
 
 def test_waiting_says_who_ended_and_why(family, tmp_path):
