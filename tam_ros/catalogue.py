@@ -22,7 +22,7 @@ class Model:
     """One entry of the catalogue.
 
     Attributes:
-        name: for users.
+        name: name shown to users.
         architecture: name of its family, see `tam_ros.models.build.FAMILIES`.
         description: one line.
         licence: SPDX name of the licence of the weights.
@@ -51,7 +51,7 @@ def engines_dir() -> Path:
             if (candidate / 'models.yaml').is_file():
                 return candidate
     raise FileNotFoundError(
-        'engines/models.yaml was found neither beside the package nor in share/tam_ros; '
+        'engines/models.yaml was found neither next to the package nor in share/tam_ros; '
         'the installation is incomplete'
     )
 

@@ -50,8 +50,8 @@ def open_runtime(
         runtime: one of `tam_ros.runtime.backends.RUNTIMES`.
         threads: CPU threads to use; None leaves it to the library.
         precision: one of the backend's precisions, or `auto`. One that is not available is an
-            error, never replaced by another; the `info` of the runtime names it.
-        engines: for a backend that builds engines.
+            error, never replaced by another; the `info` of the runtime reports it.
+        engines: options for a backend that builds engines.
 
     Raises:
         tam_ros.catalogue.UnknownModelError: the name is not in the catalogue.
@@ -208,13 +208,13 @@ def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:
         weights: from `find_weights`.
 
     Raises:
-        WeightsError: the folder holds no graphs, or the libraries for exporting a checkpoint are
-            not installed.
+        WeightsError: the folder contains no graphs, or the libraries for exporting a checkpoint
+            are not installed.
     """
     if isinstance(weights, Path) and weights.is_dir():
         if not (weights / DESCRIPTION).is_file():
             raise WeightsError(
-                f'{weights} holds no {DESCRIPTION}, so it is not a folder of exported graphs'
+                f'{weights} contains no {DESCRIPTION}, so it is not a folder of exported graphs'
             )
         return weights
     identity = sha256(weights) if isinstance(weights, Path) else weights

@@ -4,7 +4,7 @@
 
 Each graph is exported in single and in half precision; the bundled folder has single precision
 only. A `GraphSpec` describes a graph by the names, types and shapes of its inputs and outputs.
-Export, engine building, the engine cache and the self-check work on graphs, whatever the kind of
+Export, engine building, the engine cache and the self-check work on graphs of any kind of
 model. The graphs of a tracker follow from the numbers in its `TrackerSpec`, which the tracker's
 runtime and memory bank need as well.
 
@@ -31,9 +31,9 @@ UNTRAINED = 'untrained'
 TRACKER = 'tracker'
 """The kind of model whose graphs are the four functions of a tracker."""
 
-# Labels of point tokens beside those of clicks and box corners, see tam_ros.models.prompt_encoder.
-# PADDING is the "not a point" token that SAM appends to every prompt; ABSENT fills the static
-# shape and is masked in attention.
+# Labels of point tokens besides those of clicks and box corners, see
+# tam_ros.models.prompt_encoder. PADDING is the "not a point" token that SAM appends to every
+# prompt; ABSENT fills the static shape and is masked in attention.
 PADDING, ABSENT = -1, -2
 
 TRACKER_GRAPHS = ('image_encoder', 'memory_attention', 'mask_decoder', 'memory_encoder')
@@ -73,7 +73,7 @@ class GraphSpec:
     """One graph.
 
     Attributes:
-        name: of the graph; the file names begin with it.
+        name: name of the graph; the file names begin with it.
         inputs: in order.
         outputs: in order.
         fold_constants: whether the exporter folds constants. False where that would store large
@@ -90,7 +90,7 @@ class GraphSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """Description of a model, stored as JSON beside its exported graphs.
+    """Description of a model, stored as JSON next to its exported graphs.
 
     Attributes:
         name: catalogue name.
@@ -248,14 +248,14 @@ def read_spec(folder: Path) -> ModelSpec:
     path = folder / DESCRIPTION
     try:
         values = json.loads(path.read_text(encoding='utf-8'))
-        # Folders exported before there were other kinds do not name it.
+        # Folders exported before there were other kinds lack it.
         if values.get('kind', TRACKER) == TRACKER:
             return _read_tracker(values)
         values['graphs'] = tuple(map(_read_graph, values['graphs']))
         return ModelSpec(**values)
     except FileNotFoundError as error:
         raise WeightsError(
-            f'{folder} holds no {DESCRIPTION}, so it is not a folder of exported graphs'
+            f'{folder} contains no {DESCRIPTION}, so it is not a folder of exported graphs'
         ) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise WeightsError(
@@ -285,7 +285,7 @@ def as_tracker(spec: ModelSpec) -> TrackerSpec:
 
 def _read_tracker(values: dict[str, Any]) -> TrackerSpec:
     values['mask_downsample_weight'] = tuple(values['mask_downsample_weight'])
-    # Older descriptions lack it. Of the families of that time only EdgeTAM has features of strides
+    # Older descriptions lack it. Of the families at that time only EdgeTAM has features of strides
     # 8 and 4, and only its memories do not have one token per feature.
     grid = values['image_size'] // 16
     values.setdefault('high_resolution', values['memory_tokens'] != grid**2)
@@ -319,7 +319,7 @@ def graph_file(folder: Path, graph: str, precision: str) -> Path:
     path = folder / file_name(graph, precision)
     if not path.is_file():
         raise WeightsError(
-            f'{folder} holds no {path.name}; export the graphs into a new folder with '
+            f'{folder} contains no {path.name}; export the graphs into a new folder with '
             '`tam export MODEL --weights CHECKPOINT --out FOLDER` (needs torch), and give that as '
             'weights'
         )

@@ -37,7 +37,7 @@ def export_graph(graph: GraphSpec, module: nn.Module, folder: Path) -> None:
     Args:
         graph: names its inputs and outputs, with their types and shapes.
         module: computes it; part of a network whose precisions are marked.
-        folder: for the files.
+        folder: folder for the files.
     """
     marked = trace(graph, module)
     collect_constants(marked)
@@ -183,9 +183,9 @@ def export_model(entry: catalogue.Model, weights: Path | str, folder: Path) -> P
     process never sees a part of the graphs.
 
     Args:
-        entry: of the catalogue.
+        entry: catalogue entry.
         weights: a checkpoint, or `'untrained'`.
-        folder: to create; it may exist if it is empty. Nothing is ever removed from it.
+        folder: folder to create; it may exist if it is empty. Nothing is ever removed from it.
 
     Returns:
         The folder.

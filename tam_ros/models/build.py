@@ -31,7 +31,7 @@ def family_of(entry: catalogue.Model) -> Family:
     """
     if entry.architecture not in FAMILIES:
         raise WeightsError(
-            f'{entry.name} has the unknown architecture {entry.architecture!r}; there are '
+            f'{entry.name} has the unknown architecture {entry.architecture!r}; known are '
             f'{", ".join(FAMILIES)}'
         )
     return FAMILIES[entry.architecture]
@@ -41,7 +41,7 @@ def build_network(entry: catalogue.Model, weights: Path | str) -> nn.Module:
     """Build the network of a catalogue entry and load its weights strictly.
 
     Args:
-        entry: of the catalogue.
+        entry: catalogue entry.
         weights: a checkpoint, or `'untrained'` for deterministic random numbers.
 
     Raises:
@@ -87,7 +87,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             f'weights {path} cannot be read (truncated, or not a checkpoint?): {reason}'
         ) from error
     if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
-        raise WeightsError(f'weights {path} hold no state_dict')
+        raise WeightsError(f'weights {path} contain no state_dict')
     return {key: value.float() for key, value in state.items()}
 
 

@@ -24,7 +24,8 @@ class ModelConfig:
         memory_mlp_dim: hidden width of their feed-forward networks.
         decoder_heads: attention heads of the mask decoder.
         decoder_mlp_dim: hidden width of the mask decoder's feed-forward networks.
-        num_memories: temporal codes, hence memories: one prompted + this many less one recent.
+        num_memories: number of temporal codes: one prompted memory and `num_memories - 1` recent
+            ones.
         dense_prompt_prior: whether the network was trained with a coarse mask, drawn from the
             clicks or the box, as an additional mask prompt (see `tam_ros.tracking.dense_prior`).
     """

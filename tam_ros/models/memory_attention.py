@@ -4,7 +4,7 @@
 
 Layers of self-attention, cross-attention to the memories and object pointers, and a feed-forward
 network (SAM 2, arXiv 2408.00714), with EfficientTAM's pooled cross-attention (arXiv 2411.18933,
-section 3.3) as an option. Memories may have another size than the features, and have a rotary
+section 3.3) as an option. Memories may differ in size from the features, and have a rotary
 encoding of their own.
 """
 
@@ -96,8 +96,8 @@ class MemoryCrossAttention(Projections):
         Args:
             x: the queries, normalised.
             memory: keys, values and biases, see `MemoryTokens`.
-            rotation: of the queries.
-            memory_rotation: of the keys of each memory.
+            rotation: rotation of the queries.
+            memory_rotation: rotation of the keys of each memory.
             pooled: average the rotated keys and the values over 2x2 windows.
         """
         q = rotate(functional.linear(x, *deinterleave_projection(self.q_proj)), *rotation)
@@ -200,7 +200,7 @@ class MemoryAttention(nn.Module):
         Args:
             features: [B or 1, N, C].
             position: sine position map [N, C].
-            memory: of B objects.
+            memory: memory of B objects.
             pooled: use the pooled cross-attention.
 
         Returns:

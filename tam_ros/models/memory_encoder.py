@@ -80,7 +80,7 @@ class MemoryEncoder(nn.Module):
         """Encode.
 
         Args:
-            features: of the image encoder, without memory [B or 1, dim, G, G].
+            features: features of the image encoder, without memory [B or 1, dim, G, G].
             mask: [B, 1, R, R] in -10..10.
 
         Returns:

@@ -98,7 +98,7 @@ class TrackAnything(nn.Module):
         """Condition the features of a frame on the memory bank of each object.
 
         Args:
-            features: of `encode_image` [1, dim, G, G].
+            features: features of `encode_image` [1, dim, G, G].
             memories: [B, S, N, memory_dim], in any order.
             temporal_index: int64 [B, S]: num_memories - 1 for a conditioning frame, d - 1 for
                 the frame d steps ago.
@@ -176,7 +176,7 @@ class TrackAnything(nn.Module):
         """Encode one memory of a frame for each object.
 
         Args:
-            features: of `encode_image` [1, dim, G, G].
+            features: features of `encode_image` [1, dim, G, G].
             masks: chosen mask logits [B, 1, R/4, R/4].
             prompted: [B], 1 where the object was prompted on this frame; binarises its mask.
 

@@ -24,8 +24,8 @@ class BackendRow:
     """One backend.
 
     Attributes:
-        name: for users.
-        precisions: that it can compute in; `auto` selects the first.
+        name: name shown to users.
+        precisions: precisions that it can compute in; `auto` selects the first.
         class_path: `module:class` of its `tam_ros.runtime.base.Backend`.
         libraries: Python modules that it needs.
         runs_graphs: whether it runs exported ONNX graphs; otherwise it runs the network itself.

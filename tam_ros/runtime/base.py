@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract of a backend: sessions that run graphs, and the functions of a tracker on them.
 
-A `Session` runs one graph by named inputs and outputs, whatever the graph is for. A `Runtime` is
+A `Session` runs one graph of any kind, by named inputs and outputs. A `Runtime` is
 what the tracker sees: the four functions of its model and the storage of its memories.
 
 R is the side of the network input in pixels, G = R / 16, M = R / 4, B objects, S memory slots,
@@ -54,7 +54,7 @@ class Session(Closing):
         """
 
     def close(self) -> None:
-        """Release the device memory of the session; sessions on the host hold none."""
+        """Release the device memory of the session; sessions on the host have none."""
 
 
 class ModelSource(Protocol):
@@ -77,7 +77,7 @@ class LoadedGraphs(Closing):
     """A model of any kind, loaded into a backend.
 
     Attributes:
-        spec: of the model.
+        spec: spec of the model.
         sessions: one for each graph, by name.
         info: facts about what runs, for users, by name: `device`, `precision` and more.
     """
@@ -103,7 +103,7 @@ class Backend(ABC):
         Args:
             threads: CPU threads; None leaves it to the library.
             precision: one of the backend's row in `BACKENDS`, or `auto`.
-            engine_options: for a backend that builds engines; the others ignore it.
+            engine_options: options of a backend that builds engines; the others ignore them.
         """
         self.threads = threads
         self.precision = precision
@@ -212,9 +212,9 @@ class DeviceMemory(NamedTuple):
     """Memory of the device that a runtime computes on, bytes.
 
     Attributes:
-        used: by this runtime: weights, engines, buffers, memories.
-        free: on the device, available to any process.
-        total: of the device.
+        used: memory used by this runtime: weights, engines, buffers, memories.
+        free: memory available to any process.
+        total: total memory of the device.
     """
 
     used: int
@@ -226,8 +226,8 @@ class Runtime(Closing):
     """A tracker's model, loaded into a backend; used from one thread.
 
     Attributes:
-        name: of the backend.
-        spec: of the model.
+        name: name of the backend.
+        spec: spec of the model.
         info: facts about what runs, for users, by name: `device`, `precision` and more. Shown in
             the diagnostics.
     """
@@ -290,10 +290,10 @@ class Runtime(Closing):
         """Predict masks of B objects.
 
         Args:
-            features: of the frame.
+            features: features of the frame.
             source: features of each object: conditioned [B, C, G, G], or one of `features`
                 [1, C, G, G] for all of them.
-            prompts: of the objects.
+            prompts: prompts of the objects.
         """
 
     @abstractmethod
@@ -303,7 +303,7 @@ class Runtime(Closing):
         They are rounded to bfloat16, as the official predictor stores them.
 
         Args:
-            features: of the frame.
+            features: features of the frame.
             masks: chosen mask logits [B, M, M].
             prompted: [B], 1 where the object was prompted on this frame.
         """
@@ -332,4 +332,4 @@ class Runtime(Closing):
         return None
 
     def close(self) -> None:
-        """Release the device memory of the runtime; runtimes on the host hold none."""
+        """Release the device memory of the runtime; runtimes on the host have none."""

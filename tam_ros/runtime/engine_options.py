@@ -23,10 +23,10 @@ class BuildProgress:
 
     Attributes:
         graph: the one being built.
-        index: of that graph, from 0.
+        index: index of that graph, from 0.
         graphs: number of graphs to build.
         phase: what the builder is doing, in its own words.
-        fraction: of this graph, 0 to 1; it never decreases.
+        fraction: fraction of this graph, 0 to 1; it never decreases.
     """
 
     graph: str
@@ -41,7 +41,7 @@ class EngineOptions:
     """How engines are built and run; backends without engines ignore it.
 
     Attributes:
-        build: `never`, or `if_missing`: engines that the cache does not hold are built when a
+        build: `never`, or `if_missing`: engines that are not in the cache are built when a
             model is opened, which takes minutes.
         max_objects: largest batch of engines that are built, 1 to 64. None: that of the engine in
             the cache, or `DEFAULT_MAX_OBJECTS` where there is none.

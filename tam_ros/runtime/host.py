@@ -36,7 +36,7 @@ class HostRuntime(Runtime):
         """Use the sessions, which are closed with the runtime.
 
         Args:
-            name: of the backend.
+            name: name of the backend.
             loaded: the graphs of a tracker.
             any_slots: the memory attention accepts any number of memories. Slots that no object
                 of a batch uses are then left out instead of masked, which saves time.

@@ -56,7 +56,7 @@ class OnnxRuntimeSession(Session):
         """Load a graph.
 
         Args:
-            path: of the ONNX file.
+            path: path of the ONNX file.
             threads: CPU threads; None for one per core.
             shared_memory: work in the pool of memory that the process keeps; otherwise in memory
                 that is released with the session.

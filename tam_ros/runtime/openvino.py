@@ -59,8 +59,8 @@ class OpenVinoSession(Session):
         """Load and compile a graph.
 
         Args:
-            core: of OpenVINO.
-            path: of the ONNX file.
+            core: OpenVINO's core.
+            path: path of the ONNX file.
             graph: its spec, for which inputs and outputs are batched.
             settings: properties to compile it with.
 

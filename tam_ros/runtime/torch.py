@@ -26,8 +26,8 @@ class TorchSession(Session):
 
         Args:
             module: on the device; takes the inputs of the graph in their order.
-            graph: names the inputs and outputs.
-            device: of PyTorch.
+            graph: specifies the inputs and outputs.
+            device: the device of the module.
         """
         self._module = module
         self._graph = graph

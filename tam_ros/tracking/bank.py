@@ -152,7 +152,7 @@ class MemoryBank:
         """Select the slots that a frame attends to while it is tracked.
 
         Args:
-            time: of the frame; None: that of the next frame.
+            time: time of the frame; None: that of the next frame.
             reverse: whether tracking runs backwards: following frames count as recent, not
                 preceding ones.
         """
@@ -214,7 +214,7 @@ class MemoryBank:
         """Return the slots and entries to attend to: conditioning frames, then recent ones.
 
         Args:
-            slots: of the memories or of the pointers.
+            slots: slots of the memories or of the pointers.
             now: time of the frame that is tracked.
             direction: 1 forwards, -1 backwards.
             reach: age of the oldest recent frame.

@@ -47,7 +47,7 @@ class ClipTracker(ModelTracker):
         """Create a tracker on a runtime, which it closes at the end.
 
         Args:
-            runtime: with the model loaded.
+            runtime: a runtime with the model loaded.
             options: `max_conditioning` limits the prompted frames kept for each object, and
                 `prompt_history_frames` the other frames beyond the last fifteen. Every prompted
                 frame that is kept takes a memory slot of the model from recent frames.
@@ -81,7 +81,7 @@ class ClipTracker(ModelTracker):
         """Raise PromptError if `prompt` would refuse a prompt on a frame that has none yet.
 
         Args:
-            prompt: to check.
+            prompt: prompt to check.
             size: (height, width) of the frame, pixels.
         """
         prompt.check_image(*size)
@@ -101,10 +101,10 @@ class ClipTracker(ModelTracker):
         and `TrackerOptions.refined_frames_condition` says whether it becomes one.
 
         Args:
-            index: of the frame.
-            image: of the frame, uint8 RGB [H, W, 3].
+            index: index of the frame.
+            image: image of the frame, uint8 RGB [H, W, 3].
             prompts: made on the frame.
-            stamp: of the frame, seconds; None: its index.
+            stamp: stamp of the frame, seconds; None: its index.
 
         Returns:
             The prompted objects on this frame.
@@ -166,11 +166,11 @@ class ClipTracker(ModelTracker):
         """Track objects into a frame; where they were prompted, the result is that of the prompt.
 
         Args:
-            index: of the frame, ascending from call to call, or descending with `reverse`.
-            image: of the frame, uint8 RGB [H, W, 3].
+            index: index of the frame, ascending from call to call, or descending with `reverse`.
+            image: image of the frame, uint8 RGB [H, W, 3].
             reverse: whether tracking runs backwards.
             only: ids of the objects to track; None: all.
-            stamp: of the frame, seconds; None: its index.
+            stamp: stamp of the frame, seconds; None: its index.
 
         Raises:
             FrameError: the image cannot be used.

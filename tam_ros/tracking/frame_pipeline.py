@@ -78,11 +78,11 @@ class FrameContext:
     """One image: its position in time, its size, and the network input made from it.
 
     Attributes:
-        index: of the image in the stream or recording, from 0.
+        index: index of the image in the stream or recording, from 0.
         seconds: time of the image on the tracker's own clock, which never goes backwards.
         size: (height, width) of the image, pixels.
         network_input: uint8 RGB [R, R, 3]; None if the model will not run on the image.
-        time: of its entries in the memory banks, see `bank.Entry`; None: one later than the
+        time: time of its entries in the memory banks, see `bank.Entry`; None: one later than the
             newest entry of each bank.
         reverse: whether tracking runs backwards, so that the following images are known instead
             of the preceding ones.
@@ -100,7 +100,8 @@ class MaskPrediction(NamedTuple):
     """What the model predicts for one object on one image.
 
     Attributes:
-        logits: of the mask [M, M]; `NO_OBJECT` everywhere if the object is not in the image.
+        logits: logits of the mask [M, M]; `NO_OBJECT` everywhere if the object is not in the
+            image.
         score: logit of the object being in the image.
         pointer: object pointer [C].
     """
@@ -154,9 +155,9 @@ class MemoryWrite(NamedTuple):
     """A memory of the current image that will be stored for one object.
 
     Attributes:
-        object_id: of the object.
-        memory: of the object; None for a new object.
-        bank: in which the image is entered.
+        object_id: id of the object.
+        memory: memory of the object; None for a new object.
+        bank: the bank in which the image is entered.
         conditioning: whether it is entered as a conditioning frame.
     """
 
@@ -175,10 +176,10 @@ class FramePipeline:
         """Allocate the memory storage of a runtime.
 
         Args:
-            runtime: with the model loaded.
-            options: of the tracker.
+            runtime: a runtime with the model loaded.
+            options: options of the tracker.
             rows: number of objects whose memories are stored at once.
-            shape: of the memory bank of each object.
+            shape: shape of the memory bank of each object.
             images: encoded images that exist at once, including the current one.
         """
         self.shape = shape
@@ -215,10 +216,10 @@ class FramePipeline:
         The banks of the objects change last, so an error of the device before that loses nothing.
 
         Args:
-            context: of the image.
-            features: of the image.
-            objects: that existed before the image.
-            prompts: of the image; an object that is not in `objects` is new.
+            context: context of the image.
+            features: features of the image.
+            objects: objects that existed before the image.
+            prompts: prompts of the image; an object that is not in `objects` is new.
             new_row: returns a free row of the storage for each new object.
         """
         predictions = self.predict(context, features, objects, prompts)
@@ -234,7 +235,8 @@ class FramePipeline:
     ) -> dict[int, MaskPrediction]:
         """Predict the mask of every object without storing anything; arguments as for `track`.
 
-        `refined` holds predictions that prompts refine instead of those of tracking, by object id.
+        `refined` contains predictions, by object id, that prompts refine instead of those of
+        tracking.
         """
         tracked = [
             memory
@@ -323,8 +325,8 @@ class FramePipeline:
         """Apply the prompts of one object in order.
 
         Args:
-            prompts: of the object, at least one.
-            features: of the image.
+            prompts: prompts of the object, at least one.
+            features: features of the image.
             source: features conditioned on the object's memories; those without memory for a new
                 object.
             previous: prediction for the object on this image so far; None for a new object.

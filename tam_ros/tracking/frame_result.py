@@ -46,7 +46,7 @@ class TrackedObject:
             everywhere if the object is not in the image.
         box: (x0, y0, x1, y1) of the mask in pixels, x1 and y1 exclusive; None if it is empty.
         centroid: (x, y) of the mask in pixels; None if it is empty.
-        area: of the mask, pixels.
+        area: area of the mask, pixels.
         age_frames: images since the one the object was first prompted on, 0 on that image.
         age_seconds: the same in seconds of the image stamps.
     """
@@ -69,14 +69,14 @@ class FrameResult:
     """The result of one step of a tracker.
 
     Attributes:
-        stamp: of the image, seconds.
-        index: of the image since the start or the last reset, from 0.
+        stamp: stamp of the image, seconds.
+        index: index of the image since the start or the last reset, from 0.
         labels: uint16 [H, W]: 0 is background, other values are object ids. Where masks overlap,
             the object with the larger logit is shown.
         objects: all live objects, in the order of their ids.
         stage_seconds: time of each stage of this step, seconds.
         removed: ids of the objects that were removed after this image, since they had been
-            occluded for longer than `TrackerOptions.remove_after`; `objects` still holds them.
+            occluded for longer than `TrackerOptions.remove_after`; `objects` still contains them.
     """
 
     stamp: float
@@ -99,11 +99,11 @@ def describe(
 
     Args:
         objects: by id, updated with the image.
-        predictions: of the image, by object id.
-        context: of the image.
-        stamp: of the image, seconds.
+        predictions: predictions of the image, by object id.
+        context: context of the image.
+        stamp: stamp of the image, seconds.
         lost_after: see `TrackerOptions.lost_after`.
-        clock: of the step; the time spent here is added as the stage `masks`.
+        clock: clock of the step; the time spent here is added as the stage `masks`.
     """
     with clock.stage('masks'):
         ids = sorted(predictions)
@@ -117,7 +117,7 @@ def describe(
 
 
 def merge(results: Sequence[FrameResult]) -> FrameResult:
-    """Merge results of one image that hold different objects."""
+    """Merge results of one image that have different objects."""
     first = results[0]
     objects = sorted(
         (item for result in results for item in result.objects), key=lambda item: item.id
@@ -162,10 +162,10 @@ def label_image(
     """Merge masks that may overlap: each pixel belongs to the object with the largest logit.
 
     Args:
-        ids: of the objects, 1..65535.
-        logits: of each object [height, width]; positive inside its mask.
-        height: of the image, pixels.
-        width: of the image, pixels.
+        ids: ids of the objects, 1..65535.
+        logits: logits of each object [height, width]; positive inside its mask.
+        height: height of the image, pixels.
+        width: width of the image, pixels.
 
     Returns:
         uint16 [height, width], 0 where no logit is positive.

@@ -34,11 +34,11 @@ class StreamFrame:
     """One image of a stream: the current one, or a recent one that is kept for late prompts.
 
     Attributes:
-        context: of the image.
-        stamp: of the image, seconds; None if the clock was restarted after it.
+        context: context of the image.
+        stamp: stamp of the image, seconds; None if the clock was restarted after it.
         prompts: all prompts made on it, early or late.
-        features: of the image encoder. None until they are needed: an image without objects is
-            not encoded.
+        features: features of the image encoder. None until they are needed: an image without
+            objects is not encoded.
     """
 
     context: FrameContext
@@ -54,7 +54,7 @@ class LateObject:
     Attributes:
         row: its row of the storage, different from that of the live object with the same id.
         next_index: index of the image that is replayed next.
-        memory: of the object; None if it begins on that image.
+        memory: memory of the object; None if it begins on that image.
     """
 
     row: int
@@ -66,8 +66,8 @@ class LatePrompts:
     """The recent images of a tracker, and the objects that are being replayed.
 
     Attributes:
-        objects: that are being replayed, by id.
-        options: of the tracker.
+        objects: objects that are being replayed, by id.
+        options: options of the tracker.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class LatePrompts:
             frame.stamp = None
 
     def find_frame(self, stamp: float, current: StreamFrame) -> StreamFrame:
-        """Return the image nearest to a stamp, since that very image may never have arrived.
+        """Return the image nearest to a stamp, since that exact image may never have arrived.
 
         Args:
-            stamp: of the image a prompt was made on, seconds.
+            stamp: stamp of the image a prompt was made on, seconds.
             current: the current image. Its stamp is infinite if it has not arrived yet.
 
         Raises:
@@ -128,7 +128,7 @@ class LatePrompts:
 
         Args:
             frame: the image of the prompt.
-            object_id: of the object.
+            object_id: id of the object.
             others: ids of objects that prompts of the same step replay as well.
         """
         late, live = self.objects.get(object_id), self._table.live.get(object_id)

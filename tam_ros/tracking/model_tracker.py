@@ -92,5 +92,5 @@ class ModelTracker(Closing):
         return self._runtime.device_memory()
 
     def close(self) -> None:
-        """Release what the runtime holds on a device; the tracker is unusable afterwards."""
+        """Release the device memory of the runtime; the tracker is unusable afterwards."""
         self._runtime.close()

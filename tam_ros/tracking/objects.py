@@ -16,8 +16,8 @@ class ObjectMemory:
     """What the tracker stores of an object between images.
 
     Attributes:
-        id: of the object.
-        row: of the runtime's storage; rows are reused, ids are not.
+        id: id of the object.
+        row: row of the runtime's storage; rows are reused, ids are not.
         bank: says which image is in which slot of that row.
         born_index: index of the image the object was first prompted on.
         born_at: time of that image, seconds of the tracker's clock.
@@ -40,7 +40,7 @@ class ObjectTable:
     object is removed.
 
     Attributes:
-        rows: of the storage.
+        rows: rows of the storage.
         live: objects by id.
         used: ids of the live and the removed objects.
         lowest_free: no id below this is free.

@@ -41,11 +41,11 @@ class Prompt:
     Attributes:
         object_id: 1..65535, or 0 for a new object whose id the tracker chooses.
         points_xy: float32 [P, 2]; the corners of a box come first.
-        labels: int64 [P]: 0 not the object, 1 the object, 2 and 3 the corners of a box.
+        labels: int64 [P]: 0 off the object, 1 on the object, 2 and 3 the corners of a box.
         mask_image: bool [H, W], or None.
         replace: delete the object's memories and restart it from this prompt.
-        stamp: of the image the prompt was made on, seconds; None: the image that is passed to the
-            tracker together with the prompt.
+        stamp: stamp of the image the prompt was made on, seconds; None: the image that is passed
+            to the tracker together with the prompt.
     """
 
     object_id: int
@@ -74,7 +74,7 @@ class Prompt:
         Args:
             object_id: see the class.
             points: [P, 2], (x, y) in pixels, at least one.
-            labels: [P], 1 on the object, 0 beside it.
+            labels: [P], 1 on the object, 0 off it.
             replace: see the class.
             stamp: see the class.
 
@@ -103,7 +103,7 @@ class Prompt:
             object_id: see the class.
             box: (x0, y0, x1, y1) in pixels, the top left and the bottom right corner.
             points: additional clicks [P, 2].
-            labels: of the clicks [P].
+            labels: labels of the clicks [P].
             replace: see the class.
             stamp: see the class.
 
@@ -202,10 +202,10 @@ def check_point_count(
     """Raise PromptError if the decoder has too few tokens for the prompts of an object.
 
     Args:
-        prompts: of the object, on one image.
-        object_id: of the object, for the message.
+        prompts: prompts of the object, on one image.
+        object_id: id of the object, for the message.
         where: the image, for the message.
-        spec: of the model.
+        spec: spec of the model.
     """
     limit = spec.point_tokens - 1  # one is the padding token
     count = sum(len(prompt.points_xy) for prompt in prompts)
@@ -249,7 +249,7 @@ def point_tokens(
         labels: [P], see `Prompt.labels`.
         previous: mask logits [M, M] that the points refine; None for a new object.
         image_size: (height, width) of the image, pixels.
-        spec: of the model.
+        spec: spec of the model.
     """
     tokens = no_prompt_tokens(1, spec)
     height, width = image_size
@@ -361,5 +361,5 @@ def _clicks(
     if len(kinds) != len(xy):
         raise PromptError(f'{len(xy)} points but {len(kinds)} labels')
     if not np.isin(kinds, (0, 1)).all():
-        raise PromptError('labels of points are 1 (the object) or 0 (not the object)')
+        raise PromptError('labels of points are 1 (on the object) or 0 (off it)')
     return xy, kinds

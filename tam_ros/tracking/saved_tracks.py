@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Saves the objects of a tracker and their memories to a file, for a later run.
 
-The file is a compressed numpy archive without pickled objects. It holds `about`, a JSON text, and
-for each object its memories, as the upper 16 bits of float32 (they are rounded to bfloat16), and
-its object pointers. Memories are valid only for the weights that computed them, so the file also
-holds the fingerprint of the model.
+The file is a compressed numpy archive without pickled objects. It contains `about`, a JSON text,
+and for each object its memories, as the upper 16 bits of float32 (they are rounded to bfloat16),
+and its object pointers. Memories are valid only for the weights that computed them, so the file
+also contains the fingerprint of the model.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SavedTracks:
     """The state of a tracker, except for the tensors.
 
     Attributes:
-        index: of the next image.
+        index: index of the next image.
         seconds: time of the last image on the tracker's clock.
         size: (height, width) of the images, pixels; None before the first image.
         table: the objects, and the ids that have been used.
@@ -110,12 +110,12 @@ def read_tracks(
             )
         if (about['model'], about['fingerprint']) != (spec.name, spec.fingerprint):
             raise SavedTracksError(
-                f'{path} holds memories of {about["model"]} with weights {about["fingerprint"]}, '
-                f'which mean nothing to {spec.name} with weights {spec.fingerprint}'
+                f'{path} has memories of {about["model"]} with weights {about["fingerprint"]}, '
+                f'which {spec.name} with weights {spec.fingerprint} cannot use'
             )
         if len(about['objects']) > max_objects:
             raise SavedTracksError(
-                f'{path} holds {len(about["objects"])} objects; max_objects is {max_objects}'
+                f'{path} contains {len(about["objects"])} objects; max_objects is {max_objects}'
             )
         loaded = [
             _object(row, values, arrays, spec, pipeline.shape)

@@ -138,7 +138,7 @@ class Tracker(ModelTracker):
         saved run.
 
         Raises:
-            SavedTracksError: the file is damaged, of another model or other weights, or holds
+            SavedTracksError: the file is damaged, of another model or other weights, or has
                 more objects than `max_objects`. Nothing has changed then.
         """
         tracks = read_tracks(
@@ -152,7 +152,7 @@ class Tracker(ModelTracker):
         """Raise PromptError if `step` would refuse a prompt.
 
         Args:
-            prompt: to check.
+            prompt: prompt to check.
             size: (height, width) of the image it will be passed with, pixels.
         """
         current = StreamFrame(FrameContext(self._index, 0.0, size, None), np.inf)
@@ -171,7 +171,7 @@ class Tracker(ModelTracker):
 
         Args:
             image: uint8 RGB [H, W, 3].
-            stamp: of the image, seconds; later than that of the previous image.
+            stamp: stamp of the image, seconds; later than that of the previous image.
             prompts: made on this image or on a recent one.
 
         Raises:
@@ -226,7 +226,7 @@ class Tracker(ModelTracker):
     def _track(self, current: StreamFrame) -> dict[int, MaskPrediction]:
         """Track all live objects into the current image, and begin those prompted on it."""
         # A new object that is still being replayed is given the prompts of this image once its
-        # replay gets here.
+        # replay reaches this image.
         prompts = {
             object_id: own
             for object_id, own in current.prompts.items()

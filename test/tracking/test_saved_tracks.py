@@ -98,8 +98,8 @@ def pickled(path):
 @pytest.mark.parametrize(
     ('damage', 'message'),
     [
-        (other_weights, 'which mean nothing to fake with weights another'),
-        (other_model, 'memories of fake with weights fake, which mean nothing to another'),
+        (other_weights, 'which fake with weights another cannot use'),
+        (other_model, 'memories of fake with weights fake, which another'),
         (truncated, 'cannot be read'),
         (plain_text, 'cannot be read'),
         (pickled, 'cannot be read'),
@@ -118,7 +118,7 @@ def test_an_unusable_file_is_refused_and_nothing_changes(tmp_path, damage, messa
 
 def test_more_objects_than_max_objects(tmp_path):
     tracked().save(tmp_path / 'tracks.npz')
-    with pytest.raises(SavedTracksError, match='holds 2 objects; max_objects is 1'):
+    with pytest.raises(SavedTracksError, match='contains 2 objects; max_objects is 1'):
         Tracker(FakeRuntime(), TrackerOptions(max_objects=1)).load(tmp_path / 'tracks.npz')
 
 
