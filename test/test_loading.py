@@ -237,5 +237,5 @@ def test_a_runtime_is_closed_at_the_end_of_its_block(monkeypatch):
 def test_an_unknown_architecture_names_the_known_ones(monkeypatch):
     entry = toy_model.add(monkeypatch)
     monkeypatch.setattr('tam_ros.models.build.FAMILIES', {'efficienttam': None})
-    with pytest.raises(WeightsError, match="unknown architecture 'toy'; there are efficienttam"):
+    with pytest.raises(WeightsError, match="unknown architecture 'toy'; known are efficienttam"):
         build_network(entry, 'untrained')

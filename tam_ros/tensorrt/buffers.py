@@ -60,7 +60,7 @@ class Pool:
     """Equally large pieces of device memory.
 
     A piece returns when its lease is garbage-collected, in any thread. That needs no call to the
-    device: the stream runs in order, so that the next user of a piece cannot overtake the last.
+    device: the stream runs in order, so the next use of a piece cannot overtake the last one.
     """
 
     def __init__(self, arena: Arena, name: str, nbytes: int, count: int) -> None:
@@ -68,9 +68,9 @@ class Pool:
 
         Args:
             arena: owns the memory.
-            name: of the content, for the log.
-            nbytes: of a piece.
-            count: of pieces.
+            name: name of the content, for the log.
+            nbytes: size of a piece.
+            count: number of pieces.
         """
         self._arena = arena
         self._name = name
@@ -105,7 +105,7 @@ class Rows(NamedTuple):
     """A handle: equally large tensors on the device, one for each object, at any addresses.
 
     Attributes:
-        addresses: of each tensor.
+        addresses: address of each tensor.
         owners: leases that keep the memory allocated.
     """
 

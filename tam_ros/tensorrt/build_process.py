@@ -45,7 +45,7 @@ from tam_ros.tensorrt.self_check import check_engine, load_references
 
 TENSORRT = 'tensorrt'
 DEVICE = 'tam_ros.tensorrt.cuda:PycudaDevice'
-GRACE_S = 20.0  # for a cancelled builder to finish its present step
+GRACE_S = 20.0  # for a cancelled builder to finish its current step
 _POLL_S = 0.2
 _REPORT_S = 0.1
 
@@ -83,10 +83,10 @@ class Result:
 
     Attributes:
         kind: `built`, `memory`, `cancelled` or `error`.
-        message: of an error.
+        message: message of an error.
         good: whether the engine agrees with the reference.
         check: result of the comparison, as text.
-        workspace_mb: limit that the builder was given.
+        workspace_mb: limit of the builder's workspace.
     """
 
     kind: str

@@ -67,7 +67,7 @@ class BuiltEngine(NamedTuple):
 
 
 def workspace_limit_mb(free_mb: float, cap_mb: int | None) -> int:
-    """Return the workspace of a builder: free memory less a margin, at most the user's cap."""
+    """Return the workspace of a builder: free memory minus a margin, at most the user's cap."""
     room = max(int(free_mb) - MARGIN_MB, MIN_WORKSPACE_MB)
     return room if cap_mb is None else min(room, cap_mb)
 
@@ -95,7 +95,7 @@ def build_engine(
         free_mb: free memory of the device, for messages.
 
     Raises:
-        OutOfMemoryError: in whatever words TensorRT reports it.
+        OutOfMemoryError: the build ran out of memory, however TensorRT reports it.
         BuildCancelledError: `cancelled` returned True.
         EngineError: the graph cannot be parsed or built; names the node.
     """
@@ -121,7 +121,7 @@ def build_engine(
         # None where the timings are of another version, which TensorRT logs; start a new cache.
         cache = config.create_timing_cache(timings) or config.create_timing_cache(b'')
         config.set_timing_cache(cache, ignore_mismatch=False)
-        # Referred to until the build is over: the config may hold no reference of its own.
+        # Referred to until the build is over: the config may not keep a reference.
         progress = _monitor(trt, report, stop)
         config.progress_monitor = progress
         plan = builder.build_serialized_network(network, config)
@@ -183,7 +183,7 @@ class Phases:
         self.current = ''
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """Begin a phase, within the present step of its parent."""
+        """Begin a phase, within the current step of its parent."""
         self._phases[name] = _Phase(parent, max(steps, 1), 0)
         self.current = name
 
@@ -262,7 +262,7 @@ def build_error(graph: str, errors: Sequence[str], free_mb: float | None = None)
     """Return the error of a failed build.
 
     Args:
-        graph: that was built.
+        graph: the graph that was built.
         errors: what the builder logged, oldest first.
         free_mb: free memory of the device when the build began.
     """

@@ -177,8 +177,8 @@ class PycudaDevice:
     def _out_of_memory(self, nbytes: int) -> EngineError:
         free, total = (value / 1e6 for value in self.memory())
         return EngineError(
-            f'{self.info.name} has no {nbytes / 1e6:.0f} MB left: {free:.0f} of {total:.0f} MB '
-            'are free. Track fewer objects (max_objects), keep fewer images '
+            f'{nbytes / 1e6:.0f} MB cannot be allocated on {self.info.name}: {free:.0f} of '
+            f'{total:.0f} MB are free. Track fewer objects (max_objects), keep fewer images '
             '(prompt_history_seconds), or close other programs'
         )
 
@@ -199,7 +199,7 @@ class PycudaDevice:
         self._cuda.memset_d8_async(address, 0, nbytes, self._stream)
 
     def mark(self) -> PycudaEvent:
-        """Return the present end of the stream."""
+        """Return the current end of the stream."""
         return PycudaEvent(self._cuda, self._stream)
 
     def wait(self) -> None:
@@ -254,7 +254,7 @@ def capture(stream: int, work: Callable[[], Any], library: str = LIBRARY) -> Cud
     Args:
         stream: handle of a stream other than the default one, of the current context.
         work: must neither wait for the device nor allocate.
-        library: of the driver.
+        library: shared library of the driver.
 
     Raises:
         EngineError: the driver is too old, or it cannot record an operation of the work. The

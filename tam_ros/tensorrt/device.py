@@ -3,9 +3,10 @@
 """The device that engines run on, as a protocol: memory, copies, one stream, and waiting for it.
 
 Every operation is put into the device's only stream and runs later, in order. Memory that nothing
-refers to any more may therefore be overwritten at once: whatever reads it was queued before. Only
-the host has to wait: before it writes pinned memory that a queued copy still reads, and before it
-reads the target of a queued copy. A device may only be used in the thread that opened it.
+refers to any more may therefore be overwritten at once: everything that reads it was queued
+before. Only the host has to wait: before it writes pinned memory that a queued copy still reads,
+and before it reads the target of a queued copy. A device may only be used in the thread that
+opened it.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Pinned(Protocol):
 
     Attributes:
         array: the memory, uint8 [nbytes].
-        address: of the memory on the device if it was mapped; else None.
+        address: address of the memory on the device if it was mapped; otherwise None.
     """
 
     array: NDArray[np.uint8]
@@ -101,7 +102,7 @@ class Device(Protocol):
     stream: int
 
     def memory(self) -> FreeMemory:
-        """Return free and total memory; other processes' use counts as not free."""
+        """Return free and total memory; memory used by other processes is not free."""
 
     def allocate(self, nbytes: int) -> Block:
         """Allocate device memory; EngineError where there is not enough."""
@@ -122,7 +123,7 @@ class Device(Protocol):
         """Set device memory to zero."""
 
     def mark(self) -> Event:
-        """Return the present end of the stream."""
+        """Return the current end of the stream."""
 
     def wait(self) -> None:
         """Block the host until the stream is empty."""

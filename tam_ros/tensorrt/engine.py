@@ -27,7 +27,7 @@ class Tensor:
 
     Attributes:
         name: in the graph.
-        dtype: of its elements.
+        dtype: dtype of its elements.
         shape: without the batch dimension if `batched`.
         batched: its first dimension is the batch.
         is_input: an input; otherwise an output.
@@ -92,7 +92,7 @@ class Engine:
 
         Args:
             trt: TensorRT.
-            name: of the graph, for messages.
+            name: name of the graph, for messages.
             plan: the serialized engine.
 
         Raises:
@@ -155,7 +155,7 @@ class Engine:
 
         Args:
             stream: its handle.
-            addresses: of every input and output.
+            addresses: addresses of every input and output.
             batch: size of the batch, at most `max_batch`.
 
         Raises:

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engines on disk.
 
-An engine is saved as a plan, TensorRT's name for a serialized engine. A plan is native code: who
-can write one can run code as the user who loads it. The folders are therefore private to the user,
-and a plan is loaded only if it belongs to the user (or root), nobody else may write it, and its
-bytes have the SHA-256 that was recorded when it was built. The bytes that were checked are the
-bytes that are loaded. The record beside a plan says what it was built for. Engines of different
-machines and versions lie side by side, so that a home directory can be shared.
+An engine is saved as a plan, TensorRT's name for a serialized engine. A plan is native code:
+anyone who can write one can run code as the user who loads it. The folders are therefore private
+to the user, and a plan is loaded only if it belongs to the user (or root), nobody else may write
+it, and its bytes have the SHA-256 that was recorded when it was built. The bytes that were checked
+are the bytes that are loaded. The record next to a plan says what it was built for. Engines of
+different machines and versions are stored side by side, so a home directory can be shared.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class UntrustedError(EngineError):
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """The JSON file beside a plan; its keys are the names of these attributes.
+    """The JSON file next to a plan; its keys are the names of these attributes.
 
     Attributes:
         identity: fields of its `Identity`.
-        plan_sha256: of the plan.
-        nbytes: of the plan.
+        plan_sha256: SHA-256 of the plan.
+        nbytes: size of the plan.
         objects: largest batch of a run.
         built_from: precision of the graph that the engine was built from.
         check: result of the comparison with the reference outputs, as text.
@@ -74,7 +74,7 @@ class CachedEngine(NamedTuple):
     """An engine in the cache.
 
     Attributes:
-        path: of the plan.
+        path: path of the plan.
         record: None where it is missing or cannot be read.
     """
 
@@ -87,7 +87,7 @@ class CacheLookup(NamedTuple):
 
     Attributes:
         plan: bytes, verified; None where there is no usable engine.
-        record: of the plan.
+        record: record of the plan.
         reason: one line, empty where there is a plan.
     """
 
@@ -97,7 +97,7 @@ class CacheLookup(NamedTuple):
 
 
 class EngineCache:
-    """The engines of one user, with the timing caches and reference outputs beside them."""
+    """The engines of one user, with their timing caches and reference outputs."""
 
     def __init__(self, root: Path | None = None) -> None:
         """Choose the folder; it is created when something is saved.
@@ -255,7 +255,7 @@ class EngineCache:
 
         Args:
             waiting: called once if another process is building.
-            cancelled: called repeatedly while waiting; True stops that.
+            cancelled: called repeatedly while waiting; True stops waiting.
 
         Raises:
             BuildCancelledError: `cancelled` returned True.

@@ -116,7 +116,7 @@ class EngineRunner:
         """Allocate the bindings.
 
         Args:
-            arena: of the device that the engine is for.
+            arena: memory of the device that the engine is for.
             engine: prepared.
             host: names of the inputs that the host writes and of the outputs that it reads.
             zero_copy: see `EngineOptions`.
@@ -140,7 +140,7 @@ class EngineRunner:
         Args:
             batch: size of the batch, 1 to `max_batch`.
             inputs: every input that has a host binding; converted to the engine's types.
-            addresses: of every input and output without a host binding.
+            addresses: addresses of every input and output without a host binding.
 
         Raises:
             ValueError: an input has the wrong shape.
@@ -210,7 +210,7 @@ class EngineSession(Session):
         """Allocate the bindings.
 
         Args:
-            arena: of the device that the engine is for.
+            arena: memory of the device that the engine is for.
             engine: prepared; closed with the session.
             zero_copy: see `EngineOptions`.
             cuda_graphs: see `EngineOptions`.

@@ -68,9 +68,9 @@ class Identity:
     Attributes:
         model: catalogue name.
         graph: name.
-        precision: that was asked for, `fp16` or `fp32`.
-        onnx_sha256: of the graph of that precision.
-        machine: that built it.
+        precision: the requested precision, `fp16` or `fp32`.
+        onnx_sha256: SHA-256 of the graph of that precision.
+        machine: the machine that built it.
         format: `FORMAT`.
     """
 

@@ -39,7 +39,7 @@ def load_tensorrt() -> ModuleType:
     """Import TensorRT.
 
     Raises:
-        EngineError: it is missing or incomplete; says what to do.
+        EngineError: it is missing or incomplete; the message says what to do.
     """
     try:
         import tensorrt
@@ -75,7 +75,7 @@ def available_precision(folder: Path, spec: ModelSpec, precision: str) -> str:
     if all((folder / file_name(graph, HALF)).is_file() for graph in spec.graph_names):
         return HALF
     _log.info(
-        '%s holds no graphs in half precision: %s runs in single precision', folder, spec.name
+        '%s contains no graphs in half precision: %s runs in single precision', folder, spec.name
     )
     return SINGLE
 
@@ -85,7 +85,7 @@ class LoadedEngines:
     """Engines on an open device.
 
     Attributes:
-        spec: of the model.
+        spec: spec of the model.
         engines: by graph, not prepared yet.
         device: open in this thread.
         info: see `Runtime`.
@@ -111,7 +111,7 @@ class EnginePlan:
 
     Attributes:
         data: the engine, verified against its record.
-        record: of the engine.
+        record: record of the engine.
         fresh: it was built just now.
     """
 
@@ -124,7 +124,7 @@ class EnginePreparation:
     """Finds or builds the engines of one model on one machine, and loads them.
 
     Attributes:
-        spec: of the model.
+        spec: spec of the model.
         precision: `fp16` or `fp32`.
         machine: where the engines will run.
         options: how to build and run them.
@@ -145,12 +145,12 @@ class EnginePreparation:
 
         Args:
             trt: TensorRT, to load engines with.
-            folder: of graphs.
+            folder: folder of graphs.
             spec: see the class.
             precision: see the class.
             machine: see the class.
             options: see the class.
-            cache: None: the user's.
+            cache: the engine cache; None: the user's.
             build: builds and checks one engine; None: in a process of its own.
         """
         self.spec, self.precision = spec, precision

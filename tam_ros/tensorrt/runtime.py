@@ -96,7 +96,7 @@ class TensorrtRuntime(Runtime):
         """Check that the engines fit together. They and the device are closed with the runtime.
 
         Args:
-            spec: of the model.
+            spec: spec of the model.
             engines: by graph, not prepared yet.
             device: open in this thread.
             options: how to run them.

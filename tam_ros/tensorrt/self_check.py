@@ -64,9 +64,9 @@ LEAST_COSINE = 0.99
 
 LEAST_IOU = 0.95
 MASKS = 'masks'
-"""An output of this name holds mask logits; its masks are compared as well."""
+"""An output of this name contains mask logits; its masks are compared as well."""
 
-# Further reference runs of a tracker's mask decoder, beside those named after graphs: with the
+# Further reference runs of a tracker's mask decoder, besides those named after graphs: with the
 # prompt, and with features that are conditioned on a single memory.
 PROMPTED, AFTER_ONE = 'prompted', 'after_one'
 CENTRE, RADIUS = (0.45, 0.5), 0.18  # of the drawn disc, in widths of the image
@@ -97,7 +97,7 @@ def golden_runs(spec: ModelSpec, run: RunGraph) -> dict[str, Golden]:
     """Run every graph of a model on golden inputs.
 
     Args:
-        spec: of the model.
+        spec: spec of the model.
         run: runs a graph.
 
     Returns:
@@ -249,7 +249,7 @@ def compute_references(folder: Path, spec: ModelSpec) -> dict[str, Golden]:
     from tam_ros.runtime.onnxruntime import OnnxRuntimeSession
 
     def run(graph: str, inputs: Arrays) -> Arrays:
-        # One session at a time: a robot's memory does not hold two beside an engine build.
+        # One session at a time: a robot's memory is too small for two and an engine build.
         with OnnxRuntimeSession(graph_file(folder, graph, 'fp32'), shared_memory=False) as session:
             return session.run(inputs)
 
@@ -297,7 +297,7 @@ def load_references(path: Path) -> dict[str, Golden]:
                 getattr(golden, kind)[name] = arrays[key]
     except (OSError, UntrustedError):
         raise
-    except Exception as error:  # whatever a damaged archive makes numpy and zipfile raise
+    except Exception as error:  # a damaged archive can cause many kinds of error
         raise ValueError(f'{path} cannot be read: {error}') from error
     return found
 
@@ -329,11 +329,11 @@ class Agreement(NamedTuple):
 
 
 def compare(references: Arrays, outputs: Arrays) -> Agreement:
-    """Compare outputs with the reference, by name, each item of a batch on its own.
+    """Compare outputs with the reference, by name, each item of a batch separately.
 
     Args:
-        references: for a batch of one.
-        outputs: for a batch of one or more identical inputs.
+        references: outputs for a batch of one.
+        outputs: outputs for a batch of one or more identical inputs.
     """
     worst, worst_name, iou = np.inf, '', None
     for name, reference in references.items():
@@ -371,7 +371,7 @@ def check_engine(engine: Engine, device: Device, golden: Golden) -> Agreement:
     Args:
         engine: not prepared yet; closed by this.
         device: open in this thread.
-        golden: of its graph.
+        golden: golden run of its graph.
     """
     arena = Arena(device)
     try:

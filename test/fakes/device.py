@@ -129,7 +129,7 @@ class FakeDevice:
     def allocate(self, nbytes: int) -> FakeBlock:
         self.check_thread()
         if self.allocated + nbytes > self.total:
-            raise EngineError(f'Fake Orin has no {nbytes / 1e6:.0f} MB left')
+            raise EngineError(f'{nbytes / 1e6:.0f} MB cannot be allocated on Fake Orin')
         block = FakeBlock(self, self.place(nbytes), np.full(nbytes, POISON, np.uint8), 'device')
         self.blocks.append(block)
         self.journal.append(('allocate', nbytes))

@@ -250,7 +250,7 @@ def test_auto_is_half_precision_if_the_folder_has_it(folder, spec, halved, caplo
 
 
 def test_missing_half_precision_is_not_replaced(prepare, folder):
-    with pytest.raises(WeightsError, match='holds no image_encoder_fp16.onnx'):
+    with pytest.raises(WeightsError, match='contains no image_encoder_fp16.onnx'):
         prepare('fp16', folder).plans()
 
 
