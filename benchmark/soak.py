@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A soak test: does the node stay healthy for long, whatever is sent to it?
+"""A soak test: whether the node stays healthy for a long time, whatever is sent to it.
 
     python -m benchmark.soak --minutes 10 [--plot docs/images/soak.png] [--doc docs/performance.md]
     python -m benchmark.soak --minutes 10 --model efficienttam_nano
@@ -59,14 +59,14 @@ NOT_OF_THE_NODE = (
     'is not possible in the state',  # a transition that the operator should not have requested
     'Fast DDS replaced',  # see `lost`
 )
-"""Errors in the log that are no faults of the node."""
+"""Errors in the log that are not faults of the node."""
 UNANSWERED = 'was not answered'
 
 MEMORY_LIMIT = 0.03
 SETTLED = 0.4
 """Share of the run after which memory must no longer grow."""
 INCONCLUSIVE = 2
-"""Exit status of a run that says nothing about the node."""
+"""Exit status of an inconclusive run."""
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Record:
         visits: how often a subscriber was created or destroyed by the visitors.
         hangs: how often the process of the visitors hung and was replaced.
         kills: when the camera was killed, seconds since the start.
-        returns: for how many seconds nothing was published after the camera was started again.
+        returns: seconds without results after each restart of the camera.
         transport: failures of the middleware that were found; any of them ends the run.
         end: when the node was stopped, monotonic seconds.
         log: output of the node.
@@ -108,7 +108,7 @@ class Record:
     status: int | None = None
 
     def sample(self, seconds: float, pid: int, operator: Operator) -> None:
-        """Append the present state."""
+        """Append the current state."""
         self.seconds.append(seconds)
         self.rss.append(resident_bytes(pid))
         self.private.append(private_bytes(pid))
@@ -138,7 +138,7 @@ def run(model: str | None, minutes: float, seed: int) -> tuple[Record, Operator]
     Args:
         model: name in the catalogue, or None for the stand-in.
         minutes: duration.
-        seed: of the operator's random actions.
+        seed: seed of the operator's random actions.
     """
     from benchmark.soak_operator import Operator
     from tam_ros.client import TamClient
@@ -208,7 +208,7 @@ def lost(ports: dict[str, PortWatch]) -> list[str]:
         f'Fast DDS replaced port {", ".join(map(str, numbers))} of the {name}, which no longer '
         'receives from new participants'
         for name, watch in ports.items()
-        if (numbers := watch.look())
+        if (numbers := watch.check())
     ]
 
 
@@ -279,7 +279,7 @@ def _kill(child: ChildProcess) -> None:
     """
     segments = []
     for descriptor in Path(f'/proc/{child.pid}/fd').iterdir():
-        with contextlib.suppress(OSError):  # closed meanwhile
+        with contextlib.suppress(OSError):  # closed in the meantime
             segments += re.findall(
                 r'^(/dev/shm/fastrtps_[0-9a-f]{16})_el$', os.readlink(descriptor)
             )
@@ -322,7 +322,7 @@ def faults(record: Record, operator: Operator) -> list[str]:
         if wrong := set(headers) - operator.sent:
             found.append(f'{len(wrong)} headers on {topic} that no image had: {sorted(wrong)[:3]}')
         if len(headers) != len(set(headers)):
-            found.append(f'{topic}: {len(headers) - len(set(headers))} headers came twice')
+            found.append(f'{topic}: {len(headers) - len(set(headers))} headers arrived twice')
     found += [
         f'log: {line}'
         for line in record.log.splitlines()
@@ -342,9 +342,9 @@ def _faults_over_time(record: Record, operator: Operator) -> list[str]:
         if record.growth(getattr(record, name)) > 0.1:
             found.append(f'open {name} grew: {getattr(record, name)[:: len(record.rss) // 10]}')
     if np.inf in record.returns:
-        found.append('the camera came back, the results did not')
+        found.append('the camera was restarted, but no results followed')
     if not operator.diagnosed or np.diff([*operator.diagnosed, record.end]).max() > SILENT_S:
-        found.append('diagnostics fell silent')
+        found.append('diagnostics stopped')
     return found
 
 

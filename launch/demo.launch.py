@@ -30,7 +30,7 @@ ARGUMENTS = {
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Repeat the first image until every prompt is accepted, then start to play."""
+    """Repeat the first image until every prompt is accepted, then start playing."""
     track = PathJoinSubstitution([FindPackageShare('tam_ros'), 'launch', 'track.launch.py'])
     calls = [
         call('/track_node/add_prompt', 'tam_ros/srv/AddPrompt', request(prompt))
@@ -61,7 +61,7 @@ def generate_launch_description() -> LaunchDescription:
                 output='screen',
                 arguments=['--loop', '--wait-for-play'],
             ),
-            # One after another; each waits for its service.
+            # One after another; each call waits for its service.
             *(
                 RegisterEventHandler(OnProcessExit(target_action=before, on_exit=[after]))
                 for before, after in zip(calls, calls[1:], strict=False)

@@ -37,7 +37,10 @@ CONFIG = PathJoinSubstitution([FindPackageShare('tam_ros'), 'config'])
 
 ARGUMENTS = {
     'image': ('image', 'Topic of the camera images.'),
-    'camera_info': ('', 'Topic of the calibration. Empty: camera_info beside the images.'),
+    'camera_info': (
+        '',
+        'Topic of the calibration. Empty: camera_info in the namespace of the images.',
+    ),
     'depth': ('depth', 'Topic of depth images registered to the images, for positions.'),
     'click': ('', 'Topic of clicks in pixels. Empty: the topic of rqt_image_view for the images.'),
     'clicked_point': ('/clicked_point', 'Topic of clicked points, from RViz.'),
@@ -57,7 +60,7 @@ ARGUMENTS = {
     'record': ('false', 'true: record images, masks and objects with ros2 bag.'),
     'record_to': (
         '',
-        'New folder of the recording, with a subfolder for the namespace. Empty: the time.',
+        'New folder for the recording; the namespace is a subfolder. Empty: named after the time.',
     ),
 }
 

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Stamps, and arrays as new messages; `tam_ros.io.encodings` does the work on images."""
+"""Converts stamps, and arrays to new messages; see `tam_ros.io.encodings` for images."""
 
 from __future__ import annotations
 

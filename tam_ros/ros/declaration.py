@@ -27,7 +27,7 @@ class NodeParameters:
     """The parameters of a node, whose values may be read from any thread.
 
     Attributes:
-        current: the present values. An accepted change replaces this object.
+        current: the current values. An accepted change replaces this object.
         configured: whether the node has read its parameters, so that only live ones may change.
     """
 
@@ -45,7 +45,7 @@ class NodeParameters:
 
     def _on_change(self, changes: Sequence[RosParameter]) -> SetParametersResult:
         try:
-            self.current = changed(self.current, changes, self.configured)
+            self.current = apply_changes(self.current, changes, self.configured)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
@@ -67,8 +67,8 @@ def declare(node: Node) -> Parameters:
                     FloatingPointRange(from_value=low, to_value=high, step=0.0)
                 ]
         value = node.declare_parameter(parameter.name, parameter.default, descriptor).value
-        if refusal := parameter.refusal(value):
-            raise ValueError(refusal)
+        if reason := parameter.reason_to_refuse(value):
+            raise ValueError(reason)
         values[parameter.name] = value
     parameters = Parameters(**values)
     if conflict := parameters.conflict():
@@ -76,11 +76,13 @@ def declare(node: Node) -> Parameters:
     return parameters
 
 
-def changed(present: Parameters, changes: Sequence[RosParameter], configured: bool) -> Parameters:
+def apply_changes(
+    current: Parameters, changes: Sequence[RosParameter], configured: bool
+) -> Parameters:
     """Return the values after a change.
 
     Args:
-        present: the values before.
+        current: the values before the change.
         changes: new values. Parameters of other parts of the node are ignored.
         configured: whether only live parameters may change.
 
@@ -90,20 +92,20 @@ def changed(present: Parameters, changes: Sequence[RosParameter], configured: bo
     ours = [change for change in changes if change.name in _BY_NAME]
     for change in ours:
         parameter = _BY_NAME[change.name]
-        if refusal := parameter.refusal(change.value):
-            raise ValueError(refusal)
+        if reason := parameter.reason_to_refuse(change.value):
+            raise ValueError(reason)
         if configured and not parameter.live:
             raise ValueError(
                 f'{parameter.name} is read when the node configures: deactivate it and clean it '
                 f'up first (ros2 lifecycle set), or start it with the new value'
             )
-    parameters = replace(present, **{change.name: change.value for change in ours})
+    parameters = replace(current, **{change.name: change.value for change in ours})
     if conflict := parameters.conflict():
         raise ValueError(conflict)
     return parameters
 
 
-def unknown(node: Node) -> list[str]:
+def unknown_parameter_warnings(node: Node) -> list[str]:
     """Return a warning for each given parameter that the node does not have."""
     # rclpy has no public access to parameters that were given but not declared.
     given = getattr(node, '_parameter_overrides', {})
@@ -113,7 +115,7 @@ def unknown(node: Node) -> list[str]:
             continue
         near = difflib.get_close_matches(name, _BY_NAME, n=1)
         hint = f'; did you mean {near[0]}?' if near else ''
-        warnings.append(f'there is no parameter {name}: it is ignored{hint}')
+        warnings.append(f'there is no parameter {name}, it is ignored{hint}')
     return warnings
 
 

@@ -17,18 +17,18 @@ from tam_ros.prompting.session import TrackingSession
 T = TypeVar('T')
 
 STOP_TIMEOUT_S = 10.0
-"""Seconds to wait for the end of the thread. A call that hangs in a driver is left to the end of
-the process."""
+"""Seconds to wait for the end of the thread. A call that hangs in a driver is abandoned and ends
+with the process."""
 
 LOADING_STOP_TIMEOUT_S = 2.0
 """The same while the model is loaded. A library that loads or compiles cannot be interrupted."""
 
 LINGER_S = 0.005
-"""How long an item waits after a call for a further call: a client that has an answer may send
-its next request, which then does not have to wait for the item."""
+"""How long an item waits after a call for another call: a client that has its answer may send its
+next request, which then does not have to wait for the item."""
 
 MAX_LINGER_S = 0.05
-"""How long an item waits for further calls in total."""
+"""How long an item waits for more calls in total."""
 
 
 class BusyError(RuntimeError):
@@ -43,7 +43,7 @@ class InferenceThread(Generic[T]):
     """Opens, uses and closes a tracker in a single thread.
 
     Device memory belongs to the thread that allocated it, and a tracker is not thread-safe, so
-    that every access runs here. If items arrive faster than they are processed, only the newest
+    every access runs here. If items arrive faster than they are processed, only the newest
     one is kept.
     """
 
@@ -59,7 +59,7 @@ class InferenceThread(Generic[T]):
             process: processes an item; called in the thread; must not raise.
 
         Raises:
-            Exception: whatever `open_session` raised.
+            Exception: any exception that `open_session` raises.
         """
         self._mailbox: Mailbox[T] = Mailbox()
         self._open_session = open_session
@@ -79,13 +79,13 @@ class InferenceThread(Generic[T]):
 
     @property
     def busy_s(self) -> float:
-        """For how many seconds the present item has been processed; 0: there is none."""
+        """Seconds for which the current item has been processed; 0: there is none."""
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
     @property
     def waiting(self) -> int:
-        """How many calls wait."""
+        """Number of calls that wait."""
         return self._mailbox.waiting
 
     def submit(self, item: T) -> bool:
@@ -93,10 +93,11 @@ class InferenceThread(Generic[T]):
         return self._mailbox.put(item)
 
     def schedule(self, function: Callable[[TrackingSession], Any]) -> Future:
-        """Have `function` called between two items, without waiting.
+        """Schedule a call of `function` between two items, without waiting.
 
         Returns:
-            What `function` returns or raises. It can be cancelled until the call starts.
+            The future of what `function` returns or raises. It can be cancelled until the call
+            starts.
 
         Raises:
             BusyError: the thread has ended.
@@ -125,7 +126,7 @@ class InferenceThread(Generic[T]):
             raise BusyError('the node is shutting down') from None
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
-        """Finish the present item and close the tracker.
+        """Finish the current item and close the tracker.
 
         Args:
             timeout_s: how long to wait.
@@ -168,7 +169,7 @@ class Mailbox(Generic[T]):
 
     @property
     def waiting(self) -> int:
-        """How many calls wait."""
+        """Number of calls that wait."""
         return len(self._calls)
 
     def put(self, item: T) -> bool:
@@ -182,7 +183,7 @@ class Mailbox(Generic[T]):
             return replaced
 
     def schedule(self, function: Callable[[], Any]) -> Future:
-        """Have `function` called by the taking thread before it takes the next item.
+        """Schedule a call of `function` in the taking thread, before it takes the next item.
 
         Raises:
             ClosedError: the mailbox is closed.

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A managed node without two weaknesses of the one in rclpy."""
+"""A managed node that fixes two weaknesses of rclpy's."""
 
 from __future__ import annotations
 

@@ -25,15 +25,15 @@ def subscribe(
     qos: QoSProfile,
     lost: Callable[[int], None],
 ) -> Subscription:
-    """Subscribe, and count the messages that the middleware lost.
+    """Subscribe, and count the messages that the middleware loses.
 
     Messages that a newer one replaced in the queue are not counted. With its default settings,
     Fast DDS loses best-effort images above half a megabyte without any other report.
 
     Args:
-        node: to subscribe with.
-        message_type: of the topic.
-        topic: to subscribe to.
+        node: node to subscribe with.
+        message_type: type of the topic.
+        topic: topic to subscribe to.
         callback: called with each message.
         qos: quality of service.
         lost: called with the number of lost messages; never if the middleware does not report it.

@@ -41,7 +41,7 @@ class Parameter:
     limits: tuple[int, int] | tuple[float, float] | None = None
     check: Callable[[Any], str | None] | None = None
 
-    def refusal(self, value: Any) -> str | None:
+    def reason_to_refuse(self, value: Any) -> str | None:
         """Return why a value cannot be used, or None."""
         if type(value) is not type(self.default):
             return f'{self.name} must be of type {type(self.default).__name__}, not {value!r}'
@@ -149,12 +149,12 @@ class Parameters:
     resize: str = _parameter(
         'opencv',
         'Filter that resizes images to the size of the model. opencv is several times faster; '
-        'pil is the one of the published accuracies, and `tam` uses it on recordings.',
+        'pil is the filter behind the published accuracies, and `tam` uses it on recordings.',
         choices=RESIZE_FILTERS,
     )
     refined_frames_condition: bool = _parameter(
         True,
-        'Keep corrections of a tracked object in its memory bank for good. Off, they are '
+        'Keep corrections of a tracked object in its memory bank permanently. Off, they are '
         'forgotten after six images, as in the official predictor.',
         live=True,
     )
@@ -214,7 +214,7 @@ class Parameters:
     )
     depth_wait: float = _parameter(
         0.03,
-        'Seconds that the results of a tracked image wait at most for its depth image. Higher '
+        'Maximum seconds that the results of a tracked image wait for its depth image. Higher '
         'allows slower depth, and lowers the rate. 0: do not wait.',
         live=True,
         limits=(0.0, 5.0),
@@ -248,7 +248,7 @@ class Parameters:
     )
     catch_up: int = _parameter(
         4,
-        'Past images replayed at most between two new ones, to bring a late prompt up to date. '
+        'Maximum number of past images replayed between two new ones for a late prompt. '
         'Higher shows its object sooner, lower keeps the rate steadier.',
         live=True,
         limits=(2, 60),
@@ -309,7 +309,7 @@ class Parameters:
     )
     detection_cooldown: float = _parameter(
         1.0,
-        'Seconds after a prompt from a detection in which no other one is made at the same place.',
+        'Seconds after a prompt from a detection without another one at the same place.',
         live=True,
         limits=(0.0, 60.0),
     )
@@ -321,7 +321,7 @@ class Parameters:
     )
     time_jump: float = _parameter(
         1.0,
-        'Seconds by which stamps must jump back to be taken for a new recording (a bag that '
+        'Seconds by which stamps must jump back to count as a new recording (a bag that '
         'loops): objects stay and the clock restarts. An image that is late by less is dropped. '
         'A prompt that is further ahead of the images than this is refused.',
         live=True,
@@ -357,7 +357,7 @@ class Parameters:
     )
 
     def conflict(self) -> str | None:
-        """Return which values contradict each other, or None."""
+        """Return which values are inconsistent, or None."""
         if 0 < self.remove_after < self.lost_after:
             return (
                 f'remove_after is {self.remove_after:g} s, but an object must be lost before it '

@@ -22,7 +22,7 @@ from tam_ros.interfaces import NODE_NAME
 from tam_ros.io.encodings import ImageFormatError, image_to_rgb
 from tam_ros.prompting.session import StaleFrameError, TrackingSession
 from tam_ros.ros.conversions import stamp_ns
-from tam_ros.ros.declaration import NodeParameters, unknown
+from tam_ros.ros.declaration import NodeParameters, unknown_parameter_warnings
 from tam_ros.ros.diagnostics.health import Health
 from tam_ros.ros.geometry.calibration import Calibration
 from tam_ros.ros.geometry.depth_images import DepthViews
@@ -56,12 +56,12 @@ OUTPUTS: tuple[type[Output], ...] = (
     Labels,
     Detections2D,
     LabelInfo,
-    # Those below use the depth of the image, which may still have to arrive.
+    # The outputs below use the depth of the image, which may not have arrived yet.
     Objects,
     Frames,
     Cloud,
     Markers,
-    # For people, who do not react within milliseconds.
+    # For human viewers, who do not notice a few milliseconds.
     Overlay,
     CompressedLabels,
 )
@@ -92,7 +92,7 @@ class TrackNode(ManagedNode):
         super().__init__(NODE_NAME)
         # rclpy's Node has attributes `_parameters` and `_publishers`.
         self._values = NodeParameters(self)
-        for warning in unknown(self):
+        for warning in unknown_parameter_warnings(self):
             self.get_logger().warning(warning)
         self._open_tracker = open_tracker
         self._inference: InferenceThread[ImageMessage] | None = None
@@ -196,7 +196,7 @@ class TrackNode(ManagedNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe from the images; with `keep_objects` false, remove all objects.
 
-        FAILURE, with which the node stays active, if the objects cannot be removed.
+        Returns FAILURE if the objects cannot be removed; the node then stays active.
         """
         if not self._values.current.keep_objects:
             answer = self._port.reset()
@@ -218,14 +218,14 @@ class TrackNode(ManagedNode):
 
     @transition
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close the model. rclpy does not call this on SIGINT; `destroy_node` releases then."""
+        """Close the model. On SIGINT, rclpy does not call this; `destroy_node` does it then."""
         self.release()
         self._health.state = 'finalized'
         return super().on_shutdown(state)
 
     @transition
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release what a failed transition has left, so that the node can configure again."""
+        """Release what a failed transition has left, so that the node can be configured again."""
         self.release()
         super().on_deactivate(state)
         return TransitionCallbackReturn.SUCCESS
@@ -236,7 +236,7 @@ class TrackNode(ManagedNode):
         self._health.state = 'unconfigured'
         if self._inference is not None:
             if not self._inference.stop():
-                self.get_logger().error('the tracker hangs and could not be closed')
+                self.get_logger().error('the tracker hangs and cannot be closed')
             self._inference = self._port.inference = None
             self._values.configured = False
             self._health.closed()
@@ -294,7 +294,7 @@ class TrackNode(ManagedNode):
             self.get_logger().warning(f'image refused: {error}', throttle_duration_sec=5.0)
         except Exception as error:
             if not self.context.ok():
-                return  # shut down while it published
+                return  # the node was shut down during publishing
             self._statistics.failed(f'{type(error).__name__}: {error}')
             self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
         else:
@@ -312,7 +312,7 @@ def main(args: list[str] | None = None, open_tracker: OpenTracker = Tracker.open
     node = None
     try:
         node = TrackNode(open_tracker)
-        # A request blocks the executor until the present image is tracked, for which the next
+        # A request blocks the executor until the current image is tracked, for which the next
         # image has to wait anyway. The executor with several threads would gain nothing and, in
         # Jazzy, sometimes leaves a subscription unserved for more than a second.
         executor = SingleThreadedExecutor()

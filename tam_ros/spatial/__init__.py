@@ -3,7 +3,7 @@
 """Camera geometry and the positions of objects from depth images; needs numpy and OpenCV only."""
 
 from tam_ros.spatial.camera import Camera, CameraError
-from tam_ros.spatial.depth import CLOUD_TYPE, DepthOptions, DepthView, Place, image_rays
+from tam_ros.spatial.depth import CLOUD_TYPE, DepthOptions, DepthView, Location, image_rays
 
 __all__ = [
     'CLOUD_TYPE',
@@ -11,6 +11,6 @@ __all__ = [
     'CameraError',
     'DepthOptions',
     'DepthView',
-    'Place',
+    'Location',
     'image_rays',
 ]

@@ -38,13 +38,13 @@ class Camera:
     """Intrinsics of one image stream.
 
     Attributes:
-        width: of the images, pixels.
-        height: of the images, pixels.
+        width: width of the images, pixels.
+        height: height of the images, pixels.
         matrix: float64 [3, 3], focal lengths and principal point in pixels of these images.
         model: distortion model, a key of `COEFFICIENTS`; not used without distortion.
         distortion: coefficients in the order of `CameraInfo.d`; empty: none.
         rotation: float64 [3, 3], from the optical frame to that of the image; None for the
-            identity. It differs from it if the image was rectified with that of a second camera.
+            identity. It is set if the image was rectified together with that of a second camera.
     """
 
     width: int
@@ -60,7 +60,7 @@ class Camera:
             raise CameraError(f'the calibration is for images of {self.width}x{self.height}')
         numbers = [*np.ravel(self.matrix), *self.distortion]
         if not np.isfinite(numbers).all():
-            raise CameraError('the calibration holds numbers that are not finite')
+            raise CameraError('the calibration contains numbers that are not finite')
         if self.matrix[0, 0] <= 0 or self.matrix[1, 1] <= 0:
             raise CameraError('the focal length is not positive: the camera is not calibrated')
         if not self.distortion:

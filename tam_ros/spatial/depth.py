@@ -40,10 +40,10 @@ class DepthOptions:
     """Which depths are used.
 
     Attributes:
-        nearest: metres; depths up to this are ignored as sensor errors. 0: none are.
+        nearest: metres; depths up to this are ignored as sensor errors. 0: no lower limit.
         farthest: metres; depths from this on are ignored as sensor errors.
         erosion: pixels removed along the edge of a mask, where mask and depth are least accurate.
-        points: number of points used for one object at most. More points take more time and
+        points: maximum number of points used for one object. More points take more time and
             hardly change the median.
     """
 
@@ -54,7 +54,7 @@ class DepthOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class Location:
     """Position and extent of the visible side of an object, in the optical frame, metres.
 
     Attributes:
@@ -127,7 +127,7 @@ class DepthView:
         self._options = options
         self._unit = 0.001 if depth.dtype == np.uint16 else 1.0  # metres
 
-    def place(self, mask: NDArray[np.bool_], box: tuple[int, int, int, int]) -> Place | None:
+    def locate(self, mask: NDArray[np.bool_], box: tuple[int, int, int, int]) -> Location | None:
         """Return the position of an object; None if none of its pixels has a depth.
 
         A mask that is too thin to be eroded is used as it is.
@@ -208,7 +208,7 @@ def _eroded(inside: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     return cv2.erode(inside.astype(np.uint8), disc).view(np.bool_)
 
 
-def _summarise(points: NDArray[np.float64], count: int) -> Place:
+def _summarise(points: NDArray[np.float64], count: int) -> Location:
     position = np.median(points, 0)
     # Where a mask extends beyond its object, its points are on the background, at another depth.
     # They hardly change the median, but would change the box and the covariance.
@@ -217,4 +217,4 @@ def _summarise(points: NDArray[np.float64], count: int) -> Place:
     kept = points[distance <= gate]
     lower, upper = np.percentile(kept, _BOX_PERCENTILES, axis=0)
     centred = kept - kept.mean(0)
-    return Place(position, lower, upper, centred.T @ centred / len(kept), count)
+    return Location(position, lower, upper, centred.T @ centred / len(kept), count)

@@ -75,14 +75,16 @@ def test_a_run_without_faults():
         pytest.param({'log': 'Traceback (most'}, {}, 'log: Traceback', id='exception'),
         pytest.param({'log': '[ERROR] [1] [n]: x'}, {}, 'log: [ERROR]', id='error in the log'),
         pytest.param({'status': -9}, {}, 'status -9', id='it died'),
-        pytest.param({'returns': [np.inf]}, {}, 'the results did not', id='no recovery'),
+        pytest.param({'returns': [np.inf]}, {}, 'no results followed', id='no recovery'),
         pytest.param({}, {'heard': {'labels': [(9, 9, '')]}}, 'headers on labels', id='header'),
         pytest.param(
-            {}, {'heard': {'objects': [HEADER] * 2}}, '1 headers came twice', id='header twice'
+            {}, {'heard': {'objects': [HEADER] * 2}}, '1 headers arrived twice', id='header twice'
         ),
-        pytest.param({}, {'diagnosed': []}, 'fell silent', id='no diagnostics'),
-        pytest.param({}, {'diagnosed': [-20.0, 2.0]}, 'fell silent', id='diagnostics paused'),
-        pytest.param({'end': 18.0}, {}, 'fell silent', id='no diagnostics at the end'),
+        pytest.param({}, {'diagnosed': []}, 'diagnostics stopped', id='no diagnostics'),
+        pytest.param(
+            {}, {'diagnosed': [-20.0, 2.0]}, 'diagnostics stopped', id='diagnostics paused'
+        ),
+        pytest.param({'end': 18.0}, {}, 'diagnostics stopped', id='no diagnostics at the end'),
         pytest.param(
             {},
             {'requests': [SimpleNamespace(wrong=lambda: 'reset was not answered', answered=None)]},
@@ -140,8 +142,8 @@ def test_a_run_that_ends_in_its_first_second_is_described():
 
 def test_lost_ports_name_their_process():
     ports = {
-        'node': SimpleNamespace(look=lambda: [53413, 53414]),
-        'camera': SimpleNamespace(look=lambda: []),
+        'node': SimpleNamespace(check=lambda: [53413, 53414]),
+        'camera': SimpleNamespace(check=lambda: []),
     }
     (failure,) = soak.lost(ports)
     assert failure.startswith('Fast DDS replaced port 53413, 53414 of the node')

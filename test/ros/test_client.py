@@ -139,7 +139,7 @@ def test_refusals_are_exceptions_with_the_words_of_the_node(graph, make_client):
         client.add_points([(1, 1), (2, 2)], [1])
     with pytest.raises(RequestRefusedError, match='no object 5'):
         client.remove(5)
-    with pytest.raises(RequestRefusedError, match='no mode'):
+    with pytest.raises(RequestRefusedError, match='unknown mode'):
         client.set_click_mode('sideways')
     number = client.add_point(15, 15)
     assert client.set_click_mode('include', object_id=number) == ('include', number)

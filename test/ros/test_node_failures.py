@@ -56,10 +56,10 @@ def test_compressed_images_that_cannot_be_read(start, make_peer):
     peer.wait('results', lambda: send('jpeg', jpeg) and peer.received['objects'])
     assert add(peer, click(15, 15)).success
     for image_format, data, words in (
-        ('jpeg', jpeg[: len(jpeg) // 2], 'cut short'),
+        ('jpeg', jpeg[: len(jpeg) // 2], 'truncated'),
         ('jpeg', b'no picture', 'not in a known image format'),
         ('jpeg', b'', 'has no data'),
-        ('16UC1; compressedDepth', jpeg, 'holds depth'),
+        ('16UC1; compressedDepth', jpeg, 'is for depth'),
     ):
         refused = send(image_format, data)
         peer.diagnostics(

@@ -229,10 +229,10 @@ def bad_image(peer, **wrong):
     peer.images.publish(message)
 
 
-# Each row: fields that contradict the rest of the message, and words of the diagnostics.
+# Each row: fields inconsistent with the rest of the message, and words of the diagnostics.
 BAD_IMAGES = [
     pytest.param({'encoding': 'nonsense'}, "unknown image encoding 'nonsense'", id='encoding'),
-    pytest.param({'encoding': '32FC1'}, 'holds measurements', id='depth, not a picture'),
+    pytest.param({'encoding': '32FC1'}, 'is for measurements', id='depth, not colour'),
     pytest.param({'step': 100}, 'step is 100 bytes', id='step shorter than a row'),
     pytest.param({'step': 2**31}, 'data is too short', id='step longer than the data'),
     pytest.param({'data': b'123'}, 'data is too short', id='data too short'),

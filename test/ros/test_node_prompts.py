@@ -286,9 +286,9 @@ def test_invalid_mask_images(operator):
     for message, words in (
         (label_image(peer), 'no pixel is above 0'),
         (noise, 'it has 4799 values, one for each object, more than max_objects, 16'),
-        (array_to_image(IMAGE, 'rgb8', peer.header(0)), "cannot be 'rgb8'"),
+        (array_to_image(IMAGE, 'rgb8', peer.header(0)), "cannot have the encoding 'rgb8'"),
         (label_image(peer, size=(30, 30), v1=(5, 5)), 'the mask is 30x30 but the image 80x60'),
-        (short, 'contradicts itself'),
+        (short, 'is inconsistent'),
         (Image(encoding='mono8'), 'no pixel is above 0'),
     ):
         operator.send(f'{NODE}/mask_prompt', message)

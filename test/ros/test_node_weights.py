@@ -31,7 +31,7 @@ def bundled_copy(folder, broken):
 # Each row: wrong weights, and words of the log before the node ends.
 WEIGHTS = [
     pytest.param(lambda tmp: tmp / 'nowhere.pt', 'do not exist', id='no such file'),
-    pytest.param(lambda tmp: tmp, 'holds no model.json', id='a folder without graphs'),
+    pytest.param(lambda tmp: tmp, 'contains no model.json', id='a folder without graphs'),
     pytest.param(
         lambda tmp: bundled_copy(tmp, {'image_encoder*.onnx': None}),
         'image_encoder',

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from rclpy.parameter import Parameter as RosParameter
 
-from tam_ros.ros.declaration import changed, markdown_table, unknown
+from tam_ros.ros.declaration import apply_changes, markdown_table, unknown_parameter_warnings
 from tam_ros.ros.parameters import PARAMETERS, Parameters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,12 +21,12 @@ NAMES = {parameter.name for parameter in PARAMETERS}
 def change(configured=True, **changes):
     """Change parameters that have their defaults."""
     wanted = [RosParameter(name, value=value) for name, value in changes.items()]
-    return changed(Parameters(), wanted, configured)
+    return apply_changes(Parameters(), wanted, configured)
 
 
 def test_defaults_are_valid():
     for parameter in PARAMETERS:
-        assert parameter.refusal(parameter.default) is None
+        assert parameter.reason_to_refuse(parameter.default) is None
 
 
 # Each row: a value that must be refused, and words of the reason.
@@ -100,11 +100,11 @@ class Given:
         pytest.param('use_sim_time', None, id='of every node'),
         pytest.param('qos_overrides./tf.subscription.depth', None, id='of another kind'),
         pytest.param('lostafter', 'did you mean lost_after?', id='mistyped'),
-        pytest.param('confidence', 'no parameter confidence: it is ignored', id='of another tool'),
+        pytest.param('confidence', 'no parameter confidence, it is ignored', id='of another tool'),
     ],
 )
 def test_parameters_that_do_not_exist_are_reported(name, words):
-    warnings = unknown(Given(name))
+    warnings = unknown_parameter_warnings(Given(name))
     assert len(warnings) == (words is not None)
     assert all(words in warning for warning in warnings)
 

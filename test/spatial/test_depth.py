@@ -36,17 +36,17 @@ def box_of(mask):
 @pytest.mark.parametrize('dtype', [np.uint16, np.float32])
 def test_a_plate_in_front_of_a_wall(dtype):
     depth, mask = scene(dtype=dtype)
-    place = DepthView(depth, RAYS, DepthOptions(erosion=0)).place(mask, BOX)
+    location = DepthView(depth, RAYS, DepthOptions(erosion=0)).locate(mask, BOX)
     middle = [(59.5 - 79.5) / 150, (59.5 - 59.5) / 150, 1.0]
-    assert place.position == pytest.approx(middle, abs=1e-6)
-    assert place.centre == pytest.approx(middle, abs=1e-6)
-    assert place.extent == pytest.approx([39 / 150, 59 / 150, 0], rel=0.03, abs=1e-6)
-    assert place.points == mask.sum()
+    assert location.position == pytest.approx(middle, abs=1e-6)
+    assert location.centre == pytest.approx(middle, abs=1e-6)
+    assert location.extent == pytest.approx([39 / 150, 59 / 150, 0], rel=0.03, abs=1e-6)
+    assert location.points == mask.sum()
     # The variance of a uniform distribution is the square of its length divided by 12.
-    assert np.diag(place.covariance) == pytest.approx(
+    assert np.diag(location.covariance) == pytest.approx(
         [(40 / 150) ** 2 / 12, (60 / 150) ** 2 / 12, 0], rel=1e-2, abs=1e-9
     )
-    assert (place.covariance == place.covariance.T).all()
+    assert (location.covariance == location.covariance.T).all()
 
 
 @pytest.mark.parametrize(
@@ -57,18 +57,18 @@ def test_a_plate_in_front_of_a_wall(dtype):
 def test_pixels_without_a_depth_are_ignored(hole):
     depth, mask = scene()
     depth[30:50] = hole
-    place = DepthView(depth, RAYS, DepthOptions(erosion=0)).place(mask, BOX)
-    assert place.points == 40 * 40
-    assert place.position[2] == 1.0
-    assert place.position[1] == pytest.approx((69.5 - 59.5) / 150, abs=1e-6)
+    location = DepthView(depth, RAYS, DepthOptions(erosion=0)).locate(mask, BOX)
+    assert location.points == 40 * 40
+    assert location.position[2] == 1.0
+    assert location.position[1] == pytest.approx((69.5 - 59.5) / 150, abs=1e-6)
     depth[:] = hole
-    assert DepthView(depth, RAYS).place(mask, BOX) is None
+    assert DepthView(depth, RAYS).locate(mask, BOX) is None
 
 
 def test_zero_is_no_depth_even_without_a_limit():
     depth, mask = scene(dtype=np.uint16)
     depth[30:50] = 0
-    assert DepthView(depth, RAYS, DepthOptions(0.0, 10.0, 0)).place(mask, BOX).points == 40 * 40
+    assert DepthView(depth, RAYS, DepthOptions(0.0, 10.0, 0)).locate(mask, BOX).points == 40 * 40
 
 
 def test_a_mask_that_extends_beyond_its_object():
@@ -76,20 +76,20 @@ def test_a_mask_that_extends_beyond_its_object():
     depth, plate = scene()
     mask = plate.copy()
     mask[30:90, 80:90] = True
-    truth = DepthView(depth, RAYS, DepthOptions(erosion=0)).place(plate, BOX)
-    place = DepthView(depth, RAYS, DepthOptions(erosion=0)).place(mask, box_of(mask))
-    assert place.position[2] == 1.0
-    assert place.points == mask.sum()
-    assert place.extent == pytest.approx(truth.extent, rel=1e-3)
-    assert place.covariance == pytest.approx(truth.covariance, rel=1e-3)
+    truth = DepthView(depth, RAYS, DepthOptions(erosion=0)).locate(plate, BOX)
+    location = DepthView(depth, RAYS, DepthOptions(erosion=0)).locate(mask, box_of(mask))
+    assert location.position[2] == 1.0
+    assert location.points == mask.sum()
+    assert location.extent == pytest.approx(truth.extent, rel=1e-3)
+    assert location.covariance == pytest.approx(truth.covariance, rel=1e-3)
 
 
 def test_erosion_removes_the_edge():
     """The depth of two pixels along the edge is between those of plate and wall."""
     depth, mask = scene()
     depth[mask & ~cv2.erode(mask.astype(np.uint8), np.ones((5, 5))).astype(bool)] = 1.008
-    whole = DepthView(depth, RAYS, DepthOptions(erosion=0)).place(mask, BOX)
-    inner = DepthView(depth, RAYS, DepthOptions(erosion=3)).place(mask, BOX)
+    whole = DepthView(depth, RAYS, DepthOptions(erosion=0)).locate(mask, BOX)
+    inner = DepthView(depth, RAYS, DepthOptions(erosion=3)).locate(mask, BOX)
     assert whole.extent[2] == pytest.approx(0.008, abs=1e-6)
     assert inner.extent[2] == pytest.approx(0, abs=1e-6)
     assert inner.points == pytest.approx(34 * 54, abs=20), (
@@ -99,37 +99,37 @@ def test_erosion_removes_the_edge():
 
 def test_the_edge_of_the_image_is_not_an_edge_of_the_object():
     depth, mask = scene(box=(0, 0, 20, 20))
-    place = DepthView(depth, RAYS, DepthOptions(erosion=5)).place(mask, (0, 0, 20, 20))
-    assert place.points == pytest.approx(15 * 15, abs=15)
-    assert place.lower[0] == pytest.approx(-79.5 / 150, abs=0.01)
+    location = DepthView(depth, RAYS, DepthOptions(erosion=5)).locate(mask, (0, 0, 20, 20))
+    assert location.points == pytest.approx(15 * 15, abs=15)
+    assert location.lower[0] == pytest.approx(-79.5 / 150, abs=0.01)
 
 
 def test_a_thin_mask_is_not_eroded():
     depth, mask = scene(box=(40, 60, 100, 62))
-    place = DepthView(depth, RAYS, DepthOptions(erosion=3)).place(mask, (40, 60, 100, 62))
-    assert place.points == 120
-    assert place.position[2] == 1.0
+    location = DepthView(depth, RAYS, DepthOptions(erosion=3)).locate(mask, (40, 60, 100, 62))
+    assert location.points == 120
+    assert location.position[2] == 1.0
 
 
 def test_many_points_are_sampled():
     rays = image_rays(Camera(400, 300, MATRIX))
     mask = np.ones((300, 400), bool)
-    place = DepthView(np.ones((300, 400), np.float32), rays).place(mask, (0, 0, 400, 300))
-    assert place.points == 120_000
+    location = DepthView(np.ones((300, 400), np.float32), rays).locate(mask, (0, 0, 400, 300))
+    assert location.points == 120_000
     middle = [(199.5 - 79.5) / 150, (149.5 - 59.5) / 150]
-    assert place.position[:2] == pytest.approx(middle, abs=1 / 150), 'within one pixel'
-    assert place.extent[:2] == pytest.approx([400 / 150, 300 / 150], rel=0.03)
+    assert location.position[:2] == pytest.approx(middle, abs=1 / 150), 'within one pixel'
+    assert location.extent[:2] == pytest.approx([400 / 150, 300 / 150], rel=0.03)
 
 
 def test_one_pixel_with_a_depth_is_enough():
     depth, mask = scene()
     depth[:] = 0
     depth[60, 60] = 2.0
-    place = DepthView(depth, RAYS).place(mask, BOX)
-    assert place.points == 1
-    assert place.position == pytest.approx(RAYS[60, 60] * 2)
-    assert not place.extent.any()
-    assert not place.covariance.any()
+    location = DepthView(depth, RAYS).locate(mask, BOX)
+    assert location.points == 1
+    assert location.position == pytest.approx(RAYS[60, 60] * 2)
+    assert not location.extent.any()
+    assert not location.covariance.any()
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_pixels_without_a_ray_are_ignored():
     rays = RAYS.copy()
     rays[:60] = np.nan
     view = DepthView(depth, rays, DepthOptions(erosion=0))
-    assert view.place(mask, BOX).lower[1] == pytest.approx(0.5 / 150, abs=0.01)
+    assert view.locate(mask, BOX).lower[1] == pytest.approx(0.5 / 150, abs=0.01)
     assert np.isfinite(
         view.cloud(mask.astype(np.uint8), np.zeros((*SIZE, 3), np.uint8))['x']
     ).all()
@@ -222,9 +222,9 @@ def deviations(shelf, options):
         for truth in entry['frames']:
             depth, labels = frames[truth['frame']]
             mask = labels == int(label)
-            place = DepthView(depth, rays, options).place(mask, box_of(mask))
-            error = np.abs(place.position - truth['median_camera_m']).max()
-            found.append((error, place.points, truth['points']))
+            location = DepthView(depth, rays, options).locate(mask, box_of(mask))
+            error = np.abs(location.position - truth['median_camera_m']).max()
+            found.append((error, location.points, truth['points']))
     return np.array(found).T
 
 

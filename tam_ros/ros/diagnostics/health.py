@@ -40,17 +40,17 @@ class Health:
     """The diagnostics of a node.
 
     Attributes:
-        statistics: of the stream; filled by the threads of the node.
-        state: of the lifecycle, such as `active`.
-        objects: of the newest result.
+        statistics: statistics of the stream; filled by the threads of the node.
+        state: state of the lifecycle, such as `active`.
+        objects: objects of the newest result.
     """
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
         """Create the publisher, and start the thread that publishes.
 
         Args:
-            node: to publish with.
-            parameters: of the node, with the limits.
+            node: node to publish with.
+            parameters: parameters of the node, with the limits.
         """
         self.statistics = Statistics()
         self.state = 'unconfigured'
@@ -89,11 +89,11 @@ class Health:
         )
 
     def shutting_down(self) -> bool:
-        """Return whether the node is to end, so that long work must stop; from any thread."""
+        """Return whether the node is shutting down and long work must stop; from any thread."""
         return not self._node.context.ok()
 
     def opened(self, inference: InferenceThread[Any]) -> Mapping[str, str]:
-        """Report about a tracker from now on.
+        """Start reporting about a tracker.
 
         Args:
             inference: the thread that owns it.
@@ -134,17 +134,17 @@ class Health:
         )
         message = DiagnosticArray(status=statuses(report, self._parameters.current))
         message.header.stamp = self._node.get_clock().now().to_msg()
-        with contextlib.suppress(rclpy_implementation.RCLError):  # shut down meanwhile
+        with contextlib.suppress(rclpy_implementation.RCLError):  # shut down in the meantime
             self._publisher.publish(message)
 
     def _check_ports(self) -> None:
-        lost = self._ports.look()
+        lost = self._ports.check()
         if lost and lost != self._lost_ports:
             self._node.get_logger().error(describe(lost))
         self._lost_ports = lost
 
     def _update_tracker_state(self) -> None:
-        """Read the state that was requested last, and request it again; never waits."""
+        """Read the state that was requested last, and request it again, without waiting."""
         scheduled, inference = self._scheduled, self._inference
         if scheduled is not None:
             if not scheduled.done():

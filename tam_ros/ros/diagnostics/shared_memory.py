@@ -3,11 +3,11 @@
 """Detects that Fast DDS no longer delivers to a process through shared memory; Linux only.
 
 Each participant receives through a port, a file `/dev/shm/fastrtps_port<number>` that others open
-by name. Where several processes repair a port at the same time, after one of them was killed, one
+by name. If several processes repair a port at the same time, after one of them was killed, one
 may remove the file that the owner of the port still reads. From then on new participants write to
-a new file of the same name that no process reads. No API reports it: see
+a new file of the same name that no process reads. No API reports this; see
 `SharedMemGlobal::open_port_internal` and `SharedMemSegment::open_or_create_and_lock_named_mutex`
-of Fast DDS 2.14. docs/performance.md has how often it was measured.
+of Fast DDS 2.14. docs/performance.md says how often it was observed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _MAPPED = re.compile(r'(\d+) +(/dev/shm/fast(?:rtps|dds)_port\d+)(?: \(deleted\)
 def lost_ports(pid: int | str = 'self') -> list[int]:
     """Return the ports of a process that others no longer reach, in ascending order.
 
-    A port is being replaced for moments in normal operation as well; see `PortWatch`.
+    Ports are also replaced briefly during normal operation; see `PortWatch`.
 
     Args:
-        pid: of the process; one of the same user.
+        pid: id of a process of the same user.
 
     Raises:
         OSError: the process does not exist, or belongs to another user.
@@ -51,24 +51,27 @@ def describe(ports: Sequence[int]) -> str:
 
 
 class PortWatch:
-    """Tells a port that is lost for good from one that is just being replaced."""
+    """Distinguishes ports that are permanently lost from ports that are just being replaced."""
 
     def __init__(self, pid: int | str = 'self') -> None:
         """Watch the ports of a process.
 
         Args:
-            pid: of the process.
+            pid: id of the process.
         """
         self._pid = pid
         self._before: set[int] = set()
         self._good: dict[_Port, int | None] = {}
 
-    def look(self) -> Sequence[int]:
-        """Return the ports that were lost at the last look, too; call it once a second."""
+    def check(self) -> Sequence[int]:
+        """Return the ports that are lost now and were lost at the previous call.
+
+        Call it once a second.
+        """
         try:
             owned = _owned(self._pid)
-            # To read what a process has mapped takes milliseconds. As long as the files are the
-            # same, the result is.
+            # Reading what a process has mapped takes milliseconds. While the files are the same,
+            # so is the result.
             if owned == self._good:
                 now = set()
             else:
@@ -89,9 +92,9 @@ class _Port(NamedTuple):
 def _owned(pid: int | str) -> dict[_Port, int | None]:
     """Return the ports of a process with the inodes of their files; None: there is no file."""
     owned: dict[_Port, int | None] = {}
-    # The owner of a port holds the lock file of its name.
+    # The owner of a port keeps its lock file open.
     for descriptor in os.listdir(f'/proc/{pid}/fd'):
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+        with contextlib.suppress(FileNotFoundError):  # closed in the meantime
             found = _LOCK.match(os.readlink(f'/proc/{pid}/fd/{descriptor}'))
             if found and int(found[2]) >= FIRST_PORT:
                 owned[_Port(found[1], int(found[2]))] = _inode(found[1])

@@ -23,7 +23,7 @@ _MAX_VALUES = 2000  # kept of each kind: ten seconds of a fast camera
 
 
 @dataclass(frozen=True)
-class Spread:
+class Percentiles:
     """Percentiles of some values; NaN if there were none."""
 
     p50: float
@@ -31,7 +31,7 @@ class Spread:
     max: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
+    def of(cls, values: Sequence[float]) -> Percentiles:
         """Compute the percentiles of some values."""
         if not len(values):
             return cls(np.nan, np.nan, np.nan)
@@ -69,9 +69,9 @@ class Summary:
     tracked_hz: float
     dropped_share: float
     lost_share: float
-    arrival_ms: Spread
-    age_ms: Spread
-    stages_ms: dict[str, Spread]
+    arrival_ms: Percentiles
+    age_ms: Percentiles
+    stages_ms: dict[str, Percentiles]
     counts: dict[str, int]
     recent: dict[str, int]
     last: dict[str, str]
@@ -102,7 +102,7 @@ class Statistics:
         self._failure = ''
 
     def expect_images(self) -> None:
-        """Expect images from now on."""
+        """Start counting the time without an image."""
         with self._lock:
             self._begin = self._clock()
 
@@ -162,7 +162,7 @@ class Statistics:
             self._failure = text
 
     def summary(self) -> Summary:
-        """Return the present state."""
+        """Return the current state."""
         with self._lock:
             now = self._clock()
             arrivals, ages, drops = (
@@ -178,10 +178,10 @@ class Statistics:
                 tracked_hz=_rate(ages),
                 dropped_share=len(drops) / len(arrivals) if arrivals else 0.0,
                 lost_share=lost / (lost + len(arrivals)) if lost else 0.0,
-                arrival_ms=Spread.of([age for _, age in arrivals]),
-                age_ms=Spread.of([age for _, age in ages]),
+                arrival_ms=Percentiles.of([age for _, age in arrivals]),
+                age_ms=Percentiles.of([age for _, age in ages]),
                 stages_ms={
-                    name: Spread.of([duration for _, duration in kept.since(now)])
+                    name: Percentiles.of([duration for _, duration in kept.since(now)])
                     for name, kept in self._stages.items()
                 },
                 counts={name: self._totals[name] for name in self._events},

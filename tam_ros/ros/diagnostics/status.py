@@ -15,7 +15,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from tam_ros.ros.diagnostics.shared_memory import describe
-from tam_ros.ros.diagnostics.statistics import DEPTH_OFFSET, WINDOW_S, Spread, Summary
+from tam_ros.ros.diagnostics.statistics import DEPTH_OFFSET, WINDOW_S, Percentiles, Summary
 from tam_ros.ros.parameters import Parameters
 from tam_ros.runtime.base import DeviceMemory
 from tam_ros.tracking import TrackedObject
@@ -35,21 +35,21 @@ class Report:
     """The state of the node at one time.
 
     Attributes:
-        name: of the node, fully qualified.
-        state: of its lifecycle, such as `active`.
-        topic: of the images.
-        info: of the open tracker: `model`, `runtime`, `weights`, `precision` and more; empty
+        name: name of the node, fully qualified.
+        state: state of its lifecycle, such as `active`.
+        topic: topic of the images.
+        info: info of the open tracker: `model`, `runtime`, `weights`, `precision` and more; empty
             while the node is not configured.
-        summary: of the stream.
+        summary: statistics of the stream.
         activity: what the node does while it configures, or empty.
-        busy_s: seconds for which the present image has been processed; 0: none is.
+        busy_s: seconds for which the current image has been processed; 0: there is none.
         waiting_prompts: prompts that wait for their image.
         late_objects: objects that are being replayed because their prompt was late.
-        waiting_requests: requests that wait for the present image.
-        objects: of the newest result.
-        device_memory: of the device; None if the model uses host memory.
+        waiting_requests: requests that wait for the current image.
+        objects: objects of the newest result.
+        device_memory: memory of the device; None if the model uses host memory.
         resident_bytes: memory of this process.
-        lost_ports: shared-memory ports of this process to which nothing is delivered any more.
+        lost_ports: shared-memory ports of this process that new participants no longer reach.
     """
 
     name: str
@@ -139,7 +139,7 @@ def _input(report: Report, limits: Parameters) -> _Entry:
             'topic': report.topic,
             'received': summary.received,
             'rate_hz': f'{summary.received_hz:.2f}',
-            **_spread('arrival_age_ms', summary.arrival_ms),
+            **_percentiles('arrival_age_ms', summary.arrival_ms),
             'dropped': summary.dropped,
             'dropped_share': f'{summary.dropped_share:.3f}',
             'lost': summary.lost,
@@ -161,7 +161,7 @@ def _input(report: Report, limits: Parameters) -> _Entry:
     if summary.lost_share > MAX_LOST_SHARE:
         entry.add(
             DiagnosticStatus.WARN,
-            f'{summary.lost_share:.0%} of the images are lost by the transport (limit: '
+            f'{summary.lost_share:.0%} of the images were lost by the transport (limit: '
             f'{MAX_LOST_SHARE:.0%}): start the camera driver and the node with '
             f'FASTRTPS_DEFAULT_PROFILES_FILE=config/fastdds_images.xml',
         )
@@ -192,10 +192,10 @@ def _tracking(report: Report, limits: Parameters) -> _Entry:
             'lifecycle': report.state,
             'frames': summary.tracked,
             'rate_hz': f'{summary.tracked_hz:.2f}',
-            **_spread('age_ms', summary.age_ms),
+            **_percentiles('age_ms', summary.age_ms),
             **{
-                f'{name}_ms_{key}': f'{getattr(spread, key):.1f}'
-                for name, spread in summary.stages_ms.items()
+                f'{name}_ms_{key}': f'{getattr(percentiles, key):.1f}'
+                for name, percentiles in summary.stages_ms.items()
                 if name != DEPTH_OFFSET
                 for key in ('p50', 'p95')
             },
@@ -213,7 +213,7 @@ def _tracking(report: Report, limits: Parameters) -> _Entry:
     entry.check(
         report.busy_s,
         limits.image_timeout,
-        f'the present image has been processed for {report.busy_s:.1f} s',
+        f'the current image has been processed for {report.busy_s:.1f} s',
         'image_timeout',
     )
     age = summary.age_ms.p95 / 1e3
@@ -242,14 +242,14 @@ def _tracking(report: Report, limits: Parameters) -> _Entry:
 
 def _depth(report: Report) -> _Entry:
     summary = report.summary
-    offset = summary.stages_ms.get(DEPTH_OFFSET, Spread.of(()))
+    offset = summary.stages_ms.get(DEPTH_OFFSET, Percentiles.of(()))
     used = offset.max == offset.max  # not NaN
     entry = _Entry(
         'depth',
         '',
-        'depth is used' if used else 'no depth is used',
+        'depth is used' if used else 'depth is not used',
         {
-            **(_spread('offset_ms', offset) if used else {}),
+            **(_percentiles('offset_ms', offset) if used else {}),
             **_counts(summary, 'images_without_depth'),
         },
     )
@@ -300,8 +300,8 @@ def _model(report: Report) -> _Entry:
     return entry
 
 
-def _spread(name: str, spread: Spread) -> dict[str, str]:
-    return {f'{name}_{key}': f'{getattr(spread, key):.1f}' for key in ('p50', 'p95', 'max')}
+def _percentiles(name: str, percentiles: Percentiles) -> dict[str, str]:
+    return {f'{name}_{key}': f'{getattr(percentiles, key):.1f}' for key in ('p50', 'p95', 'max')}
 
 
 def _counts(summary: Summary, *names: str) -> dict[str, Any]:

@@ -39,13 +39,13 @@ class Calibration:
         """Subscribe to `camera_info`.
 
         Args:
-            node: to subscribe with.
-            parameters: of the node; `rectified` applies.
+            node: node to subscribe with.
+            parameters: parameters of the node; `rectified` applies.
         """
         self._node = node
         self._parameters = parameters
         self._info: CameraInfo | None = None
-        self._made: tuple[CameraInfo, bool, Camera] | None = None
+        self._cached: tuple[CameraInfo, bool, Camera] | None = None
         self._topic = node.resolve_topic_name('camera_info')
         node.create_subscription(CameraInfo, 'camera_info', self._keep, qos_profile_sensor_data)
 
@@ -67,9 +67,9 @@ class Calibration:
         rectified = is_rectified(
             self._parameters.current.rectified, self._node.resolve_topic_name('image')
         )
-        made = self._made
+        made = self._cached
         if made is None or made[0] is not info or made[1] != rectified:
-            made = self._made = (info, rectified, Camera.from_info(info, rectified))
+            made = self._cached = (info, rectified, Camera.from_info(info, rectified))
         camera = made[2]
         if (camera.height, camera.width) != (height, width):
             raise CameraError(

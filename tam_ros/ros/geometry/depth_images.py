@@ -24,7 +24,7 @@ from tam_ros.ros.geometry.calibration import Calibration
 from tam_ros.spatial import Camera, CameraError, DepthOptions, DepthView, image_rays
 
 KEPT = 30
-"""Depth images kept at most: one second of a camera, which is enough for slow trackers."""
+"""Maximum number of depth images kept: one second of a camera, enough for slow trackers."""
 
 _SILENT_S = 1.0  # without a depth image for so long, `find` does not wait for one
 
@@ -36,16 +36,17 @@ class DepthError(RuntimeError):
 class DepthImages(ManagedEntity):
     """Keeps the newest depth images and finds that of a tracked image.
 
-    An image is tracked before its depth is needed, which may arrive meanwhile. The executor's
-    thread receives depth images, another thread calls `find`. Subscribed while the node is active.
+    An image is tracked before its depth is needed, so the depth may arrive during that time. The
+    executor's thread receives depth images, another thread calls `find`. Subscribed while the node
+    is active.
     """
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
-        """Become a managed entity of the node.
+        """Create it as a managed entity of the node.
 
         Args:
-            node: to subscribe with.
-            parameters: of the node; `qos_reliability` applies.
+            node: node to subscribe with.
+            parameters: parameters of the node; `qos_reliability` applies.
         """
         self._node = node
         self._parameters = parameters
@@ -58,7 +59,7 @@ class DepthImages(ManagedEntity):
         self.topic = node.resolve_topic_name('depth')
 
     @property
-    def offered(self) -> bool:
+    def available(self) -> bool:
         """Whether depth has a publisher, or had one since the node was activated."""
         return self._newest_ns is not None or (
             self._subscription is not None and self._node.count_publishers(self.topic) > 0
@@ -142,10 +143,10 @@ class DepthViews:
         """Prepare to subscribe to `depth`.
 
         Args:
-            node: to subscribe with.
-            parameters: of the node; `depth_...` and `qos_reliability` apply.
-            calibration: of the camera.
-            statistics: counts images without depth, and takes the offset of the stamps.
+            node: node to subscribe with.
+            parameters: parameters of the node; `depth_...` and `qos_reliability` apply.
+            calibration: calibration of the camera.
+            statistics: counts images without depth, and records the offset of the stamps.
         """
         self._parameters = parameters
         self._images = DepthImages(node, parameters)
@@ -157,15 +158,15 @@ class DepthViews:
         """Return the depth view of an image.
 
         Args:
-            header: of the image.
-            height: of the image.
-            width: of the image.
+            header: header of the image.
+            height: height of the image.
+            width: width of the image.
 
         Returns:
             None if depth has no publisher; also if depth or calibration are missing or do not
             match, which the statistics count as `images_without_depth`.
         """
-        if not self._images.offered:
+        if not self._images.available:
             return None
         try:
             return self._view(header, height, width)

@@ -26,8 +26,8 @@ def pixel_of(
     Args:
         message: the point, metres; or a pixel.
         image: the image.
-        calibration: of its camera.
-        transforms: of the robot.
+        calibration: calibration of its camera.
+        transforms: transforms of the robot.
 
     Raises:
         PromptError: the point is not finite, has no frame, is not in front of the camera or is

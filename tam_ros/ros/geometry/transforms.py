@@ -42,7 +42,7 @@ class Transforms:
         """Start to check for publishers.
 
         Args:
-            node: to subscribe with.
+            node: node to subscribe with.
             topic: whose messages need transforms.
         """
         self._node = node
@@ -55,7 +55,7 @@ class Transforms:
             )
         else:
             self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=_CACHE_S))
-            node.create_timer(_CHECK_PERIOD_S, self._follow_publishers)
+            node.create_timer(_CHECK_PERIOD_S, self._check_publishers)
 
     def look_up(
         self, target: str, source: str, stamp_ns: int
@@ -98,7 +98,7 @@ class Transforms:
             ) from reason
         return found
 
-    def _follow_publishers(self) -> None:
+    def _check_publishers(self) -> None:
         wanted = self._node.count_publishers(self._topic) > 0
         if wanted and self._listener is None:
             self._listener = tf2_ros.TransformListener(self._buffer, self._node)

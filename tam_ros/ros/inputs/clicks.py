@@ -96,7 +96,7 @@ class ClickTopics(PromptSource):
         wanted = request.object_id if known else 0
         answer = self.port.call_in_tracker(lambda session: self._select(session, wanted))
         if not known:
-            reason = f'no mode {request.mode!r}; one of {", ".join(MODES)}'
+            reason = f'unknown mode {request.mode!r}; one of {", ".join(MODES)}'
             answer = Answer(False, answer.object_id, reason)
         elif answer.success and request.mode:
             self.port.set_parameter('click_mode', request.mode)
@@ -104,7 +104,7 @@ class ClickTopics(PromptSource):
         response.mode = self.port.parameters.current.click_mode
 
     def _select(self, session: TrackingSession, object_id: int) -> Answer:
-        """Select an object, 0 for none; the answer has the selected object."""
+        """Select an object, 0 for none; the answer contains the selected object."""
         tracked = session.tracked
         if object_id and object_id not in tracked:
             selected = self._clicks.selected(tracked)

@@ -59,7 +59,7 @@ class DetectionTopic(PromptSource):
 
     def _match(self, session: TrackingSession, found: list[Detection], stamp: int) -> None:
         if not self.port.published:
-            return  # cleared meanwhile
+            return  # cleared in the meantime
         image, limit = self.port.published.at(stamp), self.port.parameters.current.max_objects
         for request in self._detections.requests(
             found, stamp, image, session.tracked, session.names, self._rules()

@@ -28,16 +28,16 @@ PROMPT_QOS = QoSProfile(depth=20)
 """Prompts are rare, and none may be lost."""
 
 # Requests wait while an image is tracked. If more than the default of ten wait, the oldest one is
-# lost and its client waits forever.
+# lost, and its client waits forever.
 _SERVICE_QOS = QoSProfile(depth=200)
 
 
 class InputPort:
-    """What a prompt source may use of the node.
+    """The parts of the node that a prompt source may use.
 
     Attributes:
-        parameters: of the node.
-        calibration: of the camera.
+        parameters: parameters of the node.
+        calibration: calibration of the camera.
         published: the published images; only for use in the inference thread.
         inference: the thread with the tracker; None while the node is not configured.
         newest_received_ns: stamp of the newest received image, nanoseconds; None: none yet.
@@ -51,12 +51,12 @@ class InputPort:
         calibration: Calibration,
         statistics: Statistics,
     ) -> None:
-        """Make the port of a node.
+        """Create the port of a node.
 
         Args:
-            node: for subscriptions, services and the log.
-            parameters: of the node.
-            calibration: of the camera.
+            node: node for subscriptions, services and the log.
+            parameters: parameters of the node.
+            calibration: calibration of the camera.
             statistics: counts refused requests and failures.
         """
         self.parameters = parameters
@@ -85,8 +85,8 @@ class InputPort:
         """Offer a service whose response has the fields `success` and `message`.
 
         Args:
-            service_type: of the service.
-            name: of the service.
+            service_type: type of the service.
+            name: name of the service.
             answer: called with each request and the response to fill.
         """
 
@@ -128,10 +128,10 @@ class InputPort:
             return Answer(False, 0, f'internal error: {error}; see the log of the node')
 
     def schedule_in_tracker(self, function: Callable[[TrackingSession], None]) -> Future | None:
-        """Have a function called in the inference thread between two images, without waiting.
+        """Schedule a call in the inference thread between two images, without waiting.
 
         Returns:
-            It can be cancelled until the call starts. None: there is no tracker.
+            A future that can be cancelled until the call starts. None: there is no tracker.
         """
 
         def call(session: TrackingSession) -> None:
@@ -146,15 +146,16 @@ class InputPort:
             return None
 
     def log(self, text: str) -> None:
-        """Log what a prompt did."""
+        """Log the effect of a prompt."""
         self._node.get_logger().info(text)
 
     def refused(self, reason: str, *, repeats: bool = False) -> None:
         """Count and log a prompt that was refused and whose sender receives no answer.
 
         Args:
-            reason: for the log and the diagnostics.
-            repeats: whether it repeats with every message of a stream; logged once a minute then.
+            reason: reason for the log and the diagnostics.
+            repeats: whether it repeats with every message of a stream; it is then logged once a
+                minute.
         """
         self._statistics.count('refused_requests', reason)
         # rclpy throttles by the line of the call.
@@ -166,11 +167,11 @@ class InputPort:
     # --- for the node ---
 
     def add_source(self, source: PromptSource) -> None:
-        """Have the state of a source cleared with that of the tracker."""
+        """Register a source whose state is cleared together with that of the tracker."""
         self._sources.append(source)
 
     def add_published(self, result: FrameResult, header: Header) -> None:
-        """Keep what was published of an image; called in the inference thread."""
+        """Store the result published for an image; called in the inference thread."""
         keep_s = self.parameters.current.prompt_history_seconds
         self.published.add(result, stamp_ns(header), header.frame_id, keep_s)
 
@@ -184,7 +185,7 @@ class InputPort:
         return self.call_in_tracker(reset)
 
     def clear(self) -> None:
-        """Drop the published images and the state of all sources, as no object is tracked."""
+        """Drop the published images and the state of all sources; no object is tracked now."""
         self.published.clear()
         for source in self._sources:
             source.clear()
@@ -202,10 +203,10 @@ class PromptSource:
     """
 
     def __init__(self, port: InputPort) -> None:
-        """Start to receive prompts.
+        """Start receiving prompts.
 
         Args:
-            port: of the node; its parameters are declared.
+            port: the port of the node, whose parameters are already declared.
         """
         self.port = port
         port.add_source(self)

@@ -14,10 +14,10 @@ from tam_ros.interfaces import OBJECTS, STATE_NUMBERS
 from tam_ros.msg import TrackedObject, TrackedObjectArray
 from tam_ros.ros.conversions import encode_png
 from tam_ros.ros.outputs.output import Output, Result
-from tam_ros.spatial import Place
+from tam_ros.spatial import Location
 from tam_ros.tracking import FrameResult
 
-_NO_PLACES: Mapping[int, Place] = {}
+_NO_LOCATIONS: Mapping[int, Location] = {}
 
 
 class Objects(Output):
@@ -33,7 +33,7 @@ class Objects(Output):
             result.header,
             result.names,
             self.parameters.current.publish_masks,
-            result.places,
+            result.locations,
         )
 
 
@@ -42,16 +42,16 @@ def objects_message(
     header: Header,
     names: Mapping[int, str],
     with_masks: bool,
-    places: Mapping[int, Place] = _NO_PLACES,
+    locations: Mapping[int, Location] = _NO_LOCATIONS,
 ) -> TrackedObjectArray:
     """Return the objects of one image.
 
     Args:
         frame: result of the tracker.
-        header: of the image.
-        names: of the objects that have one, by id.
+        header: header of the image.
+        names: names of the objects that have one, by id.
         with_masks: whether to fill `mask_png`.
-        places: of the objects whose depth is known, by id.
+        locations: locations of the objects whose depth is known, by id.
     """
     message = TrackedObjectArray(header=header)
     message.height, message.width = frame.labels.shape
@@ -63,7 +63,7 @@ def objects_message(
         entry.age_frames = int(item.age_frames)
         entry.age_seconds = float(item.age_seconds)
         entry.centroid.x, entry.centroid.y = map(float, item.centroid or (math.nan, math.nan))
-        _fill_place(entry, places.get(item.id))
+        _fill_location(entry, locations.get(item.id))
         if item.box is not None:
             x0, y0, x1, y1 = (int(edge) for edge in item.box)
             entry.box.x_offset, entry.box.y_offset = x0, y0
@@ -74,13 +74,13 @@ def objects_message(
     return message
 
 
-def _fill_place(entry: TrackedObject, place: Place | None) -> None:
+def _fill_location(entry: TrackedObject, location: Location | None) -> None:
     unknown = (math.nan,) * 3
     entry.position.x, entry.position.y, entry.position.z = map(
-        float, unknown if place is None else place.position
+        float, unknown if location is None else location.position
     )
     entry.extent.x, entry.extent.y, entry.extent.z = map(
-        float, unknown if place is None else place.extent
+        float, unknown if location is None else location.extent
     )
-    entry.position_covariance = [math.nan] * 9 if place is None else place.covariance.ravel()
-    entry.position_points = 0 if place is None else place.points
+    entry.position_covariance = [math.nan] * 9 if location is None else location.covariance.ravel()
+    entry.position_points = 0 if location is None else location.points

@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 from tam_ros.interfaces import labels_encoding
 from tam_ros.ros.declaration import NodeParameters
 from tam_ros.ros.diagnostics.statistics import Statistics
-from tam_ros.spatial import DepthView, Place
+from tam_ros.spatial import DepthView, Location
 from tam_ros.tracking import FrameResult
 
 RESULT_QOS = QoSProfile(depth=5)
@@ -29,8 +29,8 @@ class Result:
 
     Attributes:
         frame: result of the tracker.
-        names: of the objects that have one, by id.
-        header: of the image; every message about the image has it unchanged.
+        names: names of the objects that have one, by id.
+        header: header of the image; every message about the image has it unchanged.
         image: uint8 RGB [H, W, 3].
     """
 
@@ -42,7 +42,7 @@ class Result:
         image: NDArray[np.uint8],
         find_depth: Callable[[], DepthView | None] = lambda: None,
     ) -> None:
-        """Make the result of an image.
+        """Create the result of an image.
 
         Args:
             frame: see the attributes.
@@ -63,15 +63,15 @@ class Result:
         return self._find_depth()
 
     @cached_property
-    def places(self) -> dict[int, Place]:
+    def locations(self) -> dict[int, Location]:
         """Positions by id, of the visible objects whose depth was measured."""
-        places = {}
+        locations = {}
         for item in self.frame.objects:
             if item.box is not None and self.depth is not None:
-                place = self.depth.place(item.mask, item.box)
-                if place is not None:
-                    places[item.id] = place
-        return places
+                location = self.depth.locate(item.mask, item.box)
+                if location is not None:
+                    locations[item.id] = location
+        return locations
 
     @cached_property
     def labels_encoding(self) -> str:
@@ -94,9 +94,9 @@ class Output:
 
     Attributes:
         topic: its name, also that of its stage in the statistics.
-        message_type: of the topic; None: the package with the message is not installed.
-        qos: of the publisher.
-        package: of the message, if it is optional.
+        message_type: type of the topic; None: the package with the message is not installed.
+        qos: QoS of the publisher.
+        package: package of the message, if it is optional.
     """
 
     topic: ClassVar[str]
@@ -108,8 +108,8 @@ class Output:
         """Create the publisher, which is silent until the node is active.
 
         Args:
-            node: to publish with.
-            parameters: of the node.
+            node: node to publish with.
+            parameters: parameters of the node.
         """
         self.parameters = parameters
         self.node_name = node.get_fully_qualified_name()
@@ -122,7 +122,7 @@ class Output:
 
     @property
     def wanted(self) -> bool:
-        """Whether there is a subscriber, or may be one later if the topic is latched."""
+        """Whether there is a subscriber; always true for a latched topic."""
         latched = self.publisher.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
         return latched or self.publisher.get_subscription_count() > 0
 
@@ -144,9 +144,9 @@ class Publishers:
         """Create the outputs whose packages are installed.
 
         Args:
-            node: to publish with.
-            parameters: of the node.
-            statistics: takes the time of each output.
+            node: node to publish with.
+            parameters: parameters of the node.
+            statistics: records the duration of each output.
             outputs: the classes, in the order of publishing.
         """
         self._statistics = statistics

@@ -23,12 +23,12 @@ from visualization_msgs.msg import Marker, MarkerArray
 from tam_ros.drawing.palette import colour
 from tam_ros.ros.declaration import NodeParameters
 from tam_ros.ros.outputs.output import Output, Result
-from tam_ros.spatial import CLOUD_TYPE, Place
+from tam_ros.spatial import CLOUD_TYPE, Location
 from tam_ros.tracking import TrackedObject
 
 try:
     from tf2_msgs.msg import TFMessage
-except ImportError:  # optional: positions are in ~/objects, too
+except ImportError:  # optional: ~/objects contains the positions as well
     TFMessage = None
 
 BOXES = 'boxes'
@@ -59,16 +59,16 @@ def transforms(result: Result, prefix: str) -> list[TransformStamped]:
     """Return a frame for every object with a known position, oriented like the camera.
 
     Args:
-        result: of the image, whose frame is the parent.
-        prefix: of the names of the frames, before the object's id.
+        result: result of the image, whose frame is the parent.
+        prefix: prefix of the names of the frames, before the object's id.
     """
     return [
         TransformStamped(
             header=result.header,
             child_frame_id=f'{prefix}{number}',
-            transform=Transform(translation=_vector(place.position)),
+            transform=Transform(translation=_vector(location.position)),
         )
-        for number, place in sorted(result.places.items())
+        for number, location in sorted(result.locations.items())
     ]
 
 
@@ -116,7 +116,7 @@ FIELDS = tuple(
 def cloud_message(points: NDArray[np.void], header: Header) -> PointCloud2:
     """Return points, `CLOUD_TYPE` [N], as a cloud of one row.
 
-    A cloud without points is also published: it removes the previous one from the screen.
+    A cloud without points is also published: it clears the previous one from the display.
     """
     # sensor_msgs_py fails on an empty array, since a memoryview of it cannot be cast.
     create = create_cloud if len(points) else create_row
@@ -134,41 +134,43 @@ class Markers(Output):
     message_type = MarkerArray
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
-        """Start without markers."""
+        """Create the publisher."""
         super().__init__(node, parameters)
         self._shown: set[int] = set()
 
     def message(self, result: Result) -> MarkerArray | None:
         """Return the new and the deleted markers, or None if there are none."""
-        places = result.places
+        locations = result.locations
         message = MarkerArray()
-        for gone in sorted(self._shown - set(places)):
+        for gone in sorted(self._shown - set(locations)):
             for namespace in (BOXES, NAMES):
                 marker = Marker(header=result.header, ns=namespace, id=gone, action=Marker.DELETE)
                 message.markers.append(marker)
         lifetime = RosDuration(seconds=self.parameters.current.image_timeout).to_msg()
         for item in result.frame.objects:
-            if item.id in places:
-                message.markers += _markers(result, item, places[item.id], lifetime)
-        self._shown = set(places)
+            if item.id in locations:
+                message.markers += _markers(result, item, locations[item.id], lifetime)
+        self._shown = set(locations)
         return message if message.markers else None
 
 
 def _markers(
-    result: Result, item: TrackedObject, place: Place, lifetime: Duration
+    result: Result, item: TrackedObject, location: Location, lifetime: Duration
 ) -> Iterable[Marker]:
     red, green, blue = (value / 255 for value in colour(item.id))
     common = {'header': result.header, 'id': item.id, 'lifetime': lifetime}
     box = Marker(ns=BOXES, type=Marker.CUBE, **common)
     box.color = ColorRGBA(r=red, g=green, b=blue, a=_OPACITY)
-    box.pose.position = _point(place.centre)
-    box.scale = _vector(np.maximum(place.extent, _MIN_SIDE_M))
+    box.pose.position = _point(location.centre)
+    box.scale = _vector(np.maximum(location.extent, _MIN_SIDE_M))
     name = Marker(ns=NAMES, type=Marker.TEXT_VIEW_FACING, **common)
     name.color = ColorRGBA(r=red, g=green, b=blue, a=1.0)
-    name.scale.z = _LETTER_HEIGHT * float(place.position[2])
+    name.scale.z = _LETTER_HEIGHT * float(location.position[2])
     name.text = f'{item.id} {result.names.get(item.id, "")}'.rstrip() + f'\n{item.state}'
     # Above the box: y points down, and a text of two lines is centred on its position.
-    top = np.array([place.centre[0], place.lower[1] - 1.5 * name.scale.z, place.centre[2]])
+    top = np.array(
+        [location.centre[0], location.lower[1] - 1.5 * name.scale.z, location.centre[2]]
+    )
     name.pose.position = _point(top)
     return box, name
 

@@ -12,7 +12,7 @@ from tam_ros.ros.outputs.output import Output, Result
 
 try:
     from vision_msgs import msg as vision
-except ImportError:  # optional: our own messages have all of it
+except ImportError:  # optional: our own messages contain all of it
     vision = None
 
 LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -61,7 +61,7 @@ class LabelInfo(Output):
     package = 'vision_msgs'
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
-        """Start with nothing published."""
+        """Create the publisher."""
         super().__init__(node, parameters)
         self._published: dict[int, str] = {}
 

@@ -60,13 +60,13 @@ def test_a_port_of_another_process_does_not_count(port):
 def test_the_watch_reports_what_it_sees_twice(port):
     watch = PortWatch()
     port.unlink()
-    assert ours(watch.look()) == []
-    assert ours(watch.look()) == [NUMBER]
+    assert ours(watch.check()) == []
+    assert ours(watch.check()) == [NUMBER]
     port.write_bytes(bytes(4096))
     with port.open('r+b') as file, mmap.mmap(file.fileno(), 4096):
-        assert ours(watch.look()) == []
+        assert ours(watch.check()) == []
 
 
 def test_a_process_that_has_ended_has_lost_nothing():
     watch = PortWatch(2**22 + 1)  # above the largest process id of Linux
-    assert watch.look() == watch.look() == []
+    assert watch.check() == watch.check() == []

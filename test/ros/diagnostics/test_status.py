@@ -62,7 +62,7 @@ def test_a_good_state():
     assert found.message == '0 objects at 10.0 Hz'
     assert (values['age_ms_p50'], values['age_ms_p95'], values['age_ms_max']) == ('100.0',) * 3
     assert (values['track_ms_p50'], values['track_ms_p95']) == ('40.0', '40.0')
-    assert entry('depth', report())[0].message == 'no depth is used'
+    assert entry('depth', report())[0].message == 'depth is not used'
     found, values = entry('model', report(resident_bytes=300_000_000))
     assert (found.message, found.hardware_id) == ('m, r, float16', 'gpu')
     assert (values['precision'], values['process_mb']) == ('float16', '300')
@@ -111,7 +111,7 @@ def test_a_good_state():
             'input',
             report(stream(lost=50)),
             WARN,
-            '50% of the images are lost by the transport (limit: 5%): start the camera driver',
+            '50% of the images were lost by the transport (limit: 5%): start the camera driver',
             id='lost by the transport',
         ),
         pytest.param(

@@ -160,14 +160,14 @@ def test_a_bag_that_loops():
 def test_deactivated_it_is_unsubscribed_and_empty():
     kept, node = images(0)
     node.publishers = 0
-    assert kept.offered, 'it was published'
+    assert kept.available, 'it was published'
     kept.on_deactivate(None)
     assert node.receive is None
-    assert not kept.offered
+    assert not kept.available
     kept.on_activate(None)
-    assert not kept.offered
+    assert not kept.available
     node.publishers = 1
-    assert kept.offered
+    assert kept.available
 
 
 # --- views ---
@@ -199,9 +199,9 @@ def test_a_view():
     view = made.of(header(33), *SIZE)
     mask = np.zeros(SIZE, bool)
     mask[5:8, 5:9] = True
-    place = view.place(mask, (5, 5, 9, 8))
-    assert place.points == 12
-    assert place.position[2] == pytest.approx(1.5)
+    location = view.locate(mask, (5, 5, 9, 8))
+    assert location.points == 12
+    assert location.position[2] == pytest.approx(1.5)
     summary = statistics.summary()
     assert summary.stages_ms['depth_offset'].max == pytest.approx(7.0), 'of the one that was used'
     assert 'images_without_depth' not in summary.counts
@@ -209,7 +209,7 @@ def test_a_view():
 
 def test_parameters_reach_the_view():
     made, _ = views(depth(33), depth_max=1.2)
-    assert made.of(header(33), *SIZE).place(np.ones(SIZE, bool), (0, 0, 30, 20)) is None
+    assert made.of(header(33), *SIZE).locate(np.ones(SIZE, bool), (0, 0, 30, 20)) is None
 
 
 def test_no_depth_camera_is_no_problem():
@@ -232,13 +232,13 @@ def test_no_depth_camera_is_no_problem():
         pytest.param(
             Image(header=header(33), height=20, width=30, encoding='rgb8', step=90),
             None,
-            "depth cannot be 'rgb8'",
+            "depth cannot have the encoding 'rgb8'",
             id='a picture',
         ),
         pytest.param(
             Image(header=header(33), height=20, width=30, encoding='16UC1', step=60),
             None,
-            'contradicts itself',
+            'is inconsistent',
             id='no data',
         ),
     ],

@@ -96,11 +96,13 @@ def test_removal_needs_only_the_id():
             Prompt(mask=MASK, box=[1.0, 1.0, 2.0, 2.0]), 'cannot be combined', id='and box'
         ),
         pytest.param(
-            Prompt(mask=Image(width=4, height=4, encoding='rgb8')), "cannot be 'rgb8'", id='colour'
+            Prompt(mask=Image(width=4, height=4, encoding='rgb8')),
+            "cannot have the encoding 'rgb8'",
+            id='colour',
         ),
         pytest.param(
             Prompt(mask=Image(width=4, height=4, encoding='mono8', step=4)),
-            'contradicts',
+            'is inconsistent',
             id='mask without data',
         ),
     ],

@@ -14,7 +14,7 @@ from tam_ros.interfaces import OBJECT_TYPE, OBJECTS_TYPE, STATE_NUMBERS
 from tam_ros.msg import TrackedObject, TrackedObjectArray
 from tam_ros.ros.conversions import decode_mask
 from tam_ros.ros.outputs.objects import objects_message
-from tam_ros.spatial import Place
+from tam_ros.spatial import Location
 from tam_ros.tracking import ObjectState, Prompt
 
 
@@ -41,9 +41,9 @@ def test_objects_are_in_the_order_of_their_ids():
 
 def test_positions_of_objects():
     covariance = np.arange(9.0).reshape(3, 3)
-    place = Place(np.array([1, 2, 3]), np.zeros(3), np.array([4, 5, 6]), covariance, 70_000)
+    location = Location(np.array([1, 2, 3]), np.zeros(3), np.array([4, 5, 6]), covariance, 70_000)
     frame = tracked((1, (12, 12)), (2, (50, 40)))
-    there, nowhere = objects_message(frame, Header(), {}, False, {1: place}).objects
+    there, nowhere = objects_message(frame, Header(), {}, False, {1: location}).objects
     assert (there.position.x, there.position.y, there.position.z) == (1, 2, 3)
     assert (there.extent.x, there.extent.y, there.extent.z) == (4, 5, 6)
     assert list(there.position_covariance) == list(range(9))

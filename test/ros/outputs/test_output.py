@@ -45,7 +45,7 @@ class Bench:
         for output in OUTPUTS:
             if output.topic.removeprefix('~/') not in LATCHED:
                 self.record(monkeypatch, output, 'message', output.topic.removeprefix('~/'))
-        for name in ('place', 'cloud'):
+        for name in ('locate', 'cloud'):
             self.record(monkeypatch, DepthView, name, f'DepthView.{name}')
         camera = Camera(SIZE[1], SIZE[0], np.array([[50.0, 0, 40], [0, 50, 30], [0, 0, 1]]))
         self.depth = DepthView(np.ones(SIZE, np.float32), image_rays(camera))
@@ -121,8 +121,8 @@ def test_nothing_is_computed_without_subscribers(bench):
         ('labels', {'labels'}),
         ('labels/compressed', {'labels/compressed'}),
         ('overlay', {'overlay'}),
-        ('objects', {'objects', 'depth', 'DepthView.place'}),
-        ('markers', {'markers', 'depth', 'DepthView.place'}),
+        ('objects', {'objects', 'depth', 'DepthView.locate'}),
+        ('markers', {'markers', 'depth', 'DepthView.locate'}),
         ('cloud', {'cloud', 'depth', 'DepthView.cloud'}),
     ],
 )
@@ -139,9 +139,9 @@ def test_an_output_is_computed_while_it_has_a_subscriber(bench, topic, made):
 def test_positions_are_computed_once_for_all_outputs(bench):
     for topic in ('objects', 'markers', 'cloud'):
         bench.subscribe(topic)
-    everything = {'objects', 'markers', 'cloud', 'depth', 'DepthView.place', 'DepthView.cloud'}
+    everything = {'objects', 'markers', 'cloud', 'depth', 'DepthView.locate', 'DepthView.cloud'}
     assert bench.publish_until(lambda computed: computed == everything) == everything
-    assert bench.made.count('DepthView.place') == 1
+    assert bench.made.count('DepthView.locate') == 1
     assert bench.made.count('depth') == 1
 
 

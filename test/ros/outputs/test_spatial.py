@@ -16,7 +16,7 @@ from visualization_msgs.msg import Marker
 from tam_ros.ros.outputs import spatial
 from tam_ros.ros.outputs.output import Result
 from tam_ros.ros.outputs.spatial import BOXES, NAMES, Frames, Markers
-from tam_ros.spatial import CLOUD_TYPE, Place
+from tam_ros.spatial import CLOUD_TYPE, Location
 from tam_ros.tracking import Prompt
 
 HEADER = Header(frame_id='camera_optical')
@@ -66,7 +66,7 @@ def test_the_same_as_sensor_msgs_py():
 
 # --- markers and frames ---
 
-HERE = Place(
+HERE = Location(
     position=np.array([0.1, 0.2, 2.0]),
     lower=np.array([0.0, 0.1, 2.0]),
     upper=np.array([0.4, 0.3, 2.0]),
@@ -75,12 +75,12 @@ HERE = Place(
 )
 
 
-def result(places, names=None):
+def result(locations, names=None):
     """Return the result of an image with the objects 1 and 2."""
     prompts = [Prompt.points(1, [(12, 12)], [1]), Prompt.points(2, [(50, 40)], [1])]
     image = picture(red=(10, 10), blue=(45, 33))
     made = Result(ColourTracker().step(image, 1.0, prompts), names or {}, HEADER, image)
-    made.places = places
+    made.locations = locations
     return made
 
 
