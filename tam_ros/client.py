@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A ROS 2 client of the tracking node, for scripts that need not know rclpy.
+"""A ROS 2 client of the tracking node, for scripts that do not use rclpy themselves.
 
     from tam_ros.client import TamClient
 
@@ -9,8 +9,8 @@
         client.wait_until_visible(mug, timeout=5)
         print(client.objects())
 
-In the manner of `nav2_simple_commander.robot_navigator.BasicNavigator`: one method for each
-request, which returns when the node has answered. Pixels: x to the right, y down, (0, 0) the
+Modelled on `nav2_simple_commander.robot_navigator.BasicNavigator`: one method for each request,
+which returns when the node has answered. Pixels: x to the right, y down, (0, 0) the
 centre of the upper left pixel. All methods may be called from several threads.
 
 A click belongs to the image on which it was made. Prompts therefore carry the stamp of the newest
@@ -61,10 +61,10 @@ Stamp: TypeAlias = 'Time | int'
 _T = TypeVar('_T')
 
 _LEVELS = ('ok', 'warning', 'error', 'stale')  # by the number of diagnostic_msgs/DiagnosticStatus
-_POLL_S = 0.1  # for what ROS does not notify of: discovery, the end of a context
-_REPEAT_S = 0.5  # until a request is repeated that may not have reached the node; then doubled
-_STATE_POLL_S = 0.2  # between two questions for the lifecycle state
-_STATUS_AGE_S = 5.0  # the node reports each second; an older report says nothing about the present
+_POLL_S = 0.1  # interval of polling for what ROS does not notify: discovery, the end of a context
+_REPEAT_S = 0.5  # until a request that may not have reached the node is repeated; then doubled
+_STATE_POLL_S = 0.2  # between two requests for the lifecycle state
+_STATUS_AGE_S = 5.0  # the node reports each second; an older report is out of date
 
 
 class RequestRefusedError(RuntimeError):
@@ -95,17 +95,17 @@ class ObjectStatus:
         name: given with its prompt, or empty.
         state: `visible`, `occluded` or `lost`.
         score: probability that the object is in the image, 0 to 1.
-        box: (x0, y0, x1, y1), pixels, the upper edges exclusive; None: no pixel is visible.
+        box: (x0, y0, x1, y1), pixels, x1 and y1 exclusive; None: no pixel is visible.
         centroid: (x, y), mean position of the mask's pixels; None: no pixel is visible.
         area: pixels of the mask.
         age_frames: images since its first prompt.
         age_seconds: seconds since its first prompt, by the stamps of the images.
         position: (x, y, z), metres, in the optical frame of the camera (REP 103), median of the
             depth image over the inner part of the mask; None: no depth belongs to this image.
-        extent: (x, y, z), metres, edges of the box around these points; None as above.
+        extent: (x, y, z), metres, side lengths of the box around these points; None as above.
         position_points: number of these points.
         stamp_ns: stamp of the image, nanoseconds.
-        frame_id: of the image.
+        frame_id: coordinate frame of the image.
     """
 
     id: int
@@ -127,12 +127,12 @@ class ObjectStatus:
 
     @property
     def visible(self) -> bool:
-        """Whether the object is seen in the image."""
+        """Whether the object is visible in the image."""
         return self.state == 'visible'
 
     @cached_property
     def mask(self) -> NDArray[np.bool_] | None:
-        """The object's own mask, bool [H, W] of the size of the image, overlapped or not.
+        """The object's own mask, bool [H, W], including parts that other objects overlap.
 
         None: the node does not publish masks (parameter `publish_masks`).
         """
@@ -162,12 +162,12 @@ class TamClient(Closing):
 
     Without `node` the client makes a ROS node of its own and spins it in a thread; it initialises
     rclpy for itself if the script has not. With `node` it uses that node, which the caller's
-    executor must spin in another thread than the one that calls the client (or in a
+    executor must spin in a different thread from the one that calls the client (or in a
     `MultiThreadedExecutor`): the methods wait for answers that the executor receives.
 
     Every method waits for at most `timeout` seconds, by default those of the constructor, and
-    raises a TimeoutError that names what it waited for and what is known of the node: whether it
-    runs, its lifecycle state, warnings on /diagnostics.
+    raises a TimeoutError that says what it waited for and what is known about the node: whether
+    it runs, its lifecycle state, warnings on /diagnostics.
 
     Attributes:
         node: the rclpy node of this client, for further publishers and subscriptions.
@@ -178,11 +178,11 @@ class TamClient(Closing):
     def __init__(
         self, track_node: str = '/track_node', *, node: Node | None = None, timeout: float = 10.0
     ) -> None:
-        """Make the subscriptions; the tracking node need not run yet.
+        """Create the subscriptions; the tracking node need not be running yet.
 
         Args:
             track_node: name of the tracking node with its namespace, such as `/front/track_node`.
-            node: of the caller, who spins it; None: the client makes and spins a node.
+            node: a node that the caller spins; None: the client creates and spins its own.
             timeout: default for the methods, seconds.
         """
         self.timeout = timeout
@@ -269,10 +269,10 @@ class TamClient(Closing):
             points: (x, y) of each point, pixels.
             labels: 1 on the object, 0 off it, one for each point; empty: all are on the object.
             box: (x0, y0, x1, y1) around the object, pixels.
-            name: of the object, published with it.
-            object_id: for the object, 1 to 65535; 0: the node chooses one.
-            stamp: of the image that was clicked; None: of the newest tracked image that this
-                client received; 0: the next image.
+            name: name of the object, published with it.
+            object_id: id for the object, 1 to 65535; 0: the node chooses one.
+            stamp: stamp of the image that was clicked; None: that of the newest tracked image that
+                this client received; 0: the next image.
             timeout: seconds; None: the client's.
 
         Returns:
@@ -308,7 +308,7 @@ class TamClient(Closing):
         stamp: Stamp | None = None,
         timeout: float | None = None,
     ) -> int:
-        """Add the object of a mask [H, W], not 0 on it, of the image's size; see `add_points`."""
+        """Add the object of a mask [H, W] of the image's size, nonzero on it; see `add_points`."""
         prompt = _prompt(Prompt.ADD, object_id, mask=mask, name=name)
         return self.send_prompt(prompt, stamp=stamp, timeout=timeout)
 
@@ -333,8 +333,8 @@ class TamClient(Closing):
             points: as in `add_points`.
             labels: as in `add_points`.
             box: as in `add_points`.
-            mask: [H, W] of the size of the image, not 0 on the object; stands alone.
-            name: new name; empty: leave it.
+            mask: [H, W] of the size of the image, nonzero on the object; not with points or a box.
+            name: new name; empty: keep the current one.
             stamp: as in `add_points`.
             timeout: seconds; None: the client's.
 
@@ -370,7 +370,7 @@ class TamClient(Closing):
         """Send a prompt message; only its stamp is set here.
 
         Args:
-            prompt: the message; its header's stamp, where it has one, is kept unless `stamp` is
+            prompt: the message; its header's stamp is kept, if it has one, unless `stamp` is
                 given.
             stamp: as in `add_points`.
             timeout: seconds; None: the client's.
@@ -424,16 +424,16 @@ class TamClient(Closing):
     def set_click_mode(
         self, mode: str = '', *, object_id: int = 0, timeout: float | None = None
     ) -> tuple[str, int]:
-        """Set what clicks on `~/click` mean, and which object they correct.
+        """Set what clicks on `~/click` do, and which object they correct.
 
         Args:
-            mode: `auto`, `new`, `include` or `exclude`, see tam_ros/srv/SetClickMode; empty: leave
+            mode: `auto`, `new`, `include` or `exclude`, see tam_ros/srv/SetClickMode; empty: keep
                 it.
-            object_id: the object to select; 0: leave the selection.
+            object_id: the object to select; 0: keep the selection.
             timeout: seconds; None: the client's.
 
         Returns:
-            The mode and the selected object, 0: none, after this.
+            The mode and the selected object (0: none) afterwards.
 
         Raises:
             RequestRefusedError: unknown mode or object.
@@ -517,7 +517,7 @@ class TamClient(Closing):
     def wait_until_active(self, *, timeout: float | None = None) -> None:
         """Wait until the node runs, has opened its model and listens to images.
 
-        Opening takes seconds; with TensorRT the first time minutes.
+        Opening takes seconds; the first time with TensorRT, minutes.
 
         Args:
             timeout: seconds; None: the client's.
@@ -530,7 +530,7 @@ class TamClient(Closing):
             if time.monotonic() + _STATE_POLL_S > deadline:
                 raise TimeoutError(
                     f'{self.name} is {state}, not active: ros2 lifecycle set {self.name} '
-                    f'{"activate" if state == "inactive" else "configure"}{self._known()}'
+                    f'{"activate" if state == "inactive" else "configure"}{self._node_summary()}'
                 )
             time.sleep(_STATE_POLL_S)
 
@@ -570,7 +570,7 @@ class TamClient(Closing):
         return self._wait_for_object(object_id, ('visible',), timeout)
 
     def wait_until_tracked(self, object_id: int, timeout: float | None = None) -> ObjectStatus:
-        """Wait until a result holds an object, visible or not.
+        """Wait until a result contains an object, visible or not.
 
         Args:
             object_id: the object.
@@ -587,12 +587,12 @@ class TamClient(Closing):
     # --- services ---
 
     def call(self, kind: type, service: str, request: Any, timeout: float | None = None) -> Any:
-        """Call any service and return its answer, whatever it says.
+        """Call any service and return its answer, even if it reports a failure.
 
         Args:
             kind: type of the service.
             service: a name below the node's, such as `set_parameters`, or a full name.
-            request: of that type.
+            request: a request of that type.
             timeout: seconds, for the service to appear and to answer; None: the client's.
 
         Raises:
@@ -620,7 +620,7 @@ class TamClient(Closing):
         Args:
             kind: type of the service.
             service: a name below the node's, or a full name.
-            request: of that type.
+            request: a request of that type.
             timeout: seconds, for the service to appear; None: the client's.
 
         Returns:
@@ -637,7 +637,7 @@ class TamClient(Closing):
         """Wait until a service can be called and its answer will be received."""
         deadline = self._deadline(timeout)
         if not client.service_is_ready():
-            self._reachable.discard(client)  # the node may be another one now
+            self._reachable.discard(client)  # the node may have been restarted
             self._wait(f'the service {client.srv_name}', client.service_is_ready, timeout)
         if client not in self._reachable and client.srv_name.startswith(f'{self.name}/'):
             self._wait_until_reachable(deadline - time.monotonic())
@@ -669,7 +669,7 @@ class TamClient(Closing):
                 left = deadline - time.monotonic()
                 if not self._wait_for(answered, min(interval, left)) and left <= interval:
                     raise TimeoutError(
-                        f'waited {timeout:.1f} s for {self.name} to answer{self._known()}'
+                        f'waited {timeout:.1f} s for {self.name} to answer{self._node_summary()}'
                     )
                 interval *= 2
         finally:
@@ -693,7 +693,7 @@ class TamClient(Closing):
         future.add_done_callback(lambda _: self._notify())
         return future
 
-    # --- what is received ---
+    # --- received messages ---
 
     def _subscribe(
         self, kind: type, topic: str, callback: Callable[[Any], None], depth: int = 10
@@ -748,7 +748,7 @@ class TamClient(Closing):
         timeout = self.timeout if timeout is None else timeout
         if value := self._wait_for(condition, timeout):
             return value
-        raise TimeoutError(f'waited {max(0.0, timeout):.1f} s for {what}{self._known()}')
+        raise TimeoutError(f'waited {max(0.0, timeout):.1f} s for {what}{self._node_summary()}')
 
     def _wait_for(self, condition: Callable[[], _T | None], timeout: float) -> _T | None:
         """Wait until `condition` returns something true and return that, or None."""
@@ -780,12 +780,12 @@ class TamClient(Closing):
         try:
             message = self._wait(what, found, timeout)
         except TimeoutError as error:
-            raise TimeoutError(f'{error}; {self._tracked(object_id)}') from None
+            raise TimeoutError(f'{error}; {self._describe_object(object_id)}') from None
         size = message.height, message.width
         return _object_status(find(message), size, message.header)
 
-    def _tracked(self, object_id: int) -> str:
-        """Say what the newest result holds of an object."""
+    def _describe_object(self, object_id: int) -> str:
+        """Describe an object in the newest result."""
         with self._changed:
             message = self._objects
         if message is None:
@@ -796,10 +796,10 @@ class TamClient(Closing):
         known = ', '.join(map(str, states)) or 'none'
         return f'object {object_id} is not among the tracked objects: {known}'
 
-    def _known(self) -> str:
-        """Say what is known of the node, as the end of the sentence about a timeout."""
+    def _node_summary(self) -> str:
+        """Describe what is known about the node, as the end of the message about a timeout."""
         if self._thread is None and self.node.executor is None:
-            return ': no executor spins the node that was given to the client'
+            return ': no executor spins the node that was passed to the client'
         if self._thread is not None and not self._thread.is_alive():
             return ': the thread of the client has ended; see the exception that it printed'
         namespace, _, name = self.name.rpartition('/')
@@ -810,20 +810,20 @@ class TamClient(Closing):
         if status is None:
             return f': {self.name} is running, but reports nothing on /diagnostics'
         model = status['model'].values if 'model' in status else {}
-        said = [f'{self.name} is {model.get("lifecycle", "running")}']
-        said += [model['activity']] if 'activity' in model else []
-        said += [
+        facts = [f'{self.name} is {model.get("lifecycle", "running")}']
+        facts += [model['activity']] if 'activity' in model else []
+        facts += [
             f'{part}: {entry.message}' for part, entry in status.items() if entry.level != 'ok'
         ]
-        return f': {"; ".join(said)}'
+        return f': {"; ".join(facts)}'
 
     # --- the client's own node ---
 
     def _own_node(self) -> Node:
-        """Make a node, in the context of the script if it has initialised rclpy."""
+        """Create a node, in the context of the script if it has initialised rclpy."""
         context = rclpy.get_default_context()
         if not context.ok():
-            # A context apart leaves signal handlers as they are and rclpy.init() to the script.
+            # A separate context leaves signal handlers alone and rclpy.init() to the script.
             context = self._context = rclpy.Context()
             rclpy.init(context=context)
         self._executor = SingleThreadedExecutor(context=context)
@@ -848,7 +848,7 @@ def _prompt(
     mask: ArrayLike | None = None,
     name: str = '',
 ) -> Prompt:
-    """Return a message with what was given; the node checks that its parts agree."""
+    """Return a message with the arguments; the node checks that they are consistent."""
     prompt = Prompt(action=action, object_id=object_id, name=name)
     prompt.points = [Point(x=float(x), y=float(y)) for x, y in points]
     prompt.point_labels = [int(label) for label in labels]
