@@ -35,7 +35,7 @@ class Together:
     """Several trackers with the same inputs; the result is that of the first one.
 
     Attributes:
-        ious: of each other tracker, its masks against the first one's.
+        ious: for each other tracker, the IoUs of its masks with those of the first one.
     """
 
     def __init__(self, trackers: Sequence[Tracker]) -> None:
@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
                     everything[index][k] += ious
                     lowest[index] = min(lowest[index], float(np.mean(ious)))
             rows.append([sequence.name, *(cells[key] for key in sorted(cells))])
-    rows.append(['**all**', *(f'**{cell(ious)}**' for of in everything for ious in of)])
+    rows.append(['**all**', *(f'**{cell(ious)}**' for row in everything for ious in row)])
     heads = [
         'sequence',
         *(f'{other.replace(":", " ")}, {kind}' for other in others for kind in args.kinds),

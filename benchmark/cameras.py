@@ -76,7 +76,7 @@ def measure(arrangement: str, rate_hz: float, seconds: float) -> Measurement:
 
     Args:
         arrangement: one of `ARRANGEMENTS`.
-        rate_hz: of each camera.
+        rate_hz: rate of each camera.
         seconds: duration of the measurement.
     """
     from sensor_msgs.msg import Image

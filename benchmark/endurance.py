@@ -110,7 +110,7 @@ class Operator:
         """Remove objects whose disc has left, and yield prompts for discs that have appeared.
 
         Args:
-            tracker: of the objects.
+            tracker: the tracker that has the objects.
             labels: truth of the frame [H, W].
             whole: area of a fully visible disc, pixels.
         """

@@ -24,7 +24,7 @@ def isolate(folder: Path, cores: int = 2) -> None:
     """Restrict to a few cores and a ROS domain of its own. Call it before rclpy is imported.
 
     Args:
-        folder: for logs.
+        folder: folder for the logs.
         cores: number of cores for this process and those that it starts.
     """
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])

@@ -40,7 +40,7 @@ class NaiveNode(Node):
 
         Args:
             kind: one of `KINDS`.
-            options: of the tracker.
+            options: options of the tracker.
         """
         super().__init__('track_node')
         self._kind = kind

@@ -86,7 +86,7 @@ def measure(
     """Run a graph and measure its results.
 
     Args:
-        command: of the node.
+        command: command of the node.
         size: (height, width) of the images, pixels.
         model_ms: duration of the model, milliseconds.
         seconds: duration of the measurement.

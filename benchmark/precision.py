@@ -127,7 +127,7 @@ class RangeSession(Session):
         """Load a graph and add outputs for the range of each such value.
 
         Args:
-            folder: of the graphs in both precisions.
+            folder: folder of the graphs in both precisions.
             graph: its name.
             largest: updated in every run: largest magnitude by group of layers.
             threads: CPU threads; None for one per core.

@@ -58,7 +58,7 @@ class Request:
     """A service call.
 
     Attributes:
-        name: of the service.
+        name: name of the service.
         must: whether the node must accept it; None: either answer is right.
         sent: time of the call, monotonic seconds.
         future: completed with the answer.
@@ -102,7 +102,7 @@ class Operator:
         Args:
             client: its node is used.
             size: (height, width) of the camera's images.
-            seed: of the random actions.
+            seed: seed of the random actions.
         """
         self.done: Counter[str] = Counter()
         self.requests: list[Request] = []
@@ -225,21 +225,21 @@ class Operator:
 
     def bad_image(self) -> None:
         """Publish an image with inconsistent fields; no output may have its header."""
-        message = self._picture(self._size)
+        message = self._image(self._size)
         for name, value in self._random.choice(BAD_IMAGES).items():
             setattr(message, name, value)
         self._images.publish(message)
 
     def late_image(self) -> None:
         """Publish an image with an older stamp: stale by 1 s, or a jump of time by 10 s."""
-        message = self._picture(self._size)
+        message = self._image(self._size)
         message.header.stamp.sec -= self._random.choice((1, 1, 1, 10))
         self.sent.add(_key(message.header))
         self._images.publish(message)
 
     def other_size(self) -> None:
         """Publish an image of another size; it is tracked only if there is no object."""
-        message = self._picture((48, 64))
+        message = self._image((48, 64))
         self.sent.add(_key(message.header))
         self._images.publish(message)
 
@@ -275,7 +275,7 @@ class Operator:
         """Wait until all requests are answered.
 
         Args:
-            timeout_s: for all of them together, seconds.
+            timeout_s: timeout for all of them together, seconds.
 
         Returns:
             Whether all are answered.
@@ -362,7 +362,7 @@ class Operator:
         height, width = self._size
         return Point(x=self._random.uniform(0, width - 1), y=self._random.uniform(0, height - 1))
 
-    def _picture(self, size: tuple[int, int]) -> Image:
+    def _image(self, size: tuple[int, int]) -> Image:
         header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id='intruder')
         return array_to_image(np.full((*size, 3), 90, np.uint8), 'rgb8', header)
 

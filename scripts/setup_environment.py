@@ -57,7 +57,7 @@ def main() -> int:
             runner = Runner(lock)
             make_venv(runner, exact_version=options.python_chosen)
             if not ROS_INSTALL.exists():
-                require_compiler()  # before anything that takes long
+                require_compiler()  # before the steps that take a long time
             install_packages(runner)
             compile_messages(runner)
             install_project(runner)
@@ -86,8 +86,8 @@ def make_venv(runner: Runner, exact_version: bool) -> None:
     stamp = Stamp(VENV / '.tam_ros' / 'venv', [str(VENV)])
     version = f'{sys.version_info[0]}.{sys.version_info[1]}'
     if stamp.is_current() and VENV_PYTHON.exists():
-        present = read_venv_version()
-        if present == version or not exact_version:
+        existing = read_venv_version()
+        if existing == version or not exact_version:
             return
     require_venv_module()
     if VENV.exists():
@@ -114,7 +114,7 @@ def compile_messages(runner: Runner) -> None:
     named = ('CMakeLists.txt', 'package.xml', 'requirements-ros.txt')
     sources = [fixups, *(ROOT / name for name in named)]
     sources += [path for folder in ('msg', 'srv') for path in sorted((ROOT / folder).iterdir())]
-    # These are installed as links, so that only which files there are matters.
+    # These are installed as links, so only the list of files matters, not their content.
     folders = [ROOT / name for name in ('launch', 'config', 'engines')]
     linked = [str(path) for folder in folders for path in sorted(folder.iterdir())]
     stamp = Stamp(ROS_INSTALL / '.stamp', [str(ROOT), read_venv_version(), *linked, *sources])

@@ -42,7 +42,7 @@ interrupts: list[int] = []
 
 
 class SetupError(Exception):
-    """Something that the user has to fix; the text says how."""
+    """A problem that the user has to fix; the message says how."""
 
 
 class InterruptedSetup(Exception):  # noqa: N818 - nothing went wrong
@@ -50,7 +50,7 @@ class InterruptedSetup(Exception):  # noqa: N818 - nothing went wrong
 
 
 class Stamp:
-    """A file that holds a digest of what a step was made from."""
+    """A file with a digest of the inputs of a step."""
 
     def __init__(self, path: Path, inputs: Iterable[str | Path]) -> None:
         """Compute the digest of `inputs`: strings as they are, paths by name and content."""
@@ -81,7 +81,7 @@ class Runner:
     """Runs commands: output to `build/setup.log`, one line each on the terminal."""
 
     def __init__(self, lock: int) -> None:
-        """Pass `lock`, a file descriptor, on to every command; the last to end releases it."""
+        """Pass `lock`, a file descriptor, on to every command; the last one to end releases it."""
         self._lock = lock
 
     def pip(self, what: str, *arguments: str | Path) -> None:
@@ -152,7 +152,7 @@ def say(text: str, end: str = '') -> None:
 
 @contextlib.contextmanager
 def exclusive() -> Iterator[int]:
-    """Hold the lock against a second set-up of this checkout; yield its file descriptor."""
+    """Hold the lock that excludes a second set-up of this checkout; yield its file descriptor."""
     BUILD.mkdir(exist_ok=True)
     with (BUILD / '.setup.lock').open('w') as lock:
         try:
