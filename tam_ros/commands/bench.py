@@ -84,7 +84,14 @@ def run(options: argparse.Namespace) -> None:
         }
         description = describe(tracker)
     stages = timed.summary()
-    print(description + (f', {options.threads} threads' if options.threads else ''))
+    print(
+        description
+        + (
+            f', {options.threads} thread{"" if options.threads == 1 else "s"}'
+            if options.threads
+            else ''
+        )
+    )
     _print(about, stages)
     if options.json:
         options.json.write_text(json.dumps(about | {'stages': stages}, indent=1) + '\n')
