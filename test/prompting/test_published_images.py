@@ -56,6 +56,17 @@ def test_a_kept_mask_is_small():
     assert mask.mean() == pytest.approx(0.5, abs=0.02)
 
 
+def test_a_kept_mask_is_a_copy():
+    """A view would keep the mask of the whole image in memory, and change with it."""
+    item = tracked(1, (10, 10, 20, 20))
+    images = PublishedImages()
+    images.add(result_of(item), SECOND, '', keep_s=1.0)
+    mask = images.newest.objects[1].mask
+    assert mask.base is None
+    item.mask[:] = False
+    assert mask.all()
+
+
 def test_earlier_images_are_dropped_when_the_clock_restarts():
     images = PublishedImages()
     images.add(result_of(tracked(1, (10, 10, 20, 20))), 9 * SECOND, '', keep_s=60.0)

@@ -69,9 +69,11 @@ def test_one_wrong_item_of_a_batch_is_detected():
 def test_masks_are_compared_as_masks():
     masks = np.full((1, 4, 32, 32), -3, np.float32)
     masks[:, :, 8:24, 8:24] = 30
+    masks[:, :, 8:10, 8:24] = 0.1
     others = masks.copy()
     others[:, :, 8:10, 8:24] = -0.1  # an eighth of the mask is missing, the logits hardly differ
     found = compare({'masks': masks}, {'masks': others})
+    assert found.cosine > 0.9999
     assert found.iou == pytest.approx(0.875) and not found.good
     empty = np.full((1, 4, 8, 8), -3, np.float32)
     assert compare({'masks': empty}, {'masks': empty}).iou == 1

@@ -63,6 +63,24 @@ def test_an_object_with_an_empty_mask_is_not_present():
     assert prediction.score > 0 and not prediction.present
 
 
+@pytest.mark.parametrize(
+    ('undecided', 'chosen'), [(1, 0), (3, 1)], ids=['stable at 0.99', 'unstable at 0.97']
+)
+def test_a_mask_is_stable_if_few_of_its_pixels_are_undecided(undecided, chosen):
+    """Official threshold: 0.98 (`dynamic_multimask_stability_thresh` of the SAM 2 configs)."""
+    candidates = np.full((1, 4, 10, 10), 5, np.float32)
+    candidates[0, 0].flat[:undecided] = 0
+    ious = np.array([[0.4, 0.3, 0.2, 0.1]], np.float32)
+    masks = choose_masks(
+        candidates,
+        ious,
+        np.ones((1, 1), np.float32),
+        np.zeros((1, 4, 3), np.float32),
+        np.array([False]),
+    )
+    assert masks.ious[0] == ious[0, chosen]
+
+
 def test_the_mask_is_chosen_by_iou_and_the_pointer_of_an_unstable_mask_stays():
     rows = np.arange(4, dtype=np.float32)
     noise = np.random.default_rng(0).normal(0, 0.05, (1, 1, 16, 16)).astype(np.float32)

@@ -186,6 +186,20 @@ def test_a_prompt_for_a_dropped_image_is_applied_to_the_nearest(runtime):
     assert frame.objects[0].age_frames == 6
 
 
+def test_stamps_may_differ_by_rounding(runtime):
+    """A stamp in nanoseconds does not survive the conversion to double precision exactly."""
+    rounding = 3e-7  # seconds
+    tracker = opened(runtime, catch_up=12)
+    run(tracker, 0, 9)
+    oldest, newest = click(1, stamp=-rounding), click(2, x=50, stamp=1.0 + rounding)
+    frame = tracker.step(IMAGE, 1.0, [oldest, newest])
+    assert [item.age_frames for item in frame.objects] == [10, 0]
+    # The last image replaced object 2, so that a prompt on it would come too late.
+    tracker.step(IMAGE, 1.1, [click(2, x=50, replace=True)])
+    with pytest.raises(PromptError, match='did not exist yet'):
+        tracker.check(click(2, stamp=1.1 + rounding), (48, 64))
+
+
 def test_prompts_on_images_that_are_not_kept_are_refused(runtime):
     tracker = opened(runtime)
     run(tracker, 0, 40)
