@@ -33,7 +33,7 @@ from tam_ros.tensorrt.builder import (
     BuildSettings,
     Cancelled,
     OutOfMemoryError,
-    Report,
+    ReportProgress,
     build_engine,
     build_error,
     out_of_memory,
@@ -99,7 +99,7 @@ class Result:
 # --- the caller's side ---
 
 
-def build_in_process(request: Request, report: Report, cancelled: Cancelled) -> Result:
+def build_in_process(request: Request, report: ReportProgress, cancelled: Cancelled) -> Result:
     """Build one engine in a process of its own, and wait for it.
 
     Args:
@@ -143,7 +143,7 @@ def build_in_process(request: Request, report: Report, cancelled: Cancelled) -> 
 
 
 def _wait_for_result(
-    process: subprocess.Popen[str], request: Request, report: Report, cancelled: Cancelled
+    process: subprocess.Popen[str], request: Request, report: ReportProgress, cancelled: Cancelled
 ) -> Result | None:
     assert process.stdin is not None and process.stdout is not None
     with contextlib.suppress(BrokenPipeError):
@@ -282,7 +282,7 @@ def _open_device(name: str | None) -> Device | None:
     return device
 
 
-def _reporter() -> Report:
+def _reporter() -> ReportProgress:
     last = 0.0
 
     def report(phase: str, fraction: float) -> None:

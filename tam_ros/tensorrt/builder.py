@@ -24,7 +24,7 @@ from tam_ros.tensorrt.engine import Log
 MARGIN_MB = 512  # of free memory that the builder leaves to other programs
 MIN_WORKSPACE_MB = 64
 
-Report = Callable[[str, float], None]
+ReportProgress = Callable[[str, float], None]
 """Called with the phase of a build and the fraction that is done, 0 to 1."""
 
 Cancelled = Callable[[], bool]
@@ -78,7 +78,7 @@ def build_engine(
     onnx: bytes,
     settings: BuildSettings,
     timings: bytes = b'',
-    report: Report = lambda *_: None,
+    report: ReportProgress = lambda *_: None,
     cancelled: Cancelled = lambda: False,
     free_mb: float | None = None,
 ) -> BuiltEngine:
@@ -90,7 +90,7 @@ def build_engine(
         onnx: the model, its weights included.
         settings: how to build.
         timings: timing cache of an earlier build on the same GPU with the same TensorRT.
-        report: see `Report`.
+        report: see `ReportProgress`.
         cancelled: see `Cancelled`.
         free_mb: free memory of the device, for messages.
 
@@ -216,7 +216,7 @@ class Phases:
         return (phase.done + max(inner, default=0.0)) / phase.steps
 
 
-def _monitor(trt: ModuleType, report: Report, cancelled: Cancelled) -> Any:
+def _monitor(trt: ModuleType, report: ReportProgress, cancelled: Cancelled) -> Any:
     """Return a progress monitor for a builder, which calls it in threads of its own."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]

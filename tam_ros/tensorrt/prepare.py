@@ -19,7 +19,7 @@ from tam_ros.runtime.base import Backend, EngineError, LoadedGraphs, ModelSource
 from tam_ros.runtime.engine_options import DEFAULT_MAX_OBJECTS, BuildProgress, EngineOptions
 from tam_ros.tensorrt.buffers import Arena
 from tam_ros.tensorrt.build_process import Request, Result, build_in_process
-from tam_ros.tensorrt.builder import Cancelled, Report
+from tam_ros.tensorrt.builder import Cancelled, ReportProgress
 from tam_ros.tensorrt.cuda import PycudaDevice, probe
 from tam_ros.tensorrt.device import Device
 from tam_ros.tensorrt.engine import Engine
@@ -32,7 +32,7 @@ from tam_ros.tensorrt.self_check import cached_references
 _log = logging.getLogger(__name__)
 
 HALF, SINGLE = 'fp16', 'fp32'
-Build = Callable[[Request, Report, Cancelled], Result]
+Build = Callable[[Request, ReportProgress, Cancelled], Result]
 
 
 def load_tensorrt() -> ModuleType:
@@ -281,7 +281,7 @@ class EnginePreparation:
         return EnginePlan(plan, record, fresh=True)
 
     def _build_checked(
-        self, graph: str, request: Request, report: Report
+        self, graph: str, request: Request, report: ReportProgress
     ) -> tuple[Result, str, str]:
         """Build an engine that agrees with the reference, in single precision if necessary.
 

@@ -15,7 +15,7 @@ from fakes import trt as fake_trt
 from fakes.device import INFO, FakeDevice
 from tam_ros.tensorrt import cuda, prepare
 from tam_ros.tensorrt.build_process import Request, Result, build_and_check, build_in_process
-from tam_ros.tensorrt.builder import Cancelled, Report
+from tam_ros.tensorrt.builder import Cancelled, ReportProgress
 
 
 def install(patch: pytest.MonkeyPatch, own_process: bool = False) -> list[FakeDevice]:
@@ -37,11 +37,11 @@ def install(patch: pytest.MonkeyPatch, own_process: bool = False) -> list[FakeDe
     return devices
 
 
-def _build(request: Request, report: Report, cancelled: Cancelled) -> Result:
+def _build(request: Request, report: ReportProgress, cancelled: Cancelled) -> Result:
     return build_in_process(_with_fakes(request), report, cancelled)
 
 
-def _build_here(request: Request, report: Report, cancelled: Cancelled) -> Result:
+def _build_here(request: Request, report: ReportProgress, cancelled: Cancelled) -> Result:
     with contextlib.redirect_stdout(io.StringIO()):  # the messages to a parent process
         return build_and_check(_with_fakes(request), threading.Event())
 
