@@ -92,7 +92,7 @@ class Bench:
         from rclpy.executors import SingleThreadedExecutor
         from std_msgs.msg import Header
 
-        from tam_ros.ros.outputs.output import Result
+        from tam_ros.ros.outputs.output import TrackedImage
 
         executor = SingleThreadedExecutor(context=self._context)
         executor.add_node(self.node)
@@ -104,7 +104,7 @@ class Bench:
             for _ in range(20):  # receives the depth image
                 executor.spin_once(timeout_sec=0.005)
             begin = time.perf_counter()
-            result = Result(
+            result = TrackedImage(
                 self._frame,
                 {},
                 header,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tam_ros.io.bag_source import ImageTopic
     from tam_ros.io.frames import FrameSource
     from tam_ros.recordings.interruption import Interruption
-    from tam_ros.recordings.offline import FramePrompt, Result
+    from tam_ros.recordings.offline import FramePrompt, RecordedFrame
     from tam_ros.recordings.results import Sink
 
 _ALL = 'all'
@@ -179,7 +179,7 @@ def _write(
     kind: str | None,
     source: FrameSource,
     topics: list[str],
-    results: Iterator[Result],
+    results: Iterator[RecordedFrame],
 ) -> Interruption:
     """Track the frames and write the results until the end or a signal, and close the outputs."""
     from tam_ros.recordings.interruption import Interruption
@@ -329,14 +329,14 @@ def _topics_to_copy(options: argparse.Namespace, source: FrameSource) -> list[st
     undefined: dict[str, str] = {}
     if isinstance(source, BagSource):
         available, undefined = topics_to_copy(options.source)
-    own = {OBJECTS_TOPIC, LABELS_PNG_TOPIC if options.labels == 'png' else LABELS_TOPIC}
+    result_topics = {OBJECTS_TOPIC, LABELS_PNG_TOPIC if options.labels == 'png' else LABELS_TOPIC}
     if _ALL in options.copy:
         log = logging.getLogger(__name__)
-        for topic in own.intersection(available):
+        for topic in result_topics.intersection(available):
             log.warning('%s is not copied: it is written by this run', topic)
         for topic, kind in undefined.items():
             log.warning('%s is not copied: the bag lacks the definition of %s', topic, kind)
-        return [topic for topic in available if topic not in own]
+        return [topic for topic in available if topic not in result_topics]
     wanted = ['/' + name.strip('/') for name in options.copy]
     for topic in wanted:
         if topic in undefined:
@@ -347,7 +347,7 @@ def _topics_to_copy(options: argparse.Namespace, source: FrameSource) -> list[st
             raise UsageError(
                 f'{options.source} has no topic {topic!r} to copy; it has {", ".join(available)}'
             )
-        if topic in own:
+        if topic in result_topics:
             raise UsageError(f'{topic} cannot be copied: the results are written there')
     return wanted
 

@@ -43,7 +43,7 @@ class Review(NamedTuple):
     tiles: list[Tile]
 
 
-class TrackedImage(NamedTuple):
+class ReviewedImage(NamedTuple):
     """One tracked image and its results.
 
     Attributes:
@@ -104,7 +104,7 @@ def write_sheet(tiles: list[Tile], path: Path, title: str, notes: list[str]) -> 
     colours.save(path, optimize=True)
 
 
-def _tile(drawn: np.ndarray, image: TrackedImage, result: Review) -> Tile:
+def _tile(drawn: np.ndarray, image: ReviewedImage, result: Review) -> Tile:
     seconds = (image.stamp_ns - result.image_stamps[0]) * 1e-9
     if image.truth is None:
         return Tile(drawn, f'{seconds:.1f} s')
@@ -115,11 +115,11 @@ def _tile(drawn: np.ndarray, image: TrackedImage, result: Review) -> Tile:
     return Tile(drawn, f'{seconds:.1f} s    J of object {scores}')
 
 
-def _tracked_image(messages: dict[str, Any]) -> TrackedImage | None:
+def _tracked_image(messages: dict[str, Any]) -> ReviewedImage | None:
     if not {IMAGE_TOPIC, LABELS_TOPIC, OBJECTS_TOPIC} <= messages.keys():
         return None
     image, truth = messages[IMAGE_TOPIC], messages.get(TRUTH_TOPIC)
-    return TrackedImage(
+    return ReviewedImage(
         _stamp_ns(image),
         decode(image.encoding, image.height, image.width, image.step, image.data),
         _labels(messages[LABELS_TOPIC]),

@@ -20,7 +20,7 @@ from typing import Any
 
 from tam_ros.io.frames import FrameSource
 from tam_ros.prompting.prompt_text import PromptSpecError
-from tam_ros.recordings.offline import FramePrompt, Result
+from tam_ros.recordings.offline import FramePrompt, RecordedFrame
 from tam_ros.tracking import ClipTracker, FrameError, Prompt, PromptError, TrackerOptions
 from tam_ros.tracking.frame_result import merge
 from tam_ros.tracking.options import MAX_CONDITIONING
@@ -62,7 +62,7 @@ def conditioning_frames(prompts: Iterable[FramePrompt]) -> int:
 
 def track(
     tracker: ClipTracker, source: FrameSource, prompts: Iterable[FramePrompt]
-) -> Iterator[Result]:
+) -> Iterator[RecordedFrame]:
     """Track every frame in both directions and yield the results in the order of the recording.
 
     Args:
@@ -114,7 +114,7 @@ def track(
                 tracked = tracker.step(index, frame.rgb, only=begun, stamp=frame.stamp)
             if index < last:
                 tracked = merge([tracked, backwards.pop(index)])
-            yield Result(index, frame, replace(tracked, index=index))
+            yield RecordedFrame(index, frame, replace(tracked, index=index))
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class FramePrompt(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Result:
+class RecordedFrame:
     """A frame of a recording and its tracked objects.
 
     Attributes:
@@ -104,7 +104,7 @@ def check(
 
 def track(
     tracker: Tracker, source: FrameSource, prompts: Iterable[FramePrompt]
-) -> Iterator[Result]:
+) -> Iterator[RecordedFrame]:
     """Track every frame and yield the results one by one.
 
     Frames whose stamp is not later than the previous one are skipped with a warning, as in the
@@ -142,7 +142,7 @@ def track(
             tracked = tracker.step(frame.rgb, frame.stamp, due)
         except (FrameError, PromptError) as error:
             raise type(error)(f'frame {index}: {error}') from error
-        yield Result(index, frame, tracked)
+        yield RecordedFrame(index, frame, tracked)
         due = []
     if waiting:
         raise PromptSpecError(

@@ -14,9 +14,9 @@ from tam_ros.io.bag_writer import BagWriter
 from tam_ros.io.coco_writer import CocoImage, CocoWriter
 from tam_ros.io.mask_files import MaskFolder
 from tam_ros.io.video_writer import VideoWriter
-from tam_ros.recordings.offline import Result
+from tam_ros.recordings.offline import RecordedFrame
 
-Sink = Callable[[Result], None]
+Sink = Callable[[RecordedFrame], None]
 """Writes the result of one frame."""
 
 
@@ -33,7 +33,7 @@ def bag_sink(
             results.
     """
 
-    def write(result: Result) -> None:
+    def write(result: RecordedFrame) -> None:
         source, tracked = result.source, result.tracked
         header, time_ns = source.header, source.recorded_ns
         if copy is not None:
@@ -53,7 +53,7 @@ def bag_sink(
 def mask_sink(folder: MaskFolder) -> Sink:
     """Return a sink that writes indexed PNG files, named like the image file or by frame index."""
 
-    def write(result: Result) -> None:
+    def write(result: RecordedFrame) -> None:
         name = Path(result.source.file).stem or f'{result.index:05}'
         folder.write(name, result.tracked.labels)
 
@@ -68,7 +68,7 @@ def coco_sink(writer: CocoWriter, recording: str) -> Sink:
         recording: name of the recording, used to name frames that have no image file.
     """
 
-    def write(result: Result) -> None:
+    def write(result: RecordedFrame) -> None:
         source, tracked = result.source, result.tracked
         name = source.file or f'{recording}/{result.index:05}'
         image = CocoImage(result.index, name, tracked.labels.shape, source.header.stamp_ns)
@@ -80,7 +80,7 @@ def coco_sink(writer: CocoWriter, recording: str) -> Sink:
 def video_sink(video: VideoWriter) -> Sink:
     """Return a sink that writes the frames, with the masks drawn in, into a video."""
 
-    def write(result: Result) -> None:
+    def write(result: RecordedFrame) -> None:
         tracked = result.tracked
         video.write(draw_overlay(result.source.rgb, tracked.labels, tracked.objects))
 

@@ -10,7 +10,7 @@ from tam_ros.drawing.overlay import draw_overlay
 from tam_ros.interfaces import LABELS, LABELS_PNG, png_format
 from tam_ros.io.encodings import fill_image
 from tam_ros.ros.conversions import encode_png
-from tam_ros.ros.outputs.output import Output, Result
+from tam_ros.ros.outputs.output import Output, TrackedImage
 
 
 class Labels(Output):
@@ -19,7 +19,7 @@ class Labels(Output):
     topic = LABELS
     message_type = Image
 
-    def message(self, result: Result) -> Image:
+    def message(self, result: TrackedImage) -> Image:
         """Return the label image, `mono8` or `16UC1`."""
         message = Image(header=result.header)
         fill_image(message, result.labels, result.labels_encoding)
@@ -32,7 +32,7 @@ class CompressedLabels(Output):
     topic = LABELS_PNG
     message_type = CompressedImage
 
-    def message(self, result: Result) -> CompressedImage:
+    def message(self, result: TrackedImage) -> CompressedImage:
         """Return the label image as a PNG file."""
         return CompressedImage(
             header=result.header,
@@ -47,7 +47,7 @@ class Overlay(Output):
     topic = '~/overlay'
     message_type = Image
 
-    def message(self, result: Result) -> Image:
+    def message(self, result: TrackedImage) -> Image:
         """Return the drawn image, `rgb8`."""
         frame = result.frame
         drawn = draw_overlay(result.image, frame.labels, frame.objects, result.names)

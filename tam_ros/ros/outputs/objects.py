@@ -13,7 +13,7 @@ from std_msgs.msg import Header
 from tam_ros.interfaces import OBJECTS, STATE_NUMBERS
 from tam_ros.msg import TrackedObject, TrackedObjectArray
 from tam_ros.ros.conversions import encode_png
-from tam_ros.ros.outputs.output import Output, Result
+from tam_ros.ros.outputs.output import Output, TrackedImage
 from tam_ros.spatial import Location
 from tam_ros.tracking import FrameResult
 
@@ -26,7 +26,7 @@ class Objects(Output):
     topic = OBJECTS
     message_type = TrackedObjectArray
 
-    def message(self, result: Result) -> TrackedObjectArray:
+    def message(self, result: TrackedImage) -> TrackedObjectArray:
         """Return the objects in the order of their ids."""
         return objects_message(
             result.frame,

@@ -24,7 +24,7 @@ RESULT_QOS = QoSProfile(depth=5)
 """Reliable, so that reliable and best-effort subscribers receive the results."""
 
 
-class Result:
+class TrackedImage:
     """One tracked image. Values that take time are computed when they are first used.
 
     Attributes:
@@ -126,7 +126,7 @@ class Output:
         latched = self.publisher.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
         return latched or self.publisher.get_subscription_count() > 0
 
-    def message(self, result: Result) -> Any | None:
+    def message(self, result: TrackedImage) -> Any | None:
         """Return the message about an image; None: publish nothing."""
         raise NotImplementedError
 
@@ -159,7 +159,7 @@ class Publishers:
             else:
                 self._outputs.append(output(node, parameters))
 
-    def publish(self, result: Result) -> None:
+    def publish(self, result: TrackedImage) -> None:
         """Publish the result of one image."""
         for output in self._outputs:
             if not output.wanted:

@@ -22,7 +22,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from tam_ros.drawing.palette import colour
 from tam_ros.ros.declaration import NodeParameters
-from tam_ros.ros.outputs.output import Output, Result
+from tam_ros.ros.outputs.output import Output, TrackedImage
 from tam_ros.spatial import CLOUD_TYPE, Location
 from tam_ros.tracking import TrackedObject
 
@@ -47,7 +47,7 @@ class Frames(Output):
     qos = QoSProfile(depth=100)
     package = 'tf2_msgs'
 
-    def message(self, result: Result) -> Any | None:
+    def message(self, result: TrackedImage) -> Any | None:
         """Return a tf2_msgs/TFMessage, or None if there is no frame to publish."""
         if not self.parameters.current.publish_tf:
             return None
@@ -55,7 +55,7 @@ class Frames(Output):
         return TFMessage(transforms=found) if found else None
 
 
-def transforms(result: Result, prefix: str) -> list[TransformStamped]:
+def transforms(result: TrackedImage, prefix: str) -> list[TransformStamped]:
     """Return a frame for every object with a known position, oriented like the camera.
 
     Args:
@@ -78,7 +78,7 @@ class Cloud(Output):
     topic = '~/cloud'
     message_type = PointCloud2
 
-    def message(self, result: Result) -> PointCloud2 | None:
+    def message(self, result: TrackedImage) -> PointCloud2 | None:
         """Return the points as a cloud, or None without depth."""
         if result.depth is None:
             return None
@@ -138,7 +138,7 @@ class Markers(Output):
         super().__init__(node, parameters)
         self._shown: set[int] = set()
 
-    def message(self, result: Result) -> MarkerArray | None:
+    def message(self, result: TrackedImage) -> MarkerArray | None:
         """Return the new and the deleted markers, or None if there are none."""
         locations = result.locations
         message = MarkerArray()
@@ -155,7 +155,7 @@ class Markers(Output):
 
 
 def _markers(
-    result: Result, item: TrackedObject, location: Location, lifetime: Duration
+    result: TrackedImage, item: TrackedObject, location: Location, lifetime: Duration
 ) -> Iterable[Marker]:
     red, green, blue = (value / 255 for value in colour(item.id))
     common = {'header': result.header, 'id': item.id, 'lifetime': lifetime}

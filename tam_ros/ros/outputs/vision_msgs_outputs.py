@@ -8,7 +8,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from tam_ros.ros.declaration import NodeParameters
-from tam_ros.ros.outputs.output import Output, Result
+from tam_ros.ros.outputs.output import Output, TrackedImage
 
 try:
     from vision_msgs import msg as vision
@@ -28,7 +28,7 @@ class Detections2D(Output):
     message_type = vision.Detection2DArray if vision else None
     package = 'vision_msgs'
 
-    def message(self, result: Result) -> vision.Detection2DArray:
+    def message(self, result: TrackedImage) -> vision.Detection2DArray:
         """Return the visible objects, each with the box of its mask.
 
         `id` is the object's id, `class_id` its name or empty, `score` the confidence that it is
@@ -65,7 +65,7 @@ class LabelInfo(Output):
         super().__init__(node, parameters)
         self._published: dict[int, str] = {}
 
-    def message(self, result: Result) -> vision.LabelInfo | None:
+    def message(self, result: TrackedImage) -> vision.LabelInfo | None:
         """Return the name of each value, or None if they are as in the previous message.
 
         0 is `background`; the name of an unnamed object is `object <id>`.

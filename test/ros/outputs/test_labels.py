@@ -11,7 +11,7 @@ from fake_node import make_output
 from std_msgs.msg import Header
 
 from tam_ros.ros.outputs.labels import CompressedLabels, Labels
-from tam_ros.ros.outputs.output import Result
+from tam_ros.ros.outputs.output import TrackedImage
 from tam_ros.tracking import FrameResult
 
 
@@ -29,7 +29,7 @@ def test_label_images(highest, encoding, dtype):
     labels = np.zeros((3, 5), np.uint16)
     labels[1, 2] = highest
     header = Header(frame_id='camera')
-    result = Result(FrameResult(0.0, 0, labels, [], {}), {}, header, None)
+    result = TrackedImage(FrameResult(0.0, 0, labels, [], {}), {}, header, None)
     message = make_output(Labels).message(result)
     assert (message.encoding, message.header.frame_id) == (encoding, 'camera')
     assert message.step == 5 * np.dtype(dtype).itemsize

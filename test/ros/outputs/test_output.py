@@ -9,16 +9,16 @@ import time
 import cv2
 import numpy as np
 import pytest
-from fake_tracker import ColourTracker
+from fakes.colour_tracker import SIZE, ColourTracker, picture
 from rclpy.lifecycle import LifecycleNode
-from ros_graph import NODE, SIZE, add, click, picture
+from ros_graph import NODE, add, click
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from tam_ros.ros.conversions import stamp_ns
 from tam_ros.ros.declaration import NodeParameters
 from tam_ros.ros.diagnostics.statistics import Statistics
-from tam_ros.ros.outputs.output import Publishers, Result
+from tam_ros.ros.outputs.output import Publishers, TrackedImage
 from tam_ros.ros.outputs.vision_msgs_outputs import LATCHED_QOS
 from tam_ros.ros.track_node import OUTPUTS
 from tam_ros.spatial import Camera, DepthView, image_rays
@@ -71,7 +71,7 @@ class Bench:
         self.stamp += 1.0
         prompts = [Prompt.points(1, [(15, 15)], [1])] if self.stamp == 1.0 else []
         frame = self.tracker.step(IMAGE, self.stamp, prompts)
-        self.publishers.publish(Result(frame, {1: 'mug'}, HEADER, IMAGE, self.find_depth))
+        self.publishers.publish(TrackedImage(frame, {1: 'mug'}, HEADER, IMAGE, self.find_depth))
         return set(self.made)
 
     def publish_until(self, good):

@@ -7,14 +7,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fake_node import make_output
-from fake_tracker import ColourTracker
-from ros_graph import picture
+from fakes.colour_tracker import ColourTracker, picture
 from sensor_msgs.msg import PointField
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
 from tam_ros.ros.outputs import spatial
-from tam_ros.ros.outputs.output import Result
+from tam_ros.ros.outputs.output import TrackedImage
 from tam_ros.ros.outputs.spatial import BOXES, NAMES, Frames, Markers
 from tam_ros.spatial import CLOUD_TYPE, Location
 from tam_ros.tracking import Prompt
@@ -79,7 +78,7 @@ def result(locations, names=None):
     """Return the result of an image with the objects 1 and 2."""
     prompts = [Prompt.points(1, [(12, 12)], [1]), Prompt.points(2, [(50, 40)], [1])]
     image = picture(red=(10, 10), blue=(45, 33))
-    made = Result(ColourTracker().step(image, 1.0, prompts), names or {}, HEADER, image)
+    made = TrackedImage(ColourTracker().step(image, 1.0, prompts), names or {}, HEADER, image)
     made.locations = locations
     return made
 

@@ -8,12 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 from fake_node import make_output
-from fake_tracker import ColourTracker
-from ros_graph import picture
+from fakes.colour_tracker import ColourTracker, picture
 from std_msgs.msg import Header
 
 from tam_ros.ros.outputs import vision_msgs_outputs
-from tam_ros.ros.outputs.output import Result
+from tam_ros.ros.outputs.output import TrackedImage
 from tam_ros.tracking import Prompt
 
 HEADER = Header(frame_id='camera_optical')
@@ -54,7 +53,7 @@ def result(names, *colours):
     tracker = ColourTracker()
     tracker.step(picture(red=(10, 10), blue=(45, 33)), 1.0, prompts)
     image = picture(red=(10, 10))  # the blue object is not visible
-    return Result(tracker.step(image, 2.0), names, HEADER, image)
+    return TrackedImage(tracker.step(image, 2.0), names, HEADER, image)
 
 
 def test_detections_are_the_visible_objects():
