@@ -10,7 +10,7 @@ inference thread.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import count
@@ -19,7 +19,16 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros.tracking import FrameError, FrameResult, Prompt, PromptError, Tracker
+from tam_ros.closing import Closing
+from tam_ros.runtime.base import DeviceMemory
+from tam_ros.tracking import (
+    FrameError,
+    FrameResult,
+    Prompt,
+    PromptError,
+    Tracker,
+    TrackerOptions,
+)
 
 NANOSECONDS = 1_000_000_000
 
@@ -126,11 +135,24 @@ class SessionParameters(Protocol):
         """See the class."""
 
 
-class TrackingSession:
-    """One tracker on one image stream.
+class SessionState(NamedTuple):
+    """What the diagnostics report about a session.
 
     Attributes:
-        tracker: the tracker, which only this session uses.
+        waiting_prompts: how many prompts wait for their image.
+        late_objects: ids of the objects that are being replayed after a late prompt.
+        device_memory: memory of the device; None: the runtime uses none.
+    """
+
+    waiting_prompts: int = 0
+    late_objects: Sequence[int] = ()
+    device_memory: DeviceMemory | None = None
+
+
+class TrackingSession(Closing):
+    """One tracker on one image stream. Only the session uses the tracker.
+
+    Attributes:
         names: names of the objects whose prompts had one, by id.
     """
 
@@ -143,11 +165,11 @@ class TrackingSession:
         """Take ownership of a tracker.
 
         Args:
-            tracker: just opened.
+            tracker: just opened; the session closes it.
             parameters: returns the current parameters.
             warn: called with the reason if a prompt is dropped after its request was answered.
         """
-        self.tracker = tracker
+        self._tracker = tracker
         self.names: dict[int, str] = {}
         self._parameters = parameters
         self._warn = warn
@@ -157,14 +179,39 @@ class TrackingSession:
         self._size: tuple[int, int] | None = None
 
     @property
-    def waiting(self) -> int:
-        """How many prompts wait for their image."""
-        return len(self._waiting)
+    def info(self) -> dict[str, str]:
+        """What runs: `model`, `runtime` and `weights`, and the information of the runtime."""
+        tracker = self._tracker
+        return {
+            'model': tracker.model,
+            'runtime': tracker.runtime,
+            'weights': tracker.weights,
+            **tracker.info,
+        }
+
+    @property
+    def state(self) -> SessionState:
+        """The current state, for the diagnostics."""
+        return SessionState(
+            len(self._waiting), self._tracker.late_objects, self._tracker.device_memory()
+        )
 
     @property
     def tracked(self) -> set[int]:
         """Ids of the objects that are tracked or wait for their first image."""
-        return {*self.tracker.objects, *(item.object_id for item in self._waiting)}
+        return {*self._tracker.objects, *(item.object_id for item in self._waiting)}
+
+    def set_options(self, options: TrackerOptions) -> None:
+        """Set the options of the tracker from the next image on.
+
+        Raises:
+            ValueError: an option differs that cannot change while the tracker exists.
+        """
+        self._tracker.set_options(**vars(options))
+
+    def close(self) -> None:
+        """Close the tracker. Calling it again does nothing."""
+        self._tracker.close()
 
     def step(self, image: NDArray[np.uint8], stamp_ns: int) -> FrameResult:
         """Track one image and apply the prompts that are due.
@@ -184,7 +231,7 @@ class TrackingSession:
         due = self._take_due(stamp_ns)
         while True:
             try:
-                frame = self.tracker.step(
+                frame = self._tracker.step(
                     image, stamp_ns / NANOSECONDS, prompts=[item.prompt for item in due]
                 )
                 break
@@ -227,10 +274,10 @@ class TrackingSession:
     def remove(self, object_id: int) -> Answer:
         """Remove an object, whether it is tracked or waits for its first image."""
         waited = [item for item in self._waiting if item.object_id == object_id]
-        if object_id not in self.tracker.objects and not waited:
+        if object_id not in self._tracker.objects and not waited:
             return Answer(False, object_id, f'no object {object_id}; {self.list_tracked()}')
-        if object_id in self.tracker.objects:
-            self.tracker.remove(object_id)
+        if object_id in self._tracker.objects:
+            self._tracker.remove(object_id)
         for item in waited:
             self._waiting.remove(item)
         self.names.pop(object_id, None)
@@ -238,7 +285,7 @@ class TrackingSession:
 
     def reset(self) -> Answer:
         """Remove every object and every waiting prompt."""
-        self.tracker.reset()
+        self._tracker.reset()
         self._waiting.clear()
         self._used_ids.clear()
         self.names.clear()
@@ -268,7 +315,7 @@ class TrackingSession:
             )
         prompt = request.prompt(object_id, stamped=self._parameters().prompt_history_seconds > 0)
         if self._size is not None:
-            self.tracker.check(prompt, self._size)
+            self._tracker.check(prompt, self._size)
         self._used_ids.add(object_id)
         self._waiting.append(_WaitingPrompt(prompt, request, object_id))
         return object_id
@@ -322,10 +369,10 @@ class TrackingSession:
         """
         for item in due:
             try:
-                self.tracker.check(item.prompt, size)
-            except PromptError as own:
+                self._tracker.check(item.prompt, size)
+            except PromptError as refusal:
                 due.remove(item)
-                self._drop(item, str(own))
+                self._drop(item, str(refusal))
                 return
         self._drop(due.pop(), str(error))
 
@@ -347,7 +394,7 @@ class TrackingSession:
         if back <= self._parameters().time_jump:
             raise StaleFrameError(f'the image is {back:.3f} s older than the previous one')
         self._warn(f'time went back by {back:.3f} s: objects are kept, the clock restarts')
-        self.tracker.restart_clock()
+        self._tracker.restart_clock()
         for item in [item for item in self._waiting if item.request.stamp_ns]:
             self._waiting.remove(item)
             self._drop(item, 'the recording of its image has ended')

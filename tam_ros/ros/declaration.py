@@ -28,7 +28,6 @@ class NodeParameters:
 
     Attributes:
         current: the current values. An accepted change replaces this object.
-        configured: whether the node has read its parameters, so that only live ones may change.
     """
 
     def __init__(self, node: Node) -> None:
@@ -40,12 +39,20 @@ class NodeParameters:
             rclpy.exceptions.InvalidParameterValueException: it is out of range.
         """
         self.current = declare(node)
-        self.configured = False
+        self._locked = False
         node.add_on_set_parameters_callback(self._on_change)
+
+    def lock(self) -> None:
+        """Refuse changes of parameters that are not live: the node has read them."""
+        self._locked = True
+
+    def unlock(self) -> None:
+        """Accept changes of all parameters."""
+        self._locked = False
 
     def _on_change(self, changes: Sequence[RosParameter]) -> SetParametersResult:
         try:
-            self.current = apply_changes(self.current, changes, self.configured)
+            self.current = apply_changes(self.current, changes, self._locked)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)

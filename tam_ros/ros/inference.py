@@ -12,8 +12,9 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Generic, TypeVar
 
-from tam_ros.prompting.session import TrackingSession
+from tam_ros.closing import Closing
 
+S = TypeVar('S', bound=Closing)
 T = TypeVar('T')
 
 STOP_TIMEOUT_S = 10.0
@@ -39,8 +40,8 @@ class ClosedError(Exception):
     """The mailbox is closed."""
 
 
-class InferenceThread(Generic[T]):
-    """Opens, uses and closes a tracker in a single thread.
+class InferenceThread(Generic[S, T]):
+    """Opens, uses and closes a session with a tracker in a single thread.
 
     Device memory belongs to the thread that allocated it, and a tracker is not thread-safe, so
     every access runs here. If items arrive faster than they are processed, only the newest
@@ -49,8 +50,8 @@ class InferenceThread(Generic[T]):
 
     def __init__(
         self,
-        open_session: Callable[[], TrackingSession],
-        process: Callable[[TrackingSession, T], None],
+        open_session: Callable[[], S],
+        process: Callable[[S, T], None],
     ) -> None:
         """Start the thread and wait until the session is open.
 
@@ -92,7 +93,7 @@ class InferenceThread(Generic[T]):
         """Submit the newest item, without waiting; return whether it replaced another one."""
         return self._mailbox.put(item)
 
-    def schedule(self, function: Callable[[TrackingSession], Any]) -> Future:
+    def schedule(self, function: Callable[[S], Any]) -> Future:
         """Schedule a call of `function` between two items, without waiting.
 
         Returns:
@@ -107,7 +108,7 @@ class InferenceThread(Generic[T]):
         except ClosedError:
             raise BusyError('the node is shutting down') from None
 
-    def call(self, function: Callable[[TrackingSession], Any], timeout_s: float = 10.0) -> Any:
+    def call(self, function: Callable[[S], Any], timeout_s: float = 10.0) -> Any:
         """Call `function` between two items; return what it returns, or raise what it raises.
 
         Raises:
@@ -126,7 +127,7 @@ class InferenceThread(Generic[T]):
             raise BusyError('the node is shutting down') from None
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
-        """Finish the current item and close the tracker.
+        """Finish the current item and close the session.
 
         Args:
             timeout_s: how long to wait.
@@ -151,7 +152,7 @@ class InferenceThread(Generic[T]):
                 self._process(self._session, item)
                 self._busy_since = None
         finally:
-            self._session.tracker.close()
+            self._session.close()
 
 
 class Mailbox(Generic[T]):

@@ -13,7 +13,7 @@ from typing import Any, cast
 from tam_ros.prompting.clicks import MODES
 from tam_ros.runtime.backends import AUTO, BACKEND_PRECISIONS, RUNTIMES
 from tam_ros.runtime.engine_options import BUILD
-from tam_ros.tracking.options import RESIZE_FILTERS
+from tam_ros.tracking.options import RESIZE_FILTERS, TrackerOptions
 
 RECTIFIED = ('auto', 'raw', 'rectified')
 
@@ -55,24 +55,9 @@ class Parameter:
         return f'{self.name}: {wrong}' if wrong else None
 
 
-def _parameter(
-    default: str | bool | int | float,
-    description: str,
-    *,
-    live: bool = False,
-    choices: tuple[str, ...] = (),
-    limits: tuple[int, int] | tuple[float, float] | None = None,
-    check: Callable[[Any], str | None] | None = None,
-) -> Any:
+def _parameter(default: str | bool | int | float, description: str, **others: Any) -> Any:
     """Return a field of `Parameters`; the arguments are the attributes of `Parameter`."""
-    metadata = {
-        'description': description,
-        'live': live,
-        'choices': choices,
-        'limits': limits,
-        'check': check,
-    }
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata={'description': description, **others})
 
 
 def _not_blank(text: str) -> str | None:
@@ -376,3 +361,11 @@ PARAMETERS = tuple(
     for entry in fields(Parameters)
 )
 """The definitions, in the order of the documentation."""
+
+
+def tracker_options(parameters: Parameters) -> TrackerOptions:
+    """Return the options of the tracker: those that parameters of the same name set."""
+    values = vars(parameters)
+    given = {one.name: values[one.name] for one in fields(TrackerOptions) if one.name in values}
+    given['remove_after'] = parameters.remove_after or None  # a parameter cannot be None
+    return TrackerOptions(**given)

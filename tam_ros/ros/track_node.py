@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -37,11 +37,12 @@ from tam_ros.ros.lifecycle import ManagedNode, transition
 from tam_ros.ros.message_loss import subscribe
 from tam_ros.ros.outputs.labels import CompressedLabels, Labels, Overlay
 from tam_ros.ros.outputs.objects import Objects
-from tam_ros.ros.outputs.output import Output, Publishers, Result
+from tam_ros.ros.outputs.output import Output, Publishers, TrackedImage
 from tam_ros.ros.outputs.spatial import Cloud, Frames, Markers
 from tam_ros.ros.outputs.vision_msgs_outputs import Detections2D, LabelInfo
+from tam_ros.ros.parameters import tracker_options
 from tam_ros.runtime.engine_options import EngineOptions
-from tam_ros.tracking import FrameError, Tracker, TrackerOptions
+from tam_ros.tracking import FrameError, Tracker
 
 SOURCES: tuple[type[PromptSource], ...] = (
     PromptTopic,
@@ -95,7 +96,7 @@ class TrackNode(ManagedNode):
         for warning in unknown_parameter_warnings(self):
             self.get_logger().warning(warning)
         self._open_tracker = open_tracker
-        self._inference: InferenceThread[ImageMessage] | None = None
+        self._inference: InferenceThread[TrackingSession, ImageMessage] | None = None
         self._images: Subscription | None = None
         self._calibration = Calibration(self, self._values)
         self._health = Health(self, self._values)
@@ -117,23 +118,23 @@ class TrackNode(ManagedNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the model. If it cannot be opened, log the reason and return FAILURE."""
         parameters = self._values.current
-        self._health.state = 'configuring'
+        self._health.entered('configuring')
         try:
             self._health.activity(f'opening {parameters.model} with {parameters.runtime}')
             self._inference = InferenceThread(self._open_session, self._track)
         except Exception as error:
             self._health.closed()
-            self._health.state = 'unconfigured'
+            self._health.entered('unconfigured')
             self.get_logger().debug(traceback.format_exc())
             self.get_logger().error(f'cannot open {parameters.model}: {error}')
             return TransitionCallbackReturn.FAILURE
-        self._values.configured = True
-        self._port.inference = self._inference
+        self._values.lock()
+        self._port.attach(self._inference)
         info = self._health.opened(self._inference)
         self.get_logger().info(f'opened {", ".join(info.values())}')
         if info['weights'].startswith('untrained'):
             self.get_logger().warning('the weights are untrained: the masks are meaningless')
-        self._health.state = 'inactive'
+        self._health.entered('inactive')
         return super().on_configure(state)
 
     def _open_session(self) -> TrackingSession:
@@ -151,25 +152,9 @@ class TrackNode(ManagedNode):
                 progress=self._health.building,
                 cancelled=self._health.shutting_down,
             ),
-            options=TrackerOptions(
-                max_objects=parameters.max_objects,
-                resize=parameters.resize,
-                prompt_history_seconds=parameters.prompt_history_seconds,
-                **self._live_options(),
-            ),
+            options=tracker_options(parameters),
         )
         return TrackingSession(tracker, lambda: self._values.current, self._port.refused)
-
-    def _live_options(self) -> dict[str, Any]:
-        """Return the options of the tracker that may change while it runs."""
-        parameters = self._values.current
-        return {
-            'lost_after': parameters.lost_after,
-            'refined_frames_condition': parameters.refined_frames_condition,
-            'skip_occluded_memories': parameters.skip_occluded_memories,
-            'remove_after': parameters.remove_after or None,
-            'catch_up': parameters.catch_up,
-        }
 
     @transition
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -186,9 +171,9 @@ class TrackNode(ManagedNode):
         message_type = CompressedImage if parameters.image_transport == 'compressed' else Image
         lost = self._statistics.lost
         self._images = subscribe(self, message_type, 'image', self._on_image, qos, lost)
-        self._port.active = True
+        self._port.activate()
         self.get_logger().info(f'waiting for images on {self.resolve_topic_name("image")}')
-        self._health.state = 'active'
+        self._health.entered('active')
         self._statistics.expect_images()
         return super().on_activate(state)
 
@@ -207,7 +192,7 @@ class TrackNode(ManagedNode):
                 )
                 return TransitionCallbackReturn.FAILURE
         self._unsubscribe()
-        self._health.state = 'inactive'
+        self._health.entered('inactive')
         return super().on_deactivate(state)
 
     @transition
@@ -220,7 +205,7 @@ class TrackNode(ManagedNode):
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Close the model. On SIGINT, rclpy does not call this; `destroy_node` does it then."""
         self.release()
-        self._health.state = 'finalized'
+        self._health.entered('finalized')
         return super().on_shutdown(state)
 
     @transition
@@ -233,15 +218,14 @@ class TrackNode(ManagedNode):
     def release(self) -> None:
         """Stop the inference thread and close the model. Calling it again does nothing."""
         self._unsubscribe()
-        self._health.state = 'unconfigured'
+        self._health.entered('unconfigured')
         if self._inference is not None:
             if not self._inference.stop():
                 self.get_logger().error('the tracker hangs and cannot be closed')
-            self._inference = self._port.inference = None
-            self._values.configured = False
+            self._inference = None
+            self._values.unlock()
             self._health.closed()
-            self._port.clear()
-            self._port.newest_received_ns = None
+            self._port.detach()
 
     def destroy_node(self) -> None:
         """Close the model and destroy the node."""
@@ -250,7 +234,7 @@ class TrackNode(ManagedNode):
         super().destroy_node()
 
     def _unsubscribe(self) -> None:
-        self._port.active = False
+        self._port.deactivate()
         if self._images is not None:
             self.destroy_subscription(self._images)
             self._images = None
@@ -258,7 +242,8 @@ class TrackNode(ManagedNode):
     # --- images ---
 
     def _on_image(self, message: ImageMessage) -> None:
-        self._port.newest_received_ns = received_ns = stamp_ns(message.header)
+        received_ns = stamp_ns(message.header)
+        self._port.image_received(received_ns)
         if self._inference is not None:
             dropped = self._inference.submit(message)
             self._statistics.received(self._age_s(received_ns), dropped)
@@ -270,14 +255,14 @@ class TrackNode(ManagedNode):
             with self._statistics.stage('decode'):
                 image = image_to_rgb(message)
             with self._statistics.stage('track'):
-                session.tracker.set_options(**self._live_options())
+                session.set_options(tracker_options(self._values.current))
                 frame = session.step(image, stamp_ns(header))
             with self._statistics.stage('publish'):
                 if not self.context.ok():
                     return
                 height, width = frame.labels.shape
                 self._outputs.publish(
-                    Result(
+                    TrackedImage(
                         frame,
                         session.names,
                         header,
@@ -298,7 +283,7 @@ class TrackNode(ManagedNode):
             self._statistics.failed(f'{type(error).__name__}: {error}')
             self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
         else:
-            self._health.objects = frame.objects
+            self._health.tracked(frame.objects)
             self._statistics.stages(frame.stage_seconds)
             self._statistics.tracked(self._age_s(stamp_ns(header)))
 

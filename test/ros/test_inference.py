@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The mailbox of the inference thread: the newest item, calls before it, closing."""
+"""The inference thread and its mailbox: the newest item, calls before it, closing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from tam_ros.ros.inference import ClosedError, Mailbox
+from tam_ros.closing import Closing
+from tam_ros.ros.inference import BusyError, ClosedError, InferenceThread, Mailbox
 
 
 def test_only_the_newest_item_is_taken():
@@ -129,3 +130,41 @@ def test_every_item_is_either_taken_or_dropped():
     taker.join(5)
     assert taken == sorted(taken)
     assert len(taken) + dropped == 2000
+
+
+class Recorder(Closing):
+    """A session that records what happens to it, and in which thread."""
+
+    def __init__(self):
+        self.events = [('open', threading.current_thread().name)]
+
+    def note(self, event):
+        self.events.append((event, threading.current_thread().name))
+
+    def close(self):
+        self.note('close')
+
+
+def test_a_session_is_opened_used_and_closed_in_one_thread():
+    processed = threading.Event()
+
+    def process(session, item):
+        session.note(item)
+        processed.set()
+
+    thread = InferenceThread(Recorder, process)
+    session = thread.call(lambda session: session)
+    thread.call(lambda session: session.note('call'))
+    thread.submit('item')
+    assert processed.wait(10)
+    assert thread.stop()
+    events, threads = zip(*session.events, strict=True)
+    assert events == ('open', 'call', 'item', 'close')
+    assert set(threads) == {'inference'}
+    with pytest.raises(BusyError, match='shutting down'):
+        thread.call(lambda session: session)
+
+
+def test_an_error_while_opening_is_raised_to_the_owner():
+    with pytest.raises(ZeroDivisionError):
+        InferenceThread(lambda: 1 / 0, lambda *_: None)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,13 @@ import yaml
 from rclpy.parameter import Parameter as RosParameter
 
 from tam_ros.ros.declaration import apply_changes, markdown_table, unknown_parameter_warnings
-from tam_ros.ros.parameters import PARAMETERS, Parameters
+from tam_ros.ros.parameters import PARAMETERS, Parameters, tracker_options
+from tam_ros.tracking import TrackerOptions
+from tam_ros.tracking.options import FIXED
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {parameter.name for parameter in PARAMETERS}
+OPTIONS = {option.name for option in fields(TrackerOptions)}
 
 
 def change(configured=True, **changes):
@@ -107,6 +111,25 @@ def test_parameters_that_do_not_exist_are_reported(name, words):
     warnings = unknown_parameter_warnings(Given(name))
     assert len(warnings) == (words is not None)
     assert all(words in warning for warning in warnings)
+
+
+def test_parameters_set_the_options_of_the_tracker():
+    given = Parameters(max_objects=3, resize='pil', catch_up=9, lost_after=0.5, remove_after=7.0)
+    assert tracker_options(given) == TrackerOptions(
+        max_objects=3,
+        resize='pil',
+        catch_up=9,
+        lost_after=0.5,
+        remove_after=7.0,
+        prompt_history_seconds=given.prompt_history_seconds,
+    )
+    assert tracker_options(Parameters(remove_after=0.0)).remove_after is None
+
+
+def test_a_parameter_is_live_if_the_tracker_can_change_its_option():
+    assert {'max_conditioning', 'prompt_history_frames'} == OPTIONS - NAMES
+    fixed = {parameter.name for parameter in PARAMETERS if not parameter.live}
+    assert set(FIXED) - (OPTIONS - NAMES) == fixed & OPTIONS
 
 
 def test_other_parameters_are_ignored():

@@ -8,32 +8,23 @@ import contextlib
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from typing import Any, NamedTuple
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
 
 from tam_ros.process_usage import resident_bytes
-from tam_ros.prompting.session import TrackingSession
+from tam_ros.prompting.session import SessionState, TrackingSession
 from tam_ros.ros.declaration import NodeParameters
 from tam_ros.ros.diagnostics.shared_memory import PortWatch, describe
 from tam_ros.ros.diagnostics.statistics import Statistics
 from tam_ros.ros.diagnostics.status import Report, statuses
 from tam_ros.ros.inference import BusyError, InferenceThread
-from tam_ros.runtime.base import DeviceMemory
 from tam_ros.runtime.engine_options import BuildProgress
 from tam_ros.tracking import TrackedObject
 
 PERIOD_S = 1.0
-
-
-class _TrackerState(NamedTuple):
-    """State that only the inference thread may read; see `Report`."""
-
-    waiting_prompts: int = 0
-    late_objects: Sequence[int] = ()
-    device_memory: DeviceMemory | None = None
 
 
 class Health:
@@ -41,8 +32,6 @@ class Health:
 
     Attributes:
         statistics: statistics of the stream; filled by the threads of the node.
-        state: state of the lifecycle, such as `active`.
-        objects: objects of the newest result.
     """
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
@@ -53,14 +42,14 @@ class Health:
             parameters: parameters of the node, with the limits.
         """
         self.statistics = Statistics()
-        self.state = 'unconfigured'
-        self.objects: Sequence[TrackedObject] = ()
+        self._state = 'unconfigured'
+        self._objects: Sequence[TrackedObject] = ()
         self._node = node
         self._parameters = parameters
         self._info: Mapping[str, str] = {}
         self._activity = ''
-        self._inference: InferenceThread[Any] | None = None
-        self._tracker_state = _TrackerState()
+        self._inference: InferenceThread[TrackingSession, Any] | None = None
+        self._session_state = SessionState()
         self._scheduled: Future | None = None
         self._ports = PortWatch()
         self._lost_ports: Sequence[int] = ()
@@ -92,7 +81,15 @@ class Health:
         """Return whether the node is shutting down and long work must stop; from any thread."""
         return not self._node.context.ok()
 
-    def opened(self, inference: InferenceThread[Any]) -> Mapping[str, str]:
+    def entered(self, state: str) -> None:
+        """Report the state of the lifecycle, such as `active`."""
+        self._state = state
+
+    def tracked(self, objects: Sequence[TrackedObject]) -> None:
+        """Report the objects of the newest result; from the inference thread."""
+        self._objects = objects
+
+    def opened(self, inference: InferenceThread[TrackingSession, Any]) -> Mapping[str, str]:
         """Start reporting about a tracker.
 
         Args:
@@ -101,18 +98,18 @@ class Health:
         Returns:
             Its `model`, `runtime` and `weights`, and the info of the runtime.
         """
-        self._info = inference.call(_info)
+        self._info = inference.call(lambda session: session.info)
         self._inference, self._activity = inference, ''
         return self._info
 
     def closed(self) -> None:
         """Report that there is no tracker."""
         self._inference, self._info, self._activity = None, {}, ''
-        self._tracker_state, self._scheduled, self.objects = _TrackerState(), None, ()
+        self._session_state, self._scheduled, self._objects = SessionState(), None, ()
 
     def _run(self) -> None:
         while not self._ended.wait(PERIOD_S) and self._node.context.ok():
-            self._update_tracker_state()
+            self._update_session_state()
             self._check_ports()
             self._publish()
 
@@ -120,17 +117,17 @@ class Health:
         inference = self._inference
         report = Report(
             name=self._node.get_fully_qualified_name(),
-            state=self.state,
+            state=self._state,
             topic=self._node.resolve_topic_name('image'),
             info=self._info,
             summary=self.statistics.summary(),
             activity=self._activity,
             busy_s=inference.busy_s if inference else 0.0,
             waiting_requests=inference.waiting if inference else 0,
-            objects=self.objects,
+            objects=self._objects,
             resident_bytes=resident_bytes(),
             lost_ports=self._lost_ports,
-            **self._tracker_state._asdict(),
+            **self._session_state._asdict(),
         )
         message = DiagnosticArray(status=statuses(report, self._parameters.current))
         message.header.stamp = self._node.get_clock().now().to_msg()
@@ -143,7 +140,7 @@ class Health:
             self._node.get_logger().error(describe(lost))
         self._lost_ports = lost
 
-    def _update_tracker_state(self) -> None:
+    def _update_session_state(self) -> None:
         """Read the state that was requested last, and request it again, without waiting."""
         scheduled, inference = self._scheduled, self._inference
         if scheduled is not None:
@@ -152,17 +149,8 @@ class Health:
             # Cancelled while the tracker is closed. A failed device is reported with the next
             # image.
             with contextlib.suppress(CancelledError, Exception):
-                self._tracker_state = scheduled.result()
+                self._session_state = scheduled.result()
         with contextlib.suppress(BusyError):
-            self._scheduled = inference.schedule(_tracker_state) if inference else None
-
-
-def _info(session: TrackingSession) -> dict[str, str]:
-    tracker = session.tracker
-    names = ('model', 'runtime', 'weights')
-    return {**{name: getattr(tracker, name) for name in names}, **tracker.info}
-
-
-def _tracker_state(session: TrackingSession) -> _TrackerState:
-    tracker = session.tracker
-    return _TrackerState(session.waiting, tracker.late_objects, tracker.device_memory())
+            self._scheduled = (
+                inference.schedule(lambda session: session.state) if inference else None
+            )

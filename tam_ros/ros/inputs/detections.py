@@ -41,28 +41,27 @@ class DetectionTopic(PromptSource):
         self._detections.clear()
 
     def _on_detections(self, message: Any) -> None:
-        if not (self.port.published and self.port.active):
+        if not self.port.active:
             return  # a detector may run while nothing is tracked
-        found = read_detections(message)
+        found, stamp = read_detections(message), stamp_ns(message.header)
+        if self._scheduled is not None:
+            self._scheduled.cancel()  # if it has not started: only the newest message counts
+        self._scheduled = self.port.schedule_in_tracker(
+            lambda session: self._match(session, found, stamp)
+        )
+
+    def _match(self, session: TrackingSession, found: list[Detection], stamp: int) -> None:
+        if not self.port.published:
+            return  # no image is tracked yet, or all were cleared in the meantime
         usable = [one for one in found if one.usable]
         if len(usable) < len(found):
             self.port.refused(
                 f'{len(found) - len(usable)} of {len(found)} detections refused: the box is empty '
                 f'or not finite'
             )
-        stamp = stamp_ns(message.header)
-        if self._scheduled is not None:
-            self._scheduled.cancel()  # if it has not started: only the newest message counts
-        self._scheduled = self.port.schedule_in_tracker(
-            lambda session: self._match(session, usable, stamp)
-        )
-
-    def _match(self, session: TrackingSession, found: list[Detection], stamp: int) -> None:
-        if not self.port.published:
-            return  # cleared in the meantime
         image, limit = self.port.published.at(stamp), self.port.parameters.current.max_objects
         for request in self._detections.requests(
-            found, stamp, image, session.tracked, session.names, self._rules()
+            usable, stamp, image, session.tracked, session.names, self._rules()
         ):
             if request.action is Action.ADD and len(session.tracked) >= limit:
                 self.port.refused(

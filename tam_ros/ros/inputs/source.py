@@ -39,9 +39,6 @@ class InputPort:
         parameters: parameters of the node.
         calibration: calibration of the camera.
         published: the published images; only for use in the inference thread.
-        inference: the thread with the tracker; None while the node is not configured.
-        newest_received_ns: stamp of the newest received image, nanoseconds; None: none yet.
-        active: whether images are received.
     """
 
     def __init__(
@@ -62,14 +59,24 @@ class InputPort:
         self.parameters = parameters
         self.calibration = calibration
         self.published = PublishedImages()
-        self.inference: InferenceThread[Any] | None = None
-        self.newest_received_ns: int | None = None
-        self.active = False
+        self._inference: InferenceThread[TrackingSession, Any] | None = None
+        self._newest_received_ns: int | None = None
+        self._active = False
         self._node = node
         self._statistics = statistics
         self._sources: list[PromptSource] = []
 
     # --- for sources ---
+
+    @property
+    def active(self) -> bool:
+        """Whether the node receives images."""
+        return self._active
+
+    @property
+    def newest_received_ns(self) -> int | None:
+        """Stamp of the newest received image, nanoseconds; None: none yet."""
+        return self._newest_received_ns
 
     def subscribe(
         self,
@@ -117,10 +124,10 @@ class InputPort:
 
         A failure is also an answer: this does not raise.
         """
-        if self.inference is None:
+        if self._inference is None:
             return Answer(False, 0, 'the node is not configured yet: activate it first')
         try:
-            return self.inference.call(function)
+            return self._inference.call(function)
         except BusyError as error:
             return Answer(False, 0, str(error))
         except Exception as error:
@@ -141,7 +148,7 @@ class InputPort:
                 self._failed(error)
 
         try:
-            return self.inference.schedule(call) if self.inference is not None else None
+            return self._inference.schedule(call) if self._inference is not None else None
         except BusyError:
             return None
 
@@ -165,6 +172,31 @@ class InputPort:
             self._node.get_logger().warning(reason, throttle_duration_sec=1.0)
 
     # --- for the node ---
+
+    def attach(self, inference: InferenceThread[TrackingSession, Any]) -> None:
+        """Send the requests to a tracker.
+
+        Args:
+            inference: the thread that owns it.
+        """
+        self._inference = inference
+
+    def detach(self) -> None:
+        """Refuse requests and forget the images and objects: the tracker is closed."""
+        self._inference = self._newest_received_ns = None
+        self.clear()
+
+    def activate(self) -> None:
+        """Accept messages that only matter while images are received."""
+        self._active = True
+
+    def deactivate(self) -> None:
+        """Ignore messages that only matter while images are received."""
+        self._active = False
+
+    def image_received(self, stamp_ns: int) -> None:
+        """Store the stamp of the newest received image, nanoseconds."""
+        self._newest_received_ns = stamp_ns
 
     def add_source(self, source: PromptSource) -> None:
         """Register a source whose state is cleared together with that of the tracker."""

@@ -9,7 +9,9 @@ from types import SimpleNamespace as Fields
 
 import pytest
 
-from tam_ros.ros.inputs.detections import read_detections
+from tam_ros.prompting.published_images import PublishedImages
+from tam_ros.ros.inputs import detections
+from tam_ros.ros.inputs.detections import DetectionTopic, read_detections
 
 
 def entry(x, y, width, height, *classes, theta=0.0):
@@ -53,6 +55,47 @@ def test_a_rotated_box_is_replaced_by_the_upright_box_around_it():
 def test_invalid_boxes_are_not_usable(wrong):
     (found,) = read(wrong)
     assert not found.usable
+
+
+class Port:
+    """A port on which the inference thread has not made the scheduled calls yet."""
+
+    active = True
+
+    def __init__(self):
+        self.published = None  # the executor's thread must not use it
+        self.scheduled = []
+        self.reasons = []
+
+    def add_source(self, source):
+        pass
+
+    def subscribe(self, kind, topic, callback, qos):
+        self.receive = callback
+
+    def schedule_in_tracker(self, function):
+        self.scheduled.append(function)
+
+    def refused(self, reason, **_):
+        self.reasons.append(reason)
+
+
+def test_a_detector_that_runs_while_nothing_is_tracked_is_silent(monkeypatch):
+    monkeypatch.setattr(detections, 'Detection2DArray', object)
+    port = Port()
+    DetectionTopic(port)
+    message = Fields(
+        detections=[entry(5.0, 5.0, 0.0, 2.0)],
+        header=Fields(stamp=Fields(sec=1, nanosec=0)),
+    )
+    port.receive(message)
+    port.published = PublishedImages()
+    (call,) = port.scheduled
+    call(None)
+    assert port.reasons == []
+    port.active = False
+    port.receive(message)
+    assert len(port.scheduled) == 1
 
 
 def test_the_messages_of_vision_msgs_have_these_fields():
