@@ -1,10 +1,11 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""config/track.rviz and config/foxglove_layout.json match the topics of the node."""
+"""The documentation and the files of RViz and Foxglove match the topics of the node."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -12,13 +13,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-CONFIG = Path(__file__).resolve().parents[2] / 'config'
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / 'config'
 # Message types of the displays, from rviz_default_plugins/plugins_description.xml of RViz.
 DISPLAYS = {
     'rviz_default_plugins/Image': 'sensor_msgs/msg/Image',
     'rviz_default_plugins/PointCloud2': 'sensor_msgs/msg/PointCloud2',
     'rviz_default_plugins/MarkerArray': 'visualization_msgs/msg/MarkerArray',
 }
+# Of every managed node, and /tf for transforms of clicked points; not in the documentation.
+NOT_DOCUMENTED = {
+    'out': {'/rosout', '/parameter_events', '/track_node/transition_event'},
+    'in': {'/parameter_events', '/clock', '/tf', '/tf_static'},
+    'service': set(),
+}
+OF_EVERY_NODE = re.compile('(rcl_interfaces|lifecycle_msgs|type_description_interfaces)/srv/')
 
 
 @pytest.fixture
@@ -31,6 +40,58 @@ def names(graph):
         'subscribed': dict(ask.get_subscriber_names_and_types_by_node('track_node', '/')),
         'served': dict(ask.get_service_names_and_types_by_node('track_node', '/')),
     }
+
+
+def interfaces_of(names):
+    """Return {direction: {name: type}} of the node, as the documentation names them."""
+    return {
+        direction: {
+            name.replace('/camera/', '/').replace('/track_node/', '~/'): kind
+            for name, (kind,) in names[key].items()
+            if name not in NOT_DOCUMENTED[direction] and not OF_EVERY_NODE.match(kind)
+        }
+        for direction, key in (('in', 'subscribed'), ('out', 'published'), ('service', 'served'))
+    }
+
+
+def documented(text):
+    """Return {direction: {name: type}} of the tables of topics and services in Markdown."""
+    found = {'in': {}, 'out': {}, 'service': {}}
+    for direction, names, kind in re.findall(r'^\| (\w+) \| (`[^|]+) \| ([^|]+)', text, re.M):
+        found[direction].update(dict.fromkeys(re.findall('`(.+?)`', names), kind))
+    return found
+
+
+def topics_md():
+    """Return what docs/topics.md lists; its table of services has no column for a direction."""
+    topics, services = re.search(
+        r'^## Topics\n(.+?)^## Services\n(.+?)^## ',
+        (ROOT / 'docs' / 'topics.md').read_text(),
+        re.M | re.S,
+    ).groups()
+    return documented(topics + re.sub('^[|] `', '| service | `', services, flags=re.M))
+
+
+def test_the_documentation_has_all_topics_and_services(names):
+    """With their types. Topics whose messages are not installed here are not compared."""
+    found = interfaces_of(names)
+    for direction, rows in topics_md().items():
+        types = {
+            name if name.startswith(('~', '/')) else f'/{name}': kind
+            for name, kind in rows.items()
+            if importlib.util.find_spec(re.search(r'\w+', kind)[0])
+        }
+        assert sorted(types) == sorted(found[direction])
+        for name, kind in found[direction].items():
+            package, _, message = kind.split('/')
+            assert f'`{package}/{message}`' in types[name], f'{name} is {kind}'
+
+
+def test_the_readme_lists_documented_topics_and_services():
+    listed = documented((ROOT / 'README.md').read_text())
+    for direction, rows in topics_md().items():
+        assert listed[direction].keys() <= rows.keys()
+        assert listed[direction]
 
 
 def test_rviz(names):
