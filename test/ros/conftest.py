@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from fakes.colour_tracker import picture
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 NODE_ARGUMENTS = ('--ros-args', '-r', 'image:=/camera/image', '-p', 'qos_reliability:=reliable')
+TESTS = HERE.parent
 COLOUR_NODE = (sys.executable, str(HERE / 'fake_track_node.py'))
 
 # Set before rclpy reads them: a domain for each run on this machine, and no traffic beyond it. The
@@ -48,6 +50,8 @@ def start(ros, tmp_path):
 
     def start(*ros_args, command=COLOUR_NODE, arguments=NODE_ARGUMENTS, **environment):
         log = tmp_path / f'node{len(started)}.log'
+        path = f'{TESTS}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'  # for the fakes
+        environment = {'PYTHONPATH': path, **environment}
         node = NodeProcess([*command, *arguments, *ros_args], log, environment)
         started.append(node)
         return node
@@ -77,8 +81,6 @@ def make_peer(ros):
 @pytest.fixture
 def graph(start, make_peer):
     """A running node, and a peer that exchanges messages with it."""
-    from ros_graph import picture
-
     node, peer = start(), make_peer()
     peer.meet(node, picture())
     return node, peer

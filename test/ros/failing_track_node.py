@@ -5,7 +5,7 @@
 import os
 import sys
 
-from fake_tracker import ColourTracker
+from fakes.colour_tracker import ColourTracker
 
 from tam_ros.ros.diagnostics.health import Health
 from tam_ros.ros.track_node import TrackNode, main

@@ -5,10 +5,10 @@
 import os
 import sys
 
-import fake_tracker
+from fakes import colour_tracker
 
 from tam_ros.ros.track_node import main
 
 if __name__ == '__main__':
-    stand_in = getattr(fake_tracker, os.environ.get('STAND_IN', 'ColourTracker'))
+    stand_in = getattr(colour_tracker, os.environ.get('STAND_IN', 'ColourTracker'))
     sys.exit(main(open_tracker=stand_in.open))

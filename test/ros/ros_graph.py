@@ -11,20 +11,9 @@ import threading
 import time
 from collections import defaultdict
 
-import numpy as np
 import pytest
 
 NODE = '/track_node'
-SIZE = (60, 80)  # rows, columns
-COLOURS = {'red': (200, 30, 30), 'green': (30, 200, 30), 'blue': (30, 30, 200)}
-
-
-def picture(size=SIZE, **places):
-    """Draw 10x10 squares by colour name at (x, y) of their upper left corner; uint8 RGB."""
-    image = np.full((*size, 3), 90, np.uint8)
-    for name, (x, y) in places.items():
-        image[y : y + 10, x : x + 10] = COLOURS[name]
-    return image
 
 
 class NodeProcess:

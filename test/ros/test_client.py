@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from fakes.colour_tracker import SIZE, picture
 from readme import run_example
-from ros_graph import SIZE, picture
 
 TIMEOUT = 20.0
 SHORT = 0.3  # where what is waited for does not come

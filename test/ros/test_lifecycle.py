@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from fakes.colour_tracker import picture
 from lifecycle_msgs.srv import GetState
-from ros_graph import add, change_state, click, picture
+from ros_graph import add, change_state, click
 
 FAILING_NODE = (sys.executable, str(Path(__file__).resolve().parent / 'failing_track_node.py'))
 IMAGE = picture(red=(10, 10))

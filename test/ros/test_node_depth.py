@@ -10,9 +10,10 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from fakes.colour_tracker import SIZE, picture
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
-from ros_graph import NODE, SIZE, add, click, picture
+from ros_graph import NODE, add, click
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header

@@ -19,12 +19,12 @@ import cv2
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from fake_tracker import DEVICE_LOST
+from fakes.colour_tracker import DEVICE_LOST, picture
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters
 from rclpy.qos import QoSProfile
-from ros_graph import NodeProcess, add, change_state, click, picture
+from ros_graph import NodeProcess, add, change_state, click
 from sensor_msgs.msg import CompressedImage
 
 from tam_ros.catalogue import engines_dir

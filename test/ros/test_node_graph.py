@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from ros_graph import SIZE, add, click, picture
+from fakes.colour_tracker import SIZE, picture
+from ros_graph import add, click
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger

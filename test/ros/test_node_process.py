@@ -9,10 +9,10 @@ import signal
 import time
 
 import pytest
-from fake_tracker import ColourTracker
+from fakes.colour_tracker import ColourTracker, picture
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
-from ros_graph import add, click, picture
+from ros_graph import add, click
 
 from tam_ros.ros.track_node import TrackNode
 
@@ -76,8 +76,8 @@ def test_parameters_that_do_not_exist_are_reported(start, make_peer, tmp_path):
     node = start('-p', 'confidence:=0.5', '--params-file', str(file))
     peer = make_peer()
     peer.meet(node, picture())
-    assert 'no parameter lost_afer: it is ignored; did you mean lost_after?' in node.log
-    assert 'no parameter confidence: it is ignored' in node.log
+    assert 'no parameter lost_afer, it is ignored; did you mean lost_after?' in node.log
+    assert 'no parameter confidence, it is ignored' in node.log
     assert node.log.count('there is no parameter') == 2
 
 

@@ -8,12 +8,13 @@ import time
 
 import numpy as np
 import pytest
+from fakes.colour_tracker import SIZE, picture
 from geometry_msgs.msg import Point, PointStamped, TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
-from ros_graph import NODE, SIZE, picture
+from ros_graph import NODE
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Trigger
 

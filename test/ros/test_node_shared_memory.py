@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from ros_graph import picture
+from fakes.colour_tracker import picture
 
 from tam_ros.ros.diagnostics.shared_memory import FIRST_PORT, lost_ports
 

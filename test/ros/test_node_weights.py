@@ -8,7 +8,8 @@ import shutil
 import sys
 
 import pytest
-from ros_graph import add, change_state, click, picture
+from fakes.colour_tracker import picture
+from ros_graph import add, change_state, click
 
 from tam_ros.catalogue import engines_dir
 

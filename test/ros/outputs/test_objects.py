@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fake_tracker import ColourTracker
-from ros_graph import SIZE, picture
+from fakes.colour_tracker import SIZE, ColourTracker, picture
 from std_msgs.msg import Header
 
 from tam_ros.interfaces import OBJECT_TYPE, OBJECTS_TYPE, STATE_NUMBERS

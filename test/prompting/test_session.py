@@ -6,18 +6,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fake_tracker import MAX_OBJECTS, ColourTracker
-from ros_graph import picture
+from fakes.colour_tracker import MAX_OBJECTS, ColourTracker, picture
 
 from tam_ros.prompting.session import (
     MAX_WAITING,
     Action,
     PromptRequest,
+    SessionState,
     StaleFrameError,
     TrackingSession,
 )
 from tam_ros.ros.parameters import Parameters
-from tam_ros.tracking import FrameError
+from tam_ros.tracking import FrameError, TrackerOptions
 
 START = 1_700_000_000 * 10**9
 MS = 10**6
@@ -153,7 +153,7 @@ def test_the_age_of_a_prompt(stream, age, accepted):
 
 def test_a_prompt_that_became_too_old_is_dropped_with_a_warning(stream):
     assert stream.prompt(RED, at=33, name='mug').success
-    stream.session.tracker.step(IMAGE, START / 10**9 + 2)
+    stream.tracker.step(IMAGE, START / 10**9 + 2)
     assert stream.image(2033) == []
     assert stream.warnings == ['prompt for object 1 refused: made 1.967 s before the last image']
     assert stream.session.names == {}
@@ -188,6 +188,18 @@ def test_a_refused_image_keeps_the_prompts_for_the_next(stream):
     with pytest.raises(FrameError, match='size changed'):
         stream.image(66, picture((20, 20)))
     assert stream.image(99) == [1, 2]
+
+
+def test_a_refused_image_keeps_the_order_of_the_prompts(stream):
+    """Prompts for the refused image precede those that wait for a later one."""
+    stream.prompt(RED)
+    stream.image(33)
+    stream.prompt(GREEN)
+    stream.prompt(GREEN)
+    stream.prompt(BLUE, at=99)
+    with pytest.raises(FrameError, match='size changed'):
+        stream.image(66, picture((20, 20)))
+    assert stream.image(99) == [1, 2, 3, 4]
 
 
 def test_prompts_do_not_outlive_a_failure(stream, monkeypatch):
@@ -226,6 +238,28 @@ def test_a_jump_back_keeps_the_objects(stream):
     assert stream.session.names == {}
     assert stream.image(133) == [1, 3]
     assert stream.prompt(RED, at=133).success
+
+
+def test_the_session_reports_its_state(stream):
+    assert stream.session.info == {
+        'model': 'colour',
+        'runtime': 'none',
+        'weights': 'untrained',
+        'device': 'cpu',
+        'precision': 'exact',
+    }
+    assert stream.session.state == SessionState()
+    stream.prompt(RED)
+    stream.tracker.late_objects = (1,)
+    assert stream.session.state == SessionState(waiting_prompts=1, late_objects=(1,))
+
+
+def test_the_session_sets_the_options_of_its_tracker_and_closes_it(stream):
+    with stream.session as session:
+        session.set_options(TrackerOptions(lost_after=0.5))
+        assert stream.tracker.options['lost_after'] == 0.5
+        assert not stream.tracker.closed
+    assert stream.tracker.closed
 
 
 def test_reset_starts_over(stream):

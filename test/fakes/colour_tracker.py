@@ -1,6 +1,9 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""A tracker without a model: an object is every pixel of the colour that was clicked."""
+"""A tracker without a model: an object is every pixel of the colour that was clicked.
+
+`picture` draws images for it.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,18 @@ from tam_ros.tracking import (
     TrackedObject,
 )
 
+SIZE = (60, 80)  # rows, columns
+COLOURS = {'red': (200, 30, 30), 'green': (30, 200, 30), 'blue': (30, 30, 200)}
 MAX_OBJECTS = 4
 DEVICE_LOST = (255, 0, 255)  # an image whose first pixel has this colour makes the step fail
+
+
+def picture(size=SIZE, **places):
+    """Draw 10x10 squares by colour name at (x, y) of their upper left corner; uint8 RGB."""
+    image = np.full((*size, 3), 90, np.uint8)
+    for name, (x, y) in places.items():
+        image[y : y + 10, x : x + 10] = COLOURS[name]
+    return image
 
 
 class ColourTracker:
@@ -34,7 +47,7 @@ class ColourTracker:
     runtime = 'none'
     weights = 'untrained'
     info = {'device': 'cpu', 'precision': 'exact'}
-    late = ()
+    late_objects = ()
     prompt_history_seconds = 1.0  # here, a prompt on a past image is applied to the present one
 
     def __init__(self, delay_s: float = 0.0) -> None:
