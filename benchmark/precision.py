@@ -172,11 +172,13 @@ class RangeSession(Session):
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         results = self._session.run(None, dict(inputs))
-        own = len(self._outputs)
-        for name, (high, low) in zip(self._names, np.reshape(results[own:], (-1, 2)), strict=True):
+        count = len(self._outputs)
+        for name, (high, low) in zip(
+            self._names, np.reshape(results[count:], (-1, 2)), strict=True
+        ):
             group = group_of(self._graph, name)
             self._largest[group] = max(self._largest.get(group, 0.0), abs(high), abs(low))
-        return dict(zip(self._outputs, results[:own], strict=True))
+        return dict(zip(self._outputs, results[:count], strict=True))
 
 
 class Ranges(HostRuntime):
@@ -330,7 +332,7 @@ def weights_of(entry: catalogue.Model, checkpoints: Path | None) -> Path | str:
     given = checkpoints / f'{entry.name}.pt' if checkpoints else None
     if given and given.is_file():
         return given
-    return find_weights(entry, None, 'torch') if 'bundled' in entry.weights else UNTRAINED
+    return find_weights(entry, None, 'torch') if entry.weights.bundled is not None else UNTRAINED
 
 
 def measure(
@@ -361,7 +363,7 @@ def measure(
             }
             del ranges
             show([sides], sequence, frames)
-            if 'bundled' in entry.weights:
+            if entry.weights.bundled is not None:
                 clips += show(sides.both, sequence, frames)
     agreement = [
         f'{np.median(sides.deviations):.4f}',

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,32 @@ class UnknownModelError(ValueError):
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Where the weights of a model come from; all empty: the user gives a checkpoint.
+
+    Attributes:
+        bundled: folder in `engines/` with the weights, and the graphs of the model of that name.
+        repo: repository on the Hugging Face hub.
+        file: name of the checkpoint in the repository.
+    """
+
+    bundled: str | None = None
+    repo: str | None = None
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the fields belong together."""
+        for name in ('bundled', 'repo', 'file'):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise ValueError(f'{name} is {value!r}, not a name')
+        if (self.repo is None) != (self.file is None):
+            raise ValueError('repo and file are given together')
+        if self.bundled is not None and self.repo is not None:
+            raise ValueError('bundled and repo exclude each other')
+
+
+@dataclass(frozen=True)
 class Model:
     """One entry of the catalogue.
 
@@ -27,8 +53,7 @@ class Model:
         description: one line.
         licence: SPDX name of the licence of the weights.
         config: values that differ from the defaults of the family's configuration.
-        weights: `{'repo': ..., 'file': ...}` on the Hugging Face hub, or `{'bundled': folder}` in
-            `engines/`: the weights, and the graphs of the model of that name.
+        weights: where its weights come from.
         kind: what the model does: `tracker`.
     """
 
@@ -37,7 +62,7 @@ class Model:
     description: str
     licence: str
     config: dict[str, Any]
-    weights: dict[str, str]
+    weights: Weights = field(default_factory=Weights)
     kind: str = 'tracker'
 
 
@@ -61,18 +86,35 @@ def cache_dir() -> Path:
 
     `TAM_ROS_CACHE` if set, else `tam_ros` in the XDG cache directory.
     """
-    own = os.environ.get('TAM_ROS_CACHE')
-    if own:
-        return Path(own)
+    configured = os.environ.get('TAM_ROS_CACHE')
+    if configured:
+        return Path(configured)
     base = os.environ.get('XDG_CACHE_HOME')
     return (Path(base) if base else Path.home() / '.cache') / 'tam_ros'
 
 
 @lru_cache(maxsize=1)
 def models() -> dict[str, Model]:
-    """Read the catalogue, in the order of the file."""
+    """Read the catalogue, in the order of the file.
+
+    Raises:
+        ValueError: an entry is not valid; the message names it.
+    """
     entries = yaml.safe_load((engines_dir() / 'models.yaml').read_text(encoding='utf-8'))
-    return {name: Model(name=name, **entry) for name, entry in entries.items()}
+    return {name: read_model(name, entry) for name, entry in entries.items()}
+
+
+def read_model(name: str, entry: dict[str, Any]) -> Model:
+    """Read one entry of the catalogue.
+
+    Raises:
+        ValueError: it is not valid; the message names it.
+    """
+    try:
+        weights = Weights(**(entry.get('weights') or {}))
+        return Model(name=name, **{**entry, 'weights': weights})
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f'the entry {name} of the catalogue is not valid: {error}') from error
 
 
 def model(name: str) -> Model:

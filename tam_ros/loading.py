@@ -170,7 +170,7 @@ def find_weights(
         if not path.exists():
             raise WeightsError(f'weights {path} do not exist')
         return path
-    bundled = entry.weights.get('bundled')
+    bundled = entry.weights.bundled
     if bundled:
         folder = catalogue.engines_dir() / bundled
         # The bundled graphs have one input size and single precision. Others are exported from
@@ -184,6 +184,10 @@ def find_weights(
             f'the bundled weights {path} are missing; the installation is incomplete'
         )
     path = downloaded(entry)
+    if path is None:
+        raise WeightsError(
+            f'the catalogue has no weights for {entry.name}; give a checkpoint with --weights'
+        )
     if not path.exists():
         raise WeightsError(
             f'the weights of {entry.name} are not on this machine; fetch them with '
@@ -192,9 +196,11 @@ def find_weights(
     return path
 
 
-def downloaded(entry: catalogue.Model) -> Path:
-    """Return where `tam weights get` puts the checkpoint of an entry."""
-    return catalogue.cache_dir() / 'weights' / entry.weights['file']
+def downloaded(entry: catalogue.Model) -> Path | None:
+    """Return where `tam weights get` puts the checkpoint of an entry; None: it has no download."""
+    if entry.weights.file is None:
+        return None
+    return catalogue.cache_dir() / 'weights' / entry.weights.file
 
 
 def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:

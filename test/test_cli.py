@@ -31,7 +31,7 @@ def test_models_lists_the_catalogue(capsys, cache):
     assert f'in {cache}/weights/efficienttam_ti.pt' in capsys.readouterr().out
 
 
-OFFICIAL = [name for name, model in catalogue.models().items() if 'repo' in model.weights]
+OFFICIAL = [name for name, model in catalogue.models().items() if model.weights.repo]
 
 
 @pytest.mark.parametrize('name', OFFICIAL)

@@ -148,7 +148,6 @@ def add(patch: pytest.MonkeyPatch) -> catalogue.Model:
         description='a model for tests',
         licence='Apache-2.0',
         config={},
-        weights={},
         kind=KIND,
     )
     patch.setitem(build.FAMILIES, FAMILY.name, FAMILY)

@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
     entry = catalogue.model(options.model)
 
     def graphs() -> Path:
-        if options.weights is None and 'repo' in entry.weights:
+        if options.weights is None and entry.weights.repo is not None:
             from tam_ros.commands import weights
 
             weights.run(options)

@@ -26,10 +26,12 @@ def run(options: argparse.Namespace) -> None:
 def _location(model: catalogue.Model) -> str:
     from tam_ros.loading import downloaded
 
-    if 'bundled' in model.weights:
-        present = (catalogue.engines_dir() / model.weights['bundled']).is_dir()
+    if model.weights.bundled is not None:
+        present = (catalogue.engines_dir() / model.weights.bundled).is_dir()
         return 'bundled' if present else 'missing, although they belong to the package'
     path = downloaded(model)
+    if path is None:
+        return 'not in the catalogue; give a checkpoint with --weights'
     if path.exists():
         return f'in {path}'
     return f'not downloaded; get them with `tam weights get {model.name}`'

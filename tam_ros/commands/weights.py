@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 
 from tam_ros import catalogue
+from tam_ros.model_files import WeightsError
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,19 +24,24 @@ def run(options: argparse.Namespace) -> None:
 
     Raises:
         UnknownModelError: the model is not in the catalogue.
+        WeightsError: the catalogue does not say where to download them.
         OSError: the download failed; the message says how to download the file manually.
     """
     from tam_ros.loading import downloaded
 
     model = catalogue.model(options.model)
-    if 'bundled' in model.weights:
+    repo, file = model.weights.repo, model.weights.file
+    if model.weights.bundled is not None:
         print(f'the weights of {model.name} come with the package; no download is needed')
         return
     path = downloaded(model)
+    if path is None or repo is None or file is None:
+        raise WeightsError(
+            f'the catalogue has no weights for {model.name}; give a checkpoint with --weights'
+        )
     if path.exists():
         print(f'{path} exists already')
         return
-    repo, file = model.weights['repo'], model.weights['file']
     from huggingface_hub import hf_hub_download
 
     print(f'downloading {file} from https://huggingface.co/{repo} ({model.licence})')

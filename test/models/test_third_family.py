@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from tam_ros import catalogue
+from tam_ros.cli import main
+from tam_ros.loading import find_weights
+from tam_ros.model_files import WeightsError
 from tam_ros.models import build
 from tam_ros.models.config import ModelConfig
 from tam_ros.models.family import Family
@@ -60,7 +63,7 @@ def entry(monkeypatch, tmp_path):
         'decoder_heads': 2,
         'decoder_mlp_dim': 32,
     }
-    entry = catalogue.Model(NAME, FAMILY.name, 'a third family', 'Apache-2.0', config, {})
+    entry = catalogue.Model(NAME, FAMILY.name, 'a third family', 'Apache-2.0', config)
     monkeypatch.setitem(build.FAMILIES, FAMILY.name, FAMILY)
     monkeypatch.setitem(catalogue.models(), NAME, entry)
     monkeypatch.setenv('TAM_ROS_CACHE', str(tmp_path))
@@ -75,6 +78,18 @@ def weights(entry, tmp_path):
         network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(4)
     torch.save({'model': network.state_dict()}, tmp_path / 'weights.pt')
     return tmp_path / 'weights.pt'
+
+
+def test_it_needs_no_weights_in_the_catalogue(entry, capsys):
+    assert main(['models']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 * len(catalogue.models())
+    assert lines[-1].endswith('give a checkpoint with --weights')
+    for runtime in ('torch', 'onnxruntime', 'tensorrt'):
+        with pytest.raises(WeightsError, match='third_64; give a checkpoint with --weights'):
+            find_weights(entry, None, runtime)
+    assert main(['weights', 'get', NAME]) == 2
+    assert 'give a checkpoint with --weights' in capsys.readouterr().err
 
 
 def test_it_tracks_in_every_backend_on_the_host(entry, weights):

@@ -1,0 +1,43 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Reading the catalogue: the weights of an entry are checked, and an error names the entry."""
+
+from __future__ import annotations
+
+import pytest
+
+from tam_ros import catalogue
+from tam_ros.catalogue import Weights, read_model
+
+ENTRY = {'architecture': 'toy', 'description': '', 'licence': 'Apache-2.0', 'config': {}}
+
+
+@pytest.mark.parametrize(
+    ('weights', 'message'),
+    [
+        ({'repo': 'owner/name'}, 'repo and file are given together'),
+        ({'file': 'weights.pt'}, 'repo and file are given together'),
+        ({'bundled': 'a', 'repo': 'b', 'file': 'c'}, 'bundled and repo exclude each other'),
+        ({'bundled': ''}, "bundled is '', not a name"),
+        ({'repo': 'owner/name', 'file': 3}, 'file is 3, not a name'),
+        ({'url': 'somewhere'}, 'url'),
+        ('weights.pt', ''),
+    ],
+)
+def test_wrong_weights_name_the_entry(weights, message):
+    with pytest.raises(
+        ValueError, match=f'entry toy_64 of the catalogue is not valid: .*{message}'
+    ):
+        read_model('toy_64', {**ENTRY, 'weights': weights})
+
+
+@pytest.mark.parametrize('entry', [ENTRY, {**ENTRY, 'weights': {}}, {**ENTRY, 'weights': None}])
+def test_an_entry_needs_no_weights(entry):
+    assert read_model('toy_64', entry).weights == Weights()
+
+
+def test_the_weights_of_the_catalogue():
+    assert catalogue.model('efficienttam_nano').weights == Weights(bundled='efficienttam_nano')
+    official = catalogue.model('efficienttam_s').weights
+    assert official.repo == 'yunyangx/efficient-track-anything'
+    assert official.file == 'efficienttam_s.pt'
