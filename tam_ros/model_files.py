@@ -124,7 +124,7 @@ class ModelSpec:
 
     def to_json(self) -> str:
         """Serialise."""
-        return json.dumps(asdict(self), indent=2)
+        return json.dumps({'format': FORMAT, **asdict(self)}, indent=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +173,7 @@ class TrackerSpec(ModelSpec):
         """Serialise, without the graphs."""
         values = asdict(self)
         del values['graphs']
-        return json.dumps(values, indent=2)
+        return json.dumps({'format': FORMAT, **values}, indent=2)
 
 
 def _tracker_graphs(spec: TrackerSpec) -> Iterator[GraphSpec]:
@@ -243,12 +243,17 @@ def read_spec(folder: Path) -> ModelSpec:
     """Read the description in a folder of graphs.
 
     Raises:
-        WeightsError: it is missing or damaged.
+        WeightsError: it is missing or damaged, or another version of tam_ros wrote it.
     """
     path = folder / DESCRIPTION
     try:
         values = json.loads(path.read_text(encoding='utf-8'))
-        # Folders exported before there were other kinds lack it.
+        # Older folders lack `format`, `kind` and `high_resolution`; their graphs are the same.
+        version = values.pop('format', FORMAT)
+        if version != FORMAT:
+            raise WeightsError(
+                f'the graphs in {folder} were exported by another version of tam_ros; export again'
+            )
         if values.get('kind', TRACKER) == TRACKER:
             return _read_tracker(values)
         values['graphs'] = tuple(map(_read_graph, values['graphs']))
@@ -285,8 +290,8 @@ def as_tracker(spec: ModelSpec) -> TrackerSpec:
 
 def _read_tracker(values: dict[str, Any]) -> TrackerSpec:
     values['mask_downsample_weight'] = tuple(values['mask_downsample_weight'])
-    # Older descriptions lack it. Of the families at that time only EdgeTAM has features of strides
-    # 8 and 4, and only its memories do not have one token per feature.
+    # Of the families without it only EdgeTAM has features of strides 8 and 4, and only its
+    # memories do not have one token per feature.
     grid = values['image_size'] // 16
     values.setdefault('high_resolution', values['memory_tokens'] != grid**2)
     return TrackerSpec(**values)
