@@ -61,7 +61,21 @@ def _marked(values: Any, precision: str) -> Any:
 
 
 def mark(network: nn.Module, precision: HalfPrecision) -> None:
-    """Mark the precision of the parts of a network, in place; the marks cannot be removed."""
+    """Mark the precision of the parts of a network, in place; the marks cannot be removed.
+
+    Raises:
+        ValueError: a name in `halves` or `heads` matches no module.
+    """
+    names = [name for name, _ in network.named_modules()]
+    unknown = [name for name in precision.halves if name not in names]
+    unknown += [
+        head for head in precision.heads if not any(name.startswith(head) for name in names)
+    ]
+    if unknown:
+        raise ValueError(
+            f'no module of {type(network).__name__} matches {", ".join(unknown)}, named in its '
+            'half precision'
+        )
 
     def inputs(module: nn.Module, kind: str) -> None:
         module.register_forward_pre_hook(lambda _, arguments: _marked(arguments, kind))

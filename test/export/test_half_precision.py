@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import edgekit
 import kit
 import numpy as np
@@ -17,10 +19,13 @@ from benchmark.precision import LARGEST, Ranges, SideBySide, show
 from tam_ros import catalogue
 from tam_ros.demo.scene import DemoScene
 from tam_ros.evaluation.dataset import open_dataset
+from tam_ros.export import half_precision
 from tam_ros.export.half_precision import in_half_precision, without_marks
 from tam_ros.export.onnx import export_model
 from tam_ros.loading import open_exported, open_exported_graphs
 from tam_ros.model_files import ABSENT, GRAPH_PRECISIONS, PADDING, WeightsError, file_name
+from tam_ros.models.build import build_network
+from tam_ros.models.tracker_family import HALF_PRECISION
 from tam_ros.tracking import Prompt, Tracker
 
 NAME = 'efficienttam_nano'
@@ -348,6 +353,14 @@ def test_type_promotion(nodes, constants, expected):
     assert TensorProto.FLOAT16 not in element_types(single).values()
     assert not any(node.op_type in ('Cast', 'Precision') for node in single.graph.node)
     run(single, x=X)
+
+
+@pytest.mark.parametrize('field', ['halves', 'heads'])
+def test_a_part_that_the_network_lacks_is_refused(field):
+    network = build_network(catalogue.model(NAME), 'untrained')
+    names = (*getattr(HALF_PRECISION, field), 'image_encoder.nek')
+    with pytest.raises(ValueError, match=r'EfficientTAM matches image_encoder\.nek, named'):
+        half_precision.mark(network, replace(HALF_PRECISION, **{field: names}))
 
 
 def test_constant_beyond_half_precision_is_refused():
