@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tam_ros.models.efficienttam import EfficientTAM
-from tam_ros.models.image_encoder import PRETRAIN_GRID
+from tam_ros.models.vit import PRETRAIN_GRID
 
 
 def fourier_frequencies(channels: int, generator: torch.Generator) -> Tensor:

@@ -1,6 +1,10 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Configurations of networks; imports no tensor library."""
+"""Configurations of networks; imports no tensor library.
+
+The configurations of EfficientTAM and EdgeTAM are here because modules below their families import
+them. A new family may define its configuration in a file of its own.
+"""
 
 from __future__ import annotations
 

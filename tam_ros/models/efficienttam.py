@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from tam_ros.models.config import EfficientTAMConfig
 from tam_ros.models.family import Family
-from tam_ros.models.image_encoder import ImageEncoder
 from tam_ros.models.network import TrackAnything
 from tam_ros.models.tracker_family import HALF_PRECISION, describe, graph_modules
+from tam_ros.models.vit import ImageEncoder
 
 
 class EfficientTAM(TrackAnything):
