@@ -183,17 +183,17 @@ def find_weights(
         raise WeightsError(
             f'the bundled weights {path} are missing; the installation is incomplete'
         )
-    path = downloaded(entry)
-    if path is None:
+    checkpoint = downloaded(entry)
+    if checkpoint is None:
         raise WeightsError(
             f'the catalogue has no weights for {entry.name}; give a checkpoint with --weights'
         )
-    if not path.exists():
+    if not checkpoint.exists():
         raise WeightsError(
             f'the weights of {entry.name} are not on this machine; fetch them with '
             f'`tam weights get {entry.name}`, or give a checkpoint file'
         )
-    return path
+    return checkpoint
 
 
 def downloaded(entry: catalogue.Model) -> Path | None:
