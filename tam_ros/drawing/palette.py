@@ -31,10 +31,3 @@ def colour(object_id: int) -> tuple[int, int, int]:
     """Return the RGB colour of an object id from 1. The colours repeat after twelve ids."""
     red, green, blue = _COLOURS[(object_id - 1) % len(_COLOURS)].tolist()
     return red, green, blue
-
-
-def colourize(labels: np.ndarray) -> np.ndarray:
-    """Return a label image [H, W] of any integer type as uint8 RGB [H, W, 3]; 0 becomes black."""
-    colours = _COLOURS[(labels.astype(np.int32) - 1) % len(_COLOURS)]
-    colours[labels == 0] = 0
-    return colours

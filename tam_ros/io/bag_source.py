@@ -110,17 +110,8 @@ class BagSource:
             raise SourceError(f'{self._path} has no usable image on {self.topic}{reason}')
 
 
-def image_topics(path: str | Path) -> list[ImageTopic]:
-    """List the image topics of a bag by name, including depth.
-
-    Raises:
-        SourceError: the bag cannot be read.
-    """
-    with open_bag(Path(path)) as reader:
-        return _image_topics(reader)
-
-
 def _image_topics(reader: Reader) -> list[ImageTopic]:
+    """List the image topics of a bag by name, including depth."""
     found: dict[tuple[str, str], ImageTopic] = {}
     for connection in sorted(reader.connections, key=lambda item: item.topic):
         is_image = connection.msgtype in (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
