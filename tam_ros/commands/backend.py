@@ -8,12 +8,10 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from tam_ros.commands import UsageError
-from tam_ros.runtime.backends import AUTO, BACKENDS, RUNTIMES, choose_precision
+from tam_ros.runtime.backends import AUTO, PRECISIONS, RUNTIMES, choose_precision
 
 if TYPE_CHECKING:
     from tam_ros.tracking import ClipTracker, Tracker
-
-_PRECISIONS = (AUTO, *sorted({name for row in BACKENDS.values() for name in row.precisions}))
 
 
 def add_backend_options(
@@ -32,7 +30,7 @@ def add_backend_options(
     parser.add_argument(
         '--precision',
         default=AUTO,
-        choices=_PRECISIONS,
+        choices=PRECISIONS,
         help=f'precision of the computation (default: {AUTO}, the preferred one of the runtime)',
     )
     parser.add_argument(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from tam_ros.prompting.clicks import MODES
-from tam_ros.runtime.backends import AUTO, BACKEND_PRECISIONS, RUNTIMES
+from tam_ros.runtime.backends import PRECISIONS, RUNTIMES
 from tam_ros.runtime.engine_options import BUILD
 from tam_ros.tracking.options import RESIZE_FILTERS, TrackerOptions
 
@@ -96,7 +96,7 @@ class Parameters:
         'auto',
         'Number format of the computation. auto: the default of the runtime, which is half '
         'precision with tensorrt. A precision that the runtime does not support is refused.',
-        choices=(AUTO, *sorted({one for row in BACKEND_PRECISIONS.values() for one in row})),
+        choices=PRECISIONS,
     )
     build_engines: str = _parameter(
         'never',

@@ -67,7 +67,8 @@ _ROWS = (
 )
 BACKENDS = {row.name: row for row in _ROWS}
 RUNTIMES = tuple(BACKENDS)
-BACKEND_PRECISIONS = {row.name: row.precisions for row in _ROWS}
+PRECISIONS = (AUTO, *sorted({name for row in _ROWS for name in row.precisions}))
+"""Choices of a precision before the backend is known: `auto`, and what any backend offers."""
 
 
 def choose_precision(runtime: str, precision: str) -> str:
