@@ -74,7 +74,7 @@ def available_precision(folder: Path, spec: ModelSpec, precision: str) -> str:
         return precision
     if all((folder / file_name(graph, HALF)).is_file() for graph in spec.graph_names):
         return HALF
-    _log.info(
+    _log.warning(
         '%s contains no graphs in half precision: %s runs in single precision', folder, spec.name
     )
     return SINGLE

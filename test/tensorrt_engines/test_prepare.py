@@ -242,7 +242,7 @@ def test_a_new_engine_that_cannot_be_loaded_is_not_built_again(prepare, build):
 
 
 def test_auto_is_half_precision_if_the_folder_has_it(folder, spec, halved, caplog):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.WARNING)
     assert available_precision(halved, spec, 'auto') == 'fp16'
     assert available_precision(folder, spec, 'auto') == 'fp32'
     assert 'no graphs in half precision' in caplog.text
