@@ -37,6 +37,8 @@ TRACKER = 'tracker'
 PADDING, ABSENT = -1, -2
 
 TRACKER_GRAPHS = ('image_encoder', 'memory_attention', 'mask_decoder', 'memory_encoder')
+# Outputs of the mask decoder, in the order of `tam_ros.runtime.base.Candidates`.
+DECODER_OUTPUTS = ('masks', 'ious', 'scores', 'object_pointers')
 # Further outputs of the image encoder and inputs of the mask decoder, where a model has them.
 HIGH_RESOLUTION = ('stride_8', 'stride_4')
 # A fifth graph of pooled models, whose attention is not pooled while an object has one memory.
@@ -203,11 +205,11 @@ def _tracker_graphs(spec: TrackerSpec) -> Iterator[GraphSpec]:
             _batched('has_mask'),
             *finer,
         ),
-        (
-            _batched('masks', 4, mask, mask),
-            _batched('ious', 4),
-            _batched('scores', 1),
-            _batched('object_pointers', 4, spec.dim),
+        tuple(
+            _batched(name, *shape)
+            for name, shape in zip(
+                DECODER_OUTPUTS, ((4, mask, mask), (4,), (1,), (4, spec.dim)), strict=True
+            )
         ),
         tolerates_bf16=False,
     )
@@ -266,15 +268,6 @@ def read_spec(folder: Path) -> ModelSpec:
         raise WeightsError(
             f'{path}, the description of the graphs, cannot be read ({error}); export them again'
         ) from error
-
-
-def read_tracker_spec(folder: Path) -> TrackerSpec:
-    """Read the description of a tracker's graphs.
-
-    Raises:
-        WeightsError: it is missing or damaged, or the model is not a tracker.
-    """
-    return as_tracker(read_spec(folder))
 
 
 def as_tracker(spec: ModelSpec) -> TrackerSpec:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros.model_files import HIGH_RESOLUTION, SINGLE_MEMORY, as_tracker
+from tam_ros.model_files import DECODER_OUTPUTS, HIGH_RESOLUTION, SINGLE_MEMORY, as_tracker
 from tam_ros.runtime.base import (
     Backend,
     BankRows,
@@ -97,9 +97,7 @@ class HostRuntime(Runtime):
         decoded = self._sessions['mask_decoder'].run(
             {'features': source, **prompts._asdict(), **finer}
         )
-        return Candidates(
-            decoded['masks'], decoded['ious'], decoded['scores'], decoded['object_pointers']
-        )
+        return Candidates(*(decoded[name] for name in DECODER_OUTPUTS))
 
     def memory_encoder(self, features: Features, masks: Floats, prompted: Floats) -> Handle:
         encoded = self._sessions['memory_encoder'].run(

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros.model_files import HIGH_RESOLUTION, SINGLE_MEMORY, TrackerSpec
+from tam_ros.model_files import DECODER_OUTPUTS, HIGH_RESOLUTION, SINGLE_MEMORY, TrackerSpec
 from tam_ros.runtime.base import (
     BankRows,
     Candidates,
@@ -51,10 +51,7 @@ HOST = {
         'labels',
         'mask',
         'has_mask',
-        'masks',
-        'ious',
-        'scores',
-        'object_pointers',
+        *DECODER_OUTPUTS,
     ),
     'memory_encoder': ('masks', 'prompted'),
 }
@@ -258,9 +255,7 @@ class TensorrtRuntime(Runtime):
                 {'features': self._contiguous(rows), **finer},
             )
             results = runner.read(len(index))
-            found.append(
-                [results[name] for name in ('masks', 'ious', 'scores', 'object_pointers')]
-            )
+            found.append([results[name] for name in DECODER_OUTPUTS])
         return Candidates(
             *(
                 np.concatenate(part).astype(np.float32, copy=False)

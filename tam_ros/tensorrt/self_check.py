@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from tam_ros.model_files import (
     ABSENT,
+    DECODER_OUTPUTS,
     HIGH_RESOLUTION,
     PADDING,
     SINGLE_MEMORY,
@@ -449,7 +450,7 @@ def _tokens(inputs: Arrays) -> PromptTokens:
 
 
 def _outputs(candidates: Candidates) -> Arrays:
-    return dict(zip(('masks', 'ious', 'scores', 'object_pointers'), candidates, strict=True))
+    return dict(zip(DECODER_OUTPUTS, candidates, strict=True))
 
 
 def _bank_rows(spec: TrackerSpec, valid: int) -> BankRows:

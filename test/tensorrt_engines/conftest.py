@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tam_ros import catalogue
-from tam_ros.model_files import TrackerSpec, read_tracker_spec
+from tam_ros.model_files import TrackerSpec, as_tracker, read_spec
 from tam_ros.tensorrt.engine_cache import EngineCache
 from tam_ros.tensorrt.identity import Machine
 
@@ -27,7 +27,7 @@ def folder() -> Path:
 
 @pytest.fixture(scope='session')
 def spec(folder) -> TrackerSpec:
-    return read_tracker_spec(folder)
+    return as_tracker(read_spec(folder))
 
 
 @pytest.fixture

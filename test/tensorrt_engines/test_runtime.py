@@ -18,7 +18,7 @@ from tam_ros.demo.scene import DemoScene
 from tam_ros.evaluation.dataset import open_dataset
 from tam_ros.export.onnx import export_model
 from tam_ros.loading import open_exported
-from tam_ros.model_files import SINGLE_MEMORY, graph_file, read_tracker_spec
+from tam_ros.model_files import SINGLE_MEMORY, as_tracker, graph_file, read_spec
 from tam_ros.runtime.base import EngineError
 from tam_ros.runtime.engine_options import EngineOptions
 from tam_ros.tensorrt.buffers import Rows
@@ -28,7 +28,7 @@ from tam_ros.tensorrt.runtime import TensorrtRuntime
 from tam_ros.tracking import Prompt, Tracker, TrackerOptions
 
 FOLDER = catalogue.engines_dir() / 'efficienttam_nano'
-SPEC = read_tracker_spec(FOLDER)
+SPEC = as_tracker(read_spec(FOLDER))
 
 
 @pytest.fixture(scope='module')
@@ -103,7 +103,7 @@ def test_pooled_masks_in_half_precision_are_those_of_onnx_runtime(tmp_path, monk
     folder = export_model(
         pooled.add(monkeypatch), FOLDER / 'efficienttam_nano.safetensors', tmp_path / 'graphs'
     )
-    spec = read_tracker_spec(folder)
+    spec = as_tracker(read_spec(folder))
     assert SINGLE_MEMORY in spec.graph_names
     trt = fake_trt.make()
     plans = {

@@ -13,7 +13,7 @@ import pytest
 from tam_ros import catalogue
 from tam_ros.export.onnx import export_model
 from tam_ros.loading import open_exported
-from tam_ros.model_files import SINGLE_MEMORY, read_tracker_spec
+from tam_ros.model_files import SINGLE_MEMORY, as_tracker, read_spec
 from tam_ros.tensorrt import self_check
 from tam_ros.tensorrt.self_check import (
     AFTER_ONE,
@@ -102,7 +102,7 @@ def test_every_graph_of_a_tracker_has_a_realistic_reference(reference, spec):
 def test_a_pooled_model_is_checked_with_one_memory_as_well(tmp_path, monkeypatch):
     weights = catalogue.engines_dir() / 'efficienttam_nano' / 'efficienttam_nano.safetensors'
     folder = export_model(pooled.add(monkeypatch), weights, tmp_path / 'graphs')
-    spec = read_tracker_spec(folder)
+    spec = as_tracker(read_spec(folder))
     reference = compute_references(folder, spec)
     assert {AFTER_ONE, SINGLE_MEMORY} < set(reference)
     found = check_runtime(open_exported(folder), reference)
