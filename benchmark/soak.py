@@ -353,7 +353,7 @@ def describe(record: Record, operator: Operator, command: str, model: str) -> st
     wrong = faults(record, operator)
     took = [one.answered - one.sent for one in operator.requests if one.answered is not None]
     settled = int(SETTLED * len(record.rss))
-    own, rss = (np.array(one[settled:]) / 1e6 for one in (record.private, record.rss))
+    private, rss = (np.array(one[settled:]) / 1e6 for one in (record.private, record.rss))
     away = AWAY_S * len(record.kills) + sum(end - begin for begin, end in operator.pauses)
     rate = (record.results[-1] - record.results[0]) / max(record.seconds[-1] - away, 1)
     actions = ', '.join(f'{count} x {name}' for name, count in sorted(operator.done.items()))
@@ -364,8 +364,8 @@ def describe(record: Record, operator: Operator, command: str, model: str) -> st
         f'({rate:.1f} per second while there were images), {np.mean(record.objects):.1f} objects '
         f'on average, at most {max(record.objects)}.',
         f'- Actions: {actions}.',
-        f'- Private memory once settled {own.min():.1f} to {own.max():.1f} MB, growth from the '
-        f'first to the last quarter {record.growth(record.private):+.2%}, slope '
+        f'- Private memory once settled {private.min():.1f} to {private.max():.1f} MB, growth '
+        f'from the first to the last quarter {record.growth(record.private):+.2%}, slope '
         f'{record.slope_mb_per_hour():+.1f} MB per hour. RSS, which includes shared images, '
         f'{rss.min():.0f} to {rss.max():.0f} MB. {record.threads[-1]} threads, '
         f'{record.files[-1]} open files.',
@@ -396,8 +396,8 @@ def plot(record: Record, path: Path) -> None:
     figure = Figure(figsize=(9, 5), layout='constrained')
     memory, rate = figure.subplots(2, 1, sharex=True)
     minutes = np.array(record.seconds) / 60
-    own, rss = (np.array(one) / 1e6 for one in (record.private, record.rss))
-    settled = float(np.median(own[int(SETTLED * len(own)) :]))
+    private, rss = (np.array(one) / 1e6 for one in (record.private, record.rss))
+    settled = float(np.median(private[int(SETTLED * len(private)) :]))
     memory.axhspan(
         settled * (1 - MEMORY_LIMIT),
         settled * (1 + MEMORY_LIMIT),
@@ -405,7 +405,7 @@ def plot(record: Record, path: Path) -> None:
         alpha=0.15,
         label=f'{MEMORY_LIMIT:.0%} around the median',
     )
-    memory.plot(minutes, own, linewidth=1.2, label='private memory')
+    memory.plot(minutes, private, linewidth=1.2, label='private memory')
     memory.plot(minutes, rss, linewidth=0.8, label='RSS, with shared images')
     memory.set_ylim(0, 1.25 * rss.max())
     memory.set_ylabel('memory, MB')

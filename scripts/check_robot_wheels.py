@@ -33,7 +33,7 @@ REQUIREMENTS = ('requirements-robot.txt', 'requirements.txt')
 # Of JetPack 6 (Humble) and 7 (Jazzy).
 PYTHONS = ('3.10', '3.12')
 # As pip chooses, and for apt's OpenCV and cv_bridge, which need NumPy 1 (docs/jetson.md).
-BESIDE = ((), ('numpy<2',))
+EXTRA_REQUIREMENTS = ((), ('numpy<2',))
 # glibc of Ubuntu 22.04 is 2.35: older tags can be installed as well.
 PLATFORMS = (
     'manylinux_2_28_aarch64',
@@ -161,7 +161,7 @@ def has_wheel(name: str, python: str) -> bool:
     return True
 
 
-def describe(python: str, beside: Sequence[str], wheels: list[Path]) -> list[str]:
+def describe(python: str, extra: Sequence[str], wheels: list[Path]) -> list[str]:
     """Return a row of the table: Python, extra requirements, number, size, main versions."""
     versions = {
         str(name): version
@@ -175,7 +175,7 @@ def describe(python: str, beside: Sequence[str], wheels: list[Path]) -> list[str
     size = sum(wheel.stat().st_size for wheel in wheels) / 1e6
     return [
         python,
-        f'`{", ".join(beside)}`' if beside else '',
+        f'`{", ".join(extra)}`' if extra else '',
         str(len(wheels)),
         f'{size:.0f} MB',
         ', '.join(named),
@@ -196,10 +196,10 @@ def main(argv: list[str] | None = None) -> int:
     rows = []
     try:
         for python in options.python:
-            for beside in BESIDE:
+            for extra in EXTRA_REQUIREMENTS:
                 with tempfile.TemporaryDirectory() as folder:
-                    wheels = resolve([*files, *beside], python, Path(folder))
-                    rows.append(describe(python, beside, wheels))
+                    wheels = resolve([*files, *extra], python, Path(folder))
+                    rows.append(describe(python, extra, wheels))
             if has_wheel(SOURCE_ONLY, python):
                 print(f'{SOURCE_ONLY} has a wheel now: docs/jetson.md no longer has to build it')
     except UnreachableError as error:

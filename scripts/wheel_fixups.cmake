@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # Included by project() through -DCMAKE_PROJECT_INCLUDE: lets this package build against ROS from wheels that
-# lie in a virtual environment inside the source tree. Not used where ROS itself is installed.
+# are in a virtual environment inside the source tree. Not used where ROS itself is installed.
 #
 # - Imported message targets name an include folder of the machine the wheels were built on; CMake refuses a
 #   target that names a missing folder.
 # - Our own exported targets name numpy's include folder, which is below our source tree; CMake refuses to
-#   export that, unless it is said to matter for this build only.
+#   export that, unless it is marked as used by this build only.
 function(tam_ros_mend_include_folders)
   get_property(imported DIRECTORY "${CMAKE_SOURCE_DIR}" PROPERTY IMPORTED_TARGETS)
   get_property(own DIRECTORY "${CMAKE_SOURCE_DIR}" PROPERTY BUILDSYSTEM_TARGETS)

@@ -26,7 +26,7 @@ def mean(results: Sequence[SequenceScores]) -> dict[str, float]:
     Raises:
         ValueError: there is no object.
     """
-    summaries = [own.summary() for result in results for own in result.objects]
+    summaries = [item.summary() for result in results for item in result.objects]
     if not summaries:
         raise ValueError('no object to average over')
     return {name: float(np.mean([one[name] for one in summaries])) for name in summaries[0]}
@@ -35,9 +35,9 @@ def mean(results: Sequence[SequenceScores]) -> dict[str, float]:
 def as_table(results: Sequence[SequenceScores]) -> str:
     """Return aligned text with one line per object, and the mean."""
     rows = [
-        [result.name, str(own.object_id), str(len(own.frames)), *_cells(own.summary())]
+        [result.name, str(item.object_id), str(len(item.frames)), *_cells(item.summary())]
         for result in results
-        for own in result.objects
+        for item in result.objects
     ]
     objects = f'{len(rows)} object{"" if len(rows) == 1 else "s"}'
     rows.append(['mean', objects, '', *_cells(mean(results))])
@@ -63,14 +63,14 @@ def as_json(results: Sequence[SequenceScores]) -> dict[str, Any]:
                 **mean([result]),
                 'step_ms_median': 1e3 * float(np.median(result.step_seconds)),
                 'objects': {
-                    str(own.object_id): {
-                        **own.summary(),
-                        'prompted_frame': own.prompted_frame,
-                        'frames': own.frames,
-                        'J_of_frames': own.j,
-                        'F_of_frames': own.f,
+                    str(item.object_id): {
+                        **item.summary(),
+                        'prompted_frame': item.prompted_frame,
+                        'frames': item.frames,
+                        'J_of_frames': item.j,
+                        'F_of_frames': item.f,
                     }
-                    for own in result.objects
+                    for item in result.objects
                 },
             }
             for result in results
@@ -96,12 +96,12 @@ def plot(results: Sequence[SequenceScores], path: Path, title: str = '') -> None
     for panel in panels[len(results) :]:
         panel.set_visible(False)
     for panel, result in zip(panels, results, strict=False):
-        for own in result.objects:
+        for item in result.objects:
             panel.plot(
-                own.frames,
-                own.j,
+                item.frames,
+                item.j,
                 linewidth=1.3,
-                label=f'object {own.object_id}: {np.mean(own.j):.2f}',
+                label=f'object {item.object_id}: {np.mean(item.j):.2f}',
             )
         panel.set_title(result.name, fontsize=10)
         panel.set_ylim(-0.03, 1.03)

@@ -125,14 +125,14 @@ def evaluate_sequence(tracker: TrackerLike, sequence: TruthSequence, kind: str) 
             continue
         annotated = index
         void = labels == VOID
-        for number, own in scores.items():
-            own.frames.append(index)
-            own.j.append(region_similarity(labels == number, found == number, void))
-            own.f.append(contour_accuracy(labels == number, found == number, void))
+        for number, item in scores.items():
+            item.frames.append(index)
+            item.j.append(region_similarity(labels == number, found == number, void))
+            item.f.append(contour_accuracy(labels == number, found == number, void))
         for number in new:
             j = region_similarity(labels == number, found == number, void)
             scores[number] = ObjectScores(number, index, j)
-    scored = [own for _, own in sorted(scores.items()) if _without_frame(own, annotated).frames]
+    scored = [item for _, item in sorted(scores.items()) if _without_frame(item, annotated).frames]
     if not scored:
         raise DatasetError(
             f'{sequence.name}: no object has a scored frame, between the one on which '
@@ -145,9 +145,9 @@ def _new_objects(labels: np.ndarray, known: dict[int, ObjectScores]) -> list[int
     return sorted(set(np.unique(labels).tolist()) - known.keys() - {0, VOID})
 
 
-def _without_frame(own: ObjectScores, index: int) -> ObjectScores:
+def _without_frame(item: ObjectScores, index: int) -> ObjectScores:
     """Remove the scores of a frame if it is the last scored frame."""
-    if own.frames and own.frames[-1] == index:
-        for values in (own.frames, own.j, own.f):
+    if item.frames and item.frames[-1] == index:
+        for values in (item.frames, item.j, item.f):
             values.pop()
-    return own
+    return item

@@ -70,9 +70,9 @@ class MovingDiscs:
             if (end <= begin).any():
                 continue
             window = tuple(slice(*span) for span in zip(begin, end, strict=True))
-            own = tuple(slice(*span) for span in zip(begin - corner, end - corner, strict=True))
-            inside = self._inside[own]
-            image[window][inside] = texture[own][inside]
+            crop = tuple(slice(*span) for span in zip(begin - corner, end - corner, strict=True))
+            inside = self._inside[crop]
+            image[window][inside] = texture[crop][inside]
             labels[window][inside] = number
         return image, labels
 

@@ -172,15 +172,15 @@ class MaskDecoder(nn.Module):
             high_resolution: empty, or features of stride 8 [1, C / 4, 2G, 2G] and of stride 4
                 [1, C / 8, 4G, 4G], which are added during upscaling.
         """
-        own = torch.cat(
+        output_tokens = torch.cat(
             (self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight)
         )
         # A sum instead of expand(), which would put shape arithmetic into the exported graph.
-        own = own[None] + prompt[:, :1] * 0
-        tokens = torch.cat((own, prompt), dim=1)
+        output_tokens = output_tokens[None] + prompt[:, :1] * 0
+        tokens = torch.cat((output_tokens, prompt), dim=1)
         bias = None
         if hidden is not None:
-            shown = hidden[:, :1] * 0 + hidden.new_zeros(sizes(own)[1])
+            shown = hidden[:, :1] * 0 + hidden.new_zeros(sizes(output_tokens)[1])
             bias = torch.cat((shown, hidden), dim=1)[:, None, None]
         channels, height, width = sizes(image_position)
         image = (features + dense).reshape(-1, channels, height * width).transpose(1, 2)

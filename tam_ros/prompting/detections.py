@@ -276,9 +276,9 @@ def _mask_iou(mask: NDArray[np.bool_], mask_box: Box, box: Box) -> float:
         )
     ]
     cell = _area(mask_box) / mask.size
-    own = int(np.count_nonzero(mask)) * cell
+    mask_area = int(np.count_nonzero(mask)) * cell
     shared = int(np.count_nonzero(mask[np.ix_(*inside)])) * cell
-    return shared / (own + _area(box) - shared)
+    return shared / (mask_area + _area(box) - shared)
 
 
 def _centres(low: float, high: float, count: int) -> NDArray[np.float64]:

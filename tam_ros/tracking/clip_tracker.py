@@ -119,20 +119,22 @@ class ClipTracker(ModelTracker):
         self._size = context.size
         features = self._encode(context, image)
         predictions: dict[int, MaskPrediction] = {}
-        for object_id, own in assigned.items():
+        for object_id, object_prompts in assigned.items():
             memory = self._table.live.get(object_id)
-            if own[0].replace and memory is not None:
+            if object_prompts[0].replace and memory is not None:
                 self._forget(object_id)
                 memory = None
             reverse = self._tracked.get((index, object_id))
             if memory is not None and reverse is not None:
-                found = self._refine(replace(context, reverse=reverse), features, memory, own)
+                found = self._refine(
+                    replace(context, reverse=reverse), features, memory, object_prompts
+                )
             else:
-                own = self._prompts[index, object_id] = [
+                object_prompts = self._prompts[index, object_id] = [
                     *self._prompts.get((index, object_id), ()),
-                    *own,
+                    *object_prompts,
                 ]
-                found = self._condition(context, features, memory, {object_id: own})
+                found = self._condition(context, features, memory, {object_id: object_prompts})
                 self._prompted[index, object_id] = found[object_id]
             predictions |= found
         return self._describe(context, predictions)
@@ -225,10 +227,12 @@ class ClipTracker(ModelTracker):
             number = prompt.object_id
             if number == NEW_OBJECT:
                 number = self._table.new_id({*assigned, *(one.object_id for one in prompts)})
-            own = assigned.setdefault(number, [])
-            own.append(prompt)
+            object_prompts = assigned.setdefault(number, [])
+            object_prompts.append(prompt)
             before = self._prompts.get((index, number), [])
-            check_point_count([*before, *own], number, f'frame {index}', self._runtime.spec)
+            check_point_count(
+                [*before, *object_prompts], number, f'frame {index}', self._runtime.spec
+            )
             if len(self._table.live.keys() | assigned.keys()) > self._options.max_objects:
                 raise PromptError(f'the limit of {self._options.max_objects} objects is reached')
         return assigned
@@ -266,11 +270,11 @@ class ClipTracker(ModelTracker):
         context: FrameContext,
         features: Features,
         memory: ObjectMemory,
-        own: list[Prompt],
+        object_prompts: list[Prompt],
     ) -> dict[int, MaskPrediction]:
         """Refine the mask of an object on a frame that was tracked."""
         key = context.index, memory.id
-        prompts = {memory.id: [Prompt.merged([*self._prompts.get(key, []), *own])]}
+        prompts = {memory.id: [Prompt.merged([*self._prompts.get(key, []), *object_prompts])]}
         refined = {memory.id: self._prompted[key]} if key in self._prompted else None
         predictions = self._pipeline.predict(context, features, [memory], prompts, refined)
         entry = memory.bank.entry(context.index)
@@ -280,7 +284,7 @@ class ClipTracker(ModelTracker):
                 context, features, [memory], prompts, predictions, self._no_row
             )
             self._prompted[key] = predictions[memory.id]
-            self._prompts.setdefault(key, []).extend(own)
+            self._prompts.setdefault(key, []).extend(object_prompts)
         return predictions
 
     def _describe(

@@ -256,7 +256,7 @@ class FramePipeline:
                 decoded = self._decode(features, conditioned, tokens, multimask=True)
             predictions = dict(zip(ids, decoded, strict=True))
         with self.clock.stage('prompts'):
-            for object_id, own in prompts.items():
+            for object_id, object_prompts in prompts.items():
                 previous = predictions.get(object_id)
                 source = (
                     features.without_memory
@@ -266,7 +266,7 @@ class FramePipeline:
                 if refined:
                     previous = refined.get(object_id, previous)
                 predictions[object_id] = self._apply_prompts(
-                    own, features, source, previous, context.size
+                    object_prompts, features, source, previous, context.size
                 )
         return predictions
 

@@ -188,11 +188,11 @@ class Tracker(ModelTracker):
         assigned = self._assign(prompts, current)
         if self._options.history_frames or self._table.live or assigned:
             current.context = replace(current.context, network_input=self._pipeline.resize(image))
-        for frame, object_id, own in assigned:
+        for frame, object_id, object_prompts in assigned:
             if frame is current:
-                current.prompts[object_id] = own
+                current.prompts[object_id] = object_prompts
             else:
-                self._late.add(frame, object_id, own)
+                self._late.add(frame, object_id, object_prompts)
         for memory in self._late.catch_up():
             self._table.add(memory)
         predictions = self._track(current)
@@ -228,8 +228,8 @@ class Tracker(ModelTracker):
         # A new object that is still being replayed is given the prompts of this image once its
         # replay reaches this image.
         prompts = {
-            object_id: own
-            for object_id, own in current.prompts.items()
+            object_id: object_prompts
+            for object_id, object_prompts in current.prompts.items()
             if object_id in self._table.live or object_id not in self._late.objects
         }
         objects = [memory for _, memory in sorted(self._table.live.items())]
@@ -303,12 +303,12 @@ class Tracker(ModelTracker):
             if number in known and frame is not current:
                 self._late.check(frame, number, late)
                 late.add(number)
-            own = assigned.setdefault((index, number), (frame, number, []))[2]
+            object_prompts = assigned.setdefault((index, number), (frame, number, []))[2]
             if prompt.replace:
-                own.clear()
-            own.append(prompt)
-            before = [] if own[0].replace else frame.prompts.get(number, [])
-            check_point_count([*before, *own], number, 'one image', spec)
+                object_prompts.clear()
+            object_prompts.append(prompt)
+            before = [] if object_prompts[0].replace else frame.prompts.get(number, [])
+            check_point_count([*before, *object_prompts], number, 'one image', spec)
             if len(known | first_images.keys()) > self._options.max_objects:
                 raise PromptError(
                     f'the limit of {self._options.max_objects} objects is reached; '
