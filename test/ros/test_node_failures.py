@@ -154,7 +154,7 @@ def test_requests_are_answered_while_an_image_takes_long(start, make_peer):
         answers[name] = peer.call(kind, service, request, timeout=60)
 
     stamp = peer.send(picture(red=(10, 10)))
-    peer.wait('the step', lambda: f'step at {stamp / 1e9}' in node.log)
+    peer.wait('the step', lambda: f'step at {stamp / 10**9}' in node.log)
     prompt = AddPrompt.Request(prompt=click(15, 15))
     questions = [
         ('parameters', GetParameters, 'get_parameters', GetParameters.Request(names=['model'])),

@@ -32,7 +32,7 @@ def test_ctrl_c_during_an_image(start, make_peer):
     node, peer = start(COLOUR_TRACKER_DELAY='1.0'), make_peer()
     peer.meet(node, picture())
     stamp = peer.send(picture())
-    peer.wait('the step', lambda: f'step at {stamp / 1e9}' in node.log)
+    peer.wait('the step', lambda: f'step at {stamp / 10**9}' in node.log)
     assert node.interrupt() == 0, node.log
     assert 'Traceback' not in node.log
 
