@@ -81,7 +81,7 @@ class PromptRequest:
             PromptError: a coordinate is not finite, corners are swapped, or nothing is marked.
         """
         replace = self.action is Action.REPLACE
-        stamp = self.stamp_ns / 1e9 if stamped and self.stamp_ns else None
+        stamp = self.stamp_ns / NANOSECONDS if stamped and self.stamp_ns else None
         if self.mask is not None:
             return Prompt.mask(object_id, self.mask, replace, stamp)
         if self.box is not None:

@@ -112,12 +112,12 @@ def test_a_prompt_belongs_to_the_newest_image_seen(graph, make_client):
     seen = client.newest_stamp_ns
     client.add_point(15, 15)
     peer.track(picture(red=(30, 10)))
-    assert f'prompt of 1 at {seen / 1e9}' in node.log
+    assert f'prompt of 1 at {seen / 10**9}' in node.log
     due = peer.stamp_ns + 33_000_000
     client.add_point(35, 15, stamp=peer.header(due).stamp)
     client.add_point(35, 15, stamp=0)
     peer.track(picture(red=(30, 10)))
-    assert f'prompt of 2 at {due / 1e9}' in node.log
+    assert f'prompt of 2 at {due / 10**9}' in node.log
     assert 'prompt of 3 at None' in node.log
     with pytest.raises(TypeError, match='nanoseconds'):
         client.add_point(35, 15, stamp=1.5)

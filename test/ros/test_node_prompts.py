@@ -250,7 +250,7 @@ def test_points_of_another_frame_need_tf(start, make_peer):
     operator.point(2, -0.4, 1, 'map')
     operator.says('object 1 is added')
     peer.track(IMAGE)
-    operator.says(f'prompt of 1 at {shown / 1e9}', '35.0')
+    operator.says(f'prompt of 1 at {shown / 10**9}', '35.0')
     operator.point(2, 0, 1, 'moon')
     operator.says('clicked point refused', 'moon')
 
