@@ -45,7 +45,7 @@ WEIGHTS = [
     ),
     pytest.param(
         lambda tmp: bundled_copy(tmp, {'model.json': lambda data: b'{}'}),
-        'description of the graphs cannot be read',
+        'the description of the graphs, cannot be read',
         id='another description',
     ),
 ]
