@@ -13,6 +13,10 @@ from typing import Any
 import yaml
 
 
+class CatalogueError(ValueError):
+    """An entry of the catalogue that is not valid; the message names it."""
+
+
 class UnknownModelError(ValueError):
     """A model name that is not in the catalogue."""
 
@@ -108,13 +112,13 @@ def read_model(name: str, entry: dict[str, Any]) -> Model:
     """Read one entry of the catalogue.
 
     Raises:
-        ValueError: it is not valid; the message names it.
+        CatalogueError: it is not valid; the message names it.
     """
     try:
         weights = Weights(**(entry.get('weights') or {}))
         return Model(name=name, **{**entry, 'weights': weights})
     except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f'the entry {name} of the catalogue is not valid: {error}') from error
+        raise CatalogueError(f'the entry {name} of the catalogue is not valid: {error}') from error
 
 
 def model(name: str) -> Model:

@@ -62,7 +62,8 @@ def _expected_errors() -> tuple[type[Exception], ...]:
 
     return (
         *(UsageError, SourceError, PromptSpecError, MaskFileError, PromptError, FrameError),
-        *(SavedTracksError, WeightsError, EngineError, catalogue.UnknownModelError, OSError),
+        *(SavedTracksError, WeightsError, EngineError, OSError),
+        *(catalogue.UnknownModelError, catalogue.CatalogueError),
     )
 
 

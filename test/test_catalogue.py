@@ -41,3 +41,18 @@ def test_the_weights_of_the_catalogue():
     official = catalogue.model('efficienttam_s').weights
     assert official.repo == 'yunyangx/efficient-track-anything'
     assert official.file == 'efficienttam_s.pt'
+
+
+def test_the_command_line_reports_an_entry_that_is_not_valid(tmp_path, monkeypatch, capsys):
+    from tam_ros.cli import main
+
+    (tmp_path / 'models.yaml').write_text(
+        'broken: {architecture: efficienttam, weights: {repo: x}}'
+    )
+    monkeypatch.setattr(catalogue, 'engines_dir', lambda: tmp_path)
+    catalogue.models.cache_clear()
+    try:
+        assert main(['models']) == 2
+    finally:
+        catalogue.models.cache_clear()
+    assert 'the entry broken of the catalogue is not valid' in capsys.readouterr().err
