@@ -146,10 +146,14 @@ class Health:
         if scheduled is not None:
             if not scheduled.done():
                 return
-            # Cancelled while the tracker is closed. A failed device is reported with the next
-            # image.
-            with contextlib.suppress(CancelledError, Exception):
+            try:
                 self._session_state = scheduled.result()
+            except CancelledError:
+                pass  # the tracker is being closed
+            except Exception as error:
+                self._node.get_logger().warning(
+                    f'the state of the tracker cannot be read: {error}', throttle_duration_sec=60.0
+                )
         with contextlib.suppress(BusyError):
             self._scheduled = (
                 inference.schedule(lambda session: session.state) if inference else None
