@@ -90,13 +90,13 @@ def operator(graph):
 def test_clicks_add_select_and_correct(operator):
     """In the mode auto; every click belongs to the newest published image."""
     peer = operator.peer
-    shown = peer.stamp_ns / 1e9
+    shown = peer.stamp_ns / 10**9
     operator.click(*RED)
     operator.says('click: object 1 is added')
     assert operator.objects() == [1]
     operator.says(f'prompt of 1 at {shown}', '[[15.0, 15.0]], [1]')
 
-    shown = peer.stamp_ns / 1e9
+    shown = peer.stamp_ns / 10**9
     operator.click(12, 12)
     operator.says('object 1 excludes this point')
     operator.click(22, 12)
@@ -203,7 +203,7 @@ def test_clicked_points(start, make_peer):
     operator.says('clicked point refused', 'no camera info has arrived on /camera_info')
 
     operator.calibrate()
-    shown = peer.stamp_ns / 1e9
+    shown = peer.stamp_ns / 10**9
     operator.point(0, 0, 2)
     operator.says('object 2 is added')
     operator.point(0.8, 0, 2)
@@ -268,7 +268,7 @@ def label_image(peer, encoding='mono8', size=SIZE, **places):
 def test_a_mask_image_adds_an_object_for_each_value(operator, encoding):
     peer = operator.peer
     message = label_image(peer, encoding, v200=(30, 10), v7=(10, 10))
-    shown = peer.stamp_ns / 1e9
+    shown = peer.stamp_ns / 10**9
     operator.send(f'{NODE}/mask_prompt', message)
     operator.says('value 7 is object 1')
     operator.says('value 200 is object 2')
