@@ -325,11 +325,23 @@ def _check_jpeg_end(jpeg: bytes) -> None:
 
 
 def _as_bytes(data: Any) -> np.ndarray:
-    """View any buffer as flat uint8 without copying; lists of integers are copied."""
+    """View any buffer as flat uint8 without copying; lists of integers are copied.
+
+    In ROS 2 Lyrical, data may be a `rosidl_buffer.Buffer`, whose memory can be that of a device.
+    It is copied to the host.
+    """
     try:
         return np.frombuffer(data, np.uint8)
     except (TypeError, BufferError, ValueError):
         pass
+    if (backend := getattr(data, 'backend_type', None)) is not None:
+        try:
+            return np.frombuffer(data.to_bytes(), np.uint8)
+        except Exception as error:  # whatever the library of the backend raises
+            raise ImageFormatError(
+                f'image data is in memory of the backend {backend!r} and cannot be copied to the '
+                f'host: {error}'
+            ) from error
     try:
         array = np.asarray(data)
         if array.size == 0:

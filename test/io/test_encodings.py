@@ -123,6 +123,33 @@ def test_every_kind_of_buffer(wrap):
     np.testing.assert_array_equal(rgb, picture())
 
 
+class DeviceBuffer:
+    """What `rosidl_buffer.Buffer` of ROS 2 Lyrical offers: no buffer protocol, no indexing."""
+
+    backend_type = 'cuda'
+
+    def __init__(self, data):
+        self._data = data
+
+    def __len__(self):
+        return 96 * HEIGHT
+
+    def to_bytes(self):
+        if self._data is None:
+            raise RuntimeError('the device is gone')
+        return self._data
+
+
+def test_image_data_on_a_device():
+    """The `to_bytes` of an integer, for example, is another."""
+    rgb = decode('rgb8', HEIGHT, WIDTH, 96, DeviceBuffer(picture().tobytes()))
+    np.testing.assert_array_equal(rgb, picture())
+    with pytest.raises(ImageFormatError, match="backend 'cuda'.*the device is gone"):
+        decode('rgb8', HEIGHT, WIDTH, 96, DeviceBuffer(None))
+    with pytest.raises(ImageFormatError, match='must be bytes, not int'):
+        decode('rgb8', HEIGHT, WIDTH, 96, 7000)
+
+
 def test_plain_rgb_is_not_copied():
     data = array.array('B', picture().tobytes())
     assert np.shares_memory(
