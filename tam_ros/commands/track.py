@@ -379,7 +379,7 @@ def _open_outputs(
         compress = options.labels == 'png'
         sinks.append(results.bag_sink(bag, compress=compress, images=images, copy=copy))
     elif kind == 'png':
-        sinks.append(results.mask_sink(MaskFolder(options.out)))
+        sinks.append(results.mask_sink(stack.enter_context(MaskFolder(options.out))))
     elif kind == 'coco':
         writer = stack.enter_context(CocoWriter(options.out))
         sinks.append(results.coco_sink(writer, source.name))

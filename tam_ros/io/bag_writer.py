@@ -9,7 +9,6 @@ so that replaying the bag and reading it again give the same frames.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
@@ -36,13 +35,14 @@ from tam_ros.interfaces import (
 )
 from tam_ros.io.disk_space import ensure_room
 from tam_ros.io.frames import Header
+from tam_ros.new_output import NewOutput, OutputError
 
 # For the chunk of 1 MiB that rosbags buffers before writing, and for the index at the end.
 _RESERVE = 3 * 2**20  # bytes
 _CHECK_EVERY = 2**18  # bytes
 
 
-class BagWriteError(OSError):
+class BagWriteError(OutputError):
     """A bag cannot be written; the message gives the path and the reason."""
 
 
@@ -61,16 +61,14 @@ class BagWriter(Closing):
         """Create the bag.
 
         Raises:
-            BagWriteError: the path exists, or cannot be written.
+            OutputError: the path exists, or cannot be written.
         """
         self._path = Path(path)
-        if self._path.exists():
-            raise BagWriteError(f'{self._path} exists; choose another name or remove it')
-        single = self._path.suffix.lower() == '.mcap'
+        self._output = NewOutput(path)
+        partial = self._output.partial
         # rosbags writes a folder; a single file is moved out of it at the end.
-        self._folder = self._path.with_name(self._path.name + '.part') if single else self._path
-        if single and self._folder.exists():
-            shutil.rmtree(self._folder)  # left by a run that was killed
+        self._single = partial.suffix.lower() == '.mcap'
+        self._folder = partial.with_suffix('') if self._single else partial
         self._types = message_types()
         self._writer = Writer(
             self._folder, version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP
@@ -82,6 +80,7 @@ class BagWriter(Closing):
         try:
             self._writer.open()
         except (OSError, WriterError) as error:
+            self._output.close()
             raise BagWriteError(f'{self._path} cannot be written: {error}') from error
 
     def write_image(
@@ -180,14 +179,18 @@ class BagWriter(Closing):
         if self._writer.storage is None:
             return
         try:
-            try:
-                self._writer.close()
-            finally:
-                if self._folder != self._path:
-                    self._file.replace(self._path)
-                    shutil.rmtree(self._folder)
+            self._writer.close()
         except OSError as error:
             raise BagWriteError(f'{self._path} cannot be finished: {error}') from error
+        finally:
+            if self._single:
+                self._file.replace(self._output.partial)
+            self._output.publish()
+
+    def discard(self) -> None:
+        """Remove what was written, in place of `close`."""
+        self._writer.abort()
+        self._output.close()
 
     def _write(self, topic: str, header: Header, message: Any, recorded_ns: int | None) -> None:
         data = self._types.serialize_cdr(message, message.__msgtype__)

@@ -20,12 +20,13 @@ import numpy as np
 
 from tam_ros.closing import Closing
 from tam_ros.io.disk_space import ensure_room
+from tam_ros.new_output import NewOutput, OutputError
 
 _HEAD = '{"annotations": ['
 _SLACK = 4096  # bytes
 
 
-class CocoWriteError(OSError):
+class CocoWriteError(OutputError):
     """An annotation file cannot be written; the message gives the path and the reason."""
 
 
@@ -58,7 +59,7 @@ class CocoWriter(Closing):
 
         Raises:
             ModuleNotFoundError: pycocotools is not installed.
-            CocoWriteError: the path exists, or cannot be written.
+            OutputError: the path exists, or cannot be written.
         """
         from pycocotools import mask
 
@@ -68,11 +69,13 @@ class CocoWriter(Closing):
         self._categories = [{'id': 1, 'name': 'object', 'supercategory': 'object'}]
         self._annotations = 0
         self._tail_size = _SLACK
+        self._output = NewOutput(path)
         try:
-            self._file = self._path.open('xb')
+            self._file = self._output.partial.open('xb')
             self._file.write(_HEAD.encode())
             self._file.flush()
         except OSError as error:
+            self._output.close()
             raise self._error('cannot be written', error) from error
 
     def write(self, image: CocoImage, objects: Iterable[Any]) -> None:
@@ -105,7 +108,7 @@ class CocoWriter(Closing):
         )
         tail_size = self._tail_size + len(json.dumps(entry)) + 2
         try:
-            ensure_room(self._path, len(text) + tail_size)
+            ensure_room(self._output.partial, len(text) + tail_size)
             self._file.write(text.encode())
             self._file.flush()
         except OSError as error:
@@ -125,6 +128,13 @@ class CocoWriter(Closing):
                 self._file.write(tail.encode())
         except OSError as error:
             raise self._error('cannot be finished', error) from error
+        finally:
+            self._output.publish()
+
+    def discard(self) -> None:
+        """Remove what was written, in place of `close`."""
+        self._file.close()
+        self._output.close()
 
     def _annotation(self, number: int, image_id: int, item: Any) -> dict[str, Any]:
         rle = self._encode(np.asfortranarray(item.mask, np.uint8))

@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tam_ros.closing import Closing
+from tam_ros.new_output import NewOutput, OutputError
+
 MAX_INDEX = 255
 """The highest object id that an indexed PNG can hold."""
 
@@ -21,7 +24,7 @@ class MaskFileError(ValueError):
     """A file cannot be used as a mask; the message gives its path."""
 
 
-class MaskWriteError(OSError):
+class MaskWriteError(OutputError):
     """A mask cannot be written; the message gives the path and the reason."""
 
 
@@ -56,20 +59,26 @@ def read_masks(path: str | Path) -> dict[int, NDArray[np.bool_]]:
     return {number: values == number for number in ids}
 
 
-class MaskFolder:
-    """A new folder of indexed PNG files, one per frame, with the palette of DAVIS."""
+class MaskFolder(Closing):
+    """A new folder of indexed PNG files, one per frame, with the palette of DAVIS.
+
+    Use it as a context manager: the folder appears at the end, also after an exception.
+    """
 
     def __init__(self, path: str | Path) -> None:
         """Create the folder.
 
         Raises:
-            MaskWriteError: the folder exists or cannot be created.
+            OutputError: the folder exists or cannot be created.
         """
         self._path = Path(path)
         self._palette = voc_palette().tobytes()
+        self._output: NewOutput | None = NewOutput(path)
+        self._partial = self._output.partial
         try:
-            self._path.mkdir()
+            self._partial.mkdir()
         except OSError as error:
+            self._output.close()
             raise MaskWriteError(f'{self._path} cannot be created: {error.strerror}') from error
 
     def write(self, name: str, labels: NDArray[np.uint16]) -> None:
@@ -89,9 +98,9 @@ class MaskFolder:
                 f'object id {labels.max()} does not fit into an indexed PNG, whose highest id is '
                 f'{MAX_INDEX}'
             )
-        path = self._path / f'{name}.png'
+        path = self._partial / f'{name}.png'
         if path.exists():
-            raise MaskWriteError(f'two frames are named {name!r}; {path} belongs to the first')
+            raise MaskWriteError(f'two frames are named {name!r}; the file is of the first')
         image = Image.fromarray(labels.astype(np.uint8))
         image.putpalette(self._palette)
         data = io.BytesIO()
@@ -103,7 +112,24 @@ class MaskFolder:
         except OSError as error:
             part.unlink(missing_ok=True)
             reason = os.strerror(error.errno or errno.EIO)
-            raise MaskWriteError(f'{path} cannot be written: {reason}') from error
+            file = self._path / path.name
+            raise MaskWriteError(f'{file} cannot be written: {reason}') from error
+
+    def close(self) -> None:
+        """Move the folder to its path. Calling it again does nothing.
+
+        Raises:
+            OutputError: that is not possible.
+        """
+        if self._output is not None:
+            output, self._output = self._output, None
+            output.publish()
+
+    def discard(self) -> None:
+        """Remove what was written, in place of `close`."""
+        if self._output is not None:
+            self._output.close()
+            self._output = None
 
 
 def voc_palette() -> np.ndarray:

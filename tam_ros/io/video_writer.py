@@ -12,12 +12,13 @@ import numpy as np
 
 from tam_ros.closing import Closing
 from tam_ros.io.disk_space import ensure_room
+from tam_ros.new_output import NewOutput, OutputError
 
 _RESERVE = 2**20  # bytes for what OpenCV has buffered and for the fixed parts of the index
 _INDEX_ENTRY = 64  # bytes per frame in the index at the end, at most
 
 
-class VideoWriteError(OSError):
+class VideoWriteError(OutputError):
     """A video file cannot be written; the message gives the path and the reason."""
 
 
@@ -36,13 +37,13 @@ class VideoWriter(Closing):
             rate_hz: frames per second.
 
         Raises:
-            VideoWriteError: the folder is missing, or the name does not end in `.mp4`.
+            VideoWriteError: the name does not end in `.mp4`.
+            OutputError: the path exists, or cannot be written.
         """
         self._path = Path(path)
         if self._path.suffix.lower() != '.mp4':
             raise VideoWriteError(f'{self._path} must end in .mp4')
-        if not self._path.parent.is_dir():
-            raise VideoWriteError(f'{self._path.parent} is not a folder')
+        self._output = NewOutput(path)
         self._rate_hz = rate_hz
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
@@ -58,9 +59,13 @@ class VideoWriter(Closing):
         if self._writer is None:
             self._size = (width, height)
             self._writer = cv2.VideoWriter(
-                str(self._path), cv2.VideoWriter.fourcc(*'mp4v'), self._rate_hz, self._size
+                str(self._output.partial),
+                cv2.VideoWriter.fourcc(*'mp4v'),
+                self._rate_hz,
+                self._size,
             )
             if not self._writer.isOpened():
+                self._writer = None
                 raise VideoWriteError(f'{self._path} cannot be written')
         if (width, height) != self._size:
             raise VideoWriteError(
@@ -68,7 +73,7 @@ class VideoWriter(Closing):
             )
         try:
             # OpenCV does not report failed writes. No frame takes more bytes than its pixels.
-            ensure_room(self._path, _RESERVE + rgb.size + _INDEX_ENTRY * self._frames)
+            ensure_room(self._output.partial, _RESERVE + rgb.size + _INDEX_ENTRY * self._frames)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise VideoWriteError(
@@ -84,11 +89,20 @@ class VideoWriter(Closing):
             VideoWriteError: the file that was written cannot be opened.
         """
         if self._writer is None:
+            self._output.close()
             return
         self._writer.release()
         self._writer = None
-        written = cv2.VideoCapture(str(self._path))
+        written = cv2.VideoCapture(str(self._output.partial))
         playable = written.isOpened()
         written.release()
+        self._output.publish()
         if self._frames and not playable:
             raise VideoWriteError(f'{self._path} cannot be finished: is the disk full?')
+
+    def discard(self) -> None:
+        """Remove what was written, in place of `close`."""
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+        self._output.close()

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tam_ros.model_files import TrackerSpec
+from tam_ros.new_output import NewOutput, OutputError
 from tam_ros.runtime.base import Floats
 from tam_ros.tracking.bank import BankShape, MemoryBank
 from tam_ros.tracking.frame_pipeline import FramePipeline
@@ -55,7 +56,7 @@ def write_tracks(
     """Write a file; an existing file is kept if that fails.
 
     Raises:
-        OSError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     arrays: dict[str, Any] = {}
     objects = []
@@ -82,13 +83,14 @@ def write_tracks(
         'used': sorted(tracks.table.used),
         'objects': objects,
     }
-    partial = path.with_name(f'.{path.name}.partial')
-    try:
-        with partial.open('wb') as file:
-            np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with NewOutput(path, replace=True) as output:
+        try:
+            with output.partial.open('wb') as file:
+                np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise OutputError(f'{path} cannot be written: {reason}') from error
+        output.publish()
 
 
 def read_tracks(

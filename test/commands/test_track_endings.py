@@ -177,7 +177,9 @@ def test_interrupted_in_the_middle_of_a_frame(video, tam, tmp_path, monkeypatch,
     assert [contents(path) for path in outputs] == [5, 5]
 
 
-@pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_real_signals(graphs, tmp_path, pictures, number, status):
     """Ctrl-C, also twice, ends it with complete files and the usual exit status."""
     with VideoWriter(tmp_path / 'long.mp4', 10) as writer:
@@ -192,7 +194,8 @@ def test_real_signals(graphs, tmp_path, pictures, number, status):
         cwd=Path(__file__).resolve().parents[2],
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while not outputs[1].exists() and process.poll() is None and time.monotonic() < deadline:
+    while not list(tmp_path.glob('out.mp4.*.partial/out.mp4')):  # frames are being written
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     for _ in range(2):
         process.send_signal(number)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from pycocotools import coco
 
-from tam_ros.io.coco_writer import CocoImage, CocoWriteError, CocoWriter
+from tam_ros.io.coco_writer import CocoImage, CocoWriter
+from tam_ros.new_output import OutputError
 
 
 def tracked(number: int, *window: slice) -> SimpleNamespace:
@@ -67,6 +68,6 @@ def test_interrupted_file_is_complete_up_to_there(tmp_path, interruption, frames
 
 def test_nothing_is_overwritten(tmp_path):
     (tmp_path / 'o.json').write_text('mine')
-    with pytest.raises(CocoWriteError, match='File exists'):
+    with pytest.raises(OutputError, match='o.json exists'):
         CocoWriter(tmp_path / 'o.json')
     assert (tmp_path / 'o.json').read_text() == 'mine'

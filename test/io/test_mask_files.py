@@ -15,6 +15,7 @@ from tam_ros.io.mask_files import (
     read_masks,
     voc_palette,
 )
+from tam_ros.new_output import OutputError
 
 
 def labels() -> np.ndarray:
@@ -35,8 +36,8 @@ def test_grey_images(tmp_path, dtype):
 
 
 def test_written_and_read_again(tmp_path):
-    folder = MaskFolder(tmp_path / 'masks')
-    folder.write('00007', labels())
+    with MaskFolder(tmp_path / 'masks') as folder:
+        folder.write('00007', labels())
     (path,) = (tmp_path / 'masks').iterdir()
     assert path.name == '00007.png'
     masks = read_masks(path)
@@ -68,11 +69,11 @@ def test_a_file_that_is_not_a_mask_is_named(tmp_path):
 
 
 def test_ids_and_names_that_do_not_fit(tmp_path):
-    folder = MaskFolder(tmp_path / 'masks')
-    with pytest.raises(MaskWriteError, match='object id 256 does not fit'):
-        folder.write('a', np.full((2, 2), 256, np.uint16))
-    folder.write('a', labels())
-    with pytest.raises(MaskWriteError, match="two frames are named 'a'"):
+    with MaskFolder(tmp_path / 'masks') as folder:
+        with pytest.raises(MaskWriteError, match='object id 256 does not fit'):
+            folder.write('a', np.full((2, 2), 256, np.uint16))
         folder.write('a', labels())
-    with pytest.raises(MaskWriteError, match='masks cannot be created: File exists'):
+        with pytest.raises(MaskWriteError, match="two frames are named 'a'"):
+            folder.write('a', labels())
+    with pytest.raises(OutputError, match='masks exists; choose another name'):
         MaskFolder(tmp_path / 'masks')

@@ -11,6 +11,7 @@ import pytest
 from tam_ros.io.frames import SourceError
 from tam_ros.io.open_source import open_source
 from tam_ros.io.video_writer import VideoWriteError, VideoWriter
+from tam_ros.new_output import OutputError
 
 DATA = Path(__file__).resolve().parents[3] / 'shared' / 'data'
 
@@ -129,7 +130,7 @@ def test_real_video(name, frames):
     ('name', 'words'), [('out.avi', r'end in \.mp4'), ('no such folder/out.mp4', 'not a folder')]
 )
 def test_video_that_cannot_be_written(tmp_path, name, words):
-    with pytest.raises(VideoWriteError, match=words):
+    with pytest.raises(OutputError, match=words):
         VideoWriter(tmp_path / name, 10)
 
 
