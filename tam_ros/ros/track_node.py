@@ -39,7 +39,7 @@ from tam_ros.ros.outputs.labels import CompressedLabels, Labels, Overlay
 from tam_ros.ros.outputs.objects import Objects
 from tam_ros.ros.outputs.output import Output, Publishers, TrackedImage
 from tam_ros.ros.outputs.spatial import Cloud, Frames, Markers
-from tam_ros.ros.outputs.vision_msgs_outputs import Detections2D, LabelInfo
+from tam_ros.ros.outputs.vision_msgs_outputs import Detections2D, Detections3D, LabelInfo
 from tam_ros.ros.parameters import tracker_options
 from tam_ros.runtime.engine_options import EngineOptions
 from tam_ros.tracking import FrameError, Tracker
@@ -63,6 +63,7 @@ OUTPUTS: tuple[type[Output], ...] = (
     Cloud,
     Markers,
     # For human viewers, who do not notice a few milliseconds.
+    Detections3D,
     Overlay,
     CompressedLabels,
 )

@@ -4,11 +4,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from tam_ros.ros.declaration import NodeParameters
 from tam_ros.ros.outputs.output import Output, TrackedImage
+from tam_ros.spatial import Location
+from tam_ros.tracking import TrackedObject
 
 try:
     from vision_msgs import msg as vision
@@ -19,6 +27,7 @@ LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 _BACKGROUND = 'background'
 _THRESHOLD = 0.5  # the score from which a pixel belongs to an object
+_ANY_ANGLE = math.pi**2 / 3  # square radians; the variance of an angle that can be any
 
 
 class Detections2D(Output):
@@ -44,12 +53,64 @@ class Detections2D(Output):
             detection.bbox.center.position.x = (x0 + x1 - 1) / 2
             detection.bbox.center.position.y = (y0 + y1 - 1) / 2
             detection.bbox.size_x, detection.bbox.size_y = x1 - x0, y1 - y0
-            hypothesis = vision.ObjectHypothesisWithPose()
-            hypothesis.hypothesis.class_id = result.names.get(item.id, '')
-            hypothesis.hypothesis.score = float(item.score)
+            detection.results.append(_hypothesis(item, result.names))
+            message.detections.append(detection)
+        return message
+
+
+class Detections3D(Output):
+    """The visible objects whose position is known as vision_msgs/Detection3DArray."""
+
+    topic = '~/detections_3d'
+    message_type = vision.Detection3DArray if vision else None
+    package = 'vision_msgs'
+
+    def message(self, result: TrackedImage) -> vision.Detection3DArray | None:
+        """Return the objects with a position, or None without depth.
+
+        In the frame of the images. `id`, `class_id` and `score` are those of `Detections2D`. `bbox`
+        is the box around the measured points, parallel to the axes of the camera. The pose of the
+        result is that of a reference point of the object, as vision_msgs defines it: the median of
+        the points.
+        """
+        if result.depth is None:
+            return None
+        message = vision.Detection3DArray(header=result.header)
+        for item in result.frame.objects:
+            location = result.locations.get(item.id)
+            if location is None:
+                continue
+            detection = vision.Detection3D(header=result.header, id=str(item.id))
+            _set_xyz(detection.bbox.center.position, location.centre)
+            _set_xyz(detection.bbox.size, location.extent)
+            hypothesis = _hypothesis(item, result.names)
+            _set_xyz(hypothesis.pose.pose.position, location.position)
+            hypothesis.pose.covariance = _covariance(location)
             detection.results.append(hypothesis)
             message.detections.append(detection)
         return message
+
+
+def _hypothesis(item: TrackedObject, names: Mapping[int, str]) -> vision.ObjectHypothesisWithPose:
+    hypothesis = vision.ObjectHypothesisWithPose()
+    hypothesis.hypothesis.class_id = names.get(item.id, '')
+    hypothesis.hypothesis.score = float(item.score)
+    return hypothesis
+
+
+def _covariance(location: Location) -> list[float]:
+    """Return the covariance of a pose, row by row: x, y, z, rotation about x, y, z.
+
+    The spread of the points is an upper bound for the position, since the median lies among them.
+    The orientation is not measured; zeros would claim that it is known exactly.
+    """
+    covariance = np.diag([0.0, 0.0, 0.0, _ANY_ANGLE, _ANY_ANGLE, _ANY_ANGLE])
+    covariance[:3, :3] = location.covariance
+    return covariance.ravel().tolist()
+
+
+def _set_xyz(target: Any, xyz: NDArray[np.float64]) -> None:
+    target.x, target.y, target.z = map(float, xyz)
 
 
 class LabelInfo(Output):
