@@ -68,7 +68,7 @@ class Detections3D(Output):
     def message(self, result: TrackedImage) -> vision.Detection3DArray | None:
         """Return the objects with a position, or None without depth.
 
-        In the frame of the images. `id`, `class_id` and `score` are those of `Detections2D`. `bbox`
+        In the frame of the images. `id`, `class_id` and `score` are as in `Detections2D`. `bbox`
         is the box around the measured points, parallel to the axes of the camera. The pose of the
         result is that of a reference point of the object, as vision_msgs defines it: the median of
         the points.
