@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from rosbags.convert.converter import create_connections_converters
-from rosbags.interfaces import Connection
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, Qos
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
@@ -40,6 +40,11 @@ from tam_ros.new_output import NewOutput, OutputError
 # For the chunk of 1 MiB that rosbags buffers before writing, and for the index at the end.
 _RESERVE = 3 * 2**20  # bytes
 _CHECK_EVERY = 2**18  # bytes
+
+# The newest version that rosbag2 of Humble and Iron can read as well. Version 9 differs in the QoS
+# profiles, a list with words instead of a text with numbers: Humble refuses the list when it opens
+# the bag, and the words when it plays it.
+_METADATA_VERSION: Final = 8
 
 
 class BagWriteError(OutputError):
@@ -71,7 +76,7 @@ class BagWriter(Closing):
         self._folder = partial.with_suffix('') if self._single else partial
         self._types = message_types()
         self._writer = Writer(
-            self._folder, version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP
+            self._folder, version=_METADATA_VERSION, storage_plugin=StoragePlugin.MCAP
         )
         self._connections: dict[str, Connection] = {}
         self._file = self._folder / f'{self._folder.name}.mcap'
@@ -151,7 +156,7 @@ class BagWriter(Closing):
     def add_source(
         self, reader: Any, connections: Sequence[Connection]
     ) -> Callable[[Connection, int, bytes], None]:
-        """Add topics of another bag, with their definitions and QoS.
+        """Add topics of another bag, with their definitions and the QoS that can be offered.
 
         Args:
             reader: reader of the other bag: a `rosbags.highlevel.AnyReader` or one with its
@@ -165,7 +170,7 @@ class BagWriter(Closing):
         types = reader.typestore if reader.is2 else self._types
         with redirect_stdout(StringIO()):  # rosbags prints which definitions differ
             mapped, convert = create_connections_converters(
-                connections, types, reader, self._writer
+                [_with_known_qos(item) for item in connections], types, reader, self._writer
             )
 
         def append(connection: Connection, time_ns: int, data: bytes) -> None:
@@ -248,6 +253,22 @@ class BagWriter(Closing):
             position_covariance=np.full(9, np.nan),
             position_points=0,
         )
+
+
+def _with_known_qos(connection: Connection) -> Connection:
+    """Return a connection without the QoS profiles that a player of Humble cannot offer.
+
+    A player replaces the history; a topic without profiles is offered with the player's default.
+    """
+
+    def known(profile: Qos) -> bool:
+        policies = (profile.reliability, profile.durability, profile.liveliness)
+        return not any(item.name in ('UNKNOWN', 'BEST_AVAILABLE') for item in policies)
+
+    if not isinstance(connection.ext, ConnectionExtRosbag2):
+        return connection
+    profiles = list(filter(known, connection.ext.offered_qos_profiles))
+    return connection._replace(ext=connection.ext._replace(offered_qos_profiles=profiles))
 
 
 def _compact(labels: np.ndarray) -> tuple[str, np.ndarray]:
