@@ -61,7 +61,8 @@ def test_short_form_of_the_long_run(tmp_path):
 
     An image that stayed in memory on each step would be found: it has more than 80 kB.
     """
-    tracker = Tracker.open(NAME, threads=1, options=TrackerOptions(prompt_history_seconds=0.5))
+    small = f'{NAME}_256'
+    tracker = Tracker.open(small, threads=1, options=TrackerOptions(prompt_history_seconds=0.5))
     found = endurance.run(tracker, 300)
     assert found.rss_drift() <= endurance.RSS_LIMIT
     text, _ = endurance.describe(found, tracker, 'short')
