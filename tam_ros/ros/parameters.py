@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from tam_ros.prompting.clicks import MODES
+from tam_ros.ros.images.transports import IMAGES
 from tam_ros.runtime.backends import PRECISIONS, RUNTIMES
 from tam_ros.runtime.engine_options import BUILD
 from tam_ros.tracking.options import RESIZE_FILTERS, TrackerOptions
@@ -169,14 +170,18 @@ class Parameters:
     )
     image_transport: str = _parameter(
         'raw',
-        'Type of the `image` topic: raw is sensor_msgs/Image, compressed is CompressedImage.',
-        choices=('raw', 'compressed'),
+        'How the images are sent. raw: sensor_msgs/Image on `image`. compressed: '
+        'sensor_msgs/CompressedImage on `image/compressed`, or on `image` itself if that carries '
+        'it.',
+        choices=tuple(IMAGES),
     )
     qos_reliability: str = _parameter(
-        'best_effort',
-        'Reliability of the subscriptions to `image` and `depth`. reliable does not receive from '
-        'best-effort publishers.',
-        choices=('best_effort', 'reliable'),
+        'auto',
+        'Reliability of the subscriptions to `image` and `depth`. auto: reliable while all '
+        'publishers are, since large images then arrive complete, otherwise best effort. '
+        'best_effort: a slow network delays no image, and loses more. reliable does not receive '
+        'from best-effort publishers.',
+        choices=('auto', 'best_effort', 'reliable'),
     )
     publish_masks: bool = _parameter(
         False,

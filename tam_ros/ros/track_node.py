@@ -14,8 +14,6 @@ import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from tam_ros.interfaces import NODE_NAME
@@ -26,6 +24,9 @@ from tam_ros.ros.declaration import NodeParameters, unknown_parameter_warnings
 from tam_ros.ros.diagnostics.health import Health
 from tam_ros.ros.geometry.calibration import Calibration
 from tam_ros.ros.geometry.depth_images import DepthViews
+from tam_ros.ros.images.offers import Wanted
+from tam_ros.ros.images.subscription import ImageSubscription
+from tam_ros.ros.images.transports import IMAGES
 from tam_ros.ros.inference import InferenceThread
 from tam_ros.ros.inputs.clicks import ClickTopics
 from tam_ros.ros.inputs.detections import DetectionTopic
@@ -34,7 +35,6 @@ from tam_ros.ros.inputs.objects import ObjectServices
 from tam_ros.ros.inputs.prompts import PromptTopic
 from tam_ros.ros.inputs.source import InputPort, PromptSource
 from tam_ros.ros.lifecycle import ManagedNode, transition
-from tam_ros.ros.message_loss import subscribe
 from tam_ros.ros.outputs.labels import CompressedLabels, Labels, Overlay
 from tam_ros.ros.outputs.objects import Objects
 from tam_ros.ros.outputs.output import Output, Publishers, TrackedImage
@@ -98,7 +98,7 @@ class TrackNode(ManagedNode):
             self.get_logger().warning(warning)
         self._open_tracker = open_tracker
         self._inference: InferenceThread[TrackingSession, ImageMessage] | None = None
-        self._images: Subscription | None = None
+        self._images: ImageSubscription | None = None
         self._calibration = Calibration(self, self._values)
         self._health = Health(self, self._values)
         self._statistics = self._health.statistics
@@ -161,19 +161,27 @@ class TrackNode(ManagedNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the images."""
         parameters = self._values.current
-        reliable = parameters.qos_reliability == 'reliable'
+        wanted = Wanted(
+            'image',
+            self.resolve_topic_name('image'),
+            IMAGES[parameters.image_transport],
+            IMAGES,
+            'image_transport',
+            parameters.qos_reliability,
+        )
         # One image here and one in the mailbox of the inference thread, so that the newest image
         # is tracked.
-        qos = QoSProfile(
+        self._images = ImageSubscription(
+            self,
+            wanted,
+            self._on_image,
             depth=1,
-            history=HistoryPolicy.KEEP_LAST,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            timeout_s=lambda: self._values.current.image_timeout,
+            lost=self._statistics.lost,
         )
-        message_type = CompressedImage if parameters.image_transport == 'compressed' else Image
-        lost = self._statistics.lost
-        self._images = subscribe(self, message_type, 'image', self._on_image, qos, lost)
+        self._health.images = self._images
         self._port.activate()
-        self.get_logger().info(f'waiting for images on {self.resolve_topic_name("image")}')
+        self.get_logger().info(f'waiting for images on {self._images.topic}')
         self._health.entered('active')
         self._statistics.expect_images()
         return super().on_activate(state)
@@ -237,7 +245,7 @@ class TrackNode(ManagedNode):
     def _unsubscribe(self) -> None:
         self._port.deactivate()
         if self._images is not None:
-            self.destroy_subscription(self._images)
+            self._images.close()
             self._images = None
 
     # --- images ---

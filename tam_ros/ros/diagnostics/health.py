@@ -20,6 +20,7 @@ from tam_ros.ros.declaration import NodeParameters
 from tam_ros.ros.diagnostics.shared_memory import PortWatch, describe
 from tam_ros.ros.diagnostics.statistics import Statistics
 from tam_ros.ros.diagnostics.status import Report, statuses
+from tam_ros.ros.images.subscription import ImageSubscription
 from tam_ros.ros.inference import BusyError, InferenceThread
 from tam_ros.runtime.engine_options import BuildProgress
 from tam_ros.tracking import TrackedObject
@@ -32,6 +33,7 @@ class Health:
 
     Attributes:
         statistics: statistics of the stream; filled by the threads of the node.
+        images: the subscription to the images, while the node is active.
     """
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
@@ -42,6 +44,7 @@ class Health:
             parameters: parameters of the node, with the limits.
         """
         self.statistics = Statistics()
+        self.images: ImageSubscription | None = None
         self._state = 'unconfigured'
         self._objects: Sequence[TrackedObject] = ()
         self._node = node
@@ -114,11 +117,12 @@ class Health:
             self._publish()
 
     def _publish(self) -> None:
-        inference = self._inference
+        inference, images = self._inference, self.images
         report = Report(
             name=self._node.get_fully_qualified_name(),
             state=self._state,
-            topic=self._node.resolve_topic_name('image'),
+            topic=images.topic if images else self._node.resolve_topic_name('image'),
+            images_problem=images.problem if images else '',
             info=self._info,
             summary=self.statistics.summary(),
             activity=self._activity,

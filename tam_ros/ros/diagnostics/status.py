@@ -16,14 +16,12 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from tam_ros.ros.diagnostics.shared_memory import describe
 from tam_ros.ros.diagnostics.statistics import DEPTH_OFFSET, WINDOW_S, Percentiles, Summary
+from tam_ros.ros.images.watch import MAX_LOST_SHARE
 from tam_ros.ros.parameters import Parameters
 from tam_ros.runtime.base import DeviceMemory
 from tam_ros.tracking import TrackedObject
 
 ERROR_FACTOR = 5
-MAX_LOST_SHARE = 0.05
-"""Share of images that the transport may lose."""
-
 MIN_FREE_SHARE = 0.05
 """Share of the device memory that should be free."""
 
@@ -38,6 +36,7 @@ class Report:
         name: name of the node, fully qualified.
         state: state of its lifecycle, such as `active`.
         topic: topic of the images.
+        images_problem: what is wrong with the publishers of the images, or empty.
         info: info of the open tracker: `model`, `runtime`, `weights`, `precision` and more; empty
             while the node is not configured.
         summary: statistics of the stream.
@@ -57,6 +56,7 @@ class Report:
     topic: str
     info: Mapping[str, str]
     summary: Summary
+    images_problem: str = ''
     activity: str = ''
     busy_s: float = 0.0
     waiting_prompts: int = 0
@@ -157,13 +157,19 @@ def _input(report: Report, limits: Parameters) -> _Entry:
     text = f'no image for {summary.silent_s:.1f} s'
     if not summary.received:
         text = f'no image has arrived yet, waiting for {summary.silent_s:.1f} s'
+    # `ros2 topic echo` shows the first 128 characters.
+    reason = report.images_problem
+    if reason and summary.silent_s > limits.image_timeout:
+        text = f'{reason}; {text}'
+    elif reason:
+        entry.add(DiagnosticStatus.WARN, reason)
     entry.check(summary.silent_s, limits.image_timeout, text, 'image_timeout')
     if summary.lost_share > MAX_LOST_SHARE:
         entry.add(
             DiagnosticStatus.WARN,
-            f'{summary.lost_share:.0%} of the images were lost by the transport (limit: '
-            f'{MAX_LOST_SHARE:.0%}): start the camera driver and the node with '
-            f'FASTRTPS_DEFAULT_PROFILES_FILE=config/fastdds_images.xml',
+            f'{summary.lost_share:.0%} of the images were lost in transport (limit: '
+            f'{MAX_LOST_SHARE:.0%}): start the camera, not only the node, with '
+            f'FASTRTPS_DEFAULT_PROFILES_FILE=.../config/fastdds_images.xml; see the log',
         )
     ahead = -summary.arrival_ms.p50 / 1e3
     entry.check(

@@ -111,7 +111,7 @@ def test_a_good_state():
             'input',
             report(stream(lost=50)),
             WARN,
-            '50% of the images were lost by the transport (limit: 5%): start the camera driver',
+            '50% of the images were lost in transport (limit: 5%): start the camera, not only',
             id='lost by the transport',
         ),
         pytest.param(
