@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import os
+import difflib
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -85,18 +85,6 @@ def engines_dir() -> Path:
     )
 
 
-def cache_dir() -> Path:
-    """Return the folder for downloads and exported graphs.
-
-    `TAM_ROS_CACHE` if set, else `tam_ros` in the XDG cache directory.
-    """
-    configured = os.environ.get('TAM_ROS_CACHE')
-    if configured:
-        return Path(configured)
-    base = os.environ.get('XDG_CACHE_HOME')
-    return (Path(base) if base else Path.home() / '.cache') / 'tam_ros'
-
-
 @lru_cache(maxsize=1)
 def models() -> dict[str, Model]:
     """Read the catalogue, in the order of the file.
@@ -128,7 +116,9 @@ def model(name: str) -> Model:
         UnknownModelError: there is no model of that name; the message lists the known ones.
     """
     if name not in models():
+        near = ' or '.join(difflib.get_close_matches(name, models(), n=2))
         raise UnknownModelError(
-            f'no model {name!r} in the catalogue; known are {", ".join(models())}'
+            f'no model {name!r} in the catalogue{f" (did you mean {near}?)" if near else ""}; '
+            f'known are {", ".join(models())}'
         )
     return models()[name]

@@ -40,9 +40,16 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # for example `tam models | head -1`
         return 1
     except _expected_errors() as error:
-        print(f'tam: {error}', file=sys.stderr)
+        print(f'tam: {_text(error)}', file=sys.stderr)
         return 2
     return 0
+
+
+def _text(error: Exception) -> str:
+    """Return the message of an error; that of the system as the path and the reason."""
+    if isinstance(error, OSError) and error.errno:
+        return ': '.join(str(part) for part in (error.filename, error.strerror) if part)
+    return str(error)
 
 
 def _show_warnings() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tam_ros import catalogue
+from tam_ros.cache import CacheError, cache_dir, make_cache_folder
 from tam_ros.model_files import (
     DESCRIPTION,
     FORMAT,
@@ -166,7 +168,7 @@ def find_weights(
     if weights is not None and str(weights) == UNTRAINED:
         return UNTRAINED
     if weights is not None:
-        path = Path(weights).expanduser()
+        path = Path(os.path.expanduser(weights))  # in contrast to Path, also without a home
         if not path.exists():
             raise WeightsError(f'weights {path} do not exist')
         return path
@@ -197,10 +199,14 @@ def find_weights(
 
 
 def downloaded(entry: catalogue.Model) -> Path | None:
-    """Return where `tam weights get` puts the checkpoint of an entry; None: it has no download."""
+    """Return where `tam weights get` puts the checkpoint of an entry; None: it has no download.
+
+    Raises:
+        NoHomeError: see `cache_dir`.
+    """
     if entry.weights.file is None:
         return None
-    return catalogue.cache_dir() / 'weights' / entry.weights.file
+    return cache_dir() / 'weights' / entry.weights.file
 
 
 def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:
@@ -216,6 +222,7 @@ def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:
     Raises:
         WeightsError: the folder contains no graphs, or the libraries for exporting a checkpoint
             are not installed.
+        CacheError, NoHomeError: there is no folder to export a checkpoint into.
     """
     if isinstance(weights, Path) and weights.is_dir():
         if not (weights / DESCRIPTION).is_file():
@@ -227,7 +234,7 @@ def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:
     key = hashlib.sha256(
         json.dumps([FORMAT, entry.name, entry.config, identity], sort_keys=True).encode()
     ).hexdigest()
-    folder = catalogue.cache_dir() / 'graphs' / f'{entry.name}-{key[:16]}'
+    folder = cache_dir() / 'graphs' / f'{entry.name}-{key[:16]}'
     if (folder / DESCRIPTION).is_file():
         return folder
     try:
@@ -237,7 +244,7 @@ def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:
             f'{entry.name} has no exported graphs yet and {error.name} is not installed to '
             'export them; run `tam export` where it is, and give the folder as weights'
         ) from error
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_cache_folder('graphs')
     lock = FileLock(folder.with_name(f'.{folder.name}.lock'))
     try:
         lock.acquire(blocking=False)
@@ -251,6 +258,8 @@ def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             _log.info('exporting the graphs of %s', entry.name)
             export_model(entry, weights, folder)
+    except OSError as error:
+        raise CacheError(folder, error) from error
     finally:
         lock.release()
     return folder

@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 
 from tam_ros import catalogue
+from tam_ros.cache import NoHomeError
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,9 +32,12 @@ def _location(model: catalogue.Model) -> str:
     if model.weights.bundled is not None:
         present = (catalogue.engines_dir() / model.weights.bundled).is_dir()
         return 'bundled' if present else 'missing, although they belong to the package'
-    path = downloaded(model)
+    try:
+        path = downloaded(model)
+    except NoHomeError:  # `tam weights get` says what to do
+        path = Path()
     if path is None:
         return 'not in the catalogue; give a checkpoint with --weights'
-    if path.exists():
+    if os.path.isfile(path):  # in contrast to Path.exists, also where the folder cannot be read
         return f'in {path}'
     return f'not downloaded; get them with `tam weights get {model.name}`'

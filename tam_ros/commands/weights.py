@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from tam_ros import catalogue
+from tam_ros.cache import make_cache_folder
 from tam_ros.model_files import WeightsError
 
 
@@ -25,6 +27,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         UnknownModelError: the model is not in the catalogue.
         WeightsError: the catalogue does not say where to download them.
+        CacheError, NoHomeError: there is no folder for it.
         OSError: the download failed; the message says how to download the file manually.
     """
     from tam_ros.loading import downloaded
@@ -42,11 +45,14 @@ def run(options: argparse.Namespace) -> None:
     if path.exists():
         print(f'{path} exists already')
         return
+    folder = make_cache_folder(path.parent.name)
+    if os.path.expanduser('~') == '~':  # the library needs a place for its own files
+        os.environ.setdefault('HF_HOME', str(folder))
     from huggingface_hub import hf_hub_download
 
     print(f'downloading {file} from https://huggingface.co/{repo} ({model.licence})')
     try:
-        hf_hub_download(repo, file, local_dir=path.parent)
+        hf_hub_download(repo, file, local_dir=folder)
     except Exception as error:  # the HTTP library depends on the version of the hub
         raise OSError(
             f'{file} could not be downloaded: {error}\n'

@@ -4,10 +4,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+# Read when the library is imported. Without it, it sends reports, and warns if there is no home
+# directory in which to keep an identifier.
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 import onnxruntime as ort
 from numpy.typing import NDArray

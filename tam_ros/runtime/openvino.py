@@ -8,6 +8,7 @@ real footage, but not on all (docs/performance.md).
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros import catalogue
+from tam_ros.cache import make_cache_folder
 from tam_ros.model_files import GraphSpec, WeightsError, graph_file, read_spec
 from tam_ros.runtime.backends import choose_precision
 from tam_ros.runtime.base import Arrays, EngineError, LoadedGraphs, ModelSource, Session
@@ -41,6 +42,8 @@ finally:
         del sys.modules['openvino_telemetry']
 
 DEVICE = 'CPU'
+
+_log = logging.getLogger(__name__)
 
 
 class OpenVinoSession(Session):
@@ -121,7 +124,7 @@ class OpenVinoBackend(HostBackend):
             properties.inference_num_threads: self.threads or 0,
             # Two nodes on one robot would be pinned to the same cores.
             hint.enable_cpu_pinning: False,
-            properties.cache_dir: str(_cache()),
+            **_cache_settings(),
         }
         sessions = {}
         for graph in spec.graphs:
@@ -160,11 +163,13 @@ def _compile(core: ov.Core, path: Path, settings: dict[Any, Any]) -> ov.InferReq
         raise WeightsError(f'the graph {path} cannot be loaded: {error}') from error
 
 
-def _cache() -> Path:
-    """Return the folder of OpenVINO's compiled graphs, which may be emptied at any time.
+def _cache_settings() -> dict[Any, str]:
+    """Return the settings for a folder of compiled graphs, which may be emptied at any time.
 
     OpenVINO compares the graph, the processor and its own version before it uses a file.
     """
-    folder = catalogue.cache_dir() / 'openvino'
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+    try:
+        return {properties.cache_dir: str(make_cache_folder('openvino', 0o700))}
+    except OSError as error:
+        _log.warning('the graphs are compiled each time a model is opened: %s', error)
+        return {}

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from tam_ros import catalogue
+from tam_ros.cache import CacheError, cache_dir
 from tam_ros.runtime.base import EngineError
 from tam_ros.tensorrt.builder import BuildCancelledError
 from tam_ros.tensorrt.identity import Identity
@@ -104,8 +104,11 @@ class EngineCache:
 
         Args:
             root: None: `engines` in the cache of the package.
+
+        Raises:
+            NoHomeError: see `cache_dir`.
         """
-        self.root = root or catalogue.cache_dir() / 'engines'
+        self.root = root or cache_dir() / 'engines'
 
     # --- reading ---
 
@@ -231,9 +234,13 @@ class EngineCache:
 
         Raises:
             UntrustedError: one of them belongs to another user.
+            CacheError: one of them cannot be created.
         """
         for one in (self.root, path):
-            one.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                one.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise CacheError(one, error) from error
             status = os.lstat(one)
             if (
                 status.st_uid == os.geteuid()
@@ -307,15 +314,22 @@ def read_trusted(path: Path) -> bytes:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file with access for the user alone; after an error the old file is intact."""
+    """Write a file with access for the user alone; after an error the old file is intact.
+
+    Raises:
+        CacheError: it cannot be written.
+    """
     draft = path.with_name(f'.{path.name}.{os.getpid()}')
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with open(descriptor, 'wb') as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise CacheError(path, error) from error
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
