@@ -106,6 +106,7 @@ class TrackNode(ManagedNode):
         for source in SOURCES:
             source(self._port)
         self._depth = DepthViews(self, self._values, self._calibration, self._statistics)
+        self._health.depth = self._depth
         self._outputs = Publishers(self, self._values, self._statistics, OUTPUTS)
 
     @property

@@ -20,6 +20,7 @@ from tam_ros.ros.declaration import NodeParameters
 from tam_ros.ros.diagnostics.shared_memory import PortWatch, describe
 from tam_ros.ros.diagnostics.statistics import Statistics
 from tam_ros.ros.diagnostics.status import Report, statuses
+from tam_ros.ros.geometry.depth_images import DepthViews
 from tam_ros.ros.images.subscription import ImageSubscription
 from tam_ros.ros.inference import BusyError, InferenceThread
 from tam_ros.runtime.engine_options import BuildProgress
@@ -34,6 +35,7 @@ class Health:
     Attributes:
         statistics: statistics of the stream; filled by the threads of the node.
         images: the subscription to the images, while the node is active.
+        depth: the depth images.
     """
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
@@ -45,6 +47,7 @@ class Health:
         """
         self.statistics = Statistics()
         self.images: ImageSubscription | None = None
+        self.depth: DepthViews | None = None
         self._state = 'unconfigured'
         self._objects: Sequence[TrackedObject] = ()
         self._node = node
@@ -80,10 +83,6 @@ class Health:
             f'({progress.index + 1} of {progress.graphs}, {progress.phase})'
         )
 
-    def shutting_down(self) -> bool:
-        """Return whether the node is shutting down and long work must stop; from any thread."""
-        return not self._node.context.ok()
-
     def entered(self, state: str) -> None:
         """Report the state of the lifecycle, such as `active`."""
         self._state = state
@@ -117,12 +116,13 @@ class Health:
             self._publish()
 
     def _publish(self) -> None:
-        inference, images = self._inference, self.images
+        inference, images, depth = self._inference, self.images, self.depth
         report = Report(
             name=self._node.get_fully_qualified_name(),
             state=self._state,
             topic=images.topic if images else self._node.resolve_topic_name('image'),
             images_problem=images.problem if images else '',
+            depth_problem=depth.problem if depth else '',
             info=self._info,
             summary=self.statistics.summary(),
             activity=self._activity,

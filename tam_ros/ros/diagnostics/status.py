@@ -37,6 +37,7 @@ class Report:
         state: state of its lifecycle, such as `active`.
         topic: topic of the images.
         images_problem: what is wrong with the publishers of the images, or empty.
+        depth_problem: what is wrong with the publishers of depth, or empty.
         info: info of the open tracker: `model`, `runtime`, `weights`, `precision` and more; empty
             while the node is not configured.
         summary: statistics of the stream.
@@ -57,6 +58,7 @@ class Report:
     info: Mapping[str, str]
     summary: Summary
     images_problem: str = ''
+    depth_problem: str = ''
     activity: str = ''
     busy_s: float = 0.0
     waiting_prompts: int = 0
@@ -260,6 +262,8 @@ def _depth(report: Report) -> _Entry:
         },
     )
     entry.add_recent(summary, 'images_without_depth', 'images without positions')
+    if report.depth_problem and not entry.problems and report.state == 'active':
+        entry.add(DiagnosticStatus.WARN, report.depth_problem)
     return entry
 
 

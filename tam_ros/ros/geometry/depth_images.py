@@ -7,20 +7,23 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from posixpath import join
 
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode, LifecycleState, ManagedEntity, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from tam_ros.io.encodings import ImageFormatError, image_to_depth
+from tam_ros.io.depth_messages import message_to_depth
+from tam_ros.io.image_data import ImageFormatError
 from tam_ros.ros.conversions import NANOSECONDS, stamp_ns
 from tam_ros.ros.declaration import NodeParameters
 from tam_ros.ros.diagnostics.statistics import DEPTH_OFFSET, Statistics
 from tam_ros.ros.geometry.calibration import Calibration
+from tam_ros.ros.images.offers import Wanted
+from tam_ros.ros.images.subscription import ImageSubscription
+from tam_ros.ros.images.transports import DEPTH, RAW
 from tam_ros.spatial import Camera, CameraError, DepthOptions, DepthView, image_rays
 
 KEPT = 30
@@ -50,13 +53,13 @@ class DepthImages(ManagedEntity):
         """
         self._node = node
         self._parameters = parameters
-        self._subscription: Subscription | None = None
+        self._subscription: ImageSubscription | None = None
         self._changed = threading.Condition()
         self._kept: deque[tuple[int, Image]] = deque(maxlen=KEPT)
         self._newest_ns: int | None = None
         self._received_at = -np.inf
-        node.add_managed_entity(self)
         self.topic = node.resolve_topic_name('depth')
+        node.add_managed_entity(self)
 
     @property
     def available(self) -> bool:
@@ -64,6 +67,11 @@ class DepthImages(ManagedEntity):
         return self._newest_ns is not None or (
             self._subscription is not None and self._node.count_publishers(self.topic) > 0
         )
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the publishers of depth, or empty."""
+        return self._subscription.problem if self._subscription is not None else ''
 
     def find(self, image_ns: int, tolerance: float, timeout: float) -> Image:
         """Return the depth image that is nearest in time to an image.
@@ -87,7 +95,8 @@ class DepthImages(ManagedEntity):
             while self._kept and image_ns - self._kept[0][0] > tolerance * NANOSECONDS:
                 self._kept.popleft()
             if self._newest_ns is None:
-                raise DepthError(f'no depth image has arrived on {self.topic}')
+                reason = f': {self.problem}' if self.problem else ''
+                raise DepthError(f'no depth image has arrived on {self.topic}{reason}')
             found = min(self._kept, key=lambda item: abs(item[0] - image_ns), default=None)
             nearest_ns = self._newest_ns if found is None else found[0]
             away = (nearest_ns - image_ns) / NANOSECONDS
@@ -101,18 +110,29 @@ class DepthImages(ManagedEntity):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe."""
-        reliable = self._parameters.current.qos_reliability == 'reliable'
-        qos = QoSProfile(
-            depth=5,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        wanted = Wanted(
+            'depth',
+            self.topic,
+            RAW,
+            DEPTH,
+            '',
+            self._parameters.current.qos_reliability,
+            # Who gives the topic of depth expects positions.
+            optional=self.topic == join(self._node.get_namespace(), 'depth'),
         )
-        self._subscription = self._node.create_subscription(Image, 'depth', self._keep, qos)
+        self._subscription = ImageSubscription(
+            self._node,
+            wanted,
+            self._keep,
+            depth=5,
+            timeout_s=lambda: self._parameters.current.image_timeout,
+        )
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and drop the kept images."""
         if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
+            self._subscription.close()
             self._subscription = None
         with self._changed:
             self._kept.clear()
@@ -154,6 +174,11 @@ class DepthViews:
         self._statistics = statistics
         self._rays: tuple[Camera, NDArray[np.float32]] | None = None
 
+    @property
+    def problem(self) -> str:
+        """What is wrong with the publishers of depth, or empty."""
+        return self._images.problem
+
     def of(self, header: Header, height: int, width: int) -> DepthView | None:
         """Return the depth view of an image.
 
@@ -191,7 +216,7 @@ class DepthViews:
                 f'{topic} is in the frame {frames[0]!r}, the image in {frames[1]!r}: use the '
                 f'depth topic that is registered to the colour image'
             )
-        depth = image_to_depth(message)
+        depth = message_to_depth(message)
         if self._rays is None or self._rays[0] is not camera:
             self._rays = camera, image_rays(camera)
         offset_s = abs(stamp_ns(message.header) - image_ns) / NANOSECONDS

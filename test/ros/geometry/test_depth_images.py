@@ -37,12 +37,28 @@ class Node:
     def resolve_topic_name(self, name):
         return f'/camera/{name}'
 
-    def create_subscription(self, kind, topic, callback, qos):
+    def get_namespace(self):
+        return '/camera'
+
+    def get_fully_qualified_name(self):
+        return '/camera/track_node'
+
+    def get_publishers_info_by_topic(self, topic):
+        return []
+
+    def create_timer(self, period_s, callback, clock):
+        return object()
+
+    def create_subscription(self, kind, topic, callback, qos, event_callbacks):
+        assert topic == '/camera/depth'
         self.receive = callback
         return object()
 
     def destroy_subscription(self, subscription):
         self.receive = None
+
+    def destroy_timer(self, timer):
+        pass
 
     def count_publishers(self, topic):
         assert topic == '/camera/depth'

@@ -1,0 +1,117 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""A subscription that follows its publishers, over DDS."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tam_ros.ros.images.offers import Wanted
+from tam_ros.ros.images.transports import IMAGES
+
+TOPIC = '/watched/image'
+
+
+@pytest.fixture
+def bench(ros):
+    """A node with a subscription, and a node with cameras."""
+    bench = Bench()
+    yield bench
+    bench.close()
+
+
+class Bench:
+    def __init__(self):
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+
+        self.node = rclpy.create_node('watcher', namespace='watched')
+        self.driver = rclpy.create_node('driver', namespace='watched')
+        self.executor = SingleThreadedExecutor()
+        for node in (self.node, self.driver):
+            self.executor.add_node(node)
+        self.received = []
+
+    def subscribe(self, transport='raw', topic=TOPIC):
+        from tam_ros.ros.images.subscription import ImageSubscription
+
+        wanted = Wanted('image', topic, IMAGES[transport], IMAGES, 'image_transport', 'auto')
+        self.images = ImageSubscription(
+            self.node, wanted, self.received.append, depth=1, timeout_s=lambda: 0.5
+        )
+
+    def camera(self, reliable, topic=TOPIC, kind=None):
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+        from sensor_msgs.msg import Image
+
+        policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        qos = QoSProfile(depth=5, reliability=policy)
+        return self.driver.create_publisher(kind or Image, topic, qos)
+
+    def wait(self, condition, timeout=20.0):
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, (self.images.problem, self.images.topic)
+            self.executor.spin_once(0.05)
+
+    def is_heard(self, camera, message):
+        """Return whether an image arrives that is sent now."""
+        self.received.clear()
+        camera.publish(message)
+        self.executor.spin_once(0.05)
+        return bool(self.received)
+
+    def is_reliable(self):
+        """Return whether the subscription is reliable, as others see it; None: there is none."""
+        from rclpy.qos import ReliabilityPolicy
+
+        found = self.driver.get_subscriptions_info_by_topic(self.images.topic)
+        kinds = {info.qos_profile.reliability == ReliabilityPolicy.RELIABLE for info in found}
+        return kinds.pop() if len(kinds) == 1 else None
+
+    def close(self):
+        self.images.close()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.driver.destroy_node()
+
+
+def test_it_is_reliable_while_every_camera_is(bench):
+    from sensor_msgs.msg import Image
+
+    bench.subscribe()
+    first = bench.camera(reliable=True)
+    bench.wait(lambda: bench.is_reliable() is True)
+    bench.wait(lambda: bench.is_heard(first, Image()))
+    second = bench.camera(reliable=False)
+    bench.wait(lambda: bench.is_reliable() is False)
+    bench.wait(lambda: bench.is_heard(second, Image()))
+    assert '2 publishers on /watched/image (/watched/driver 2 times)' in bench.images.problem
+    bench.driver.destroy_publisher(second)
+    bench.wait(lambda: bench.is_reliable() is True)
+    bench.wait(lambda: not bench.images.problem)
+    # Until it returns, nobody knows how.
+    bench.driver.destroy_publisher(first)
+    bench.wait(lambda: 'nobody publishes /watched/image' in bench.images.problem)
+    assert bench.is_reliable() is True
+    third = bench.camera(reliable=False)
+    bench.wait(lambda: bench.is_heard(third, Image()))
+
+
+def test_compressed_images_are_found_under_both_names(bench):
+    from sensor_msgs.msg import CompressedImage
+
+    raw = bench.camera(reliable=True)
+    bench.subscribe('compressed')
+    assert bench.images.topic == f'{TOPIC}/compressed'
+    bench.wait(lambda: 'set image_transport: raw' in bench.images.problem)
+    bench.driver.destroy_publisher(raw)
+    camera = bench.camera(True, kind=CompressedImage)
+    bench.wait(lambda: bench.is_heard(camera, CompressedImage()))
+    assert bench.images.topic == TOPIC
+    usual = bench.camera(True, f'{TOPIC}/compressed', CompressedImage)
+    bench.wait(lambda: bench.is_heard(usual, CompressedImage()))
+    assert bench.images.topic == f'{TOPIC}/compressed'
+    assert isinstance(bench.received[0], CompressedImage)
