@@ -12,18 +12,29 @@ from __future__ import annotations
 import pickle
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tam_ros.io.frames import FrameSource
-from tam_ros.prompting.prompt_text import PromptSpecError
-from tam_ros.recordings.offline import FramePrompt, RecordedFrame
-from tam_ros.tracking import ClipTracker, FrameError, Prompt, PromptError, TrackerOptions
+from tam_ros.recordings.offline import FramePrompt, RecordedFrame, check_applied
+from tam_ros.recordings.timeline import timeline
+from tam_ros.tracking import ClipTracker, FrameError, PromptError, TrackerOptions
 from tam_ros.tracking.frame_result import merge
 from tam_ros.tracking.options import MAX_CONDITIONING
+
+
+class TemporaryFilesError(OSError):
+    """Frames cannot be kept on disk; the message gives the folder and the reason."""
+
+    def __init__(self, error: OSError, folder: str | Path | None) -> None:
+        """Describe what happened in the folder, which is unknown if none could be created."""
+        where = f'in {folder} ' if folder else ''
+        super().__init__(
+            f'the frames before the last prompt cannot be kept {where}({error.strerror}); '
+            'set TMPDIR to a folder with room for them, uncompressed'
+        )
 
 
 class _DiskStore:
@@ -33,8 +44,11 @@ class _DiskStore:
         self._folder, self._name = Path(folder), name
 
     def put(self, index: int, item: Any) -> None:
-        with self._path(index).open('wb') as file:
-            pickle.dump(item, file, protocol=pickle.HIGHEST_PROTOCOL)
+        try:
+            with self._path(index).open('wb') as file:
+                pickle.dump(item, file, protocol=pickle.HIGHEST_PROTOCOL)
+        except OSError as error:
+            raise TemporaryFilesError(error, self._folder) from error
 
     def pop(self, index: int) -> Any:
         path = self._path(index)
@@ -75,46 +89,49 @@ def track(
             damage, or before any result if the frame of a prompt cannot be read.
         PromptError, FrameError: the tracker refuses a prompt or an image.
         PromptSpecError: the recording ends before the frame of a prompt.
-        OSError: the disk has no room for the uncompressed frames before the last object's first
-            prompt.
+        TemporaryFilesError: the temporary folder cannot be written, or has no room for the
+            uncompressed frames before the last object's first prompt.
     """
-    by_frame: dict[int, list[Prompt]] = {}
+    waiting = sorted(prompts, key=lambda item: item.frame)
+    last = max(waiting[-1].frame, 0)
     first_of: dict[int, int] = {}
-    for item in prompts:
-        by_frame.setdefault(item.frame, []).append(item.prompt)
-        number = item.prompt.object_id
-        first_of[number] = min(item.frame, first_of.get(number, item.frame))
-    last = max(first_of.values())
+    stored: list[int] = []
     with tempfile.TemporaryDirectory(prefix='tam_') as folder:
         frames, backwards = _DiskStore(folder, 'frame'), _DiskStore(folder, 'result')
         count = 0
-        for index, frame in enumerate(islice(source, max(by_frame) + 1)):
-            count += 1
-            if index in by_frame:
+        for timed in timeline(source, report=False):
+            index, frame = timed.index, timed.frame
+            count = index + 1
+            due = [item.prompt for item in waiting if item.frame <= index]
+            del waiting[: len(due)]
+            if due:
                 with _naming_frame(index):
-                    tracker.prompt(index, frame.rgb, by_frame[index], frame.stamp)
+                    tracker.prompt(index, frame.rgb, due, timed.seconds)
+                for prompt in due:
+                    first_of.setdefault(prompt.object_id, index)
             if index < last:
-                frames.put(index, frame)
-        if count <= max(by_frame):
-            raise PromptSpecError(
-                f'a prompt is for frame {max(by_frame)}, but the recording ended '
-                f'after {count} frames'
-            )
-        for index in range(last - 1, -1, -1):
-            frame = frames.pop(index)
+                frames.put(index, timed)
+                stored.append(index)
+            if not waiting:
+                break
+        check_applied(waiting, count)
+        last = max(first_of.values())
+        for index in reversed([index for index in stored if index < last]):
+            timed = frames.pop(index)
             later = {number for number, first in first_of.items() if first > index}
             with _naming_frame(index):
                 tracked = tracker.step(
-                    index, frame.rgb, reverse=True, only=later, stamp=frame.stamp
+                    index, timed.frame.rgb, reverse=True, only=later, stamp=timed.seconds
                 )
             backwards.put(index, tracked)
-        for index, frame in enumerate(source):
+        for timed in timeline(source):
+            index, frame = timed.index, timed.frame
             begun = {number for number, first in first_of.items() if first <= index}
             with _naming_frame(index):
-                tracked = tracker.step(index, frame.rgb, only=begun, stamp=frame.stamp)
+                tracked = tracker.step(index, frame.rgb, only=begun, stamp=timed.seconds)
             if index < last:
                 tracked = merge([tracked, backwards.pop(index)])
-            yield RecordedFrame(index, frame, replace(tracked, index=index))
+            yield RecordedFrame(index, frame, replace(tracked, index=index, stamp=frame.stamp))
 
 
 @contextmanager

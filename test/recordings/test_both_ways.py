@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import pickle
 import tempfile
 
 import numpy as np
@@ -74,8 +77,28 @@ def test_each_object_is_tracked_once_per_direction(tracker, runtime):
 
 
 def test_prompts_on_the_first_frame_need_no_disk(tracker, monkeypatch):
-    monkeypatch.setattr(both_ways._DiskStore, 'put', lambda *_: pytest.fail('written to disk'))
+    monkeypatch.setattr(tempfile, 'tempdir', '/nonexistent')
     assert len(list(both_ways.track(tracker, Recording(), [click(1, 0, 12)]))) == 9
+
+
+def test_temporary_folder_that_cannot_be_written(tracker, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'gone'))
+    message = rf'cannot be kept in {tmp_path}/gone/tam_\w+ \(No such file .*\); set TMPDIR'
+    with pytest.raises(both_ways.TemporaryFilesError, match=message):
+        list(both_ways.track(tracker, Recording(), [click(1, 3, 12)]))
+
+
+def test_temporary_folder_that_is_full(tracker, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pickle, 'dump', full)
+    message = rf'cannot be kept in {tmp_path}/tam_\w+ \(No space left on device\); set TMPDIR'
+    with pytest.raises(both_ways.TemporaryFilesError, match=message):
+        list(both_ways.track(tracker, Recording(), [click(1, 3, 12)]))
+    assert list(tmp_path.iterdir()) == [], 'no file may be left on disk'
 
 
 @pytest.mark.parametrize(
