@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmark import stand_in
 from tam_ros.demo.processes import ChildProcess
+from tam_ros.ros.distribution import ON_THIS_MACHINE, PROFILE_VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE = '/camera/image'
@@ -29,10 +30,10 @@ def isolate(folder: Path, cores: int = 2) -> None:
     """
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     os.environ['ROS_DOMAIN_ID'] = str(60 + os.getpid() % 40)
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    os.environ.update(ON_THIS_MACHINE)
     os.environ['ROS_LOG_DIR'] = str(folder)
     profile = ROOT / 'config' / 'fastdds_images.xml'
-    os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
+    os.environ.setdefault(PROFILE_VARIABLE, str(profile))
     # The child processes import the modules of the benchmarks.
     os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
 

@@ -6,113 +6,69 @@ ros2 launch tam_ros track.launch.py image:=/camera/color/image_raw
 ros2 launch tam_ros track.launch.py --show-args
 
 Every parameter of the node is also an argument. Without an argument, the value of the parameter
-file applies.
+file applies. How to include this file in another one is described in docs/topics.md.
 """
 
 import time
-from posixpath import dirname, join
+from pathlib import Path
 
-from ament_index_python import PackageNotFoundError, get_package_share_directory
+from ament_index_python import get_package_share_directory
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
-from launch.actions import (
-    DeclareLaunchArgument,
-    ExecuteProcess,
-    OpaqueFunction,
-    SetEnvironmentVariable,
-)
-from launch.substitutions import (
-    EnvironmentVariable,
-    LaunchConfiguration,
-    PathJoinSubstitution,
-)
+from launch.actions import ExecuteProcess, LogInfo, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
-from launch_ros.substitutions import FindPackageShare
 
+from tam_ros.ros import launching, recording
+from tam_ros.ros.distribution import PROFILE_VARIABLE
 from tam_ros.ros.parameters import PARAMETERS
-
-PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE'
-CONFIG = PathJoinSubstitution([FindPackageShare('tam_ros'), 'config'])
-
-ARGUMENTS = {
-    'image': ('image', 'Topic of the camera images.'),
-    'camera_info': (
-        '',
-        'Topic of the calibration. Empty: camera_info in the namespace of the images.',
-    ),
-    'depth': ('depth', 'Topic of depth images registered to the images, for positions.'),
-    'click': ('', 'Topic of clicks in pixels. Empty: the topic of rqt_image_view for the images.'),
-    'clicked_point': ('/clicked_point', 'Topic of clicked points, from RViz.'),
-    'detections': ('', 'Topic of boxes from a detector. Empty: ~/detections of the node.'),
-    'namespace': ('', 'Namespace of the node; one for each camera.'),
-    'name': ('track_node', 'Name of the node.'),
-    'config': (PathJoinSubstitution([CONFIG, 'track.yaml']), 'Parameter file.'),
-    'use_sim_time': ('', 'true: use the time of /clock, for a bag that is played with --clock.'),
-    'log_level': ('info', 'debug, info, warn or error.'),
-    'respawn': ('false', 'true: restart the node whenever it ends.'),
-    'fastdds_profile': (
-        EnvironmentVariable(
-            PROFILES, default_value=PathJoinSubstitution([CONFIG, 'fastdds_images.xml'])
-        ),
-        'Profile with which Fast DDS does not lose large images. none: its default settings.',
-    ),
-    'record': ('false', 'true: record images, masks and objects with ros2 bag.'),
-    'record_to': (
-        '',
-        'New folder for the recording; the namespace is a subfolder. Empty: named after the time.',
-    ),
-}
 
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments; `start` runs when their values are known."""
-    arguments = {**ARGUMENTS, **{row.name: ('', row.description) for row in PARAMETERS}}
     return LaunchDescription(
         [
-            *(
-                DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in arguments.items()
-            ),
+            *launching.declare(node_arguments()),
+            *launching.declare(launching.parameter_arguments()),
             OpaqueFunction(function=start),
         ]
     )
 
 
+def node_arguments() -> list[launching.Argument]:
+    """Return the arguments that are not parameters of the node."""
+    return launching.node_arguments(Path(get_package_share_directory('tam_ros')))
+
+
 def start(context: LaunchContext) -> list[Action]:
     """Return the actions for the values of the arguments."""
-    value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    # image_transport and rqt_image_view name their topics after the raw one.
-    camera = value['image'].removesuffix('/compressed')
-    topics = {
-        'image': value['image'],
-        'camera_info': value['camera_info'] or join(dirname(camera), 'camera_info'),
-        'depth': value['depth'],
-        '~/click': value['click'] or f'{camera}_mouse_left',
-        'clicked_point': value['clicked_point'],
-        '~/detections': value['detections'] or '~/detections',
+    value = {
+        argument.name: LaunchConfiguration(argument.name).perform(context)
+        for argument in node_arguments()
     }
-    actions: list[Action] = []
-    if value['fastdds_profile'] != 'none':
-        # Other middlewares ignore it.
-        actions.append(SetEnvironmentVariable(PROFILES, value['fastdds_profile']))
-    actions.append(
-        Node(
-            package='tam_ros',
-            executable='track_node',
-            name=value['name'],
-            namespace=value['namespace'],
-            output='screen',
-            parameters=[value['config'], given_parameters(context)],
-            remappings=list(topics.items()),
-            arguments=['--ros-args', '--log-level', value['log_level']],
-            respawn=is_true(value['respawn']),
-            respawn_delay=2.0,
-        )
+    config = launching.existing_file('config', value['config'])
+    in_file = launching.read_parameter_file(config)
+    given = given_parameters(context)
+    environment = profile(value['fastdds_profile'])
+    topics = launching.remapped_topics(value)
+    node = Node(
+        package='tam_ros',
+        executable='track_node',
+        name=value['name'],
+        namespace=value['namespace'],
+        output='screen',
+        parameters=[str(config), given],
+        remappings=list(topics.items()),
+        arguments=['--ros-args', '--log-level', value['log_level']],
+        additional_env=environment,
+        respawn=launching.is_true('respawn', value['respawn']),
+        respawn_delay=2.0,
     )
-    if is_true(value['record']):
-        actions.append(recorder(value, topics))
-    return actions
+    if not launching.is_true('record', value['record']):
+        return [node]
+    values = in_file | {name: one.evaluate(context) for name, one in given.items()}
+    return [node, *record(value, topics, values, environment)]
 
 
 def given_parameters(context: LaunchContext) -> dict[str, ParameterValue]:
@@ -125,35 +81,39 @@ def given_parameters(context: LaunchContext) -> dict[str, ParameterValue]:
     }
 
 
-def recorder(value: dict[str, str], topics: dict[str, str]) -> ExecuteProcess:
-    """Return the process that records inputs and results of the node."""
+def profile(argument: str) -> dict[str, str]:
+    """Return the environment that chooses a profile of Fast DDS; other middlewares ignore it."""
+    if argument == 'none':
+        return {}
+    return {PROFILE_VARIABLE: str(launching.existing_file('fastdds_profile', argument))}
+
+
+def record(
+    value: dict[str, str],
+    topics: dict[str, str],
+    parameters: dict[str, object],
+    environment: dict[str, str],
+) -> list[Action]:
+    """Return the process that records inputs and results of the node, and what it announces.
+
+    Args:
+        value: the arguments.
+        topics: the remapped topics of the node.
+        parameters: parameters of the node, from the file and as arguments.
+        environment: additional environment variables.
+    """
     for package in ('ros2bag', 'rosbag2_storage_mcap'):
-        try:
-            get_package_share_directory(package)
-        except PackageNotFoundError as error:
-            raise RuntimeError(
-                f'record:=true needs the package {package}: '
-                f'sudo apt-get install ros-$ROS_DISTRO-{package.replace("_", "-")}'
-            ) from error
-    namespace = join('/', value['namespace'])
-    node = join(namespace, value['name'])
-    folder = value['record_to'] or time.strftime('tam_ros_%Y%m%d_%H%M%S')
-    return ExecuteProcess(
-        name='recorder',
-        cmd=[
-            *('ros2', 'bag', 'record', '--storage', 'mcap'),
-            *('--storage-preset-profile', 'zstd_fast'),
-            *(('--use-sim-time',) if is_true(value['use_sim_time']) else ()),
-            *('--output', join(folder, value['namespace'].strip('/'))),
-            # Humble has no option --topics.
-            *(join(namespace, topics[name]) for name in ('image', 'camera_info')),
-            *(join(node, name) for name in ('labels/compressed', 'objects')),
-            *('/tf', '/tf_static', '/diagnostics'),
-        ],
-        output='screen',
+        launching.require_package(package, 'record:=true')
+    folder = recording.new_folder(
+        value['record_to'], value['namespace'], time.strftime('%Y%m%d_%H%M%S')
     )
-
-
-def is_true(text: str) -> bool:
-    """Return whether a launch argument is true, by the rules of launch."""
-    return text.lower() in ('true', '1')
+    recorded = recording.topics(value['namespace'], value['name'], topics, parameters)
+    return [
+        LogInfo(msg=f'recording to {folder}'),
+        ExecuteProcess(
+            name='recorder',
+            cmd=recording.command(folder, recorded, bool(parameters.get('use_sim_time'))),
+            additional_env=environment,
+            output='screen',
+        ),
+    ]

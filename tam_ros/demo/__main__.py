@@ -33,6 +33,7 @@ from tam_ros.prompting.prompt_text import (
     check_prompts,
     parse_prompts,
 )
+from tam_ros.ros.distribution import ON_THIS_MACHINE, PROFILE_VARIABLE
 from tam_ros.runtime.backends import RUNTIMES
 
 _OUTPUTS = ('recording.mcap', 'overlay.mp4', 'contact_sheet.png', 'summary.json')
@@ -131,16 +132,13 @@ def _isolate(out: Path) -> None:
     """Isolate this graph from others on the machine. Call it before rclpy is imported."""
     os.environ['ROS_DOMAIN_ID'] = str(60 + os.getpid() % 40)
     os.environ['ROS_LOG_DIR'] = str(out / 'logs')
-    if os.environ.get('ROS_DISTRO') == 'humble':
-        os.environ['ROS_LOCALHOST_ONLY'] = '1'
-    else:
-        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    os.environ.update(ON_THIS_MACHINE)
     if _free_shared_memory() >= _SHARED_MEMORY:
         profile = engines_dir().parent / 'config' / 'fastdds_images.xml'
-        os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
+        os.environ.setdefault(PROFILE_VARIABLE, str(profile))
     else:
         print('demo: too little shared memory (/dev/shm) for images, using UDP instead')
-        os.environ.pop('FASTRTPS_DEFAULT_PROFILES_FILE', None)
+        os.environ.pop(PROFILE_VARIABLE, None)
         os.environ['FASTDDS_BUILTIN_TRANSPORTS'] = 'UDPv4'
     (out / 'logs').mkdir(exist_ok=True)
 

@@ -17,6 +17,7 @@ from rosbags.highlevel import AnyReader
 from tam_ros.demo import __main__ as demo_main
 from tam_ros.io.open_source import open_source
 from tam_ros.io.video_writer import VideoWriter
+from tam_ros.ros.distribution import PROFILE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -164,7 +165,7 @@ def test_a_file_in_the_way_of_the_results(ros, tmp_path, capsys):
 def environment(monkeypatch):
     """A copy of the environment that the demo may change."""
     monkeypatch.setattr(os, 'environ', dict(os.environ))
-    os.environ.pop('FASTRTPS_DEFAULT_PROFILES_FILE', None)
+    os.environ.pop(PROFILE_VARIABLE, None)
     return os.environ
 
 
@@ -172,10 +173,10 @@ def environment(monkeypatch):
 def test_images_use_shared_memory_if_there_is_enough(
     environment, monkeypatch, tmp_path, free, shared
 ):
-    os.environ['FASTRTPS_DEFAULT_PROFILES_FILE'] = '/from/env.sh'
+    os.environ[PROFILE_VARIABLE] = '/from/env.sh'
     monkeypatch.setattr(demo_main, '_free_shared_memory', lambda: free)
     demo_main._isolate(tmp_path)
-    assert ('FASTRTPS_DEFAULT_PROFILES_FILE' in environment) == shared
+    assert (PROFILE_VARIABLE in environment) == shared
     assert (environment.get('FASTDDS_BUILTIN_TRANSPORTS') == 'UDPv4') != shared
 
 
@@ -184,4 +185,4 @@ def test_the_demo_is_isolated(environment, tmp_path):
     assert 0 < int(environment['ROS_DOMAIN_ID']) <= 101  # what every operating system can do
     assert environment['ROS_LOG_DIR'] == str(tmp_path / 'logs')
     assert environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
-    assert environment['FASTRTPS_DEFAULT_PROFILES_FILE'].endswith('config/fastdds_images.xml')
+    assert environment[PROFILE_VARIABLE].endswith('config/fastdds_images.xml')

@@ -6,12 +6,18 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from readme import ROOT, run_example
 
-LAUNCH = Path(__file__).resolve().parents[2] / 'launch'
+from tam_ros.ros.distribution import PROFILE_VARIABLE
+from tam_ros.ros.launching import read_parameter_file
+
+LAUNCH = ROOT / 'launch'
+TOPICS = ROOT / 'docs' / 'topics.md'
 FILES = sorted(LAUNCH.glob('*.launch.py'))
 
 
@@ -77,7 +83,13 @@ def subscribed(call, topic):
 
 def test_there_are_launch_files():
     names = [path.name for path in FILES]
-    assert names == ['cameras.launch.py', 'demo.launch.py', 'track.launch.py']
+    assert names == [
+        'cameras.launch.py',
+        'demo.launch.py',
+        'fastdds_udp.launch.py',
+        'track.launch.py',
+        'zenoh.launch.py',
+    ]
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
@@ -94,20 +106,151 @@ def test_every_argument_has_a_description(path, load):
         assert argument.description
 
 
-def test_every_parameter_is_an_argument_without_default(load):
-    """A default would override the parameter file."""
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
+def test_what_is_passed_on_is_declared(path, load):
+    """So that --show-args lists it, with the parameters of the node."""
     from tam_ros.ros.parameters import PARAMETERS
 
-    module = load(LAUNCH / 'track.launch.py')
-    arguments = module.generate_launch_description().get_launch_arguments()
-    names = [argument.name for argument in arguments]
-    assert len(names) == len(set(names)), 'a parameter has the name of an argument'
-    defaults = {
-        a.name: ''.join(part.text for part in a.default_value)
-        for a in arguments
-        if a.name not in module.ARGUMENTS
-    }
-    assert defaults == {parameter.name: '' for parameter in PARAMETERS}
+    names = {a.name for a in load(path).generate_launch_description().get_launch_arguments()}
+    if path.name != 'demo.launch.py':
+        assert {parameter.name for parameter in PARAMETERS} <= names
+        assert {'image', 'depth', 'config', 'record', 'record_to'} <= names
+        assert ('namespace' in names) != (path.name == 'cameras.launch.py')
+
+
+@pytest.fixture
+def processes(load, monkeypatch, tmp_path):
+    """Launch without starting processes; return the command and the environment of each."""
+    import launch
+    from launch.actions import ExecuteLocal, IncludeLaunchDescription
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    from tam_ros.ros import launching
+
+    found = []
+
+    def execute(action, context):
+        action.prepare(context)
+        found.append(action.process_description)
+
+    monkeypatch.setattr(ExecuteLocal, 'execute', execute)
+    # Packages that are not needed, since nothing is started.
+    monkeypatch.setattr(launching, 'require_package', lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+
+    def processes(source, **arguments):
+        found.clear()
+        if not isinstance(source, launch.LaunchDescription):
+            source = launch.LaunchDescription(
+                [
+                    IncludeLaunchDescription(
+                        PythonLaunchDescriptionSource(str(LAUNCH / source)),
+                        launch_arguments=[(k, str(v)) for k, v in arguments.items()],
+                    )
+                ]
+            )
+        service = launch.LaunchService(noninteractive=True)
+        service.include_launch_description(source)
+        processes.status = service.run(shutdown_when_idle=True)
+        return list(found)
+
+    return processes
+
+
+def parameters_of(process):
+    """Return the parameters that were given to a node as arguments."""
+    found = {}
+    for name in process.final_cmd:
+        if Path(name).is_file() and Path(name).name.startswith('launch_params'):
+            found |= read_parameter_file(Path(name))
+    return found
+
+
+def test_parameters_and_profile_of_the_node(processes):
+    (node,) = processes('track.launch.py', image='/cam/image_raw', threads=2, lost_after=4)
+    assert node.final_env[PROFILE_VARIABLE].endswith('config/fastdds_images.xml')
+    assert parameters_of(node) == {'threads': 2, 'lost_after': 4.0}
+    assert 'image:=/cam/image_raw' in node.final_cmd
+    assert 'camera_info:=/cam/camera_info' in node.final_cmd
+    (node,) = processes('track.launch.py', fastdds_profile='none')
+    assert node.final_env.get(PROFILE_VARIABLE) == os.environ.get(PROFILE_VARIABLE)
+
+
+@pytest.mark.parametrize(
+    ('file', 'arguments'),
+    [
+        ('track.launch.py', {'config': 'nosuch.yaml'}),
+        ('track.launch.py', {'fastdds_profile': 'nosuch.xml'}),
+        ('track.launch.py', {'record': 'perhaps'}),
+        ('track.launch.py', {'runtime': 'abacus'}),
+        ('track.launch.py', {'model': 'no_such_model'}),
+        ('cameras.launch.py', {'cameras': ','}),
+        ('cameras.launch.py', {'cameras': 'front,front'}),
+        ('zenoh.launch.py', {'router': 'perhaps'}),
+    ],
+)
+def test_what_is_wrong_ends_the_launch_before_it_starts(processes, file, arguments):
+    assert processes(file, **arguments) == []
+    assert processes.status == 1
+
+
+def test_a_recording(processes, tmp_path):
+    node, recorder = processes('track.launch.py', record='true', depth='/cam/depth')
+    command = recorder.final_cmd
+    folder = command[command.index('--output') + 1]
+    assert folder.startswith('tam_ros_2') and not folder.endswith('/')
+    assert {'/image', '/cam/depth', '/track_node/prompt'} <= set(command)
+    assert recorder.final_env[PROFILE_VARIABLE] == node.final_env[PROFILE_VARIABLE]
+
+    config = tmp_path / 'mine.yaml'
+    config.write_text('/**:\n  ros__parameters: {image_transport: compressed, use_sim_time: true}')
+    (tmp_path / 'day1').mkdir()
+    _, recorder = processes('track.launch.py', record='true', config=config, record_to='day1')
+    command = recorder.final_cmd
+    assert command[command.index('--output') + 1].startswith('day1/tam_ros_')
+    assert '/image/compressed' in command and '--use-sim-time' in command
+    _, recorder = processes(
+        'track.launch.py', record='true', config=config, image_transport='raw', record_to='day2'
+    )
+    assert '/image' in recorder.final_cmd, 'an argument overrides the file'
+
+
+def test_one_node_for_each_camera(processes):
+    started = processes(
+        'cameras.launch.py', cameras='front, rear,', image='color/image', threads=1, record='true'
+    )
+    assert len(started) == 4, 'nodes and recordings'
+    assert '__ns:=/front' in started[0].final_cmd and '__ns:=/rear' in started[2].final_cmd
+    assert parameters_of(started[0]) == parameters_of(started[2]) == {'threads': 1}
+    commands = [one.final_cmd for one in (started[1], started[3])]
+    front, rear = (Path(one[one.index('--output') + 1]) for one in commands)
+    assert (front.name, rear.name) == ('front', 'rear')
+    assert front.parent == rear.parent
+
+
+def test_fast_dds_over_udp(processes):
+    (node,) = processes('fastdds_udp.launch.py', image='/cam/image_raw', threads=2)
+    assert node.final_env['RMW_IMPLEMENTATION'] == 'rmw_fastrtps_cpp'
+    assert node.final_env[PROFILE_VARIABLE].endswith('config/fastdds_udp.xml')
+    assert parameters_of(node) == {'threads': 2}
+    assert 'image:=/cam/image_raw' in node.final_cmd
+
+
+def test_zenoh_starts_its_router_unless_one_runs(processes, monkeypatch):
+    from tam_ros.ros import middleware
+
+    monkeypatch.setattr(middleware, 'zenoh_router_listens', lambda: True)
+    (node,) = processes('zenoh.launch.py', threads=2)
+    assert node.final_env['RMW_IMPLEMENTATION'] == 'rmw_zenoh_cpp'
+    assert parameters_of(node) == {'threads': 2}
+
+
+def test_the_example_of_a_robot_keeps_its_own_arguments_apart(processes, load):
+    """docs/topics.md: the robot's `model` is none of the catalogue."""
+    (node,) = processes(run_example('GroupAction', TOPICS)['generate_launch_description']())
+    assert processes.status == 0
+    assert parameters_of(node) == {'max_objects': 4}
+    assert 'image:=/camera/color/image_raw' in node.final_cmd
 
 
 @pytest.mark.slow
@@ -153,10 +296,10 @@ def test_without_autostart_it_waits_for_a_manager(launch, call):
 
 
 @pytest.mark.slow
-def test_an_invalid_value_ends_the_launch(launch):
-    process = launch('track.launch.py', model='no_such_model')
+def test_an_invalid_combination_ends_the_node(launch):
+    process = launch('track.launch.py', remove_after='1')
     assert process.process.wait(60) == 0  # the launch itself has done what it was asked
-    assert "no model 'no_such_model' in the catalogue" in process.log
+    assert 'must be lost before it is removed' in process.log
     assert 'exit code 1' in process.log
 
 
@@ -183,30 +326,6 @@ def test_recording_without_ros2bag(launch):
     assert process.process.wait(30) == 1
     assert 'record:=true needs the package ros2bag' in process.log
     assert 'process started' not in process.log
-
-
-def test_the_recorded_topics(load):
-    """Only the command is checked; ros2bag is not needed."""
-    from launch import LaunchContext
-
-    module = load(LAUNCH / 'track.launch.py')
-    module.get_package_share_directory = lambda name: f'/opt/{name}'
-    value = {'namespace': 'front', 'name': 'eye', 'record_to': 'day1', 'use_sim_time': 'true'}
-    topics = {'image': 'colour/image', 'camera_info': '/shared/info'}
-    action = module.recorder(value, topics)
-    command = [''.join(part.perform(LaunchContext()) for part in word) for word in action.cmd]
-    assert command[:3] == ['ros2', 'bag', 'record']
-    assert command[command.index('--output') + 1] == 'day1/front'
-    assert '--use-sim-time' in command
-    assert command[-7:] == [
-        '/front/colour/image',
-        '/shared/info',
-        '/front/eye/labels/compressed',
-        '/front/eye/objects',
-        '/tf',
-        '/tf_static',
-        '/diagnostics',
-    ]
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ from sensor_msgs.msg import CompressedImage
 
 from tam_ros.catalogue import engines_dir
 from tam_ros.process_usage import private_bytes
+from tam_ros.ros.distribution import PROFILE_VARIABLE
 from tam_ros.srv import AddPrompt
 
 REAL_NODE = (sys.executable, '-m', 'tam_ros.ros.track_node')
@@ -77,7 +78,7 @@ def test_compressed_images_that_cannot_be_read(start, make_peer):
 @pytest.mark.slow
 def test_images_that_the_transport_loses_are_reported(start, make_peer, tmp_path):
     """With the default settings of Fast DDS, most large best-effort images are lost."""
-    default_settings = {'FASTRTPS_DEFAULT_PROFILES_FILE': ''}
+    default_settings = {PROFILE_VARIABLE: ''}
     node, peer = start('-p', 'qos_reliability:=best_effort', **default_settings), make_peer()
     command = [
         sys.executable,
