@@ -1,13 +1,19 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
 
-# Everything runs in .venv and build/, which `make setup` creates; nothing outside this folder is changed.
+# Everything runs in .venv and build/, which `make setup` creates; nothing outside this folder is changed. Another
+# distribution than Jazzy has its own .venv-DISTRO and build/ros-DISTRO.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint clean
 
 # Passed through the environment, so that file names may contain spaces and quotes.
 export PYTHON VIDEO PROMPTS PYTEST_ARGS QUICK
+# Only from the command line: a shell with a ROS installation of the system has ROS_DISTRO set as well.
+ifeq ($(origin ROS_DISTRO),command line)
+TAM_ROS_DISTRO := $(ROS_DISTRO)
+endif
+export TAM_ROS_DISTRO
 
 help:
 	@echo 'make demo     track two objects in a drawn clip with a real ROS 2 graph; results in demo_output/'
@@ -15,6 +21,7 @@ help:
 	@echo "                        PROMPTS='1:point:320,240;2:box:40,60,200,180'"
 	@echo 'make test     the whole test suite; QUICK=1: the daily subset; PYTEST_ARGS=... for pytest'
 	@echo 'make setup    only set up: .venv, ROS 2 Jazzy, our messages (PYTHON=python3.12 to choose)'
+	@echo '              each of them with ROS_DISTRO=kilted: the same with ROS 2 Kilted, in .venv-kilted'
 	@echo 'make lint     ruff (rules and format), mypy (types)'
 	@echo 'make clean    remove everything that was created here'
 	@echo '. ./env.sh    sets up a shell: python, tam, ROS 2'
@@ -36,5 +43,5 @@ lint:
 	@. ./env.sh && python -m ruff check . && python -m ruff format --check . && exec python -m mypy
 
 clean:
-	rm -rf .venv build demo_output *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-* build demo_output *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

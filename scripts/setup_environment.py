@@ -1,10 +1,12 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Make `.venv` (Python packages, ROS 2 Jazzy from wheels) and `build/ros` (our messages).
+"""Make `.venv` (Python packages, ROS 2 from wheels) and `build/ros` (our messages).
 
-Run through `make setup`. Each step writes a stamp of its inputs and is skipped while they stay the
-same. An interrupted step has no stamp and is repeated; a lock keeps two runs from interfering.
-Needs only the standard library.
+Run through `make setup`; for a distribution other than Jazzy, both have its name as a suffix. What
+differs between the wheels of distributions is in requirements-ros-DISTRO.txt, and nowhere else.
+Each step writes a stamp of its inputs and is skipped while they stay the same. An interrupted step
+has no stamp and is repeated; a lock keeps two runs from interfering. Needs only the standard
+library.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from pathlib import Path
 
 from setup_runner import (
     BUILD,
+    DISTRO,
     ROOT,
+    SUFFIX,
     VENV,
     VENV_PYTHON,
     InterruptedSetup,
@@ -33,8 +37,9 @@ from setup_runner import (
     interrupts,
 )
 
-ROS_BUILD = BUILD / 'ros' / 'work'
-ROS_INSTALL = BUILD / 'ros' / 'install'
+ROS_BUILD = BUILD / f'ros{SUFFIX}' / 'work'
+ROS_INSTALL = BUILD / f'ros{SUFFIX}' / 'install'
+ROS_REQUIREMENTS = ROOT / f'requirements-ros-{DISTRO}.txt'
 
 TORCH = 'torch==2.13.0'
 # Builds TensorRT engines without a GPU, for tests. The two wheels are complete; the package that
@@ -53,6 +58,7 @@ def main() -> int:
         signal.signal(number, lambda received, _: interrupts.append(received))
     try:
         check_platform()
+        check_distro()
         with exclusive() as lock:
             runner = Runner(lock)
             make_venv(runner, exact_version=options.python_chosen)
@@ -98,21 +104,21 @@ def make_venv(runner: Runner, exact_version: bool) -> None:
 
 def install_packages(runner: Runner) -> None:
     """Install the Python packages and the ROS wheels."""
-    files = [ROOT / f'requirements{kind}.txt' for kind in ('-robot', '', '-ros')]
+    files = [ROOT / 'requirements-robot.txt', ROOT / 'requirements.txt', ROS_REQUIREMENTS]
     stamp = Stamp(VENV / '.tam_ros' / 'packages', files)
     if stamp.is_current():
         return
     remove_half_installed()
     arguments = [part for file in files for part in ('-r', file)]
-    runner.pip('ROS 2 Jazzy and Python packages', *arguments)
+    runner.pip(f'ROS 2 {DISTRO.capitalize()} and Python packages', *arguments)
     stamp.write()
 
 
 def compile_messages(runner: Runner) -> None:
     """Generate and compile msg/ and srv/ with the package's own CMakeLists.txt."""
     fixups = ROOT / 'scripts' / 'wheel_fixups.cmake'
-    named = ('CMakeLists.txt', 'package.xml', 'requirements-ros.txt')
-    sources = [fixups, *(ROOT / name for name in named)]
+    named = ('CMakeLists.txt', 'package.xml')
+    sources = [fixups, ROS_REQUIREMENTS, *(ROOT / name for name in named)]
     sources += [path for folder in ('msg', 'srv') for path in sorted((ROOT / folder).iterdir())]
     # These are installed as links, so only the list of files matters, not their content.
     folders = [ROOT / name for name in ('launch', 'config', 'engines')]
@@ -184,6 +190,16 @@ def check_platform() -> None:
         f'{platform.machine()} {sys.platform} {libc} {version}. Where ROS 2 is installed '
         f'(apt, Jetson), build this package with `colcon build` instead.'
     )
+
+
+def check_distro() -> None:
+    """Refuse distributions of which there are no wheels."""
+    if not ROS_REQUIREMENTS.exists():
+        known = sorted(
+            path.stem.removeprefix('requirements-ros-')
+            for path in ROOT.glob('requirements-ros-*.txt')
+        )
+        raise SetupError(f'no wheels are known of ROS 2 {DISTRO!r}; choose {" or ".join(known)}')
 
 
 def require_venv_module() -> None:

@@ -17,7 +17,11 @@ from pathlib import Path
 from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / '.venv'
+DEFAULT_DISTRO = 'jazzy'
+DISTRO = os.environ.get('TAM_ROS_DISTRO') or DEFAULT_DISTRO
+# Each distribution has a virtual environment and a build of the messages; env.sh names them, too.
+SUFFIX = '' if DISTRO == DEFAULT_DISTRO else f'-{DISTRO}'
+VENV = ROOT / f'.venv{SUFFIX}'
 VENV_PYTHON = VENV / 'bin' / 'python'
 BUILD = ROOT / 'build'
 LOG = BUILD / 'setup.log'

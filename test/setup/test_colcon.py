@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -65,14 +66,19 @@ def run(workspace, command):
 
 @pytest.fixture(scope='module')
 def workspace(tmp_path_factory):
-    """Build the package once; two jobs, the compiler takes half a gigabyte each."""
+    """Build the package once, with the line of the README.
+
+    Two jobs, the compiler takes half a gigabyte each.
+    """
     pytest.importorskip('rclpy', reason='no ROS 2 here: make setup')
     workspace = tmp_path_factory.mktemp('workspace')
     (workspace / 'src').mkdir()
     (workspace / 'src' / 'tam_ros').symlink_to(ROOT)
+    readme = (ROOT / 'README.md').read_text()
+    (line,) = re.findall(r'^ *colcon (build .*?) &&', readme, re.MULTILINE)
     colcon(
         workspace,
-        'build',
+        *shlex.split(line),
         '--symlink-install',
         '--cmake-args',
         '-G',

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -79,6 +80,53 @@ def test_a_missing_compiler_is_named(monkeypatch, missing, words):
     assert words in str(caught.value)
 
 
+def test_a_distribution_without_wheels_is_refused(monkeypatch, tmp_path):
+    missing = tmp_path / 'requirements-ros-humble.txt'
+    monkeypatch.setattr(setup_environment, 'DISTRO', 'humble')
+    monkeypatch.setattr(setup_environment, 'ROS_REQUIREMENTS', missing)
+    with pytest.raises(setup_runner.SetupError, match="'humble'; choose jazzy or kilted"):
+        setup_environment.check_distro()
+
+
+def test_the_wheels_of_all_distributions_are_the_same_packages():
+    """Kilted moved a part of ament_cmake_ros to a package of its own."""
+
+    def packages(distro):
+        lines = (ROOT / f'requirements-ros-{distro}.txt').read_text().splitlines()
+        return [re.split('[=<>]', line)[0] for line in lines if not line.startswith('#')]
+
+    jazzy, kilted = packages('jazzy'), packages('kilted')
+    assert [name for name in kilted if name not in jazzy] == ['ros-ament-cmake-ros-core']
+    assert [name for name in jazzy if name not in kilted] == []
+
+
+def make(tmp_path, *arguments, **environment):
+    """Return what the set-up and env.sh would be told by make; nothing is set up."""
+    shutil.copy(ROOT / 'Makefile', tmp_path)
+    (tmp_path / 'scripts').mkdir(exist_ok=True)
+    script = tmp_path / 'scripts' / 'setup.sh'
+    script.write_text('#!/bin/sh\necho "distribution <$TAM_ROS_DISTRO>"\n')
+    script.chmod(0o755)
+    left_out = ('MAKE', 'MFLAGS', 'TAM_ROS_DISTRO')
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
+    answer = subprocess.run(
+        ['make', '-s', 'setup', *arguments],
+        cwd=tmp_path,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.strip()
+
+
+def test_make_sets_up_the_distribution_of_its_command_line(tmp_path):
+    """Not that of the shell, in which a ROS of the system may be set up."""
+    assert make(tmp_path, 'ROS_DISTRO=kilted', ROS_DISTRO='humble') == 'distribution <kilted>'
+    assert make(tmp_path, ROS_DISTRO='humble') == 'distribution <>'
+    assert make(tmp_path, TAM_ROS_DISTRO='kilted') == 'distribution <kilted>'
+
+
 def test_missing_headers_are_named(monkeypatch, tmp_path):
     (tmp_path / 'pyvenv.cfg').write_text('version = 3.11.7\n')
     python = tmp_path / 'python'
@@ -128,7 +176,8 @@ def test_env_sh_from_another_folder(shell, tmp_path):
     """Sourced from anywhere, twice, under `set -u`, with another ROS in the environment."""
     if not shutil.which(shell):
         pytest.skip(f'{shell} is not installed here')
-    if not (ROOT / 'build' / 'ros' / 'install' / '.stamp').exists():
+    install = setup_environment.ROS_INSTALL
+    if not (install / '.stamp').exists():
         pytest.skip('nothing is set up here: make setup')
     script = (
         '. "$1/env.sh"; . "$1/env.sh"; '
@@ -141,6 +190,7 @@ def test_env_sh_from_another_folder(shell, tmp_path):
         env={
             'PATH': os.defpath,
             'HOME': str(tmp_path),
+            'TAM_ROS_DISTRO': setup_runner.DISTRO,
             'LD_LIBRARY_PATH': '/opt/ros/humble/lib:/usr/local/cuda/lib64',
             'AMENT_PREFIX_PATH': '/opt/ros/humble',
             'PYTHONPATH': '/opt/ros/humble/lib/python3.10/site-packages',
@@ -151,17 +201,27 @@ def test_env_sh_from_another_folder(shell, tmp_path):
     assert answer.returncode == 0, answer.stderr
     module, libraries, path = answer.stdout.splitlines()
     assert module == str(ROOT / 'tam_ros' / '__init__.py')
-    assert libraries == f'{ROOT}/build/ros/install/lib:/usr/local/cuda/lib64'
-    assert path.split(':').count(f'{ROOT}/.venv/bin') == 1
+    assert libraries == f'{install}/lib:/usr/local/cuda/lib64'
+    assert path.split(':').count(f'{setup_runner.VENV}/bin') == 1
 
 
 def test_env_sh_says_what_to_do_first(tmp_path):
     shutil.copy(ROOT / 'env.sh', tmp_path)
     answer = subprocess.run(
-        ['bash', '-c', '. ./env.sh'], cwd=tmp_path, capture_output=True, text=True
+        ['bash', '-c', 'unset TAM_ROS_DISTRO; . ./env.sh'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert answer.returncode == 1
-    assert 'make setup' in answer.stderr
+    assert answer.stderr.strip().endswith('run: make setup')
+    answer = subprocess.run(
+        ['bash', '-c', 'TAM_ROS_DISTRO=kilted . ./env.sh'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert answer.stderr.strip().endswith('run: make setup ROS_DISTRO=kilted')
 
 
 def test_it_runs_on_the_oldest_python_by_itself():
