@@ -161,12 +161,14 @@ def measure_conversions(size: tuple[int, int], steps: int) -> dict[str, float]:
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header
 
-    from tam_ros.io.encodings import image_to_depth, image_to_rgb
+    from tam_ros.io.depth_messages import message_to_depth
+    from tam_ros.io.image_decoder import ImageDecoder
     from tam_ros.ros.conversions import array_to_image
 
     rgb, _ = MovingDiscs(OBJECTS, size).frame(0)
     messages = {encoding: array_to_image(rgb, 'rgb8', Header()) for encoding in ('rgb8', 'bgr8')}
     messages['bgr8'].encoding = 'bgr8'
+    to_rgb = ImageDecoder().message
     depth = array_to_image(rgb[..., 0].astype(np.uint16), '16UC1', Header())
 
     def assign(data: Any) -> Callable[[], None]:
@@ -178,9 +180,9 @@ def measure_conversions(size: tuple[int, int], steps: int) -> dict[str, float]:
         return run
 
     return {
-        'rgb8 message to array': _median(lambda: image_to_rgb(messages['rgb8']), steps),
-        'bgr8 message to array': _median(lambda: image_to_rgb(messages['bgr8']), steps),
-        '16UC1 message to depth': _median(lambda: image_to_depth(depth), steps),
+        'rgb8 message to array': _median(lambda: to_rgb(messages['rgb8']), steps),
+        'bgr8 message to array': _median(lambda: to_rgb(messages['bgr8']), steps),
+        '16UC1 message to depth': _median(lambda: message_to_depth(depth), steps),
         'array to rgb8 message': _median(lambda: array_to_image(rgb, 'rgb8', Header()), steps),
         '`message.data = array.tobytes()`': _median(assign(rgb.tobytes), steps),
         '`message.data = array.ravel()`': _median(assign(rgb.ravel()), 3),

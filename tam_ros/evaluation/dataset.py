@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from tam_ros.evaluation.jaccard import VOID
-from tam_ros.io.encodings import decode_compressed
 from tam_ros.io.frames import SourceError
+from tam_ros.io.image_decoder import ImageDecoder
 from tam_ros.io.image_folder import ImageFolder
 
 IMAGES, TRUTH = 'JPEGImages', 'Annotations'
@@ -90,9 +90,11 @@ class FolderSequence:
 
     def __iter__(self) -> Iterator[TruthFrame]:
         """Yield the frames in order; DatasetError if a file cannot be read."""
+        decoder = ImageDecoder()
         for path in self._images:
             truth = self._truth.get(path.stem)
-            yield TruthFrame(_read_image(path), None if truth is None else self._labels(truth))
+            image = _read_image(decoder, path)
+            yield TruthFrame(image, None if truth is None else self._labels(truth))
 
     def _labels(self, path: Path) -> np.ndarray:
         labels = _read_labels(path)
@@ -207,9 +209,9 @@ def _size(path: Path) -> tuple[int, int]:
         raise DatasetError(f'{path} cannot be read: {error}') from error
 
 
-def _read_image(path: Path) -> np.ndarray:
+def _read_image(decoder: ImageDecoder, path: Path) -> np.ndarray:
     try:
-        return decode_compressed(path.suffix[1:], path.read_bytes())
+        return decoder.file(path)
     except (OSError, ValueError) as error:
         raise DatasetError(f'{path} cannot be read: {error}') from error
 

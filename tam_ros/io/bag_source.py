@@ -10,17 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tam_ros.interfaces import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE
 from tam_ros.io.bag_reader import open_bag
-from tam_ros.io.encodings import (
-    SUPPORTED_ENCODINGS,
-    ImageFormatError,
-    decode_compressed,
-    decode_message,
-)
+from tam_ros.io.compressed_images import is_depth_format
+from tam_ros.io.encodings import is_picture
 from tam_ros.io.frames import Frame, Header, SourceError, TopicChoiceError
+from tam_ros.io.image_data import ImageFormatError
+from tam_ros.io.image_decoder import ImageDecoder
 
 if TYPE_CHECKING:
     from tam_ros.io.bag_reader import Reader
@@ -50,8 +46,8 @@ class ImageTopic:
     def is_colour(self) -> bool:
         """Whether its images can be tracked on; depth images cannot."""
         if self.message_type == COMPRESSED_IMAGE_TYPE:
-            return 'compressedDepth' not in self.encoding
-        return self.encoding in SUPPORTED_ENCODINGS
+            return not is_depth_format(self.encoding)
+        return is_picture(self.encoding)
 
     def __str__(self) -> str:
         """Return a one-line description."""
@@ -85,6 +81,7 @@ class BagSource:
         self.topic = chosen.name
         self.count = chosen.count
         self._message_type = chosen.message_type
+        self._decoder = ImageDecoder()
         self.rate_hz = (self.count - 1) / duration if self.count > 1 and duration > 0 else None
 
     def __iter__(self) -> Iterator[Frame]:
@@ -93,7 +90,7 @@ class BagSource:
         first_error: ImageFormatError | None = None
         for message, recorded_ns in _messages(self._path, self.topic, self._message_type):
             try:
-                rgb = _decode(message)
+                rgb = self._decoder.message(message)
             except ImageFormatError as error:
                 bad += 1
                 first_error = first_error or error
@@ -162,12 +159,6 @@ def _messages(path: Path, topic: str, message_type: str) -> Iterator[tuple[Any, 
         ]
         for connection, recorded_ns, data in reader.messages(connections):
             yield reader.deserialize(data, connection.msgtype), recorded_ns
-
-
-def _decode(message: Any) -> np.ndarray:
-    if message.__msgtype__ == COMPRESSED_IMAGE_TYPE:
-        return decode_compressed(message.format, message.data)
-    return decode_message(message)
 
 
 def _header(message: Any, recorded_ns: int) -> Header:

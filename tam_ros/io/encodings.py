@@ -1,16 +1,15 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays from `sensor_msgs/Image` and `sensor_msgs/CompressedImage`, and arrays into `Image`.
+"""Arrays from `sensor_msgs/Image`, and arrays into it.
 
 Only the fields of the messages are used, so live messages (rclpy) and recorded ones (rosbags) are
-read by the same code. Encoding names are those of `sensor_msgs/image_encodings.hpp`.
+read by the same code. Encoding names are those of `sensor_msgs/image_encodings.hpp`; images and
+recordings of other programs have them in capitals as well.
 """
 
 from __future__ import annotations
 
 import array
-import contextlib
-import functools
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,12 +17,10 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-MAX_SIDE = 16384
-"""Longest accepted image side in pixels; a larger value means a corrupt message."""
-
-
-class ImageFormatError(ValueError):
-    """An image message is malformed, or its encoding is not for colour or grey images."""
+from tam_ros.io.image_data import ImageFormatError, as_bytes, check_size
+from tam_ros.io.sample_range import SampleRange
+from tam_ros.io.yuv import ENCODINGS as PLANAR_ENCODINGS
+from tam_ros.io.yuv import YuvError, planar_to_rgb
 
 
 class _Layout(NamedTuple):
@@ -74,7 +71,7 @@ _LAYOUTS: dict[str, _Layout] = {
     'yuyv': _Layout(2, np.uint8, _convert(cv2.COLOR_YUV2RGB_YUY2)),
 }
 
-# Encodings of one integer or one distance per pixel.
+# Encodings of one integer per pixel.
 _LABEL_TYPES: dict[str, type] = {
     'mono8': np.uint8,
     '8UC1': np.uint8,
@@ -82,12 +79,16 @@ _LABEL_TYPES: dict[str, type] = {
     '16UC1': np.uint16,
     '32SC1': np.int32,
 }
-_DEPTH_TYPES: dict[str, type] = {'16UC1': np.uint16, 'mono16': np.uint16, '32FC1': np.float32}
 
 _HALF_WIDTH_CHROMA = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv')
 
-SUPPORTED_ENCODINGS = tuple(_LAYOUTS)
+SUPPORTED_ENCODINGS = (*_LAYOUTS, *PLANAR_ENCODINGS)
 """Every encoding that `decode` accepts."""
+
+
+def is_picture(encoding: str) -> bool:
+    """Return whether `decode` accepts an encoding; those of depth are not accepted."""
+    return _known(encoding) is not None
 
 
 def decode(
@@ -97,6 +98,7 @@ def decode(
     step: int,
     data: Any,
     is_bigendian: bool = False,
+    levels: SampleRange | None = None,
 ) -> np.ndarray:
     """Decode a `sensor_msgs/Image` to uint8 RGB [height, width, 3].
 
@@ -105,8 +107,10 @@ def decode(
         height: rows.
         width: columns.
         step: length of one row in bytes, including padding.
-        data: `step * height` bytes (bytes, array.array, uint8 array, any buffer).
-        is_bigendian: byte order of 16-bit samples. Their upper eight bits are kept.
+        data: `step * height` bytes (bytes, array.array, uint8 array, any buffer); encodings with
+            separate colour have more, see `tam_ros.io.yuv`.
+        is_bigendian: byte order of 16-bit samples.
+        levels: the range of the 16-bit samples of the stream; None: that of this image.
 
     Returns:
         uint8 RGB [height, width, 3]. For unpadded `rgb8` this is a view of `data` (writeable if
@@ -117,16 +121,17 @@ def decode(
             is empty or too large, `step` is shorter than a row, or `data` is not
             `step * height` bytes long.
     """
-    layout = _LAYOUTS.get(encoding)
-    if layout is None:
+    known = _known(encoding)
+    if known is None:
         raise ImageFormatError(_unknown_encoding(encoding))
-    if height < 1 or width < 1:
-        raise ImageFormatError(f'image of {width}x{height} pixels is empty')
-    if height > MAX_SIDE or width > MAX_SIDE:
-        raise ImageFormatError(
-            f'image has {width}x{height} pixels, the limit is {MAX_SIDE} per side'
-        )
-    if encoding in _HALF_WIDTH_CHROMA and width % 2:
+    check_size(height, width)
+    if known in PLANAR_ENCODINGS:
+        try:
+            return planar_to_rgb(known, height, width, step, as_bytes(data))
+        except YuvError as error:
+            raise ImageFormatError(str(error)) from error
+    layout = _LAYOUTS[known]
+    if known in _HALF_WIDTH_CHROMA and width % 2:
         raise ImageFormatError(
             f'{encoding} stores one colour for every two columns, but the width {width} is odd'
         )
@@ -136,99 +141,26 @@ def decode(
         raise ImageFormatError(
             f'step is {step} bytes, but a row of {width} {encoding} pixels needs {row}'
         )
-    raw = _as_bytes(data)
+    raw = as_bytes(data)
     if raw.size != step * height:
         word = 'short' if raw.size < step * height else 'long'
         raise ImageFormatError(
             f'data is too {word}: {raw.size} bytes, but {height} rows of step {step} '
             f'are {step * height}'
         )
-    rows = raw.reshape(height, step)[:, :row]
-    if sample.itemsize == 2:
-        # Only the upper byte of every 16-bit sample is used.
-        rows = np.ascontiguousarray(rows[:, (0 if is_bigendian else 1) :: 2])
     shape = (height, width) if layout.channels == 1 else (height, width, layout.channels)
-    return layout.to_rgb(np.ascontiguousarray(rows).reshape(shape))
+    pixels = np.ascontiguousarray(raw.reshape(height, step)[:, :row])
+    if sample.itemsize == 2:
+        levels = SampleRange() if levels is None else levels
+        wide = pixels.view(sample.newbyteorder('>' if is_bigendian else '<'))
+        pixels = levels.to_8_bits(wide.astype(sample, copy=False), spread=known == 'mono16')
+    return layout.to_rgb(pixels.reshape(shape))
 
 
-def decode_message(message: Any) -> np.ndarray:
-    """Decode a `sensor_msgs/Image` of rclpy or rosbags; see `decode`."""
-    return decode(
-        message.encoding,
-        message.height,
-        message.width,
-        message.step,
-        message.data,
-        bool(message.is_bigendian),
-    )
-
-
-def decode_compressed(image_format: str, data: Any) -> np.ndarray:
-    """Decode a `sensor_msgs/CompressedImage` to uint8 RGB [H, W, 3].
-
-    Args:
-        image_format: the message's `format`, such as `jpeg`, `png` or `rgb8; jpeg compressed
-            bgr8`. Only used to refuse depth; the file format is detected from the data, because
-            many drivers set this field wrongly.
-        data: the JPEG, PNG or other file bytes.
-
-    Raises:
-        ImageFormatError: the data is empty, truncated or cannot be decoded, or it is depth.
-    """
-    if 'compressedDepth' in image_format:
-        raise ImageFormatError(
-            f'format {image_format!r} is for depth, not colour: choose the colour topic'
-        )
-    raw = _as_bytes(data)
-    if raw.size == 0:
-        raise ImageFormatError(f'compressed image ({image_format!r}) has no data')
-    if raw[:2].tobytes() == b'\xff\xd8':
-        _check_jpeg_end(raw.tobytes())
-    try:
-        bgr = cv2.imdecode(raw, cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise ImageFormatError(
-            f'compressed image ({image_format!r}) cannot be decoded: {error.err}'
-        ) from error
-    if bgr is None:
-        raise ImageFormatError(
-            f'compressed image ({image_format!r}, {raw.size} bytes) is not in a known image format'
-        )
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-
-
-def image_to_rgb(message: Any) -> np.ndarray:
-    """Decode a live image message to uint8 RGB [H, W, 3].
-
-    Encodings that `decode` does not know are passed to cv_bridge if it is installed.
-
-    Args:
-        message: a `sensor_msgs/Image` or `sensor_msgs/CompressedImage` of rclpy.
-
-    Returns:
-        uint8 RGB [H, W, 3]. For unpadded `rgb8` this is a view of the message's data.
-
-    Raises:
-        ImageFormatError: see `decode` and `decode_compressed`.
-    """
-    if hasattr(message, 'format'):
-        return decode_compressed(message.format, message.data)
-    if message.encoding not in SUPPORTED_ENCODINGS and (bridge := _cv_bridge()) is not None:
-        # CvBridgeError is a TypeError.
-        with contextlib.suppress(ValueError, TypeError):
-            rgb: np.ndarray = bridge.imgmsg_to_cv2(message, 'rgb8')
-            return rgb
-    return decode_message(message)
-
-
-@functools.cache
-def _cv_bridge() -> Any | None:
-    """Return cv_bridge's converter; None where cv_bridge is not installed."""
-    try:
-        from cv_bridge import CvBridge
-    except ImportError:
-        return None
-    return CvBridge()
+def _known(encoding: str) -> str | None:
+    """Return the name of an encoding in the tables, or None."""
+    names = encoding, encoding.lower()
+    return next((name for name in names if name in SUPPORTED_ENCODINGS), None)
 
 
 def image_to_labels(message: Any) -> np.ndarray:
@@ -243,7 +175,7 @@ def image_to_labels(message: Any) -> np.ndarray:
         raise ImageFormatError(
             f'a mask cannot have the encoding {message.encoding!r}; send {", ".join(_LABEL_TYPES)}'
         )
-    return _single_channel(message, dtype, 'mask')
+    return single_channel(message, dtype, 'mask')
 
 
 def image_to_mask(message: Any) -> np.ndarray:
@@ -256,26 +188,17 @@ def image_to_mask(message: Any) -> np.ndarray:
     return mask
 
 
-def image_to_depth(message: Any) -> np.ndarray:
-    """Return a depth image (REP 118) [H, W]: uint16 millimetres or float32 metres.
+def single_channel(message: Any, dtype: type, what: str) -> np.ndarray:
+    """Return the only channel [H, W] of an image message, in the message's byte order.
 
-    Without row padding, and in the byte order of this machine, this is a view of the message's
-    data.
+    Args:
+        message: a `sensor_msgs/Image`.
+        dtype: type of its samples.
+        what: what it should be, for messages.
 
     Raises:
-        ImageFormatError: not a depth image, or its fields are inconsistent.
+        ImageFormatError: its fields are inconsistent.
     """
-    dtype = _DEPTH_TYPES.get(message.encoding)
-    if dtype is None:
-        raise ImageFormatError(
-            f'depth cannot have the encoding {message.encoding!r}; '
-            'send 16UC1 (millimetres) or 32FC1 (metres)'
-        )
-    return _single_channel(message, dtype, 'depth').astype(dtype, copy=False)
-
-
-def _single_channel(message: Any, dtype: type, what: str) -> np.ndarray:
-    """Return the only channel [H, W] of an image message, in the message's byte order."""
     sample = np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
     row = message.width * sample.itemsize
     if message.step < row or message.step * message.height != len(message.data):
@@ -283,7 +206,7 @@ def _single_channel(message: Any, dtype: type, what: str) -> np.ndarray:
             f'{what} of {message.width}x{message.height} {message.encoding} pixels with step '
             f'{message.step} and {len(message.data)} bytes is inconsistent'
         )
-    rows = _as_bytes(message.data).reshape(message.height, message.step)
+    rows = as_bytes(message.data).reshape(message.height, message.step)
     return np.ascontiguousarray(rows[:, :row]).view(sample)
 
 
@@ -314,43 +237,6 @@ def fill_image(message: Any, pixels: np.ndarray, encoding: str) -> None:
     data = array.array('B')
     data.frombytes(pixels.data.cast('B'))
     message.data = data
-
-
-def _check_jpeg_end(jpeg: bytes) -> None:
-    # OpenCV fills the missing part of a truncated JPEG with grey and only warns. The end marker
-    # must follow the last start of scan; an embedded thumbnail has its own end marker before it.
-    scan = jpeg.rfind(b'\xff\xda')
-    if scan < 0 or jpeg.rfind(b'\xff\xd9') < scan:
-        raise ImageFormatError(f'JPEG image is truncated: {len(jpeg)} bytes without an end marker')
-
-
-def _as_bytes(data: Any) -> np.ndarray:
-    """View any buffer as flat uint8 without copying; lists of integers are copied.
-
-    In ROS 2 Lyrical, data may be a `rosidl_buffer.Buffer`, whose memory can be that of a device.
-    It is copied to the host.
-    """
-    try:
-        return np.frombuffer(data, np.uint8)
-    except (TypeError, BufferError, ValueError):
-        pass
-    if (backend := getattr(data, 'backend_type', None)) is not None:
-        try:
-            return np.frombuffer(data.to_bytes(), np.uint8)
-        except Exception as error:  # whatever the library of the backend raises
-            raise ImageFormatError(
-                f'image data is in memory of the backend {backend!r} and cannot be copied to the '
-                f'host: {error}'
-            ) from error
-    try:
-        array = np.asarray(data)
-        if array.size == 0:
-            return np.zeros(0, np.uint8)
-        if not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() > 255:
-            raise ImageFormatError(f'image data must be bytes, not {array.dtype} values')
-        return np.ascontiguousarray(array, np.uint8).reshape(-1)
-    except (TypeError, ValueError) as error:
-        raise ImageFormatError(f'image data must be bytes, not {type(data).__name__}') from error
 
 
 def _unknown_encoding(encoding: str) -> str:

@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tam_ros.io.encodings import ImageFormatError, decode_compressed
 from tam_ros.io.frames import IMAGE_SUFFIXES, Frame, SourceError, check_rate, paced_header
+from tam_ros.io.image_data import ImageFormatError
+from tam_ros.io.image_decoder import ImageDecoder
 
 DEFAULT_RATE_HZ = 30.0
 
@@ -33,6 +34,7 @@ class ImageFolder:
         check_rate(rate_hz)
         self.name = folder.name
         self.rate_hz = rate_hz
+        self._decoder = ImageDecoder()
         self.files = sorted(
             (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES),
             key=_natural,
@@ -46,7 +48,7 @@ class ImageFolder:
         """Yield the frames; SourceError names a file that cannot be decoded."""
         for index, file in enumerate(self.files):
             try:
-                rgb = decode_compressed(file.suffix[1:], file.read_bytes())
+                rgb = self._decoder.file(file)
             except (OSError, ImageFormatError) as error:
                 raise SourceError(f'{file} cannot be read: {error}') from error
             header = paced_header(index, self.rate_hz)

@@ -17,7 +17,8 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CompressedImage, Image
 
 from tam_ros.interfaces import NODE_NAME
-from tam_ros.io.encodings import ImageFormatError, image_to_rgb
+from tam_ros.io.image_data import ImageFormatError
+from tam_ros.io.image_decoder import ImageDecoder
 from tam_ros.prompting.session import StaleFrameError, TrackingSession
 from tam_ros.ros.conversions import stamp_ns
 from tam_ros.ros.declaration import NodeParameters, unknown_parameter_warnings
@@ -99,6 +100,7 @@ class TrackNode(ManagedNode):
         self._open_tracker = open_tracker
         self._inference: InferenceThread[TrackingSession, ImageMessage] | None = None
         self._images: ImageSubscription | None = None
+        self._decoder = ImageDecoder(self.get_logger().info)
         self._calibration = Calibration(self, self._values)
         self._health = Health(self, self._values)
         self._statistics = self._health.statistics
@@ -172,6 +174,7 @@ class TrackNode(ManagedNode):
         )
         # One image here and one in the mailbox of the inference thread, so that the newest image
         # is tracked.
+        self._decoder = ImageDecoder(self.get_logger().info)
         self._images = ImageSubscription(
             self,
             wanted,
@@ -263,7 +266,7 @@ class TrackNode(ManagedNode):
         header = message.header
         try:
             with self._statistics.stage('decode'):
-                image = image_to_rgb(message)
+                image = self._decoder.message(message)
             with self._statistics.stage('track'):
                 session.set_options(tracker_options(self._values.current))
                 frame = session.step(image, stamp_ns(header))

@@ -8,13 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tam_ros.io.encodings import (
-    MAX_SIDE,
-    SUPPORTED_ENCODINGS,
-    ImageFormatError,
-    decode,
-    decode_compressed,
-)
+from tam_ros.io.compressed_images import decode_picture
+from tam_ros.io.encodings import SUPPORTED_ENCODINGS, decode
+from tam_ros.io.image_data import MAX_SIDE, ImageFormatError
+from tam_ros.io.yuv import ENCODINGS as PLANAR_ENCODINGS
 
 HEIGHT, WIDTH = 24, 32
 
@@ -190,13 +187,17 @@ def test_malformed_image(fields, words):
 
 
 def test_every_supported_encoding_decodes():
-    for encoding in SUPPORTED_ENCODINGS:
+    for encoding in set(SUPPORTED_ENCODINGS) - set(PLANAR_ENCODINGS):
         step = WIDTH * 8
         assert decode(encoding, HEIGHT, WIDTH, step, bytes(HEIGHT * step)).shape == (
             HEIGHT,
             WIDTH,
             3,
         )
+
+
+def as_array(data: bytes) -> np.ndarray:
+    return np.frombuffer(data, np.uint8)
 
 
 def coded(extension: str) -> bytes:
@@ -213,7 +214,7 @@ def coded(extension: str) -> bytes:
     ],
 )
 def test_compressed(image_format, extension, tolerance):
-    rgb = decode_compressed(image_format, coded(extension))
+    rgb = decode_picture(as_array(coded(extension)), image_format)
     assert np.abs(rgb.astype(int) - picture()).max() <= tolerance
 
 
@@ -231,4 +232,4 @@ def test_compressed(image_format, extension, tolerance):
 )
 def test_malformed_compressed(image_format, data, words):
     with pytest.raises(ImageFormatError, match=words):
-        decode_compressed(image_format, data)
+        decode_picture(as_array(data), image_format)

@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
-from tam_ros.io import encodings
-from tam_ros.io.encodings import (
-    ImageFormatError,
-    image_to_depth,
-    image_to_labels,
-    image_to_mask,
-    image_to_rgb,
-)
+from tam_ros.io import image_decoder
+from tam_ros.io.depth_messages import message_to_depth
+from tam_ros.io.encodings import image_to_labels, image_to_mask
+from tam_ros.io.image_data import ImageFormatError
+from tam_ros.io.image_decoder import ImageDecoder
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
 MASK = np.arange(48).reshape(6, 8) % 5 == 0
+
+
+def to_rgb(message):
+    return ImageDecoder().message(message)
 
 
 def image(pixels, encoding, step=None, **fields):
@@ -60,12 +61,12 @@ def image(pixels, encoding, step=None, **fields):
     ],
 )
 def test_pictures_are_read_exactly(message):
-    assert (image_to_rgb(message) == RGB).all()
+    assert (to_rgb(message) == RGB).all()
 
 
 def test_rgb8_is_not_copied():
     message = image(RGB, 'rgb8')
-    assert np.shares_memory(image_to_rgb(message), np.frombuffer(message.data, np.uint8))
+    assert np.shares_memory(to_rgb(message), np.frombuffer(message.data, np.uint8))
 
 
 class Bridge:
@@ -73,7 +74,7 @@ class Bridge:
 
     def imgmsg_to_cv2(self, message, encoding):
         assert encoding == 'rgb8'
-        if message.encoding != 'nv21':
+        if message.encoding != 'bayer_rggb12':
             raise BridgeError(message.encoding)
         return RGB
 
@@ -87,22 +88,22 @@ def cv_bridge(monkeypatch):
     module = ModuleType('cv_bridge')
     module.CvBridge = Bridge
     monkeypatch.setitem(sys.modules, 'cv_bridge', module)
-    encodings._cv_bridge.cache_clear()
+    image_decoder._cv_bridge.cache_clear()
     yield
-    encodings._cv_bridge.cache_clear()
+    image_decoder._cv_bridge.cache_clear()
 
 
 def test_unknown_encodings_are_passed_to_cv_bridge(cv_bridge):
-    assert image_to_rgb(image(RGB, 'nv21')) is RGB
-    assert (image_to_rgb(image(RGB, 'rgb8')) == RGB).all(), 'known ones are not'
+    assert to_rgb(image(RGB, 'bayer_rggb12')) is RGB
+    assert (to_rgb(image(RGB, 'rgb8')) == RGB).all(), 'known ones are not'
     with pytest.raises(ImageFormatError, match='unknown image encoding'):
-        image_to_rgb(image(RGB, 'nonsense'))
+        to_rgb(image(RGB, 'nonsense'))
 
 
 def test_a_lossless_compressed_picture_is_read_exactly():
     _, png = cv2.imencode('.png', RGB[..., ::-1])
     message = CompressedImage(format='rgb8; png compressed bgr8', data=png.tobytes())
-    assert (image_to_rgb(message) == RGB).all()
+    assert (to_rgb(message) == RGB).all()
 
 
 def change(message, **fields):
@@ -143,7 +144,7 @@ def change(message, **fields):
 )
 def test_inconsistent_messages_are_refused(message, words):
     with pytest.raises(ImageFormatError, match=words):
-        image_to_rgb(message)
+        to_rgb(message)
 
 
 BYTES = image(MASK.astype(np.uint8), 'mono8')
@@ -210,14 +211,14 @@ DEPTH_M = np.where(DEPTH_MM % 900 == 0, np.nan, DEPTH_MM / 1000).astype(np.float
 )
 def test_depth_is_read_exactly(message):
     expected = DEPTH_M if message.encoding == '32FC1' else DEPTH_MM
-    depth = image_to_depth(message)
+    depth = message_to_depth(message)
     assert depth.dtype == expected.dtype
     assert np.array_equal(depth, expected, equal_nan=message.encoding == '32FC1')
 
 
 def test_depth_is_not_copied():
     message = image(DEPTH_MM, '16UC1')
-    assert np.shares_memory(image_to_depth(message), np.frombuffer(message.data, np.uint8))
+    assert np.shares_memory(message_to_depth(message), np.frombuffer(message.data, np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -230,4 +231,4 @@ def test_depth_is_not_copied():
 )
 def test_other_images_are_refused_as_depth(message, words):
     with pytest.raises(ImageFormatError, match=re.escape(words)):
-        image_to_depth(message)
+        message_to_depth(message)

@@ -7,7 +7,8 @@ from __future__ import annotations
 import numpy as np
 from sensor_msgs.msg import Image
 
-from tam_ros.io.encodings import ImageFormatError, image_to_labels
+from tam_ros.io.encodings import image_to_labels
+from tam_ros.io.image_data import ImageFormatError
 from tam_ros.prompting.session import Action, PromptRequest
 from tam_ros.ros.conversions import stamp_ns
 from tam_ros.ros.inputs.source import PromptSource

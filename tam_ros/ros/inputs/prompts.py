@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros import msg
-from tam_ros.io.encodings import ImageFormatError, image_to_mask
+from tam_ros.io.encodings import image_to_mask
+from tam_ros.io.image_data import ImageFormatError
 from tam_ros.prompting.published_images import Box
 from tam_ros.prompting.session import Action, Answer, PromptRequest
 from tam_ros.ros.conversions import stamp_ns
