@@ -14,13 +14,25 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from tam_ros.ros.parameters import PARAMETERS, Parameters
+from tam_ros.ros.parameters import PARAMETERS, TYPES, Parameter, Parameters
 
 _BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
-_TYPES = {str: 'string', bool: 'bool', int: 'integer', float: 'double'}
+
+
+class InvalidParameterError(ValueError):
+    """A value from the command line or a file that cannot be used; the message says why.
+
+    Attributes:
+        name: name of the parameter; empty: several contradict each other.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(reason)
+        self.name = name
 
 
 class NodeParameters:
@@ -34,12 +46,12 @@ class NodeParameters:
         """Declare every parameter with its description and range.
 
         Raises:
-            ValueError: a value from the command line or a file cannot be used.
-            rclpy.exceptions.InvalidParameterTypeException: it has the wrong type.
-            rclpy.exceptions.InvalidParameterValueException: it is out of range.
+            InvalidParameterError: a value from the command line or a file cannot be used.
         """
         self.current = declare(node)
         self._locked = False
+        if hasattr(node, 'add_pre_set_parameters_callback'):  # not in Humble
+            node.add_pre_set_parameters_callback(_with_doubles)
         node.add_on_set_parameters_callback(self._on_change)
 
     def lock(self) -> None:
@@ -60,27 +72,60 @@ class NodeParameters:
 
 def declare(node: Node) -> Parameters:
     """Declare every parameter and return their values; see `NodeParameters`."""
+    # rclpy has no public access to values that were given but not declared. It would refuse a
+    # whole number for a double, and with the constants of its own source.
+    given: dict[str, RosParameter] = getattr(node, '_parameter_overrides', {})
     values = {}
     for parameter in PARAMETERS:
-        descriptor = ParameterDescriptor(description=parameter.description)
-        if parameter.choices:
-            descriptor.additional_constraints = f'one of {", ".join(parameter.choices)}'
-        if parameter.limits is not None:
-            low, high = parameter.limits
-            if isinstance(parameter.default, int):
-                descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-            else:
-                descriptor.floating_point_range = [
-                    FloatingPointRange(from_value=low, to_value=high, step=0.0)
-                ]
-        value = node.declare_parameter(parameter.name, parameter.default, descriptor).value
-        if reason := parameter.reason_to_refuse(value):
-            raise ValueError(reason)
-        values[parameter.name] = value
+        if parameter.name in given:
+            (given[parameter.name],) = _with_doubles([given[parameter.name]])
+            value = given[parameter.name].value
+            if reason := parameter.reason_to_refuse(value):
+                raise InvalidParameterError(parameter.name, reason)
+        try:
+            declared = node.declare_parameter(
+                parameter.name, parameter.default, _descriptor(parameter)
+            )
+        except ParameterException as error:
+            raise InvalidParameterError(parameter.name, str(error)) from error
+        values[parameter.name] = declared.value
     parameters = Parameters(**values)
     if conflict := parameters.conflict():
-        raise ValueError(conflict)
+        raise InvalidParameterError('', conflict)
     return parameters
+
+
+def _descriptor(parameter: Parameter) -> ParameterDescriptor:
+    """Return what `ros2 param describe` shows."""
+    descriptor = ParameterDescriptor(description=parameter.description)
+    allowed = parameter.allowed_texts()
+    constraints = [f'one of {", ".join(allowed)}'] if allowed else []
+    if not parameter.live:
+        constraints.append('changes only while the node is unconfigured')
+    descriptor.additional_constraints = '; '.join(constraints)
+    if parameter.limits is not None:
+        low, high = parameter.limits
+        if isinstance(parameter.default, int):
+            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+        else:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=low, to_value=high, step=0.0)
+            ]
+    return descriptor
+
+
+def _with_doubles(changes: Sequence[RosParameter]) -> list[RosParameter]:
+    """Return the changes with a double where a whole number is given for one (`lost_after: 2`)."""
+    return [
+        RosParameter(change.name, value=float(change.value))
+        if type(change.value) is int and _is_double(change.name)
+        else change
+        for change in changes
+    ]
+
+
+def _is_double(name: str) -> bool:
+    return name in _BY_NAME and isinstance(_BY_NAME[name].default, float)
 
 
 def apply_changes(
@@ -142,7 +187,7 @@ def markdown_table() -> str:
         if parameter.limits is not None:
             about += f' {parameter.limits[0]:g} to {parameter.limits[1]:g}.'
         lines.append(
-            f'| `{parameter.name}` | {_TYPES[type(parameter.default)]} '
+            f'| `{parameter.name}` | {TYPES[type(parameter.default)]} '
             f'| {default if text else "empty"} | {live} | {about} |'
         )
     return '\n'.join(lines) + '\n'

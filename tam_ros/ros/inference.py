@@ -8,8 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import CancelledError, Future, wait
 from typing import Any, Generic, TypeVar
 
 from tam_ros.closing import Closing
@@ -30,6 +29,12 @@ next request, which then does not have to wait for the item."""
 
 MAX_LINGER_S = 0.05
 """How long an item waits for more calls in total."""
+
+_POLL_S = 0.05  # how often a wait looks whether it is interrupted
+
+
+class InterruptedOpeningError(Exception):
+    """The process is to end while a session is opened."""
 
 
 class BusyError(RuntimeError):
@@ -52,19 +57,23 @@ class InferenceThread(Generic[S, T]):
         self,
         open_session: Callable[[], S],
         process: Callable[[S, T], None],
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         """Start the thread and wait until the session is open.
 
         Args:
             open_session: makes the session; called in the thread.
             process: processes an item; called in the thread; must not raise.
+            interrupted: polled while a thread waits for this one; True ends the wait.
 
         Raises:
+            InterruptedOpeningError: `interrupted` returned True meanwhile.
             Exception: any exception that `open_session` raises.
         """
         self._mailbox: Mailbox[T] = Mailbox()
         self._open_session = open_session
         self._process = process
+        self._interrupted = interrupted
         self._busy_since: float | None = None
         opened: Future[None] = Future()
         self._thread = threading.Thread(
@@ -72,6 +81,8 @@ class InferenceThread(Generic[S, T]):
         )
         self._thread.start()
         try:
+            if not self._wait(opened, None):
+                raise InterruptedOpeningError
             opened.result()
         except BaseException:
             # Also after an interrupt while it loads: the thread should not outlive this object.
@@ -117,14 +128,25 @@ class InferenceThread(Generic[S, T]):
         """
         future = self.schedule(function)
         try:
-            try:
-                return future.result(timeout_s)
-            except FutureTimeoutError:
-                if future.cancel():
-                    raise BusyError(f'the tracker was busy for over {timeout_s:g} s') from None
-                return future.result()  # the call has started: its result must not be lost
+            if not self._wait(future, timeout_s) and future.cancel():
+                if self._interrupted():
+                    raise BusyError('the node is shutting down')
+                raise BusyError(f'the tracker was busy for over {timeout_s:g} s')
+            return future.result()  # a call that has started: its result must not be lost
         except CancelledError:
             raise BusyError('the node is shutting down') from None
+
+    def _wait(self, future: Future, timeout_s: float | None) -> bool:
+        """Wait for a future, at most `timeout_s` seconds; return whether it is done."""
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self._interrupted():
+            left = _POLL_S if end is None else min(_POLL_S, end - time.monotonic())
+            wait([future], max(left, 0.0))
+            if future.done():
+                return True
+            if end is not None and time.monotonic() >= end:
+                break
+        return future.done()
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
         """Finish the current item and close the session.

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
+from tam_ros import catalogue
 from tam_ros.prompting.clicks import MODES
 from tam_ros.ros.images.transports import IMAGES
 from tam_ros.runtime.backends import PRECISIONS, RUNTIMES
@@ -17,6 +18,8 @@ from tam_ros.runtime.engine_options import BUILD
 from tam_ros.tracking.options import RESIZE_FILTERS, TrackerOptions
 
 RECTIFIED = ('auto', 'raw', 'rectified')
+TYPES = {str: 'string', bool: 'bool', int: 'integer', float: 'double'}
+"""Names that ROS has for the types of parameters."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Parameter:
         live: whether a change takes effect at once; otherwise only while the node is not
             configured.
         choices: allowed strings; empty: any.
+        names: returns the allowed strings where they are not constants; `check` refuses others.
         limits: allowed range of a number, both ends included.
         check: returns what is wrong with a value, or None.
     """
@@ -39,13 +43,16 @@ class Parameter:
     description: str
     live: bool = False
     choices: tuple[str, ...] = ()
+    names: Callable[[], Sequence[str]] | None = None
     limits: tuple[int, int] | tuple[float, float] | None = None
     check: Callable[[Any], str | None] | None = None
 
     def reason_to_refuse(self, value: Any) -> str | None:
         """Return why a value cannot be used, or None."""
         if type(value) is not type(self.default):
-            return f'{self.name} must be of type {type(self.default).__name__}, not {value!r}'
+            expected = TYPES[type(self.default)]
+            hint = f": put it in quotes, '{value}'" if expected == 'string' else ''
+            return f'{self.name} is {value!r}, but must be of type {expected}{hint}'
         if self.choices and value not in self.choices:
             return f'{self.name} is {value!r}, but must be one of {", ".join(self.choices)}'
         if self.limits is not None and not isinstance(value, str):
@@ -55,14 +62,31 @@ class Parameter:
         wrong = self.check(value) if self.check is not None else None
         return f'{self.name}: {wrong}' if wrong else None
 
+    def allowed_texts(self) -> Sequence[str]:
+        """Return the allowed strings; empty: any, or it is not a string."""
+        try:
+            return self.names() if self.names is not None else self.choices
+        except (OSError, ValueError):
+            return ()  # the check of the value says what is wrong
+
 
 def _parameter(default: str | bool | int | float, description: str, **others: Any) -> Any:
     """Return a field of `Parameters`; the arguments are the attributes of `Parameter`."""
     return field(default=default, metadata={'description': description, **others})
 
 
-def _not_blank(text: str) -> str | None:
-    return None if text.strip() else 'must not be empty'
+def _model_names() -> Sequence[str]:
+    return [model.name for model in catalogue.models().values() if model.kind == 'tracker']
+
+
+def _not_a_model(name: str) -> str | None:
+    if not name.strip():
+        return 'must not be empty'
+    try:
+        catalogue.model(name)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return None
 
 
 def _needs_tf2_msgs(value: bool) -> str | None:
@@ -82,7 +106,8 @@ class Parameters:
     model: str = _parameter(
         'efficienttam_nano',
         'Name of the model in the catalogue (engines/models.yaml).',
-        check=_not_blank,
+        names=_model_names,
+        check=_not_a_model,
     )
     weights: str = _parameter(
         '',
@@ -245,8 +270,8 @@ class Parameters:
     )
     click_mode: str = _parameter(
         'auto',
-        'What a click on ~/click or clicked_point does; see "Clicks" above. ~/set_click_mode '
-        'changes this parameter.',
+        'What a click on ~/click or clicked_point does; see "Clicks" in docs/topics.md. '
+        '~/set_click_mode changes this parameter.',
         live=True,
         choices=MODES,
     )

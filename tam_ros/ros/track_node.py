@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
 from collections.abc import Callable
 from typing import TypeAlias
 
 import rclpy
-from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CompressedImage, Image
@@ -20,15 +18,20 @@ from tam_ros.interfaces import NODE_NAME
 from tam_ros.io.image_data import ImageFormatError
 from tam_ros.io.image_decoder import ImageDecoder
 from tam_ros.prompting.session import StaleFrameError, TrackingSession
+from tam_ros.ros.command_line import CommandLineError, init_ros, origin_of, read_arguments
 from tam_ros.ros.conversions import stamp_ns
-from tam_ros.ros.declaration import NodeParameters, unknown_parameter_warnings
+from tam_ros.ros.declaration import (
+    InvalidParameterError,
+    NodeParameters,
+    unknown_parameter_warnings,
+)
 from tam_ros.ros.diagnostics.health import Health
 from tam_ros.ros.geometry.calibration import Calibration
 from tam_ros.ros.geometry.depth_images import DepthViews
 from tam_ros.ros.images.offers import Wanted
 from tam_ros.ros.images.subscription import ImageSubscription
 from tam_ros.ros.images.transports import IMAGES
-from tam_ros.ros.inference import InferenceThread
+from tam_ros.ros.inference import InferenceThread, InterruptedOpeningError
 from tam_ros.ros.inputs.clicks import ClickTopics
 from tam_ros.ros.inputs.detections import DetectionTopic
 from tam_ros.ros.inputs.masks import MaskTopic
@@ -42,6 +45,7 @@ from tam_ros.ros.outputs.output import Output, Publishers, TrackedImage
 from tam_ros.ros.outputs.spatial import Cloud, Frames, Markers
 from tam_ros.ros.outputs.vision_msgs_outputs import Detections2D, Detections3D, LabelInfo
 from tam_ros.ros.parameters import tracker_options
+from tam_ros.ros.shutdown import EndSignals
 from tam_ros.runtime.engine_options import EngineOptions
 from tam_ros.tracking import FrameError, Tracker
 
@@ -60,11 +64,11 @@ OUTPUTS: tuple[type[Output], ...] = (
     LabelInfo,
     # The outputs below use the depth of the image, which may not have arrived yet.
     Objects,
+    Detections3D,
     Frames,
     Cloud,
     Markers,
     # For human viewers, who do not notice a few milliseconds.
-    Detections3D,
     Overlay,
     CompressedLabels,
 )
@@ -83,14 +87,20 @@ class TrackNode(ManagedNode):
     answered in the inference thread between two images.
     """
 
-    def __init__(self, open_tracker: OpenTracker = Tracker.open) -> None:
+    def __init__(
+        self,
+        open_tracker: OpenTracker = Tracker.open,
+        ending: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Declare the parameters; create publishers, subscriptions and services.
 
         Args:
             open_tracker: opens the tracker, with the arguments of `Tracker.open`.
+            ending: returns whether the process is to end, so that long work must stop; from any
+                thread.
 
         Raises:
-            ValueError: a parameter has a value that cannot be used.
+            InvalidParameterError: a parameter has a value that cannot be used.
         """
         super().__init__(NODE_NAME)
         # rclpy's Node has attributes `_parameters` and `_publishers`.
@@ -98,6 +108,7 @@ class TrackNode(ManagedNode):
         for warning in unknown_parameter_warnings(self):
             self.get_logger().warning(warning)
         self._open_tracker = open_tracker
+        self._ending = ending
         self._inference: InferenceThread[TrackingSession, ImageMessage] | None = None
         self._images: ImageSubscription | None = None
         self._decoder = ImageDecoder(self.get_logger().info)
@@ -125,7 +136,9 @@ class TrackNode(ManagedNode):
         self._health.entered('configuring')
         try:
             self._health.activity(f'opening {parameters.model} with {parameters.runtime}')
-            self._inference = InferenceThread(self._open_session, self._track)
+            self._inference = InferenceThread(self._open_session, self._track, self._ending)
+        except InterruptedOpeningError:
+            return TransitionCallbackReturn.FAILURE
         except Exception as error:
             self._health.closed()
             self._health.entered('unconfigured')
@@ -154,7 +167,7 @@ class TrackNode(ManagedNode):
                 zero_copy=parameters.zero_copy,
                 cuda_graphs=parameters.cuda_graphs,
                 progress=self._health.building,
-                cancelled=self._health.shutting_down,
+                cancelled=self._ending,
             ),
             options=tracker_options(parameters),
         )
@@ -216,7 +229,7 @@ class TrackNode(ManagedNode):
 
     @transition
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close the model. On SIGINT, rclpy does not call this; `destroy_node` does it then."""
+        """Close the model. On a signal, `destroy_node` does it instead."""
         self.release()
         self._health.entered('finalized')
         return super().on_shutdown(state)
@@ -305,38 +318,44 @@ class TrackNode(ManagedNode):
 
 
 def main(args: list[str] | None = None, open_tracker: OpenTracker = Tracker.open) -> int:
-    """Run the node until it is interrupted; return the exit status."""
-    rclpy.init(args=args)
-    node = None
-    try:
-        node = TrackNode(open_tracker)
-        # A request blocks the executor until the current image is tracked, for which the next
-        # image has to wait anyway. The executor with several threads would gain nothing and, in
-        # Jazzy, sometimes leaves a subscription unserved for more than a second.
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        if node.autostart and not _start(node):
-            return 1
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (ParameterException, ValueError) as error:
-        print(f'track_node: {error}', file=sys.stderr)
-        return 1
-    finally:
+    """Run the node until a signal ends it; return the exit status.
+
+    Args:
+        args: with the name of the program; None: those of the process.
+        open_tracker: opens the tracker, with the arguments of `Tracker.open`.
+    """
+    with EndSignals() as signals:
+        node = None
         try:
-            _clean_up(node)
-        except KeyboardInterrupt:
-            _clean_up(node)
+            read_arguments(args)
+            init_ros(args)
+            node = TrackNode(open_tracker, signals.requested)
+            # A request blocks the executor until the current image is tracked, for which the next
+            # image has to wait anyway. The executor with several threads would gain nothing and,
+            # in Jazzy, sometimes leaves a subscription unserved for more than a second.
+            executor = SingleThreadedExecutor()
+            executor.add_node(node)
+            if node.autostart and not _start(node) and not signals.requested():
+                return 1
+            signals.spin(executor, node)
+            if signals.requested():
+                node.get_logger().info(f'{signals.received} received: the node ends')
+        except ExternalShutdownException:
+            pass
+        except InvalidParameterError as error:
+            return _refuse(f'{origin_of(error.name, args)}{error}')
+        except CommandLineError as error:
+            return _refuse(str(error))
+        finally:
+            if node is not None:
+                node.destroy_node()
+            rclpy.try_shutdown()
     return 0
 
 
-def _clean_up(node: TrackNode | None) -> None:
-    # A second Ctrl-C must not interrupt this.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if node is not None:
-        node.destroy_node()
-    rclpy.try_shutdown()
+def _refuse(reason: str) -> int:
+    print(f'{NODE_NAME}: {reason}', file=sys.stderr)
+    return 1
 
 
 def _start(node: TrackNode) -> bool:

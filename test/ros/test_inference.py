@@ -11,7 +11,13 @@ from concurrent.futures import CancelledError
 import pytest
 
 from tam_ros.closing import Closing
-from tam_ros.ros.inference import BusyError, ClosedError, InferenceThread, Mailbox
+from tam_ros.ros.inference import (
+    BusyError,
+    ClosedError,
+    InferenceThread,
+    InterruptedOpeningError,
+    Mailbox,
+)
 
 
 def test_only_the_newest_item_is_taken():
@@ -168,3 +174,39 @@ def test_a_session_is_opened_used_and_closed_in_one_thread():
 def test_an_error_while_opening_is_raised_to_the_owner():
     with pytest.raises(ZeroDivisionError):
         InferenceThread(lambda: 1 / 0, lambda *_: None)
+
+
+def test_waiting_for_a_session_to_open_is_interrupted():
+    goes_on = threading.Event()
+    begun = time.monotonic()
+    interrupted = threading.Event()
+
+    def open_session():
+        interrupted.set()
+        goes_on.wait(20)
+        return Recorder()
+
+    with pytest.raises(InterruptedOpeningError):
+        InferenceThread(open_session, lambda *_: None, interrupted.is_set)
+    goes_on.set()
+    assert time.monotonic() - begun < 15
+
+
+def test_a_call_that_waits_is_interrupted():
+    """It is not made later either."""
+    busy, goes_on, interrupted = threading.Event(), threading.Event(), threading.Event()
+
+    def process(session, item):
+        busy.set()
+        goes_on.wait(20)
+
+    thread = InferenceThread(Recorder, process, interrupted.is_set)
+    thread.submit('item')
+    assert busy.wait(10)
+    interrupted.set()
+    made = []
+    with pytest.raises(BusyError, match='shutting down'):
+        thread.call(made.append)
+    goes_on.set()
+    assert thread.stop()
+    assert not made

@@ -42,10 +42,12 @@ def test_defaults_are_valid():
         pytest.param('prompt_history_seconds', -0.1, 'between 0.0 and 60.0', id='below the range'),
         pytest.param('prompt_history_seconds', 60.1, 'between 0.0 and 60.0', id='above the range'),
         pytest.param('prompt_history_seconds', float('nan'), 'between', id='not a number'),
+        pytest.param('model', 5, "type string: put it in quotes, '5'", id='a number for text'),
         pytest.param(
-            'prompt_history_seconds', 1, 'must be of type float', id='another number type'
+            'model', 'eficienttam_nano', 'did you mean efficienttam_nano', id='mistyped model'
         ),
-        pytest.param('max_objects', True, 'must be of type int', id='bool for a number'),
+        pytest.param('max_objects', 2.0, 'must be of type integer', id='another number type'),
+        pytest.param('max_objects', True, 'must be of type integer', id='bool for a number'),
         pytest.param('publish_masks', 'yes', 'must be of type bool', id='text for a bool'),
     ],
 )
