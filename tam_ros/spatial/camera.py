@@ -18,10 +18,13 @@ import numpy as np
 from numpy.polynomial import Polynomial
 from numpy.typing import ArrayLike, NDArray
 
-FISHEYE = 'equidistant'
-COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8,), FISHEYE: (4,)}
-"""Numbers of coefficients that a distortion model may have, by its name in
-sensor_msgs/distortion_models.hpp."""
+from tam_ros.spatial.distortion import (
+    COEFFICIENTS,
+    FISHEYE,
+    PLUMB_BOB,
+    DistortionError,
+    known_distortion,
+)
 
 _NEWTON_STEPS = 4
 _STEP = 1e-6
@@ -50,7 +53,7 @@ class Camera:
     width: int
     height: int
     matrix: NDArray[np.float64]
-    model: str = 'plumb_bob'
+    model: str = PLUMB_BOB
     distortion: tuple[float, ...] = ()
     rotation: NDArray[np.float64] | None = None
 
@@ -72,7 +75,8 @@ class Camera:
             )
         if len(self.distortion) not in known:
             raise CameraError(
-                f'{self.model} has {known[-1]} coefficients, not {len(self.distortion)}'
+                f'{self.model} has {" or ".join(map(str, known))} coefficients, not '
+                f'{len(self.distortion)}'
             )
 
     @classmethod
@@ -87,8 +91,8 @@ class Camera:
                 that of the first camera of a stereo pair.
 
         Raises:
-            CameraError: the camera is not calibrated, the distortion model is unknown, or the
-                numbers are inconsistent.
+            CameraError: the camera is not calibrated, the distortion model is unknown (see
+                `known_distortion`), or the numbers are inconsistent.
         """
         name, rows = ('P', 4) if rectified else ('K', 3)
         matrix = np.reshape(np.asarray(info.p if rectified else info.k, np.float64), (3, rows))
@@ -100,14 +104,19 @@ class Camera:
         matrix[:2, 2] -= region.x_offset, region.y_offset
         matrix[:2] /= bins[:, None]
         width, height = region.width or info.width, region.height or info.height
-        distortion = () if rectified else tuple(map(float, info.d))
+        try:
+            model, distortion = (
+                (PLUMB_BOB, ()) if rectified else known_distortion(info.distortion_model, info.d)
+            )
+        except DistortionError as error:
+            raise CameraError(str(error)) from error
         rotation = np.reshape(np.asarray(info.r, np.float64), (3, 3))
         return cls(
             int(width // bins[0]),
             int(height // bins[1]),
             matrix,
-            info.distortion_model,
-            distortion if any(distortion) else (),
+            model,
+            distortion,
             # All zero if the driver does not set the field.
             rotation if rectified and rotation.any() else None,
         )

@@ -43,6 +43,9 @@ def by_hand(model, k, point):
     return 500 * x + 320, 510 * y + 240
 
 
+THIN_PRISM = (*RATIONAL, 0.002, -0.001, 0.0015, 0.0004)
+TILTED = (*THIN_PRISM, 0.01, -0.02)
+
 MODELS = [
     pytest.param('plumb_bob', PLUMB_BOB, id='plumb_bob'),
     pytest.param('plumb_bob', PLUMB_BOB[:4], id='four coefficients'),
@@ -58,7 +61,16 @@ def test_points_are_projected_as_the_model_says(model, distortion):
     assert camera(model, distortion).project(points) == pytest.approx(np.array(expected))
 
 
-@pytest.mark.parametrize(('model', 'distortion'), [pytest.param('', (), id='none'), *MODELS])
+@pytest.mark.parametrize(
+    ('model', 'distortion'),
+    [
+        pytest.param('', (), id='none'),
+        pytest.param('equidistant', (0.0,) * 4, id='ideal fisheye'),
+        pytest.param('rational_polynomial', THIN_PRISM, id='thin prism'),
+        pytest.param('rational_polynomial', TILTED, id='tilted sensor'),
+        *MODELS,
+    ],
+)
 def test_a_ray_is_projected_to_its_pixel(model, distortion):
     """In the whole image, including its corners."""
     lens = camera(model, distortion)
@@ -167,6 +179,48 @@ def test_without_distortion_the_model_needs_no_name():
     assert Camera.from_info(info(distortion_model='none', d=[0.0] * 5), False).distortion == ()
 
 
+K5 = (0.02, -0.05, 0.001, 0.001, 0.01)
+K8 = (*K5, 0.1, 0.2, 0.3)
+
+
+# Each row: name and coefficients that drivers send, and what they mean to OpenCV.
+@pytest.mark.parametrize(
+    ('name', 'sent', 'model', 'used'),
+    [
+        pytest.param('plumb_bob', (*K5, 0, 0, 0), 'plumb_bob', K5, id='filled up to eight'),
+        pytest.param('plumb_bob', K8, 'rational_polynomial', K8, id='eight under the old name'),
+        pytest.param('plumb_bob', (0.1,), 'plumb_bob', (0.1, 0, 0, 0), id='one'),
+        pytest.param('plumb_bob', (0.1, 0.2), 'plumb_bob', (0.1, 0.2, 0, 0), id='two'),
+        pytest.param('plumb_bob', (0.0,) * 8, 'plumb_bob', (), id='zeros'),
+        pytest.param('rational_polynomial', K5, 'plumb_bob', K5, id='five as rational'),
+        pytest.param('rational_polynomial', (*K5, *[0] * 7), 'plumb_bob', K5, id='five of 12'),
+        pytest.param('rational_polynomial', (*K5, *[0] * 9), 'plumb_bob', K5, id='five of 14'),
+        pytest.param('rational_polynomial', TILTED, 'rational_polynomial', TILTED, id='14'),
+        pytest.param(
+            'rational_polynomial',
+            (*THIN_PRISM[:9], 0, 0, 0, 0, 0),
+            'rational_polynomial',
+            (*THIN_PRISM[:9], 0, 0, 0),
+            id='nine of 14',
+        ),
+        pytest.param('', K5, 'plumb_bob', K5, id='no name'),
+        pytest.param('Brown-Conrady', K5, 'plumb_bob', K5, id='authors'),
+        pytest.param('BROWN_CONRADY', K5, 'plumb_bob', K5, id='authors in capitals'),
+        pytest.param('Plumb Bob', K5, 'plumb_bob', K5, id='with a space'),
+        pytest.param('none', K5, 'plumb_bob', (), id='none'),
+        pytest.param('None', (0.0,) * 5, 'plumb_bob', (), id='None'),
+        pytest.param('fisheye', EQUIDISTANT, 'equidistant', EQUIDISTANT, id='fisheye'),
+        pytest.param('Fisheye', (*EQUIDISTANT, 0), 'equidistant', EQUIDISTANT, id='one zero more'),
+        pytest.param('kannala_brandt4', (0.1,), 'equidistant', (0.1, 0, 0, 0), id='one of four'),
+        pytest.param('equidistant', (0.0,) * 4, 'equidistant', (0.0,) * 4, id='ideal fisheye'),
+        pytest.param('equidistant', (), 'plumb_bob', (), id='fisheye without coefficients'),
+    ],
+)
+def test_every_way_to_write_a_distortion(name, sent, model, used):
+    read = Camera.from_info(info(distortion_model=name, d=list(sent)), rectified=False)
+    assert (read.model, read.distortion) == (model, used)
+
+
 # Each row: invalid fields of a camera info, and a part of the error message.
 @pytest.mark.parametrize(
     ('fields', 'rectified', 'words'),
@@ -174,7 +228,16 @@ def test_without_distortion_the_model_needs_no_name():
         pytest.param({'k': [0.0] * 9}, False, 'K of the camera info is zero', id='no K'),
         pytest.param({'p': [0.0] * 12}, True, 'P of the camera info is zero', id='no P'),
         pytest.param({'distortion_model': 'mystery'}, False, "'mystery'", id='unknown model'),
-        pytest.param({'d': [0.1]}, False, '5 coefficients, not 1', id='too few'),
+        pytest.param({'d': [0.1] * 15}, False, 'at most 14', id='too many'),
+        pytest.param(
+            {'d': [0.1] * 5, 'distortion_model': 'fisheye'}, False, 'at most 4', id='fisheye'
+        ),
+        pytest.param(
+            {'distortion_model': 'inverse_brown_conrady'},
+            False,
+            'another formula',
+            id='the inverse formula',
+        ),
         pytest.param({'k': [math.nan] * 9}, False, 'not finite', id='not numbers'),
         pytest.param({'k': [-1.0, *[0.0] * 8]}, False, 'focal length', id='negative focal length'),
         pytest.param({'width': 0}, False, '0x480', id='no size'),

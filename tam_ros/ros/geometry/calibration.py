@@ -7,11 +7,23 @@ from __future__ import annotations
 import re
 
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_profile_sensor_data,
+)
 from sensor_msgs.msg import CameraInfo
 
 from tam_ros.ros.declaration import NodeParameters
 from tam_ros.spatial import Camera, CameraError
+
+_LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""Of drivers that publish the calibration once, maybe before the node starts."""
 
 _RECTIFIED_TOPIC = re.compile(r'(^|[/_])rect(ified)?([/_]|$)')
 
@@ -47,7 +59,9 @@ class Calibration:
         self._info: CameraInfo | None = None
         self._cached: tuple[CameraInfo, bool, Camera] | None = None
         self._topic = node.resolve_topic_name('camera_info')
-        node.create_subscription(CameraInfo, 'camera_info', self._keep, qos_profile_sensor_data)
+        # The first hears every publisher, the second receives what a latched one published before.
+        for qos in (qos_profile_sensor_data, _LATCHED):
+            node.create_subscription(CameraInfo, 'camera_info', self._keep, qos)
 
     @property
     def known(self) -> bool:
