@@ -18,6 +18,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
+from tam_ros.ros.distribution import before_parameters_are_set
 from tam_ros.ros.parameters import PARAMETERS, TYPES, Parameter, Parameters
 
 _BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
@@ -50,8 +51,7 @@ class NodeParameters:
         """
         self.current = declare(node)
         self._locked = False
-        if hasattr(node, 'add_pre_set_parameters_callback'):  # not in Humble
-            node.add_pre_set_parameters_callback(_with_doubles)
+        before_parameters_are_set(node, _with_doubles)
         node.add_on_set_parameters_callback(self._on_change)
 
     def lock(self) -> None:

@@ -12,10 +12,9 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from rclpy.utilities import get_rmw_implementation_identifier
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+from tam_ros.ros.distribution import PROFILE_VARIABLE, subscription_events
+
+SubscriptionEventCallbacks, UnsupportedEventTypeError = subscription_events()
 
 
 def subscribe(
@@ -65,7 +64,7 @@ def remedy(reliability: str) -> str:
     """
     if get_rmw_implementation_identifier() == 'rmw_fastrtps_cpp':
         helps = (
-            'before the camera is started, export FASTRTPS_DEFAULT_PROFILES_FILE=$(ros2 pkg '
+            f'before the camera is started, export {PROFILE_VARIABLE}=$(ros2 pkg '
             'prefix --share tam_ros)/config/fastdds_images.xml'
         )
     else:

@@ -94,10 +94,11 @@ def test_images_that_the_transport_loses_are_reported(start, make_peer, tmp_path
     try:
         status, values = peer.diagnostics(
             lambda status, values: (
-                'lost by the transport' in status.message and int(values['lost']) > 3
+                'lost in transport' in status.message and int(values['lost']) > 3
             ),
             timeout=60,
         )
+        peer.wait('the log', lambda: PROFILE_VARIABLE in node.log)
     finally:
         camera.end()
     assert status.level == DiagnosticStatus.WARN

@@ -16,6 +16,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from tam_ros.ros.diagnostics.shared_memory import describe
 from tam_ros.ros.diagnostics.statistics import DEPTH_OFFSET, WINDOW_S, Percentiles, Summary
+from tam_ros.ros.distribution import PROFILE_VARIABLE
 from tam_ros.ros.images.watch import MAX_LOST_SHARE
 from tam_ros.ros.parameters import Parameters
 from tam_ros.runtime.base import DeviceMemory
@@ -171,7 +172,7 @@ def _input(report: Report, limits: Parameters) -> _Entry:
             DiagnosticStatus.WARN,
             f'{summary.lost_share:.0%} of the images were lost in transport (limit: '
             f'{MAX_LOST_SHARE:.0%}): start the camera, not only the node, with '
-            f'FASTRTPS_DEFAULT_PROFILES_FILE=.../config/fastdds_images.xml; see the log',
+            f'{PROFILE_VARIABLE}=.../config/fastdds_images.xml; see the log',
         )
     ahead = -summary.arrival_ms.p50 / 1e3
     entry.check(
