@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
@@ -13,10 +14,14 @@ from rclpy.qos import (
     ReliabilityPolicy,
     qos_profile_sensor_data,
 )
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 
 from tam_ros.ros.declaration import NodeParameters
 from tam_ros.spatial import Camera, CameraError
+
+PERIOD_S = 0.5
+"""Seconds between two looks at the publishers."""
 
 _LATCHED = QoSProfile(
     depth=1,
@@ -59,9 +64,10 @@ class Calibration:
         self._info: CameraInfo | None = None
         self._cached: tuple[CameraInfo, bool, Camera] | None = None
         self._topic = node.resolve_topic_name('camera_info')
-        # The first hears every publisher, the second receives what a latched one published before.
-        for qos in (qos_profile_sensor_data, _LATCHED):
-            node.create_subscription(CameraInfo, 'camera_info', self._keep, qos)
+        node.create_subscription(CameraInfo, 'camera_info', self._keep, qos_profile_sensor_data)
+        self._latched: Subscription | None = None
+        # Not on the node's clock, which may be that of a recording that is paused.
+        node.create_timer(PERIOD_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
     def known(self) -> bool:
@@ -91,6 +97,32 @@ class Calibration:
                 f'tracked images are {width}x{height}'
             )
         return camera
+
+    def _look(self) -> None:
+        """Ask for what was published before, if there is a publisher that keeps it.
+
+        The other subscription hears every publisher, but only from now on. This one would not hear
+        publishers that keep nothing, and they and this node would log a warning about it.
+        """
+        node = self._node
+        try:
+            publishers = node.get_publishers_info_by_topic(self._topic)
+            keeping = any(
+                one.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+                for one in publishers
+            )
+            if keeping and self._latched is None:
+                self._latched = node.create_subscription(
+                    CameraInfo, 'camera_info', self._keep, _LATCHED
+                )
+            elif publishers and not keeping and self._latched is not None:
+                node.destroy_subscription(self._latched)
+                self._latched = None
+        except Exception as error:
+            if node.context.ok():  # not shut down in the meantime
+                node.get_logger().error(
+                    f'cannot look at the graph: {error}', throttle_duration_sec=60.0
+                )
 
     def _keep(self, message: CameraInfo) -> None:
         old = self._info

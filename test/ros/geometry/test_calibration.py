@@ -21,6 +21,7 @@ from tam_ros.ros.parameters import Parameters
 from tam_ros.spatial import CameraError
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
+ERROR = QoSCompatibility.ERROR
 LATCHED, VOLATILE = DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE
 
 
@@ -29,6 +30,7 @@ class Node:
 
     def __init__(self):
         self.subscriptions = []
+        self.offered = []
 
     def resolve_topic_name(self, name):
         return f'/camera/{name}'
@@ -36,6 +38,17 @@ class Node:
     def create_subscription(self, kind, topic, callback, qos):
         assert (kind, topic) == (CameraInfo, 'camera_info')
         self.subscriptions.append((qos, callback))
+        return self.subscriptions[-1]
+
+    def destroy_subscription(self, subscription):
+        self.subscriptions.remove(subscription)
+
+    def create_timer(self, period, callback, clock):
+        self.look = callback
+
+    def get_publishers_info_by_topic(self, topic):
+        assert topic == '/camera/camera_info'
+        return [SimpleNamespace(qos_profile=qos) for qos in self.offered]
 
 
 def calibration():
@@ -56,23 +69,31 @@ def info(focal=100.0, stamp=0, width=64):
 )
 def test_every_publisher_is_heard(reliability, durability):
     _, node = calibration()
-    offered = QoSProfile(depth=1, reliability=reliability, durability=durability)
-    assert any(
-        qos_check_compatible(offered, qos)[0] == QoSCompatibility.OK
-        for qos, _ in node.subscriptions
-    )
+    node.offered = [QoSProfile(depth=1, reliability=reliability, durability=durability)]
+    assert qos_check_compatible(node.offered[0], node.subscriptions[0][0])[0] != ERROR
 
 
 def test_what_a_latched_publisher_sent_before_is_asked_for():
+    """Only while there is one: others would warn of a subscription that they cannot serve."""
     _, node = calibration()
-    latched = [qos for qos, _ in node.subscriptions if qos.durability == LATCHED]
-    assert [qos.reliability for qos in latched] == [RELIABLE]
+    volatile, latched = (
+        QoSProfile(depth=1, durability=durability) for durability in (VOLATILE, LATCHED)
+    )
+    heard = []
+    for offered in ([], [volatile], [volatile, latched], [latched], [], [volatile]):
+        node.offered = offered
+        node.look()
+        heard.append([qos.durability for qos, _ in node.subscriptions[1:]])
+    assert heard == [[], [], [LATCHED], [LATCHED], [LATCHED], []]
 
 
 def test_a_camera_info_that_arrives_twice_is_one_camera():
     made, node = calibration()
     with pytest.raises(CameraError, match='no camera info has arrived on /camera/camera_info'):
         made.camera(48, 64)
+    node.offered = [QoSProfile(depth=1, durability=LATCHED)]
+    node.look()
+    assert len(node.subscriptions) == 2
     for _, callback in node.subscriptions:
         callback(info(stamp=1))
     camera = made.camera(48, 64)

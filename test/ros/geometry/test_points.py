@@ -46,6 +46,9 @@ class Node:
     def create_subscription(self, kind, topic, callback, qos):
         self.send = callback
 
+    def create_timer(self, period, callback, clock):
+        pass
+
 
 def parameters(rectified='auto'):
     return SimpleNamespace(current=Parameters(rectified=rectified))
