@@ -104,7 +104,12 @@ class TrackNode(ManagedNode):
         """
         super().__init__(NODE_NAME)
         # rclpy's Node has attributes `_parameters` and `_publishers`.
-        self._values = NodeParameters(self)
+        try:
+            self._values = NodeParameters(self)
+        except InvalidParameterError:
+            # Since Kilted, rclpy also destroys nodes that are not complete, when it shuts down.
+            super().destroy_node()
+            raise
         for warning in unknown_parameter_warnings(self):
             self.get_logger().warning(warning)
         self._open_tracker = open_tracker
