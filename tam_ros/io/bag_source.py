@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +17,17 @@ from tam_ros.io.encodings import is_picture
 from tam_ros.io.frames import Frame, Header, SourceError, TopicChoiceError
 from tam_ros.io.image_data import ImageFormatError
 from tam_ros.io.image_decoder import ImageDecoder
+from tam_ros.io.stamps import NANOSECONDS, ImageStamps, are_stuck, median_rate
 
 if TYPE_CHECKING:
-    from tam_ros.io.bag_reader import Reader
+    from tam_ros.io.bag_reader import BagReader
 
-_MAX_WARNINGS = 5  # about malformed messages, each time a bag is read
+_LOOK_AT = 10  # messages of each image topic, to learn its encoding and its times
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ImageTopic:
     """An image topic of a bag.
 
@@ -34,13 +35,18 @@ class ImageTopic:
         name: name of the topic.
         message_type: `sensor_msgs/msg/Image` or `sensor_msgs/msg/CompressedImage`.
         count: number of messages.
-        encoding: `Image.encoding` or `CompressedImage.format` of its first message.
+        encoding: `Image.encoding` or `CompressedImage.format`: the first that can be tracked on,
+            otherwise that of the first message.
+        stamps_ns: stamps of the first messages, nanoseconds.
+        recorded_ns: their times of recording, nanoseconds.
     """
 
     name: str
     message_type: str
-    count: int
-    encoding: str
+    count: int = 0
+    encoding: str = ''
+    stamps_ns: list[int] = field(default_factory=list)
+    recorded_ns: list[int] = field(default_factory=list)
 
     @property
     def is_colour(self) -> bool:
@@ -48,6 +54,31 @@ class ImageTopic:
         if self.message_type == COMPRESSED_IMAGE_TYPE:
             return not is_depth_format(self.encoding)
         return is_picture(self.encoding)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the stamps are all the same."""
+        return are_stuck(self.stamps_ns)
+
+    @property
+    def rate_hz(self) -> float | None:
+        """The usual number of images per second, or None."""
+        usable = all(self.stamps_ns) and not self.is_stuck
+        return median_rate(self.stamps_ns if usable else self.recorded_ns)
+
+    def add(self, message: Any, recorded_ns: int) -> None:
+        """Learn from a message."""
+        is_raw = self.message_type == IMAGE_TYPE
+        encoding = message.encoding if is_raw else message.format
+        if not self.stamps_ns:
+            self.encoding = encoding
+        elif not self.is_colour:
+            first, self.encoding = self.encoding, encoding
+            if not self.is_colour:
+                self.encoding = first
+        stamp = message.header.stamp
+        self.stamps_ns.append(stamp.sec * NANOSECONDS + stamp.nanosec)
+        self.recorded_ns.append(recorded_ns)
 
     def __str__(self) -> str:
         """Return a one-line description."""
@@ -58,15 +89,16 @@ class ImageTopic:
 class BagSource:
     """One image topic of a bag, as a `FrameSource`.
 
-    A frame's stamp is that of its header; if that is zero, the time of recording. Malformed
-    messages are skipped with a warning, as the node does. The rate is the average over the bag.
+    A frame's stamp is that of its header, or the time of recording, see `ImageStamps`. Malformed
+    messages are skipped with a warning, as the node does. The rate is the usual one of the first
+    messages: the times of a whole bag may have gaps and jumps.
     """
 
     def __init__(self, path: str | Path, topic: str | None = None) -> None:
         """Read the bag's index.
 
         Args:
-            path: the `.bag`, `.mcap` or `.db3` file, or the folder with `metadata.yaml`.
+            path: the `.bag`, `.mcap` or `.db3` file, or the folder that contains it.
             topic: the image topic; needed if several topics have colour images.
 
         Raises:
@@ -76,55 +108,84 @@ class BagSource:
         self._path = Path(path)
         self.name = self._path.name
         with open_bag(self._path) as reader:
+            for note in reader.notes:
+                _log.warning('%s: %s', self._path, note)
             chosen = _choose(self._path, _image_topics(reader), topic)
-            duration = reader.duration * 1e-9
         self.topic = chosen.name
         self.count = chosen.count
-        self._message_type = chosen.message_type
-        self._decoder = ImageDecoder()
-        self.rate_hz = (self.count - 1) / duration if self.count > 1 and duration > 0 else None
+        self.rate_hz = chosen.rate_hz
+        self._chosen = chosen
+        self._said: set[str] = set()  # a recording may be read several times
+
+    def count_frames(self) -> int:
+        """Return the number of messages."""
+        return self.count
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames; SourceError if the bag is damaged or has no usable image."""
         good = bad = 0
-        first_error: ImageFormatError | None = None
-        for message, recorded_ns in _messages(self._path, self.topic, self._message_type):
-            try:
-                rgb = self._decoder.message(message)
-            except ImageFormatError as error:
-                bad += 1
-                first_error = first_error or error
-                if bad <= _MAX_WARNINGS:
-                    _log.warning('%s: message %d skipped: %s', self.topic, good + bad, error)
-                continue
-            good += 1
-            header = _header(message, recorded_ns)
-            yield Frame(header.stamp, rgb, header, recorded_ns)
-        if bad > _MAX_WARNINGS:
-            _log.warning('%s: %d messages skipped in total', self.topic, bad)
+        first_error: Exception | None = None
+        decoder = ImageDecoder(self._warn)
+        stamps = ImageStamps(self._warn, self._chosen.is_stuck)
+        with open_bag(self._path) as reader:
+            for data, message_type, recorded_ns in _data(reader, self._chosen):
+                try:
+                    message = _deserialize(reader, data, message_type)
+                    rgb = decoder.message(message)
+                except ImageFormatError as error:
+                    bad += 1
+                    first_error = first_error or error
+                    self._warn(f'message {good + bad} skipped: {error}', 'skipped')
+                    continue
+                good += 1
+                stamp = message.header.stamp
+                stamp_ns = stamps.stamp_ns(stamp.sec, stamp.nanosec, recorded_ns)
+                header = Header(stamp_ns, message.header.frame_id)
+                yield Frame(header.stamp, rgb, header, recorded_ns)
+        if bad > 1:
+            self._warn(f'{bad} messages skipped in total')
         if not good:
             reason = f': {first_error}' if first_error else ''
             raise SourceError(f'{self._path} has no usable image on {self.topic}{reason}')
 
+    def _warn(self, text: str, kind: str | None = None) -> None:
+        """Say something about the topic, once for each text or kind of text."""
+        if (kind or text) not in self._said:
+            self._said.add(kind or text)
+            _log.warning('%s: %s', self.topic, text)
 
-def _image_topics(reader: Reader) -> list[ImageTopic]:
+
+def _image_topics(reader: BagReader) -> list[ImageTopic]:
     """List the image topics of a bag by name, including depth."""
-    found: dict[tuple[str, str], ImageTopic] = {}
+    topics: dict[tuple[str, str], ImageTopic] = {}
+    connections = []
     for connection in sorted(reader.connections, key=lambda item: item.topic):
         is_image = connection.msgtype in (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
-        if not is_image or not connection.msgcount:
-            continue
-        # In a ROS 1 bag every publisher of a topic has its own connection.
-        key = connection.topic, connection.msgtype
-        known = found.get(key)
-        if known is not None:
-            found[key] = replace(known, count=known.count + connection.msgcount)
-            continue
-        _, _, data = next(iter(reader.messages([connection])))
-        message: Any = reader.deserialize(data, connection.msgtype)
-        encoding = message.encoding if connection.msgtype == IMAGE_TYPE else message.format
-        found[key] = ImageTopic(*key, connection.msgcount, encoding)
-    return list(found.values())
+        if is_image and connection.msgcount:
+            # In a ROS 1 bag every publisher of a topic has its own connection, and in a split bag
+            # every file.
+            key = connection.topic, connection.msgtype
+            topics.setdefault(key, ImageTopic(*key)).count += connection.msgcount
+            connections.append(connection)
+    if not connections:
+        return []
+    looked_at = 0
+    try:
+        for connection, recorded_ns, data in reader.messages(connections):
+            topic = topics[connection.topic, connection.msgtype]
+            looked_at += 1
+            if len(topic.stamps_ns) < _LOOK_AT:
+                try:
+                    topic.add(_deserialize(reader, data, connection.msgtype), recorded_ns)
+                except ImageFormatError:
+                    continue
+            seen = [len(one.stamps_ns) for one in topics.values()]
+            if min(seen) >= _LOOK_AT or (min(seen) and looked_at >= _LOOK_AT * len(topics)):
+                break
+    except Exception:  # damaged from here on, which reading the frames will report
+        if not looked_at:
+            raise
+    return list(topics.values())
 
 
 def _choose(path: Path, topics: list[ImageTopic], wanted: str | None) -> ImageTopic:
@@ -149,19 +210,23 @@ def _choose(path: Path, topics: list[ImageTopic], wanted: str | None) -> ImageTo
     raise SourceError(f'{path} has no colour image topic, only: {listing}')
 
 
-def _messages(path: Path, topic: str, message_type: str) -> Iterator[tuple[Any, int]]:
-    """Yield the messages of one topic and their times of recording, nanoseconds."""
-    with open_bag(path) as reader:
-        connections = [
-            item
-            for item in reader.connections
-            if item.topic == topic and item.msgtype == message_type
-        ]
-        for connection, recorded_ns, data in reader.messages(connections):
-            yield reader.deserialize(data, connection.msgtype), recorded_ns
+def _data(reader: BagReader, topic: ImageTopic) -> Iterator[tuple[bytes, str, int]]:
+    """Yield the serialized messages of one topic, their types and times of recording."""
+    connections = [
+        item
+        for item in reader.connections
+        if item.topic == topic.name and item.msgtype == topic.message_type
+    ]
+    for connection, recorded_ns, data in reader.messages(connections):
+        yield data, connection.msgtype, recorded_ns
 
 
-def _header(message: Any, recorded_ns: int) -> Header:
-    stamp = message.header.stamp
-    stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
-    return Header(stamp_ns or recorded_ns, message.header.frame_id)
+def _deserialize(reader: BagReader, data: bytes, message_type: str) -> Any:
+    """Return a message; ImageFormatError if the data are not one of this type."""
+    try:
+        return reader.deserialize(data, message_type)
+    except Exception as error:  # rosbags raises many kinds of error
+        detail = str(error) or type(error).__name__
+        raise ImageFormatError(
+            f'its {len(data)} bytes are not a {message_type}: {detail}'
+        ) from error

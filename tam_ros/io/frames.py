@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
-BAG_SUFFIXES = ('.bag', '.mcap', '.db3')
 
 
 class SourceError(ValueError):
@@ -76,11 +75,15 @@ class FrameSource(Protocol):
 
     @property
     def count(self) -> int | None:
-        """Number of frames according to the file; None if unknown. Iteration may yield fewer."""
+        """Number of frames according to the file, a hint for displays; None if unknown."""
 
     @property
     def rate_hz(self) -> float | None:
         """Nominal frames per second; None if only the stamps give the time."""
+
+    def count_frames(self) -> int:
+        """Return the number of frames; the recording is read if that is needed to know it."""
+        ...
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames in order.

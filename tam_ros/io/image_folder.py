@@ -5,25 +5,44 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 
-from tam_ros.io.frames import IMAGE_SUFFIXES, Frame, SourceError, check_rate, paced_header
+from tam_ros.io.bag_files import natural_key
+from tam_ros.io.frames import (
+    IMAGE_SUFFIXES,
+    Frame,
+    Header,
+    SourceError,
+    check_rate,
+    paced_header,
+)
 from tam_ros.io.image_data import ImageFormatError
 from tam_ros.io.image_decoder import ImageDecoder
+from tam_ros.io.stamps import NANOSECONDS, median_rate
 
 DEFAULT_RATE_HZ = 30.0
 
+_TIME = re.compile(r'(\D*?)(\d+\.\d{3,}|\d{13}|\d{16}|\d{19})')
+_SECONDS = {13: Decimal(1000), 16: Decimal(10**6), 19: Decimal(10**9)}  # by number of digits
+_DATES = range(10**9, 4 * 10**9)  # seconds since 1970, from 2001 to 2096
+
 
 class ImageFolder:
-    """The image files of a folder in natural order (`2.png` before `10.png`), a `FrameSource`."""
+    """The image files of a folder in natural order (`2.png` before `10.png`), a `FrameSource`.
 
-    def __init__(self, path: str | Path, rate_hz: float = DEFAULT_RATE_HZ) -> None:
+    If the names are times, they give the stamps: seconds as in the data sets of TUM
+    (`1305031102.175304.png`), or milliseconds, microseconds or nanoseconds since 1970. Otherwise
+    the frames are evenly spaced.
+    """
+
+    def __init__(self, path: str | Path, rate_hz: float | None = None) -> None:
         """List the image files.
 
         Args:
-            path: the folder. Subfolders are ignored.
-            rate_hz: frames per second; gives the stamps.
+            path: the folder. Subfolders and hidden files are ignored.
+            rate_hz: frames per second, in place of the names; gives the stamps.
 
         Raises:
             SourceError: the folder is missing or has no image file.
@@ -31,18 +50,25 @@ class ImageFolder:
         folder = Path(path)
         if not folder.is_dir():
             raise SourceError(f'{folder} is not a folder')
-        check_rate(rate_hz)
         self.name = folder.name
-        self.rate_hz = rate_hz
         self._decoder = ImageDecoder()
-        self.files = sorted(
-            (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES),
-            key=_natural,
-        )
+        self.files = image_files(folder)
         if not self.files:
             kinds = ', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)
             raise SourceError(f'{folder} has no image file ({kinds})')
         self.count = len(self.files)
+        self._stamps_ns = None if rate_hz is not None else _times_ns(self.files)
+        if self._stamps_ns is not None:
+            self._stamps_ns, self.files = zip(
+                *sorted(zip(self._stamps_ns, self.files, strict=True)), strict=True
+            )
+            rate_hz = median_rate(self._stamps_ns)
+        self.rate_hz = DEFAULT_RATE_HZ if rate_hz is None else rate_hz
+        check_rate(self.rate_hz)
+
+    def count_frames(self) -> int:
+        """Return the number of image files."""
+        return self.count
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames; SourceError names a file that cannot be decoded."""
@@ -51,11 +77,41 @@ class ImageFolder:
                 rgb = self._decoder.file(file)
             except (OSError, ImageFormatError) as error:
                 raise SourceError(f'{file} cannot be read: {error}') from error
-            header = paced_header(index, self.rate_hz)
+            if self._stamps_ns is None:
+                header = paced_header(index, self.rate_hz)
+            else:
+                header = Header(self._stamps_ns[index], '')
             yield Frame(header.stamp, rgb, header, file=file.name)
 
 
-def _natural(file: Path) -> list[tuple[int, int, str]]:
-    """Return a sort key that compares runs of digits by value and the rest as text."""
-    parts = re.findall(r'\d+|\D+', file.name)
-    return [(0, int(part), '') if part.isdecimal() else (1, 0, part) for part in parts]
+def image_files(folder: Path) -> Sequence[Path]:
+    """Return the image files of a folder in natural order."""
+    return sorted(
+        (
+            file
+            for file in folder.iterdir()
+            if file.suffix.lower() in IMAGE_SUFFIXES
+            and not file.name.startswith('.')
+            and file.is_file()
+        ),
+        key=natural_key,
+    )
+
+
+def _times_ns(files: Sequence[Path]) -> Sequence[int] | None:
+    """Return the times that all names are, nanoseconds; None if they are something else."""
+    matches = [_TIME.fullmatch(file.stem) for file in files]
+    prefixes = {match[1] for match in matches if match is not None}
+    if None in matches or len(prefixes) != 1:
+        return None
+    seconds = [
+        Decimal(match[2]) / _SECONDS.get(len(match[2]) if '.' not in match[2] else 0, 1)
+        for match in matches
+        if match is not None
+    ]
+    # `shot1.0001.png` is the first frame of a shot, so relative times must stand alone.
+    relative = prefixes == {''} and all('.' in file.stem for file in files)
+    if not relative and not all(int(value) in _DATES for value in seconds):
+        return None
+    times = [int(value * NANOSECONDS) for value in seconds]
+    return times if len(set(times)) == len(times) else None

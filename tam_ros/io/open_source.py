@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tam_ros.io.frames import BAG_SUFFIXES, FrameSource, SourceError
+from tam_ros.io.bag_files import METADATA, bag_files, bag_kind, has_metadata, named_like_bag
+from tam_ros.io.frames import FrameSource, SourceError
+
+_ZSTD = b'\x28\xb5\x2f\xfd'
 
 
 def open_source(
@@ -15,10 +18,10 @@ def open_source(
     """Open a recording of any kind.
 
     Args:
-        path: a video file, a folder of images, a ROS 1 bag (`.bag`), or a ROS 2 bag (a folder with
-            `metadata.yaml`, a single `.mcap` or `.db3`).
+        path: a video file, a folder of images, a ROS 1 bag (`.bag`), or a ROS 2 bag (a folder, or
+            a single `.mcap` or `.db3`). The kind is told by content, not by name.
         topic: image topic of a bag; not needed if there is only one.
-        rate_hz: frames per second of an image folder (default 30), or in place of a video's own.
+        rate_hz: frames per second of an image folder or a video, in place of its own times.
 
     Raises:
         SourceError: missing, unreadable or empty.
@@ -27,7 +30,7 @@ def open_source(
     path = Path(path)
     if not path.exists():
         raise SourceError(f'{path} does not exist')
-    if path.suffix.lower() in BAG_SUFFIXES or (path.is_dir() and _holds_bag(path)):
+    if _is_bag(path):
         from tam_ros.io.bag_source import BagSource
 
         if rate_hz is not None:
@@ -36,16 +39,36 @@ def open_source(
     if topic is not None:
         raise SourceError(f'{path} is not a bag: it has no topic {topic!r}')
     if path.is_dir():
-        from tam_ros.io.image_folder import DEFAULT_RATE_HZ, ImageFolder
+        from tam_ros.io.image_folder import ImageFolder
 
-        return ImageFolder(path, DEFAULT_RATE_HZ if rate_hz is None else rate_hz)
+        return ImageFolder(path, rate_hz)
     from tam_ros.io.video import VideoSource
 
     return VideoSource(path, rate_hz)
 
 
-def _holds_bag(folder: Path) -> bool:
-    """Return whether a folder is a ROS 2 bag; its `metadata.yaml` may be missing."""
-    return any(
-        file.name == 'metadata.yaml' or file.suffix in BAG_SUFFIXES for file in folder.iterdir()
-    )
+def _is_bag(path: Path) -> bool:
+    """Return whether a file or folder is a bag, by its content; the suffix counts if damaged.
+
+    Raises:
+        SourceError: a compressed file.
+    """
+    if path.is_file():
+        if bag_kind(path) is None and _is_compressed(path):
+            raise SourceError(
+                f'{path} is compressed: unpack it with `unzstd`, or give the folder of the bag '
+                f'with its {METADATA}'
+            )
+        return bag_kind(path) is not None or named_like_bag(path) is not None
+    if has_metadata(path):
+        return True
+    from tam_ros.io.image_folder import image_files
+
+    # Results may have been written into a folder of images, and a picture into a bag's.
+    bags = len(bag_files(path)) or sum(named_like_bag(file) is not None for file in path.iterdir())
+    return bags > 0 and bags >= len(image_files(path))
+
+
+def _is_compressed(path: Path) -> bool:
+    with path.open('rb') as file:
+        return file.read(len(_ZSTD)) == _ZSTD

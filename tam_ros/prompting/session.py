@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros.closing import Closing
+from tam_ros.prompting.stream_clock import NANOSECONDS, StreamClock
+from tam_ros.prompting.stream_clock import StaleFrameError as StaleFrameError
 from tam_ros.runtime.base import DeviceMemory
 from tam_ros.tracking import (
     FrameError,
@@ -29,8 +31,6 @@ from tam_ros.tracking import (
     Tracker,
     TrackerOptions,
 )
-
-NANOSECONDS = 1_000_000_000
 
 MAX_WAITING = 64
 """Prompts that may wait for an image; more waiting prompts mean that no image arrives."""
@@ -103,10 +103,6 @@ class Answer(NamedTuple):
     message: str
 
 
-class StaleFrameError(FrameError):
-    """An image that is not newer than the previous one."""
-
-
 class _WaitingPrompt(NamedTuple):
     prompt: Prompt
     request: PromptRequest
@@ -161,6 +157,7 @@ class TrackingSession(Closing):
         tracker: Tracker,
         parameters: Callable[[], SessionParameters],
         warn: Callable[[str], None],
+        inform: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Take ownership of a tracker.
 
@@ -168,14 +165,16 @@ class TrackingSession(Closing):
             tracker: just opened; the session closes it.
             parameters: returns the current parameters.
             warn: called with the reason if a prompt is dropped after its request was answered.
+            inform: called if an object ends without a request.
         """
         self._tracker = tracker
         self.names: dict[int, str] = {}
         self._parameters = parameters
         self._warn = warn
+        self._inform = inform
         self._waiting: deque[_WaitingPrompt] = deque()
         self._used_ids: set[int] = set()  # since the start or the last reset
-        self._newest_ns: int | None = None
+        self._clock = StreamClock()
         self._size: tuple[int, int] | None = None
 
     @property
@@ -229,6 +228,7 @@ class TrackingSession(Closing):
         """
         self._advance(stamp_ns)
         due = self._take_due(stamp_ns)
+        before = self._tracker.objects
         while True:
             try:
                 frame = self._tracker.step(
@@ -247,8 +247,10 @@ class TrackingSession(Closing):
                 for item in due:
                     self._drop(item, f'tracking failed: {error}')
                 raise
-        self._newest_ns = stamp_ns
+        self._clock.accept(stamp_ns)
         self._size = image.shape[:2]
+        for number in sorted({*before} - {*self._tracker.objects}):
+            self._inform(f'object {number} is removed: it was out of sight for remove_after')
         tracked = self.tracked
         self.names = {number: name for number, name in self.names.items() if number in tracked}
         return frame
@@ -274,6 +276,8 @@ class TrackingSession(Closing):
     def remove(self, object_id: int) -> Answer:
         """Remove an object, whether it is tracked or waits for its first image."""
         waited = [item for item in self._waiting if item.object_id == object_id]
+        if object_id == 0:
+            return Answer(False, 0, f'the ids of objects begin at 1; {self.list_tracked()}')
         if object_id not in self._tracker.objects and not waited:
             return Answer(False, object_id, f'no object {object_id}; {self.list_tracked()}')
         if object_id in self._tracker.objects:
@@ -383,19 +387,12 @@ class TrackingSession(Closing):
 
     def _advance(self, stamp_ns: int) -> None:
         """Refuse an image that is not newer; after a jump back, restart the clock."""
-        if self._newest_ns is None or stamp_ns > self._newest_ns:
+        back = self._clock.check(stamp_ns, self._parameters().time_jump)
+        if not back:
             return
-        back = (self._newest_ns - stamp_ns) / NANOSECONDS
-        if back == 0:
-            raise StaleFrameError(
-                f'the image has the stamp of the previous one ({stamp_ns / NANOSECONDS:.9f} s): '
-                f'the driver must give every image its own stamp'
-            )
-        if back <= self._parameters().time_jump:
-            raise StaleFrameError(f'the image is {back:.3f} s older than the previous one')
         self._warn(f'time went back by {back:.3f} s: objects are kept, the clock restarts')
         self._tracker.restart_clock()
         for item in [item for item in self._waiting if item.request.stamp_ns]:
             self._waiting.remove(item)
             self._drop(item, 'the recording of its image has ended')
-        self._newest_ns = None
+        self._clock.restart()

@@ -93,10 +93,10 @@ def track(
             uncompressed frames before the last object's first prompt.
     """
     waiting = sorted(prompts, key=lambda item: item.frame)
-    last = max(waiting[-1].frame, 0)
+    last = waiting[-1].frame
     first_of: dict[int, int] = {}
     stored: list[int] = []
-    with tempfile.TemporaryDirectory(prefix='tam_') as folder:
+    with _temporary_folder() if last else nullcontext('') as folder:
         frames, backwards = _DiskStore(folder, 'frame'), _DiskStore(folder, 'result')
         count = 0
         for timed in timeline(source, report=False):
@@ -132,6 +132,16 @@ def track(
             if index < last:
                 tracked = merge([tracked, backwards.pop(index)])
             yield RecordedFrame(index, frame, replace(tracked, index=index, stamp=frame.stamp))
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[str]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix='tam_')
+    except OSError as error:
+        raise TemporaryFilesError(error, error.filename) from error
+    with folder as name:
+        yield name
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Interruption:
-    """Records SIGINT and SIGTERM during its `with` block, so that they do not interrupt a write.
+    """Records SIGINT, SIGTERM and SIGHUP during its `with` block; they do not interrupt a write.
 
     After the block, when the outputs are closed, call `raise_if_requested`. Only the main thread
     can catch signals; in other threads this does nothing.
@@ -32,7 +32,8 @@ class Interruption:
 
         Raises:
             KeyboardInterrupt: after SIGINT (Ctrl-C).
-            SystemExit: after SIGTERM, with status 143, as shells report it.
+            SystemExit: after SIGTERM, and after SIGHUP (a closed terminal or SSH connection), with
+                the status that shells report: 143 and 129.
         """
         if self._received == signal.SIGINT:
             raise KeyboardInterrupt
@@ -42,8 +43,9 @@ class Interruption:
     def __enter__(self) -> Interruption:
         """Catch the signals from now on."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                # Shells start background jobs with SIGINT ignored; it must stay ignored.
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                # Shells start background jobs with SIGINT ignored, nohup ignores SIGHUP; an
+                # ignored signal must stay ignored.
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._record)
         return self

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import NamedTuple
 from tam_ros.io.frames import Frame, FrameSource
 from tam_ros.io.mask_files import read_masks
 from tam_ros.prompting.prompt_text import PromptSpec, PromptSpecError
+from tam_ros.recordings.timeline import timeline
 from tam_ros.tracking import (
     ClipTracker,
     FrameError,
@@ -21,8 +21,6 @@ from tam_ros.tracking import (
     PromptError,
     Tracker,
 )
-
-_log = logging.getLogger(__name__)
 
 
 class FramePrompt(NamedTuple):
@@ -92,10 +90,13 @@ def check(
     height, width = next(iter(source)).rgb.shape[:2]
     for item in prompts:
         if source.count is not None and item.frame >= source.count:
-            raise PromptSpecError(
-                f'the prompt {item.text!r} is for frame {item.frame}, but the frames are 0 to '
-                f'{source.count - 1}'
-            )
+            # The header of a video may be wrong about it.
+            count = source.count_frames()
+            if item.frame >= count:
+                raise PromptSpecError(
+                    f'the prompt {item.text!r} is for frame {item.frame}, but the frames are 0 to '
+                    f'{count - 1}'
+                )
         try:
             tracker.check(item.prompt, (height, width))
         except PromptError as error:
@@ -107,8 +108,7 @@ def track(
 ) -> Iterator[RecordedFrame]:
     """Track every frame and yield the results one by one.
 
-    Frames whose stamp is not later than the previous one are skipped with a warning, as in the
-    node. A prompt for such a frame is applied to the next one.
+    Time is that of `timeline`. A prompt for a frame that is skipped is applied to the next one.
 
     Args:
         tracker: without objects, or with those of an earlier recording.
@@ -120,31 +120,27 @@ def track(
         PromptError, FrameError: the tracker refuses a prompt or an image.
         PromptSpecError: the recording ended before the frame of a prompt.
     """
-    waiting: dict[int, list[Prompt]] = {}
-    for item in prompts:
-        waiting.setdefault(item.frame, []).append(item.prompt)
-    newest = None
-    due: list[Prompt] = []
+    waiting = sorted(prompts, key=lambda item: item.frame)
     count = 0
-    for index, frame in enumerate(source):
-        count += 1
-        due += waiting.pop(index, [])
-        if newest is not None and frame.stamp <= newest:
-            _log.warning(
-                'frame %d skipped: its stamp %.6f s is not later than %.6f s',
-                index,
-                frame.stamp,
-                newest,
-            )
-            continue
-        newest = frame.stamp
+    for timed in timeline(source):
+        index, frame = timed.index, timed.frame
+        count = index + 1
+        due = [item.prompt for item in waiting if item.frame <= index]
+        del waiting[: len(due)]
+        if timed.restarted:
+            tracker.restart_clock()
         try:
             tracked = tracker.step(frame.rgb, frame.stamp, due)
         except (FrameError, PromptError) as error:
             raise type(error)(f'frame {index}: {error}') from error
         yield RecordedFrame(index, frame, tracked)
-        due = []
-    if waiting:
+    check_applied(waiting, count)
+
+
+def check_applied(waiting: Iterable[FramePrompt], count: int) -> None:
+    """Raise PromptSpecError if prompts were left at the end of a recording of `count` frames."""
+    for item in waiting:
         raise PromptSpecError(
-            f'a prompt is for frame {min(waiting)}, but the recording ended after {count} frames'
+            f'the prompt {item.text!r} is for frame {item.frame}, but the recording ended after '
+            f'{count} frames'
         )

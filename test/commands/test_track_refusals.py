@@ -152,9 +152,11 @@ def test_odd_bags(tam, tmp_path, shared_data, capsys, folder):
 
 
 def test_bag_folder_without_metadata(tam, place, capsys):
-    """A killed recorder leaves one; it can be read if it has a single file."""
+    """A killed recorder leaves one; its files are read if they are one recording."""
     shutil.move('two.mcap', 'taken/two_0.mcap')
     assert tam('taken', '--topic', '/left', *POINT, '--out', 'o.mcap') == 0
     shutil.copy('taken/two_0.mcap', 'taken/two_1.mcap')
-    assert tam('taken', '--topic', '/left', *POINT, '--out', 'o2.mcap') == 2
-    assert 'ros2 bag reindex' in capsys.readouterr().err
+    assert tam('taken', '--topic', '/left', *POINT, '--out', 'o2.mcap') == 0
+    shutil.copy('taken/two_0.mcap', 'taken/other.mcap')
+    assert tam('taken', '--topic', '/left', *POINT, '--out', 'o3.mcap') == 2
+    assert 'several recordings: choose one of other.mcap, two_0.mcap' in capsys.readouterr().err

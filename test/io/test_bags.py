@@ -194,7 +194,8 @@ def test_malformed_messages_are_skipped(tmp_path, caplog):
             broken = serialized_image(header, grey(index), missing=5)
             writer.write_serialized('/image', IMAGE, header.stamp_ns, broken)
     assert [int(frame.rgb[0, 0, 0]) for frame in open_source(path)] == [0, 1, 2]
-    assert caplog.text.count('too short') == 3
+    assert caplog.text.count('too short') == 1
+    assert '/image: 3 messages skipped in total' in caplog.text
 
 
 def test_many_malformed_messages_are_counted(tmp_path, caplog):
@@ -204,7 +205,7 @@ def test_many_malformed_messages_are_counted(tmp_path, caplog):
             broken = serialized_image(Header(index + 2, ''), grey(0), missing=5)
             writer.write_serialized('/image', IMAGE, index + 2, broken)
     assert len(list(open_source(tmp_path / 'drive.mcap'))) == 1
-    assert caplog.text.count('too short') == 5
+    assert caplog.text.count('too short') == 1
     assert '/image: 40 messages skipped in total' in caplog.text
 
 
@@ -272,7 +273,7 @@ def test_killed_recording_with_a_bad_sector(tmp_path):
 def test_killed_recording_without_the_package_mcap(tmp_path, monkeypatch):
     path = write_bag(tmp_path / 'drive.mcap')
     cut_in_half(path)
-    monkeypatch.setitem(sys.modules, 'tam_ros.io.mcap_salvage', None)
+    monkeypatch.setitem(sys.modules, 'tam_ros.io.mcap_reader', None)
     with pytest.raises(SourceError, match='pip install mcap'):
         open_source(path)
 

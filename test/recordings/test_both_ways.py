@@ -122,5 +122,5 @@ def test_prompt_after_the_end(tracker):
 def test_refusals_name_the_frame(tracker):
     with pytest.raises(PromptError, match='frame 3: point .* outside'):
         list(both_ways.track(tracker, Recording(), [click(1, 3, 90)]))
-    with pytest.raises(FrameError, match='frame 6: .* is 32x24, unlike'):
+    with pytest.raises(FrameError, match='frame 6: .* is 32x24, but those before it are 64x48'):
         list(both_ways.track(tracker, Recording(small_from=6), [click(1, 3, 9)]))

@@ -1,0 +1,298 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Reads MCAP files, whoever wrote them and in whatever state.
+
+An MCAP file is a sequence of self-contained records (https://mcap.dev/spec); the index at its end
+only speeds up access. So the records are read in the order in which they were written: a file
+without an index, without chunks, or whose end is missing because its recorder was killed is read
+like any other, up to the damage. Channels that are not ROS 2 messages are skipped.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import zstandard
+from mcap.exceptions import UnsupportedCompressionError
+from mcap.reader import SeekingReader
+from mcap.records import Channel, McapRecord, Message, Schema
+from mcap.stream_reader import StreamReader
+from rosbags.interfaces import (
+    Connection,
+    ConnectionExtRosbag2,
+    MessageDefinition,
+    MessageDefinitionFormat,
+)
+from rosbags.rosbag2.metadata import parse_qos
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from tam_ros.io.frames import SourceError
+
+# `omgidl` is the name in the registry of MCAP, `ros2idl` the one that rosbag2 writes.
+_FORMATS = {
+    'ros2msg': MessageDefinitionFormat.MSG,
+    'ros2idl': MessageDefinitionFormat.IDL,
+    'omgidl': MessageDefinitionFormat.IDL,
+}
+_MESSAGE_ENCODING = 'cdr'
+_ZSTD = b'\x28\xb5\x2f\xfd'
+_REORDER_NS = 200_000_000  # recorders write messages of different topics out of order by less
+
+
+class DamageError(SourceError):
+    """The file is truncated or corrupt from here on; everything before it has been read."""
+
+
+class _Contents(NamedTuple):
+    """What can be read of a file.
+
+    Attributes:
+        channels: with messages, by id.
+        schemas: by id.
+        counts: number of messages by channel id.
+        start_ns: time of the first message, nanoseconds.
+        end_ns: time of the last message, nanoseconds.
+        damage: the error at the end of a damaged file, or None.
+    """
+
+    channels: dict[int, Channel]
+    schemas: dict[int, Schema]
+    counts: dict[int, int]
+    start_ns: int
+    end_ns: int
+    damage: DamageError | None
+
+
+class McapFile:
+    """The readable part of an MCAP file, with the interface of `rosbags.highlevel.AnyReader`.
+
+    Attributes:
+        connections: topics with at least one ROS 2 message.
+        typestore: their message types.
+        duration: from the first message to the last, nanoseconds.
+        skipped: a description of each channel that cannot be read.
+    """
+
+    is2 = True
+
+    def __init__(self, path: Path) -> None:
+        """List the contents of the file: from its index, or else by reading it once.
+
+        Raises:
+            SourceError: damaged before the first message.
+            OSError: the file cannot be opened.
+        """
+        self._path = path
+        status = path.stat()
+        contents = _contents(path, status.st_size, status.st_mtime_ns)
+        if contents.damage is not None and not contents.counts:
+            raise contents.damage
+        self.duration = max(0, contents.end_ns - contents.start_ns)
+        self.typestore = get_typestore(Stores.EMPTY)
+        self.connections: list[Connection] = []
+        self.skipped: list[str] = []
+        for number, count in contents.counts.items():
+            channel = contents.channels[number]
+            schema = contents.schemas.get(channel.schema_id)
+            if (
+                schema is not None
+                and _is_ros2(channel, schema)
+                and _register(self.typestore, schema)
+            ):
+                self.connections.append(self._connection(channel, schema, count))
+            else:
+                self.skipped.append(_describe(channel, schema))
+
+    def messages(
+        self, connections: Collection[Connection] = ()
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """Yield (connection, time of recording in nanoseconds, data) of the connections' messages.
+
+        They are in the order of time, except where the clock of the recorder was set back.
+
+        Raises:
+            DamageError: where the damage begins.
+        """
+        wanted = {item.id: item for item in connections or self.connections}
+        messages = (
+            record
+            for record in _records(self._path)
+            if isinstance(record, Message) and record.channel_id in wanted
+        )
+        for message in _in_order(messages):
+            data = message.data
+            # rosbag2 may compress each message. The data of one that is not compressed begin with
+            # the encapsulation header of CDR, whose first byte is 0.
+            if data.startswith(_ZSTD):
+                data = zstandard.decompress(data)
+            yield wanted[message.channel_id], message.log_time, data
+
+    def deserialize(self, data: bytes, message_type: str) -> Any:
+        """Return a message from its CDR form."""
+        return self.typestore.deserialize_cdr(data, message_type)
+
+    def close(self) -> None:
+        """Do nothing: each iteration opens and closes the file itself."""
+
+    def _connection(self, channel: Channel, schema: Schema, count: int) -> Connection:
+        try:
+            qos = parse_qos(channel.metadata.get('offered_qos_profiles', '') or [])
+        except Exception:  # written by hand or by another program; only a copy of it is lost
+            qos = []
+        return Connection(
+            channel.id,
+            channel.topic,
+            schema.name,
+            MessageDefinition(_FORMATS[schema.encoding], schema.data.decode()),
+            '',
+            count,
+            ConnectionExtRosbag2(channel.message_encoding, qos),
+            self,
+        )
+
+
+def _is_ros2(channel: Channel, schema: Schema) -> bool:
+    return schema.encoding in _FORMATS and channel.message_encoding == _MESSAGE_ENCODING
+
+
+def _describe(channel: Channel, schema: Schema | None) -> str:
+    kind = 'no schema' if schema is None else f'{schema.encoding} {schema.name}'
+    return f'{channel.topic} ({channel.message_encoding}, {kind})'
+
+
+@lru_cache(maxsize=8)
+def _contents(path: Path, size: int, changed_ns: int) -> _Contents:
+    """List the contents of a file; size and time of change make the cache notice changes."""
+    return _indexed(path) or _scan(path)
+
+
+def _indexed(path: Path) -> _Contents | None:
+    """Return the contents according to the index; None if it does not list them."""
+    try:
+        with path.open('rb') as stream:
+            summary = SeekingReader(stream).get_summary()
+    except Exception:  # a truncated file can cause many kinds of error
+        return None
+    if summary is None or summary.statistics is None:
+        return None
+    statistics = summary.statistics
+    counts = {key: n for key, n in statistics.channel_message_counts.items() if n}
+    channels = [summary.channels.get(key) for key in counts]
+    listed = all(
+        channel is not None and (not channel.schema_id or channel.schema_id in summary.schemas)
+        for channel in channels
+    )
+    if not listed or sum(counts.values()) != statistics.message_count:
+        return None
+    start_ns, end_ns = statistics.message_start_time, statistics.message_end_time
+    return _Contents(summary.channels, summary.schemas, counts, start_ns, end_ns, None)
+
+
+def _scan(path: Path) -> _Contents:
+    channels: dict[int, Channel] = {}
+    schemas: dict[int, Schema] = {}
+    counts: dict[int, int] = {}
+    start_ns, end_ns, damage = 2**63, 0, None
+    try:
+        for record in _records(path):
+            if isinstance(record, Schema):
+                schemas[record.id] = record
+            elif isinstance(record, Channel):
+                channels[record.id] = record
+            elif isinstance(record, Message) and record.channel_id in channels:
+                counts[record.channel_id] = counts.get(record.channel_id, 0) + 1
+                start_ns, end_ns = min(start_ns, record.log_time), max(end_ns, record.log_time)
+    except DamageError as error:
+        damage = error
+    return _Contents(channels, schemas, counts, min(start_ns, end_ns), end_ns, damage)
+
+
+def _records(path: Path) -> Iterator[McapRecord]:
+    """Yield the records; DamageError where the damage begins."""
+    messages = False
+    with path.open('rb') as stream:
+        size = path.stat().st_size
+        reader = StreamReader(stream, validate_crcs=True, record_size_limit=size)
+        try:
+            for record in reader.records:
+                messages = messages or isinstance(record, Message)
+                yield record
+        except UnsupportedCompressionError as error:
+            raise SourceError(
+                f'{path} cannot be read: {error}; pip install lz4 zstandard'
+            ) from error
+        except Exception as error:  # a damaged file can cause many kinds of error
+            raise _damage(path, stream.tell(), size, messages, error) from error
+
+
+def _damage(path: Path, place: int, size: int, messages: bool, error: Exception) -> DamageError:
+    detail = str(error) or type(error).__name__
+    if not messages:
+        return DamageError(f'{path} cannot be read as a bag, it is damaged: {detail}')
+    if place == size:
+        return DamageError(
+            f'{path} is truncated, for example because its recorder was killed. '
+            'Everything before the damage was read'
+        )
+    return DamageError(
+        f'{path} is damaged before byte {place} of {size} ({detail}). '
+        'Everything before the damage was read'
+    )
+
+
+def _in_order(messages: Iterable[Message]) -> Iterator[Message]:
+    """Sort messages by time that were written a little out of order.
+
+    Messages are held until one is later by `_REORDER_NS`. One that is earlier by more than that
+    was recorded after the clock had been set back: what is held comes before it.
+    """
+    held: list[tuple[int, int, Message]] = []
+    newest = 0
+    damage: DamageError | None = None
+    iterator = iter(messages)
+    count = 0
+    while True:
+        try:
+            message = next(iterator, None)
+        except DamageError as error:
+            message, damage = None, error
+        if message is None:
+            break
+        if message.log_time < newest - _REORDER_NS:
+            while held:
+                yield heapq.heappop(held)[2]
+            newest = message.log_time
+        newest = max(newest, message.log_time)
+        heapq.heappush(held, (message.log_time, count, message))
+        count += 1
+        while held[0][0] <= newest - _REORDER_NS:
+            yield heapq.heappop(held)[2]
+    while held:
+        yield heapq.heappop(held)[2]
+    if damage is not None:
+        raise damage
+
+
+def _register(store: Typestore, schema: Schema) -> bool:
+    """Add the message types of a schema to a store; return whether it could be read."""
+    if schema.name in store.fielddefs:
+        return True
+    try:
+        text = schema.data.decode()
+        if _FORMATS[schema.encoding] is MessageDefinitionFormat.MSG:
+            store.register(get_types_from_msg(text, schema.name))
+            return True
+        definitions = {}
+        for part in text.split('=' * 80 + '\n'):
+            head, _, body = part.partition('\n')
+            if part.strip():
+                definitions.update(get_types_from_idl(body if head.startswith('IDL: ') else part))
+        store.register(definitions)
+    except Exception:  # the parsers of rosbags raise many kinds of error
+        return False
+    return schema.name in store.fielddefs

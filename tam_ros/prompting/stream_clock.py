@@ -1,0 +1,65 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""What the stamps of a stream mean for its objects, in the node and in recordings.
+
+Time jumps back when a bag loops or a clock is set; images can also arrive late or twice.
+"""
+
+from __future__ import annotations
+
+import math
+
+from tam_ros.tracking import FrameError
+
+NANOSECONDS = 1_000_000_000
+
+TIME_JUMP = 1.0
+"""Seconds by which stamps must jump back to count as a new recording, if nothing else is set."""
+
+
+class StaleFrameError(FrameError):
+    """An image that is not newer than the previous one."""
+
+
+class StreamClock:
+    """The newest stamp of a stream, with which each new one is compared."""
+
+    def __init__(self) -> None:
+        """Begin a stream."""
+        self._newest_ns: int | None = None
+
+    def check(self, stamp_ns: int, time_jump: float = TIME_JUMP) -> float:
+        """Compare the stamp of the next image with the newest one.
+
+        Args:
+            stamp_ns: stamp of the image, nanoseconds.
+            time_jump: stamps that go back by more seconds start a new recording.
+
+        Returns:
+            By how many seconds time jumped back: the objects are kept and the clock restarts. 0
+            if it did not.
+
+        Raises:
+            StaleFrameError: the image is not newer than the previous one.
+        """
+        newest_ns = self._newest_ns
+        # Seconds as the tracker computes them.
+        if newest_ns is None or stamp_ns / NANOSECONDS > newest_ns / NANOSECONDS:
+            return 0.0
+        back = (newest_ns - stamp_ns) / NANOSECONDS
+        if back > time_jump:
+            return back
+        if back <= math.ulp(newest_ns / NANOSECONDS):
+            raise StaleFrameError(
+                f'the image has the stamp of the previous one ({stamp_ns / NANOSECONDS:.9f} s): '
+                f'the driver must give every image its own stamp'
+            )
+        raise StaleFrameError(f'the image is {back:.3f} s older than the previous one')
+
+    def accept(self, stamp_ns: int) -> None:
+        """Note the stamp of an image that was tracked, nanoseconds."""
+        self._newest_ns = stamp_ns
+
+    def restart(self) -> None:
+        """Forget the newest stamp."""
+        self._newest_ns = None
