@@ -16,43 +16,17 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tam_ros.prompting.detection_filter import Detection
 from tam_ros.prompting.published_images import Box, PublishedImage, ShownObject
 from tam_ros.prompting.session import Action, PromptRequest
 from tam_ros.tracking import ObjectState
 
-MAX_DETECTIONS = 100
-"""Maximum number of detections used per message: those with the highest scores."""
-
-
-@dataclass(frozen=True)
-class Detection:
-    """One box of a detector.
-
-    Attributes:
-        box: x0, y0, x1, y1 in pixels.
-        label: class name, or empty.
-        score: confidence, 0 to 1.
-    """
-
-    box: Box
-    label: str = ''
-    score: float = 1.0
-
-    @property
-    def usable(self) -> bool:
-        """Whether all numbers are finite and the box is not empty."""
-        x0, y0, x1, y1 = self.box
-        return bool(np.isfinite((*self.box, self.score)).all()) and x1 > x0 and y1 > y0
-
 
 @dataclass(frozen=True)
 class DetectionRules:
-    """Rules for which detections become objects.
+    """Rules for which of the selected detections become objects.
 
     Attributes:
-        classes: labels that may become objects; empty: all.
-        min_score: lowest score that may become an object. Higher values add fewer false objects,
-            and add objects later.
         box_iou: a detection matches a tracked object if the intersection over union of their
             boxes is at least this. Higher values add more duplicates of tracked objects.
         mask_iou: the same for the object's mask and the detection's box, since a few stray pixels
@@ -65,8 +39,6 @@ class DetectionRules:
             restarts that object under its id. Otherwise it becomes a new object.
     """
 
-    classes: Collection[str]
-    min_score: float
     box_iou: float
     mask_iou: float
     confirm: int
@@ -131,7 +103,7 @@ class Detections:
         Each request holds the box of one detection. Call `prompted` for each of them.
 
         Args:
-            detections: the detections of the image; only `usable` ones.
+            detections: the detections of the image that `detection_filter.select` returned.
             stamp_ns: stamp of the image, nanoseconds; 0: unknown; the stamp of `image` is used.
             image: the published image with that stamp, or the nearest to it.
             tracked: ids of the objects that are tracked or waiting for their first image.
@@ -148,7 +120,7 @@ class Detections:
         hidden = [(number, item) for number, item in shown.items() if item.mask is None]
         unmatched = [
             one
-            for one in self._select(detections, image, rules)
+            for one in detections
             if not any(_matches(item, one.box, rules) for item in visible)
         ]
 
@@ -201,22 +173,6 @@ class Detections:
         # An object that is not shown yet may move: the newest detection is its position.
         self._prompted[self._prompted.index(prompt)] = replace(prompt, box=detection.box)
         return True
-
-    @staticmethod
-    def _select(
-        detections: Iterable[Detection], image: PublishedImage, rules: DetectionRules
-    ) -> list[Detection]:
-        """Return the detections that may become objects, clipped to the image, best first."""
-        height, width = image.size
-        clipped = []
-        for one in detections:
-            if one.score < rules.min_score or (rules.classes and one.label not in rules.classes):
-                continue
-            x0, y0, x1, y1 = one.box
-            box = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
-            if box[2] - box[0] >= 1 and box[3] - box[1] >= 1:
-                clipped.append(replace(one, box=box))
-        return sorted(clipped, key=lambda one: -one.score)[:MAX_DETECTIONS]
 
 
 def _lost_object(

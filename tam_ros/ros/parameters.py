@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from tam_ros import catalogue
 from tam_ros.prompting.clicks import MODES
+from tam_ros.prompting.detection_filter import PIXELS, wrong_coordinates
 from tam_ros.ros.images.transports import IMAGES
 from tam_ros.runtime.backends import PRECISIONS, RUNTIMES
 from tam_ros.runtime.engine_options import BUILD
@@ -298,9 +299,18 @@ class Parameters:
     )
     detection_min_score: float = _parameter(
         0.5,
-        'Lowest score at which a detection becomes an object. Higher adds fewer false objects.',
+        'Lowest score at which a detection becomes an object. Higher adds fewer false objects. 0 '
+        'also uses detections without a score.',
         live=True,
         limits=(0.0, 1.0),
+    )
+    detection_coordinates: str = _parameter(
+        PIXELS,
+        'What the boxes of ~/detections are measured in: pixels of the images, normalized (0 to 1 '
+        'over the image), or pixels of the images of the detector, given by their size, such as '
+        '640x480.',
+        live=True,
+        check=wrong_coordinates,
     )
     detection_box_iou: float = _parameter(
         0.4,
@@ -311,7 +321,8 @@ class Parameters:
     )
     detection_mask_iou: float = _parameter(
         0.4,
-        'The same for the box of a detection and the mask of an object; one of the two suffices.',
+        'A detection also belongs to a tracked object if the intersection over union of its box '
+        'and the mask of the object is at least this.',
         live=True,
         limits=(0.05, 1.0),
     )

@@ -4,21 +4,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from prompting.made_frames import SECOND, SIZE, result_of, tracked
+from prompting.made_frames import SECOND, result_of, tracked
 
-from tam_ros.prompting.detections import Detection, DetectionRules, Detections
+from tam_ros.prompting.detection_filter import Detection, FilterRules, select
+from tam_ros.prompting.detections import DetectionRules, Detections
 from tam_ros.prompting.published_images import PublishedImages
 from tam_ros.prompting.session import Action
 from tam_ros.tracking import ObjectState
 
-RULES = DetectionRules(
-    classes=(), min_score=0.5, box_iou=0.4, mask_iou=0.4, confirm=1, cooldown=1.0, reprompt=True
-)
+RULES = DetectionRules(box_iou=0.4, mask_iou=0.4, confirm=1, cooldown=1.0, reprompt=True)
 MUG = (10.0, 10.0, 30.0, 30.0)
 FAR = (50.0, 30.0, 70.0, 50.0)
 
@@ -43,8 +40,10 @@ class Detector:
         """Show objects, detect boxes on that image; return the requests."""
         self.show(*show)
         stamp_ns = self.stamp if stamp_ns is None else stamp_ns
+        image = self.images.at(stamp_ns)
+        used, _ = select(found, image.size, FilterRules())
         requests = self.detections.requests(
-            found, stamp_ns, self.images.at(stamp_ns), self.tracked, self.names, self.rules
+            used, stamp_ns, image, self.tracked, self.names, self.rules
         )
         for request in requests:
             number = request.object_id or max(self.tracked, default=0) + 1
@@ -188,28 +187,6 @@ def test_the_best_come_first():
     assert [request.name for request in Detector().detect(*found)] == ['b', 'a']
 
 
-# Each row: rules, a detection, whether it becomes an object.
-MAY = [
-    pytest.param({}, Detection(MUG, 'mug', 0.5), True, id='score reached'),
-    pytest.param({}, Detection(MUG, 'mug', 0.49), False, id='score too low'),
-    pytest.param({'classes': {'mug'}}, Detection(MUG, 'mug'), True, id='class wanted'),
-    pytest.param({'classes': {'mug'}}, Detection(MUG, 'cup'), False, id='class not wanted'),
-    pytest.param({'classes': {'mug'}}, Detection(MUG), False, id='no class'),
-    pytest.param({}, Detection((-50, -50, -1, -1)), False, id='outside the image'),
-    pytest.param({}, Detection((79.5, 10, 99, 30)), False, id='less than a pixel inside'),
-]
-
-
-@pytest.mark.parametrize(('rules', 'found', 'may'), MAY)
-def test_selection(rules, found, may):
-    assert bool(Detector(**rules).detect(found)) == may
-
-
-def test_boxes_are_clipped_to_the_image():
-    (request,) = Detector().detect(Detection((-5, 40, 20, 99)))
-    assert request.box == (0, 40, 20, SIZE[0])
-
-
 LOST = ObjectState.LOST
 OCCLUDED = ObjectState.OCCLUDED
 # Each row: state and name of a hidden object, rules, and the request that a mug detected at its
@@ -256,26 +233,3 @@ def test_a_bag_that_loops_clears_the_candidates():
     detector.stamp = SECOND
     assert not detector.detect(Detection(MUG)), 'the detection of the first loop does not count'
     assert detector.detect(Detection(MUG))
-
-
-def test_the_number_of_detections_used_is_limited():
-    rng = np.random.default_rng(0)
-    corners = rng.uniform(0, 50, (5000, 2))
-    found = [Detection((x, y, x + 8, y + 8), score=0.9) for x, y in corners]
-    assert 1 < len(Detector().detect(*found)) <= 100
-
-
-# Each row: an invalid detection.
-@pytest.mark.parametrize(
-    'found',
-    [
-        pytest.param(Detection((math.nan, 0, 5, 5)), id='not a number'),
-        pytest.param(Detection((0, 0, math.inf, 5)), id='infinite'),
-        pytest.param(Detection((5, 5, 1, 9)), id='swapped'),
-        pytest.param(Detection((5, 5, 5, 9)), id='empty'),
-        pytest.param(Detection(MUG, score=math.nan), id='score not a number'),
-    ],
-)
-def test_unusable_detections(found):
-    assert not found.usable
-    assert Detection(MUG).usable

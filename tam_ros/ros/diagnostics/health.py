@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future
@@ -17,6 +18,7 @@ from rclpy.lifecycle import LifecycleNode
 from tam_ros.process_usage import resident_bytes
 from tam_ros.prompting.session import SessionState, TrackingSession
 from tam_ros.ros.declaration import NodeParameters
+from tam_ros.ros.diagnostics.namesakes import Namesakes
 from tam_ros.ros.diagnostics.shared_memory import PortWatch, describe
 from tam_ros.ros.diagnostics.statistics import Statistics
 from tam_ros.ros.diagnostics.status import Report, statuses
@@ -59,6 +61,10 @@ class Health:
         self._scheduled: Future | None = None
         self._ports = PortWatch()
         self._lost_ports: Sequence[int] = ()
+        self._host = platform.node()
+        self._namesakes = Namesakes(
+            node.get_fully_qualified_name(), node.get_node_names_and_namespaces
+        )
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._ended = threading.Event()
         # Not a timer: while a model is opened or a request waits for a long step, the executor is
@@ -113,6 +119,7 @@ class Health:
         while not self._ended.wait(PERIOD_S) and self._node.context.ok():
             self._update_session_state()
             self._check_ports()
+            self._check_namesakes()
             self._publish()
 
     def _publish(self) -> None:
@@ -131,6 +138,8 @@ class Health:
             objects=self._objects,
             resident_bytes=resident_bytes(),
             lost_ports=self._lost_ports,
+            host=self._host,
+            namesake=self._namesakes.problem,
             **self._session_state._asdict(),
         )
         message = DiagnosticArray(status=statuses(report, self._parameters.current))
@@ -143,6 +152,12 @@ class Health:
         if lost and lost != self._lost_ports:
             self._node.get_logger().error(describe(lost))
         self._lost_ports = lost
+
+    def _check_namesakes(self) -> None:
+        with contextlib.suppress(rclpy_implementation.RCLError):  # shut down in the meantime
+            if changed := self._namesakes.check():
+                log = self._node.get_logger()
+                (log.warning if self._namesakes.problem else log.info)(changed)
 
     def _update_session_state(self) -> None:
         """Read the state that was requested last, and request it again, without waiting."""

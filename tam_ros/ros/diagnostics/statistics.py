@@ -19,6 +19,9 @@ WINDOW_S = 10.0
 DEPTH_OFFSET = 'depth_offset'
 """The stage under which the offsets between images and their depth images are kept."""
 
+DROPPED_DETECTIONS = 'dropped_detections'
+"""What detections that are not used by mistake are counted under; with `_` and a reason: all."""
+
 _MAX_VALUES = 2000  # kept of each kind: ten seconds of a fast camera
 
 
@@ -148,11 +151,11 @@ class Statistics:
             for name, duration in seconds.items():
                 self._stages[name].add(now, duration * 1e3)
 
-    def count(self, what: str, text: str) -> None:
-        """Count a problem and keep the message about it."""
+    def count(self, what: str, text: str, count: int = 1) -> None:
+        """Count a problem, which occurred `count` times, and keep the message about it."""
         with self._lock:
-            self._totals[what] += 1
-            self._events[what].add(self._clock())
+            self._totals[what] += count
+            self._events[what].add(self._clock(), count)
             self._last[what] = text
 
     def failed(self, text: str) -> None:
@@ -185,7 +188,10 @@ class Statistics:
                     for name, kept in self._stages.items()
                 },
                 counts={name: self._totals[name] for name in self._events},
-                recent={name: len(kept.since(now)) for name, kept in self._events.items()},
+                recent={
+                    name: int(sum(count for _, count in kept.since(now)))
+                    for name, kept in self._events.items()
+                },
                 last=dict(self._last),
                 failure=self._failure,
                 silent_s=now - max(self._begin, self._arrivals.newest),

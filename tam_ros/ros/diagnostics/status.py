@@ -14,8 +14,15 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from tam_ros.prompting.detection_filter import Reason
 from tam_ros.ros.diagnostics.shared_memory import describe
-from tam_ros.ros.diagnostics.statistics import DEPTH_OFFSET, WINDOW_S, Percentiles, Summary
+from tam_ros.ros.diagnostics.statistics import (
+    DEPTH_OFFSET,
+    DROPPED_DETECTIONS,
+    WINDOW_S,
+    Percentiles,
+    Summary,
+)
 from tam_ros.ros.distribution import PROFILE_VARIABLE
 from tam_ros.ros.images.watch import MAX_LOST_SHARE
 from tam_ros.ros.parameters import Parameters
@@ -35,6 +42,7 @@ class Report:
 
     Attributes:
         name: name of the node, fully qualified.
+        host: name of the computer the node runs on: the `hardware_id` of all statuses.
         state: state of its lifecycle, such as `active`.
         topic: topic of the images.
         images_problem: what is wrong with the publishers of the images, or empty.
@@ -51,6 +59,7 @@ class Report:
         device_memory: memory of the device; None if the model uses host memory.
         resident_bytes: memory of this process.
         lost_ports: shared-memory ports of this process that new participants no longer reach.
+        namesake: what is wrong if another node has the same name, or empty.
     """
 
     name: str
@@ -69,6 +78,8 @@ class Report:
     device_memory: DeviceMemory | None = None
     resident_bytes: int = 0
     lost_ports: Sequence[int] = ()
+    host: str = ''
+    namesake: str = ''
 
 
 def statuses(report: Report, limits: Parameters) -> list[DiagnosticStatus]:
@@ -91,7 +102,7 @@ def statuses(report: Report, limits: Parameters) -> list[DiagnosticStatus]:
             level=entry.level,
             name=f'{name}: {entry.part}',
             message=entry.message(),
-            hardware_id=entry.hardware,
+            hardware_id=report.host,
             values=[KeyValue(key=key, value=str(value)) for key, value in entry.values.items()],
         )
         for entry in entries
@@ -103,7 +114,6 @@ class _Entry:
     """A status under construction; its level is the worst of its problems."""
 
     part: str
-    hardware: str
     ok_message: str
     values: dict[str, Any]
     level: bytes = DiagnosticStatus.OK
@@ -136,7 +146,6 @@ def _input(report: Report, limits: Parameters) -> _Entry:
     summary = report.summary
     entry = _Entry(
         'input',
-        report.topic,
         f'{summary.received_hz:.1f} images/s' if report.state == 'active' else report.state,
         {
             'topic': report.topic,
@@ -193,7 +202,6 @@ def _tracking(report: Report, limits: Parameters) -> _Entry:
     states = [str(item.state) for item in report.objects]
     entry = _Entry(
         'tracking',
-        report.info.get('runtime', ''),
         f'{count} object{"" if count == 1 else "s"} at {summary.tracked_hz:.1f} Hz'
         if report.state == 'active'
         else report.state,
@@ -203,10 +211,10 @@ def _tracking(report: Report, limits: Parameters) -> _Entry:
             'rate_hz': f'{summary.tracked_hz:.2f}',
             **_percentiles('age_ms', summary.age_ms),
             **{
-                f'{name}_ms_{key}': f'{getattr(percentiles, key):.1f}'
+                key: value
                 for name, percentiles in summary.stages_ms.items()
                 if name != DEPTH_OFFSET
-                for key in ('p50', 'p95')
+                for key, value in _percentiles(f'{name}_ms', percentiles, ('p50', 'p95')).items()
             },
             'busy_s': f'{report.busy_s:.1f}',
             'objects': count,
@@ -215,6 +223,8 @@ def _tracking(report: Report, limits: Parameters) -> _Entry:
             **{f'object_{item.id}': f'{item.state}, {item.score:.2f}' for item in report.objects},
         },
     )
+    if report.namesake:
+        entry.add(DiagnosticStatus.WARN, report.namesake)
     if report.state != 'active':
         return entry
     if summary.failure:
@@ -255,10 +265,9 @@ def _depth(report: Report) -> _Entry:
     used = offset.max == offset.max  # not NaN
     entry = _Entry(
         'depth',
-        '',
         'depth is used' if used else 'depth is not used',
         {
-            **(_percentiles('offset_ms', offset) if used else {}),
+            **_percentiles('offset_ms', offset),
             **_counts(summary, 'images_without_depth'),
         },
     )
@@ -272,16 +281,17 @@ def _prompts(report: Report) -> _Entry:
     summary = report.summary
     entry = _Entry(
         'prompts',
-        '',
         f'{report.waiting_prompts} waiting',
         {
             'waiting_prompts': report.waiting_prompts,
             'waiting_requests': report.waiting_requests,
             'replayed_objects': ', '.join(map(str, report.late_objects)),
             **_counts(summary, 'refused_requests'),
+            **_counts(summary, *(f'{DROPPED_DETECTIONS}_{reason.value}' for reason in Reason)),
         },
     )
     entry.add_recent(summary, 'refused_requests', 'refused')
+    entry.add_recent(summary, DROPPED_DETECTIONS, 'detections were not used')
     return entry
 
 
@@ -290,7 +300,6 @@ def _model(report: Report) -> _Entry:
     opened = ', '.join(info[name] for name in ('model', 'runtime', 'precision') if name in info)
     entry = _Entry(
         'model',
-        info.get('device', ''),
         report.activity or opened or 'no model is open',
         {
             'lifecycle': report.state,
@@ -311,8 +320,13 @@ def _model(report: Report) -> _Entry:
     return entry
 
 
-def _percentiles(name: str, percentiles: Percentiles) -> dict[str, str]:
-    return {f'{name}_{key}': f'{getattr(percentiles, key):.1f}' for key in ('p50', 'p95', 'max')}
+def _percentiles(
+    name: str, percentiles: Percentiles, keys: Sequence[str] = ('p50', 'p95', 'max')
+) -> dict[str, str]:
+    """Return the percentiles as values of a status; none if there were no measurements."""
+    if percentiles.max != percentiles.max:  # NaN
+        return {}
+    return {f'{name}_{key}': f'{getattr(percentiles, key):.1f}' for key in keys}
 
 
 def _counts(summary: Summary, *names: str) -> dict[str, Any]:

@@ -94,7 +94,9 @@ class ClickTopics(PromptSource):
     ) -> None:
         known = not request.mode or request.mode in MODES
         wanted = request.object_id if known else 0
-        answer = self.port.call_in_tracker(lambda session: self._select(session, wanted))
+        answer = self.port.call_in_tracker(
+            lambda session: self._select(session, wanted), also_inactive=True
+        )
         if not known:
             reason = f'unknown mode {request.mode!r}; one of {", ".join(MODES)}'
             answer = Answer(False, answer.object_id, reason)

@@ -10,7 +10,8 @@ from typing import Any
 
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from tam_ros.prompting.detections import Detection, DetectionRules, Detections
+from tam_ros.prompting.detection_filter import Detection, FilterRules, Reason, explain, select
+from tam_ros.prompting.detections import DetectionRules, Detections
 from tam_ros.prompting.session import Action, TrackingSession
 from tam_ros.ros.conversions import stamp_ns
 from tam_ros.ros.inputs.source import PromptSource
@@ -30,6 +31,7 @@ class DetectionTopic(PromptSource):
     def start(self) -> None:
         """Subscribe to ~/detections."""
         self._detections = Detections()
+        self._explained: set[tuple[Reason, FilterRules]] = set()
         self._scheduled: Future | None = None
         if Detection2DArray is None:
             self.port.log('vision_msgs is not installed: no subscription to ~/detections')
@@ -53,15 +55,10 @@ class DetectionTopic(PromptSource):
     def _match(self, session: TrackingSession, found: list[Detection], stamp: int) -> None:
         if not self.port.published:
             return  # no image is tracked yet, or all were cleared in the meantime
-        usable = [one for one in found if one.usable]
-        if len(usable) < len(found):
-            self.port.refused(
-                f'{len(found) - len(usable)} of {len(found)} detections refused: the box is empty '
-                f'or not finite'
-            )
         image, limit = self.port.published.at(stamp), self.port.parameters.current.max_objects
+        used = self._select(found, image.size)
         for request in self._detections.requests(
-            usable, stamp, image, session.tracked, session.names, self._rules()
+            used, stamp, image, session.tracked, session.names, self._rules()
         ):
             if request.action is Action.ADD and len(session.tracked) >= limit:
                 self.port.refused(
@@ -73,16 +70,36 @@ class DetectionTopic(PromptSource):
             self._detections.prompted(request, answer.object_id if answer.success else 0)
             if answer.success:
                 done = 'prompted again' if request.action is Action.REPLACE else 'added'
-                self.port.log(f'detection: object {answer.object_id} ({request.name}) is {done}')
+                name = f' ({request.name})' if request.name else ''
+                self.port.log(f'~/detections: object {answer.object_id}{name} is {done}')
             else:
                 self.port.refused(f'detection refused: {answer.message}')
 
-    def _rules(self) -> DetectionRules:
+    def _select(self, found: list[Detection], size: tuple[int, int]) -> list[Detection]:
+        """Return the detections to use; count the others, and say the reason once."""
         parameters = self.port.parameters.current
         classes = (name.strip() for name in parameters.detection_classes.split(','))
-        return DetectionRules(
+        rules = FilterRules(
             classes=frozenset(name for name in classes if name),
             min_score=parameters.detection_min_score,
+            coordinates=parameters.detection_coordinates,
+        )
+        used, dropped = select(found, size, rules)
+        for reason, left_out in dropped.items():
+            explanation = explain(reason, left_out, size, rules)
+            self.port.count_dropped(reason.value, len(left_out), explanation)
+            if (reason, rules) not in self._explained:
+                self._explained.add((reason, rules))
+                self.port.log(
+                    f'~/detections: {len(left_out)} of {len(found)} are not used: '
+                    f'{explanation.text}',
+                    warning=explanation.mistake,
+                )
+        return used
+
+    def _rules(self) -> DetectionRules:
+        parameters = self.port.parameters.current
+        return DetectionRules(
             box_iou=parameters.detection_box_iou,
             mask_iou=parameters.detection_mask_iou,
             confirm=parameters.detection_confirm,
@@ -99,7 +116,7 @@ def read_detections(message: Any) -> list[Detection]:
 
     Returns:
         In the order of the message. A rotated box is replaced by the upright box around it; a box
-        without a hypothesis has score 0. Not checked: see `Detection.usable`.
+        without a hypothesis has score 0. Not checked: see `detection_filter.select`.
     """
     return [_read(entry) for entry in message.detections]
 

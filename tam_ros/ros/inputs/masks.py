@@ -22,6 +22,9 @@ class MaskTopic(PromptSource):
         self.port.subscribe(Image, '~/mask_prompt', self._on_mask_prompt)
 
     def _on_mask_prompt(self, message: Image) -> None:
+        if reason := self.port.reason_not_tracking:
+            self.port.refused(f'mask prompt refused: {reason}')
+            return
         try:
             labels = image_to_labels(message)
         except ImageFormatError as error:
@@ -44,6 +47,6 @@ class MaskTopic(PromptSource):
                 PromptRequest(Action.ADD, stamp_ns=stamp, mask=labels == value)
             )
             if answer.success:
-                self.port.log(f'mask prompt: value {value} is object {answer.object_id}')
+                self.port.log(f'~/mask_prompt: object {answer.object_id} is added (value {value})')
             else:
                 self.port.refused(f'mask prompt, value {value} refused: {answer.message}')

@@ -21,9 +21,15 @@ class ObjectServices(PromptSource):
     def _on_remove_object(
         self, request: RemoveObject.Request, response: RemoveObject.Response
     ) -> None:
-        answer = self.port.call_in_tracker(lambda session: session.remove(request.object_id))
+        answer = self.port.call_in_tracker(
+            lambda session: session.remove(request.object_id), also_inactive=True
+        )
+        if answer.success:
+            self.port.log(f'~/remove_object: object {request.object_id} is removed')
         response.success, response.message = answer.success, answer.message
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> None:
         answer = self.port.reset()
+        if answer.success:
+            self.port.log('~/reset: all objects are removed, ids begin at 1 again')
         response.success, response.message = answer.success, answer.message

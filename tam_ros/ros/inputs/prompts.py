@@ -20,6 +20,13 @@ from tam_ros.ros.inputs.source import PromptSource
 from tam_ros.srv import AddPrompt
 from tam_ros.tracking import PromptError
 
+_DONE = {
+    Action.ADD: 'is added',
+    Action.REFINE: 'is refined',
+    Action.REPLACE: 'is prompted anew',
+    Action.REMOVE: 'is removed',
+}
+
 
 class PromptTopic(PromptSource):
     """Prompts of programs, on a topic or, with an answer, through a service."""
@@ -30,20 +37,42 @@ class PromptTopic(PromptSource):
         self.port.serve(AddPrompt, '~/add_prompt', self._on_add_prompt)
 
     def _on_prompt(self, message: msg.Prompt) -> None:
-        answer = self._submit(message)
+        answer = self._submit(message, '~/prompt')
         if not answer.success:
-            self.port.refused(f'prompt for object {message.object_id} refused: {answer.message}')
+            about = f'object {message.object_id}' if message.object_id else 'a new object'
+            self.port.refused(f'prompt for {about} refused: {answer.message}')
 
     def _on_add_prompt(self, request: AddPrompt.Request, response: AddPrompt.Response) -> None:
-        response.success, response.object_id, response.message = self._submit(request.prompt)
+        response.success, response.object_id, response.message = self._submit(
+            request.prompt, '~/add_prompt'
+        )
 
-    def _submit(self, message: msg.Prompt) -> Answer:
+    def _submit(self, message: msg.Prompt, sender: str) -> Answer:
         # Not in the inference thread: reading a mask takes time.
         try:
             request = read_prompt(message)
         except PromptError as error:
             return Answer(False, message.object_id, str(error))
-        return self.port.submit(request)
+        answer = self.port.submit(request)
+        if answer.success:
+            self.port.log(f'{sender}: {describe(request, answer.object_id)}')
+        return answer
+
+
+def describe(request: PromptRequest, object_id: int) -> str:
+    """Return what an accepted request does, such as `object 1 (mug) is added (2 points)`.
+
+    Args:
+        request: the request.
+        object_id: id of its object, which may have been chosen after the request was made.
+    """
+    name = f' ({request.name})' if request.name else ''
+    marks = [f'{len(request.points)} point{"s" * (len(request.points) > 1)}']
+    marks = marks if request.points else []
+    marks += ['a box'] if request.box is not None else []
+    marks += ['a mask'] if request.mask is not None else []
+    given = f' ({" and ".join(marks)})' if marks else ''
+    return f'object {object_id}{name} {_DONE[request.action]}{given}'
 
 
 def read_prompt(message: msg.Prompt) -> PromptRequest:

@@ -14,18 +14,17 @@ from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 
+from tam_ros.prompting.detection_filter import Explanation
 from tam_ros.prompting.published_images import PublishedImages
-from tam_ros.prompting.session import Answer, PromptRequest, TrackingSession
+from tam_ros.prompting.session import Action, Answer, PromptRequest, TrackingSession
 from tam_ros.ros.conversions import stamp_ns
 from tam_ros.ros.declaration import NodeParameters
-from tam_ros.ros.diagnostics.statistics import Statistics
+from tam_ros.ros.diagnostics.statistics import DROPPED_DETECTIONS, Statistics
 from tam_ros.ros.geometry.calibration import Calibration
 from tam_ros.ros.geometry.transforms import Transforms
 from tam_ros.ros.inference import BusyError, InferenceThread
+from tam_ros.ros.inputs.subscription import PromptSubscription
 from tam_ros.tracking import FrameResult
-
-PROMPT_QOS = QoSProfile(depth=20)
-"""Prompts are rare, and none may be lost."""
 
 # Requests wait while an image is tracked. If more than the default of ten wait, the oldest one is
 # lost, and its client waits forever.
@@ -74,6 +73,23 @@ class InputPort:
         return self._active
 
     @property
+    def reason_not_tracking(self) -> str:
+        """Why prompts are refused now, and what to do; empty: they are not.
+
+        A prompt that waited for an activation would be applied to whatever is in view then.
+        """
+        state = '' if self._inference is not None else 'not configured'
+        if not state and not self._active:
+            state = 'not active'
+        if not state:
+            return ''
+        return (
+            f'the node is {state}, so nothing is tracked: '
+            f'ros2 lifecycle set {self._node.get_fully_qualified_name()} '
+            f'{"activate" if self._inference is not None else "configure"}'
+        )
+
+    @property
     def newest_received_ns(self) -> int | None:
         """Stamp of the newest received image, nanoseconds; None: none yet."""
         return self._newest_received_ns
@@ -83,10 +99,20 @@ class InputPort:
         message_type: type,
         topic: str,
         callback: Callable[[Any], None],
-        qos: QoSProfile = PROMPT_QOS,
+        qos: QoSProfile | None = None,
     ) -> None:
-        """Subscribe to a topic of prompts."""
-        self._node.create_subscription(message_type, topic, callback, qos)
+        """Subscribe to a topic of prompts.
+
+        Args:
+            message_type: type of the topic.
+            topic: name of the topic.
+            callback: called with each message.
+            qos: None: no message of a reliable publisher is lost, and best-effort ones are heard.
+        """
+        if qos is None:
+            PromptSubscription(self._node, message_type, topic, callback)
+        else:
+            self._node.create_subscription(message_type, topic, callback, qos)
 
     def serve(self, service_type: type, name: str, answer: Callable[[Any, Any], None]) -> None:
         """Offer a service whose response has the fields `success` and `message`.
@@ -116,18 +142,27 @@ class InputPort:
     def submit(self, request: PromptRequest) -> Answer:
         """Submit a prompt to the tracker and return the answer."""
         return self.call_in_tracker(
-            lambda session: session.submit_prompt(request, self.newest_received_ns)
+            lambda session: session.submit_prompt(request, self.newest_received_ns),
+            also_inactive=request.action is Action.REMOVE,
         )
 
-    def call_in_tracker(self, function: Callable[[TrackingSession], Answer]) -> Answer:
+    def call_in_tracker(
+        self, function: Callable[[TrackingSession], Answer], also_inactive: bool = False
+    ) -> Answer:
         """Call a function in the inference thread between two images, and return its answer.
 
         A failure is also an answer: this does not raise.
+
+        Args:
+            function: what to call.
+            also_inactive: whether it makes sense while the node receives no images, such as
+                removing an object that is kept for the next activation.
         """
-        if self._inference is None:
-            return Answer(False, 0, 'the node is not configured yet: activate it first')
+        inference = self._inference
+        if inference is None or not (self._active or also_inactive):
+            return Answer(False, 0, self.reason_not_tracking)
         try:
-            return self._inference.call(function)
+            return inference.call(function)
         except BusyError as error:
             return Answer(False, 0, str(error))
         except Exception as error:
@@ -152,9 +187,25 @@ class InputPort:
         except BusyError:
             return None
 
-    def log(self, text: str) -> None:
+    def log(self, text: str, *, warning: bool = False) -> None:
         """Log the effect of a prompt."""
-        self._node.get_logger().info(text)
+        if warning:
+            self._node.get_logger().warning(text)
+        else:
+            self._node.get_logger().info(text)
+
+    def count_dropped(self, reason: str, count: int, explanation: Explanation) -> None:
+        """Count detections that are not used, for the diagnostics.
+
+        Args:
+            reason: one of the values of `Reason`.
+            count: how many.
+            explanation: why; a mistake is a warning.
+        """
+        what = f'{DROPPED_DETECTIONS}_{reason}'
+        self._statistics.count(what, explanation.text, count)
+        if explanation.mistake:
+            self._statistics.count(DROPPED_DETECTIONS, explanation.text, count)
 
     def refused(self, reason: str, *, repeats: bool = False) -> None:
         """Count and log a prompt that was refused and whose sender receives no answer.
@@ -214,7 +265,7 @@ class InputPort:
             self.clear()
             return session.reset()
 
-        return self.call_in_tracker(reset)
+        return self.call_in_tracker(reset, also_inactive=True)
 
     def clear(self) -> None:
         """Drop the published images and the state of all sources; no object is tracked now."""

@@ -64,8 +64,30 @@ def test_a_good_state():
     assert (values['track_ms_p50'], values['track_ms_p95']) == ('40.0', '40.0')
     assert entry('depth', report())[0].message == 'depth is not used'
     found, values = entry('model', report(resident_bytes=300_000_000))
-    assert (found.message, found.hardware_id) == ('m, r, float16', 'gpu')
+    assert found.message == 'm, r, float16'
     assert (values['precision'], values['process_mb']) == ('float16', '300')
+
+
+def test_the_hardware_id_is_the_computer():
+    made = statuses(report(host='robot7'), LIMITS)
+    assert {status.hardware_id for status in made} == {'robot7'}
+
+
+def test_what_was_not_measured_is_not_reported():
+    """A stage that has not run lately and a stream without images have no percentiles."""
+    statistics = Statistics()
+    for summary in (statistics.summary(), stream(silence_s=60)):
+        for status in statuses(report(summary, state='inactive'), LIMITS):
+            values = [f'{item.key} {item.value}' for item in status.values]
+            assert not [text for text in (status.message, *values) if 'nan' in text]
+
+
+def test_detections_that_are_not_used_are_counted_by_reason():
+    dropped = [('dropped_detections_score', 'too low'), ('dropped_detections_class', 'a dog')]
+    found, values = entry('prompts', report(stream(events=dropped)))
+    assert found.level == OK
+    assert values['dropped_detections_score'] == '1'
+    assert values['last_dropped_detections_class'] == 'a dog'
 
 
 # Each row: the status, a report with a problem, the level, and words of the message.
@@ -190,6 +212,20 @@ def test_a_good_state():
             WARN,
             '1 refused in 10 s: box is empty',
             id='refused prompt',
+        ),
+        pytest.param(
+            'prompts',
+            report(stream(events=[('dropped_detections', 'no score')])),
+            WARN,
+            '1 detections were not used in 10 s: no score',
+            id='detections dropped by mistake',
+        ),
+        pytest.param(
+            'tracking',
+            report(namesake='2 nodes are named /cam/track_node'),
+            WARN,
+            '2 nodes are named',
+            id='another node of this name',
         ),
         pytest.param(
             'model',
