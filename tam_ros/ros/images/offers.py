@@ -83,7 +83,7 @@ def choose(wanted: Wanted, graph: Graph) -> Choice:
 
     With `qos_reliability: auto`, the subscription is reliable if every publisher is: Fast DDS then
     sends the lost parts of large images again. A reliable subscription would receive nothing from
-    a best-effort publisher. The `BEST_AVAILABLE` policy of Jazzy decides the same, but only once,
+    a best-effort publisher. The `BEST_AVAILABLE` policy of rmw decides the same, but only once,
     when the subscription is created.
     """
     candidates = names(wanted)
