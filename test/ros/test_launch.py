@@ -340,7 +340,7 @@ def test_the_demo_tracks_two_objects(launch, make_peer):
         ),
         timeout=90,
     )
-    assert process.log.count('success=True') == 2
+    assert process.log.count('AddPrompt_Response(success=True') == 2
     peer.wait(
         'two prompts and the start of the clip',
         lambda: process.log.count('process has finished cleanly') == 3,
