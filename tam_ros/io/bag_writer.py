@@ -245,8 +245,9 @@ class BagWriter(Closing):
             box=types['sensor_msgs/msg/RegionOfInterest'](x0, y0, y1 - y0, x1 - x0, False),
             centroid=types['geometry_msgs/msg/Point'](x, y, 0.0),
             area=item.area,
-            age_frames=item.age_frames,
-            age_seconds=item.age_seconds,
+            # Negative before the first prompt of an object that is tracked backwards from it.
+            age_frames=max(0, item.age_frames),
+            age_seconds=max(0.0, item.age_seconds),
             mask_png=np.zeros(0, np.uint8),
             position=types['geometry_msgs/msg/Point'](*unknown),
             extent=types['geometry_msgs/msg/Vector3'](*unknown),

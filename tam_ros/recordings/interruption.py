@@ -1,12 +1,19 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C without half-written files: signals are recorded; the loop stops between two frames."""
+"""Signals without half-written files: they are recorded; the loop stops between two frames.
+
+SIGTERM and SIGHUP, which a closed terminal or SSH connection sends, end a run like Ctrl-C.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import stat
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -62,3 +69,37 @@ class Interruption:
 
     def _record(self, number: int, frame: FrameType | None) -> None:
         self._received = number
+        if number == signal.SIGHUP:
+            _forget_terminal()
+
+
+@contextlib.contextmanager
+def ending_by_exception() -> Iterator[None]:
+    """End the block with SystemExit on SIGTERM and SIGHUP, so that temporary files are removed."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for other in previous:
+            signal.signal(other, signal.SIG_IGN)  # the end is not interrupted by a second one
+        if number == signal.SIGHUP:
+            _forget_terminal()
+        sys.exit(128 + number)
+
+    previous: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for one in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(one) is signal.SIG_DFL:
+                previous[one] = signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for caught, handler in previous.items():
+            signal.signal(caught, handler)
+
+
+def _forget_terminal() -> None:
+    """Discard what would be printed to a terminal that is gone, where it would be an error."""
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                with open(os.devnull, 'wb') as nowhere:
+                    os.dup2(nowhere.fileno(), descriptor)

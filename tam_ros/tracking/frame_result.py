@@ -47,7 +47,8 @@ class TrackedObject:
         box: (x0, y0, x1, y1) of the mask in pixels, x1 and y1 exclusive; None if it is empty.
         centroid: (x, y) of the mask in pixels; None if it is empty.
         area: area of the mask, pixels.
-        age_frames: images since the one the object was first prompted on, 0 on that image.
+        age_frames: images since the one the object was first prompted on, 0 on that image, and
+            negative on those before it.
         age_seconds: the same in seconds of the image stamps.
     """
 
