@@ -13,7 +13,7 @@ from typing import Any, cast
 from tam_ros import catalogue
 from tam_ros.prompting.clicks import MODES
 from tam_ros.prompting.detection_filter import PIXELS, wrong_coordinates
-from tam_ros.ros.images.transports import IMAGES
+from tam_ros.ros.images.transports import DEPTH, IMAGES
 from tam_ros.runtime.backends import PRECISIONS, RUNTIMES
 from tam_ros.runtime.engine_options import BUILD
 from tam_ros.tracking.options import RESIZE_FILTERS, TrackerOptions
@@ -220,6 +220,26 @@ class Parameters:
         'the images. Needs tf2_msgs.',
         live=True,
         check=_needs_tf2_msgs,
+    )
+    depth_transport: str = _parameter(
+        'raw',
+        'How depth is sent. raw: sensor_msgs/Image on `depth`. compressedDepth, or compressed if '
+        'that has PNG: sensor_msgs/CompressedImage on `depth/compressedDepth` or '
+        '`depth/compressed`, or on `depth` itself if that carries it.',
+        choices=tuple(DEPTH),
+    )
+    depth_unit: float = _parameter(
+        0.0,
+        'Metres of one unit of the values of depth, such as 0.0001 for a RealSense D405. 0: as in '
+        'REP 118, 0.001 for 16UC1 and 1 for 32FC1.',
+        live=True,
+        limits=(0.0, 1.0),
+    )
+    depth_ignore_frame: bool = _parameter(
+        False,
+        'Also use depth with another frame_id than that of the images: some drivers give it the '
+        'name of another frame, although it is registered to the images.',
+        live=True,
     )
     depth_tolerance: float = _parameter(
         0.02,

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Positions of objects and labelled point clouds from a depth image and its camera.
 
-Depth images are those of REP 118: uint16 millimetres or float32 metres along the optical axis; 0,
-NaN and infinity mean that nothing was measured. They are registered to the image: pixel (x, y) of
-both belongs to the same ray. Points are in the optical frame of REP 103: x to the right, y down, z
-forward, metres.
+Depth images are those of REP 118, unless a unit is given: uint16 millimetres or float32 metres
+along the optical axis; 0, NaN and infinity mean that nothing was measured. They are registered to
+the image: pixel (x, y) of both belongs to the same ray. Points are in the optical frame of REP
+103: x to the right, y down, z forward, metres.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros.spatial.camera import Camera
-
-Depth = NDArray[np.uint16] | NDArray[np.float32]
+from tam_ros.spatial.depth_values import DEFAULTS, Depth, DepthOptions, usable
 
 CLOUD_TYPE = np.dtype([('x', 'f4'), ('y', 'f4'), ('z', 'f4'), ('rgb', 'f4'), ('label', 'u4')])
 """One point of a labelled cloud: PCL's `PointXYZRGBL` without its padding.
@@ -33,24 +32,6 @@ _OUTLIER_DEVIATIONS = 3.0  # standard deviations from the median depth
 _DEVIATION_PER_MAD = 1.4826  # standard deviation per median absolute deviation, if normal
 _MIN_GATE = 0.01  # metres; depths this close to the median are never outliers
 _BOX_PERCENTILES = (1, 99)
-
-
-@dataclass(frozen=True)
-class DepthOptions:
-    """Which depths are used.
-
-    Attributes:
-        nearest: metres; depths up to this are ignored as sensor errors. 0: no lower limit.
-        farthest: metres; depths from this on are ignored as sensor errors.
-        erosion: pixels removed along the edge of a mask, where mask and depth are least accurate.
-        points: maximum number of points used for one object. More points take more time and
-            hardly change the median.
-    """
-
-    nearest: float = 0.1
-    farthest: float = 10.0
-    erosion: int = 1
-    points: int = 5000
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,10 +84,14 @@ def image_rays(camera: Camera) -> NDArray[np.float32]:
 
 
 class DepthView:
-    """A depth image and the rays of its pixels."""
+    """A depth image and the rays of its pixels.
+
+    Attributes:
+        options: which depths are used.
+    """
 
     def __init__(
-        self, depth: Depth, rays: NDArray[np.float32], options: DepthOptions = DepthOptions()
+        self, depth: Depth, rays: NDArray[np.float32], options: DepthOptions = DEFAULTS
     ) -> None:
         """Check that the arrays fit together.
 
@@ -124,8 +109,8 @@ class DepthView:
             )
         self._depth = depth
         self._rays = rays
-        self._options = options
-        self._unit = 0.001 if depth.dtype == np.uint16 else 1.0  # metres
+        self.options = options
+        self._unit = options.metres(depth.dtype)
 
     def locate(self, mask: NDArray[np.bool_], box: tuple[int, int, int, int]) -> Location | None:
         """Return the position of an object; None if none of its pixels has a depth.
@@ -142,10 +127,10 @@ class DepthView:
         x0, y0 = max(x0 - 1, 0), max(y0 - 1, 0)
         window = (slice(y0, y1 + 1), slice(x0, x1 + 1))
         inside = mask[window]
-        measured = self._measured(window, _eroded(inside, self._options.erosion))
+        measured = self._measured(window, _eroded(inside, self.options.erosion))
         if len(measured) < _MIN_ERODED_POINTS:
             measured = self._measured(window, inside)
-        rows, columns = np.divmod(_sample(measured, self._options.points), inside.shape[1])
+        rows, columns = np.divmod(_sample(measured, self.options.points), inside.shape[1])
         points = self._points((rows + y0) * mask.shape[1] + columns + x0).astype(np.float64)
         points = points[np.isfinite(points[:, 0])]
         return _summarise(points, len(measured)) if len(points) else None
@@ -177,11 +162,7 @@ class DepthView:
             window: rows and columns of the image.
             inside: bool, of the size of the window: the pixels to consider.
         """
-        depth = self._depth[window]
-        # Comparing with float32 takes half the time. Both comparisons are false for NaN.
-        nearest = np.float32(self._options.nearest / self._unit)
-        farthest = np.float32(self._options.farthest / self._unit)
-        return np.flatnonzero(inside & (depth > nearest) & (depth < farthest))
+        return np.flatnonzero(inside & usable(self._depth[window], self.options))
 
     def _points(self, where: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the points [N, 3] of pixels given as flat indices into the image."""

@@ -22,6 +22,9 @@ DEPTH_OFFSET = 'depth_offset'
 DROPPED_DETECTIONS = 'dropped_detections'
 """What detections that are not used by mistake are counted under; with `_` and a reason: all."""
 
+POSITIONS, NO_POSITIONS = 'positions', 'objects_without_position'
+"""What is counted for each object on each image with depth."""
+
 _MAX_VALUES = 2000  # kept of each kind: ten seconds of a fast camera
 
 

@@ -19,6 +19,8 @@ from tam_ros.ros.diagnostics.shared_memory import describe
 from tam_ros.ros.diagnostics.statistics import (
     DEPTH_OFFSET,
     DROPPED_DETECTIONS,
+    NO_POSITIONS,
+    POSITIONS,
     WINDOW_S,
     Percentiles,
     Summary,
@@ -263,15 +265,23 @@ def _depth(report: Report) -> _Entry:
     summary = report.summary
     offset = summary.stages_ms.get(DEPTH_OFFSET, Percentiles.of(()))
     used = offset.max == offset.max  # not NaN
+    known, unknown = (summary.recent.get(name, 0) for name in (POSITIONS, NO_POSITIONS))
+    message = 'depth is used, no object is visible' if used else 'depth is not used'
+    if known:
+        message = 'positions are known'
+        if unknown:
+            message += f', except {unknown} of {unknown + known} in {WINDOW_S:.0f} s'
     entry = _Entry(
         'depth',
-        'depth is used' if used else 'depth is not used',
+        message,
         {
             **_percentiles('offset_ms', offset),
-            **_counts(summary, 'images_without_depth'),
+            **_counts(summary, 'images_without_depth', NO_POSITIONS),
         },
     )
     entry.add_recent(summary, 'images_without_depth', 'images without positions')
+    if not known:
+        entry.add_recent(summary, NO_POSITIONS, 'objects without a position')
     if report.depth_problem and not entry.problems and report.state == 'active':
         entry.add(DiagnosticStatus.WARN, report.depth_problem)
     return entry

@@ -8,23 +8,39 @@ import threading
 import time
 from collections import deque
 from posixpath import join
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode, LifecycleState, ManagedEntity, TransitionCallbackReturn
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from tam_ros.io.depth_messages import message_to_depth
 from tam_ros.io.image_data import ImageFormatError
 from tam_ros.ros.conversions import NANOSECONDS, stamp_ns
 from tam_ros.ros.declaration import NodeParameters
-from tam_ros.ros.diagnostics.statistics import DEPTH_OFFSET, Statistics
+from tam_ros.ros.diagnostics.statistics import (
+    DEPTH_OFFSET,
+    NO_POSITIONS,
+    POSITIONS,
+    Statistics,
+)
 from tam_ros.ros.geometry.calibration import Calibration
 from tam_ros.ros.images.offers import Wanted
 from tam_ros.ros.images.subscription import ImageSubscription
-from tam_ros.ros.images.transports import DEPTH, RAW
-from tam_ros.spatial import Camera, CameraError, DepthOptions, DepthView, image_rays
+from tam_ros.ros.images.transports import DEPTH
+from tam_ros.spatial import (
+    Camera,
+    CameraError,
+    DepthOptions,
+    DepthView,
+    Location,
+    image_rays,
+    why_unusable,
+)
+
+DepthMessage: TypeAlias = Image | CompressedImage
 
 KEPT = 30
 """Maximum number of depth images kept: one second of a camera, enough for slow trackers."""
@@ -49,17 +65,22 @@ class DepthImages(ManagedEntity):
 
         Args:
             node: node to subscribe with.
-            parameters: parameters of the node; `qos_reliability` applies.
+            parameters: parameters of the node; `qos_reliability` and `depth_transport` apply.
         """
         self._node = node
         self._parameters = parameters
         self._subscription: ImageSubscription | None = None
         self._changed = threading.Condition()
-        self._kept: deque[tuple[int, Image]] = deque(maxlen=KEPT)
+        self._kept: deque[tuple[int, DepthMessage]] = deque(maxlen=KEPT)
         self._newest_ns: int | None = None
         self._received_at = -np.inf
-        self.topic = node.resolve_topic_name('depth')
+        self._name = node.resolve_topic_name('depth')
         node.add_managed_entity(self)
+
+    @property
+    def topic(self) -> str:
+        """The topic that is subscribed to."""
+        return self._subscription.topic if self._subscription is not None else self._name
 
     @property
     def available(self) -> bool:
@@ -73,7 +94,7 @@ class DepthImages(ManagedEntity):
         """What is wrong with the publishers of depth, or empty."""
         return self._subscription.problem if self._subscription is not None else ''
 
-    def find(self, image_ns: int, tolerance: float, timeout: float) -> Image:
+    def find(self, image_ns: int, tolerance: float, timeout: float) -> DepthMessage:
         """Return the depth image that is nearest in time to an image.
 
         Call it in the order of the images: older depth images are dropped.
@@ -112,13 +133,13 @@ class DepthImages(ManagedEntity):
         """Subscribe."""
         wanted = Wanted(
             'depth',
-            self.topic,
-            RAW,
+            self._name,
+            DEPTH[self._parameters.current.depth_transport],
             DEPTH,
-            '',
+            'depth_transport',
             self._parameters.current.qos_reliability,
             # Who gives the topic of depth expects positions.
-            optional=self.topic == join(self._node.get_namespace(), 'depth'),
+            optional=self._name == join(self._node.get_namespace(), 'depth'),
         )
         self._subscription = ImageSubscription(
             self._node,
@@ -139,7 +160,7 @@ class DepthImages(ManagedEntity):
             self._newest_ns = None
         return TransitionCallbackReturn.SUCCESS
 
-    def _keep(self, message: Image) -> None:
+    def _keep(self, message: DepthMessage) -> None:
         stamp = stamp_ns(message.header)
         with self._changed:
             if self._newest_ns is not None and stamp <= self._newest_ns:
@@ -188,8 +209,8 @@ class DepthViews:
             width: width of the image.
 
         Returns:
-            None if depth has no publisher; also if depth or calibration are missing or do not
-            match, which the statistics count as `images_without_depth`.
+            None if depth has no publisher; also if depth or calibration are missing, do not match
+            or have no usable value, which the statistics count as `images_without_depth`.
         """
         if not self._images.available:
             return None
@@ -205,23 +226,51 @@ class DepthViews:
         image_ns = stamp_ns(header)
         message = self._images.find(image_ns, parameters.depth_tolerance, parameters.depth_wait)
         topic = self._images.topic
-        if (message.height, message.width) != (height, width):
+        depth = message_to_depth(message)
+        if depth.shape != (height, width):
             raise DepthError(
-                f'{topic} has {message.width}x{message.height} pixels, the image '
+                f'{topic} has {depth.shape[1]}x{depth.shape[0]} pixels, the image '
                 f'{width}x{height}: use the depth topic that is registered to the colour image'
             )
         frames = message.header.frame_id, header.frame_id
-        if all(frames) and frames[0] != frames[1]:
+        other_frame = all(frames) and frames[0] != frames[1]
+        if other_frame and not parameters.depth_ignore_frame:
             raise DepthError(
                 f'{topic} is in the frame {frames[0]!r}, the image in {frames[1]!r}: use the '
-                f'depth topic that is registered to the colour image'
+                f'depth topic that is registered to the colour image, or set depth_ignore_frame '
+                f'if this one is'
             )
-        depth = message_to_depth(message)
+        options = DepthOptions(
+            parameters.depth_min,
+            parameters.depth_max,
+            parameters.depth_erosion,
+            unit=parameters.depth_unit,
+        )
+        if reason := why_unusable(depth, options):
+            raise DepthError(f'{topic}: {reason}')
         if self._rays is None or self._rays[0] is not camera:
             self._rays = camera, image_rays(camera)
         offset_s = abs(stamp_ns(message.header) - image_ns) / NANOSECONDS
         self._statistics.stages({DEPTH_OFFSET: offset_s})
-        options = DepthOptions(
-            parameters.depth_min, parameters.depth_max, parameters.depth_erosion
-        )
-        return DepthView(depth, self._rays[1], options)
+        return _CountedView(self._statistics, depth, self._rays[1], options)
+
+
+class _CountedView(DepthView):
+    """A depth view that counts the objects whose position it knows, and those it does not."""
+
+    def __init__(self, statistics: Statistics, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._statistics = statistics
+
+    def locate(self, mask: NDArray[np.bool_], box: tuple[int, int, int, int]) -> Location | None:
+        location = super().locate(mask, box)
+        if location is not None:
+            self._statistics.count(POSITIONS, '')
+        else:
+            nearest, farthest = self.options.nearest, self.options.farthest
+            self._statistics.count(
+                NO_POSITIONS,
+                f'no depth between depth_min {nearest:g} m and depth_max {farthest:g} m is '
+                f'measured on the object',
+            )
+        return location

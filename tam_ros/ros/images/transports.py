@@ -50,8 +50,8 @@ KNOWN = (
 IMAGES = {one.name: one for one in (RAW, COMPRESSED)}
 """The transports of `image` that the node reads: the values of the parameter `image_transport`."""
 
-DEPTH = {one.name: one for one in (RAW,)}
-"""The same for `depth`."""
+DEPTH = {one.name: one for one in (RAW, COMPRESSED, COMPRESSED_DEPTH)}
+"""The same for `depth` and `depth_transport`."""
 
 
 def transport_of(topic: str, message_type: str) -> Transport | None:

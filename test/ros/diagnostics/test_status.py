@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from tam_ros.ros.diagnostics.statistics import DEPTH_OFFSET, Statistics
+from tam_ros.ros.diagnostics.statistics import DEPTH_OFFSET, NO_POSITIONS, POSITIONS, Statistics
 from tam_ros.ros.diagnostics.status import Report, statuses
 from tam_ros.ros.parameters import Parameters
 from tam_ros.runtime.base import DeviceMemory
@@ -290,11 +290,40 @@ def test_the_offset_of_the_used_depth():
     statistics = Statistics()
     statistics.stages({DEPTH_OFFSET: 0.007, 'objects': 0.002})
     found, values = entry('depth', report(statistics.summary()))
-    assert found.message == 'depth is used'
+    assert found.message == 'depth is used, no object is visible'
     assert (values['offset_ms_p50'], values['offset_ms_max']) == ('7.0', '7.0')
     _, values = entry('tracking', report(statistics.summary()))
     assert 'objects_ms_p50' in values
     assert 'depth_offset_ms_p50' not in values, 'this is not the time of a stage'
+
+
+# Each row: positions that are known and not in the last seconds, level and message.
+@pytest.mark.parametrize(
+    ('known', 'unknown', 'level', 'message'),
+    [
+        pytest.param(3, 0, DiagnosticStatus.OK, 'positions are known', id='all'),
+        pytest.param(
+            3, 1, DiagnosticStatus.OK, 'positions are known, except 1 of 4 in 10 s', id='most'
+        ),
+        pytest.param(
+            0,
+            2,
+            DiagnosticStatus.WARN,
+            '2 objects without a position in 10 s: the reason',
+            id='none',
+        ),
+    ],
+)
+def test_whether_positions_are_known_depends_on_the_objects(known, unknown, level, message):
+    statistics = Statistics()
+    statistics.stages({DEPTH_OFFSET: 0.007})
+    for _ in range(known):
+        statistics.count(POSITIONS, '')
+    for _ in range(unknown):
+        statistics.count(NO_POSITIONS, 'the reason')
+    found, values = entry('depth', report(statistics.summary()))
+    assert (found.level, found.message) == (level, message)
+    assert values.get('objects_without_position', '0') == str(unknown)
 
 
 def test_queues_and_memory():

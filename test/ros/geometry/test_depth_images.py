@@ -8,10 +8,11 @@ import threading
 import time
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from tam_ros.ros.conversions import array_to_image
@@ -50,8 +51,7 @@ class Node:
         return object()
 
     def create_subscription(self, kind, topic, callback, qos, event_callbacks):
-        assert topic == '/camera/depth'
-        self.receive = callback
+        self.kind, self.subscribed, self.receive = kind, topic, callback
         return object()
 
     def destroy_subscription(self, subscription):
@@ -223,9 +223,61 @@ def test_a_view():
     assert 'images_without_depth' not in summary.counts
 
 
+EVERYWHERE = (np.ones(SIZE, bool), (0, 0, 30, 20))
+
+
 def test_parameters_reach_the_view():
     made, _ = views(depth(33), depth_max=1.2)
-    assert made.of(header(33), *SIZE).locate(np.ones(SIZE, bool), (0, 0, 30, 20)) is None
+    assert made.of(header(33), *SIZE) is None
+    made, _ = views(depth(33, value=3000), depth_unit=0.0001)
+    location = made.of(header(33), *SIZE).locate(*EVERYWHERE)
+    assert location.position[2] == pytest.approx(0.3)
+
+
+def test_depth_of_another_frame_can_be_accepted():
+    made, _ = views(depth(33, frame_id='camera_depth_frame'), depth_ignore_frame=True)
+    assert made.of(header(33), *SIZE) is not None
+
+
+def test_objects_without_a_position_are_counted():
+    pixels = np.full(SIZE, 1500, np.uint16)
+    pixels[:10] = 0  # nothing is measured there
+    made, statistics = views(array_to_image(pixels, '16UC1', header(33)))
+    view = made.of(header(33), *SIZE)
+    mask = np.zeros(SIZE, bool)
+    mask[:5] = True
+    assert view.locate(mask, (0, 0, 30, 5)) is None
+    assert view.locate(*EVERYWHERE) is not None
+    summary = statistics.summary()
+    assert (summary.counts['positions'], summary.counts['objects_without_position']) == (1, 1)
+    assert 'depth_min 0.1 m' in summary.last['objects_without_position']
+
+
+def in_float(value):
+    pixels = np.full(SIZE, value, np.float32)
+    return Image(
+        header=header(33),
+        height=SIZE[0],
+        width=SIZE[1],
+        step=4 * SIZE[1],
+        encoding='32FC1',
+        data=pixels.tobytes(),
+    )
+
+
+@pytest.mark.parametrize('image_format', ['16UC1; compressedDepth png', '16UC1; png compressed '])
+def test_compressed_depth(image_format):
+    _, png = cv2.imencode('.png', np.full(SIZE, 1500, np.uint16))
+    data = bytes(12 if 'Depth' in image_format else 0) + png.tobytes()
+    made, _ = views(CompressedImage(header=header(33), format=image_format, data=data))
+    assert made.of(header(33), *SIZE).locate(*EVERYWHERE).position[2] == pytest.approx(1.5)
+
+
+def test_the_transport_decides_what_is_subscribed_to():
+    node = Node()
+    kept = DepthImages(node, parameters(depth_transport='compressedDepth'))
+    assert kept.topic == node.subscribed == '/camera/depth/compressedDepth'
+    assert node.kind is CompressedImage
 
 
 def test_no_depth_camera_is_no_problem():
@@ -245,6 +297,13 @@ def test_no_depth_camera_is_no_problem():
             depth(33, size=(10, 15)), None, '15x10 pixels, the image 30x20', id='another size'
         ),
         pytest.param(depth(33, frame_id='ir'), None, "in the frame 'ir'", id='another frame'),
+        pytest.param(depth(33, value=0), None, 'nothing is measured', id='all zero'),
+        pytest.param(
+            in_float(4200),
+            None,
+            'to 4200: millimetres? 32FC1 must be metres (REP 118); set depth_unit to 0.001',
+            id='millimetres in 32FC1',
+        ),
         pytest.param(
             Image(header=header(33), height=20, width=30, encoding='rgb8', step=90),
             None,

@@ -19,7 +19,7 @@ def want(topic='/cam/image', transport='raw', reliability='auto'):
 
 
 def want_depth(topic='/depth', optional=True):
-    return Wanted('depth', topic, RAW, DEPTH, '', 'auto', optional)
+    return Wanted('depth', topic, RAW, DEPTH, 'depth_transport', 'auto', optional)
 
 
 def graph(*offers):
@@ -188,9 +188,8 @@ def test_what_is_subscribed_to(wanted, offers, choice):
         pytest.param(
             want_depth(),
             [('/depth/compressedDepth', COMPRESSED)],
-            f'nobody publishes /depth; /depth/compressedDepth carries {COMPRESSED} (compressed '
-            f'depth): the node does not read this: use the raw topic, or make one with republish '
-            f'of image_transport, in_transport compressedDepth',
+            f'nobody publishes /depth; /depth/compressedDepth carries {COMPRESSED}: set '
+            f'depth_transport: compressedDepth',
             id='compressed depth beside the raw name',
         ),
         pytest.param(want_depth(), [('/c/depth', IMAGE)], '', id='depth is optional'),
