@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
@@ -151,13 +152,17 @@ class Publishers:
         """
         self._statistics = statistics
         self._outputs = []
+        missing = defaultdict(list)
         for output in outputs:
             if output.message_type is None:
-                node.get_logger().info(
-                    f'{output.package} is not installed: {output.topic} is not published'
-                )
+                missing[output.package].append(output.topic)
             else:
                 self._outputs.append(output(node, parameters))
+        for package, topics in missing.items():
+            node.get_logger().info(
+                f'{package} is not installed: {", ".join(topics)} '
+                f'{"is" if len(topics) == 1 else "are"} not published'
+            )
 
     def publish(self, result: TrackedImage) -> None:
         """Publish the result of one image."""

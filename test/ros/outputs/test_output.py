@@ -191,9 +191,9 @@ def test_a_package_that_is_not_installed_is_logged_once(graph):
     try:
         import vision_msgs  # noqa: F401
     except ImportError:
-        for topic in ('detections_2d', 'label_info'):
-            text = f'vision_msgs is not installed: ~/{topic} is not published'
-            assert node.log.count(text) == 1
+        topics = '~/detections_2d, ~/label_info, ~/detections_3d'
+        assert node.log.count(f'vision_msgs is not installed: {topics} are not published') == 1
         return
-    assert 'is not published' not in node.log
-    assert peer.node.count_publishers(f'{NODE}/detections_2d') == 1
+    assert 'vision_msgs is not installed' not in node.log
+    for topic in ('detections_2d', 'detections_3d', 'label_info'):
+        assert peer.node.count_publishers(f'{NODE}/{topic}') == 1
