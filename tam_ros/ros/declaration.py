@@ -49,6 +49,7 @@ class NodeParameters:
         Raises:
             InvalidParameterError: a value from the command line or a file cannot be used.
         """
+        self._node = node
         self.current = declare(node)
         self._locked = False
         before_parameters_are_set(node, _with_doubles)
@@ -67,6 +68,8 @@ class NodeParameters:
             self.current = apply_changes(self.current, changes, self._locked)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
+        for change in changes:
+            self._node.get_logger().debug(f'{change.name} is set to {change.value!r}')
         return SetParametersResult(successful=True)
 
 

@@ -14,9 +14,19 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 TransitionCallback = Callable[[Any, LifecycleState], TransitionCallbackReturn]
 
+_REACHED = {
+    'on_configure': 'inactive',
+    'on_activate': 'active',
+    'on_deactivate': 'inactive',
+    'on_cleanup': 'unconfigured',
+    'on_shutdown': 'finalized',
+    'on_error': 'unconfigured',
+}
+"""The state that each callback leads to if it succeeds."""
+
 
 def transition(callback: TransitionCallback) -> TransitionCallback:
-    """Decorate the callback of a transition so that an exception in it is logged.
+    """Decorate the callback of a transition so that the transition and an exception are logged.
 
     rclpy turns the exception into ERROR and does not log it.
     """
@@ -24,10 +34,15 @@ def transition(callback: TransitionCallback) -> TransitionCallback:
     @functools.wraps(callback)
     def logged(node: LifecycleNode, state: LifecycleState) -> TransitionCallbackReturn:
         try:
-            return callback(node, state)
+            result = callback(node, state)
         except Exception:
             node.get_logger().error(f'{callback.__name__} failed:\n{traceback.format_exc()}')
             return TransitionCallbackReturn.ERROR
+        if result == TransitionCallbackReturn.SUCCESS:
+            node.get_logger().info(f'lifecycle: {state.label} -> {_REACHED[callback.__name__]}')
+        else:
+            node.get_logger().info(f'lifecycle: it stays {state.label}')
+        return result
 
     return logged
 

@@ -31,7 +31,7 @@ from tam_ros.ros.geometry.depth_images import DepthViews
 from tam_ros.ros.images.offers import Wanted
 from tam_ros.ros.images.subscription import ImageSubscription
 from tam_ros.ros.images.transports import IMAGES
-from tam_ros.ros.inference import InferenceThread, InterruptedOpeningError
+from tam_ros.ros.inference import BusyError, InferenceThread, InterruptedOpeningError
 from tam_ros.ros.inputs.clicks import ClickTopics
 from tam_ros.ros.inputs.detections import DetectionTopic
 from tam_ros.ros.inputs.masks import MaskTopic
@@ -152,7 +152,13 @@ class TrackNode(ManagedNode):
             return TransitionCallbackReturn.FAILURE
         self._values.lock()
         self._port.attach(self._inference)
-        info = self._health.opened(self._inference)
+        try:
+            info = self._health.opened(self._inference)
+        except BusyError:
+            if self._ending():
+                self.release()
+                return TransitionCallbackReturn.FAILURE
+            raise
         self.get_logger().info(f'opened {", ".join(info.values())}')
         if info['weights'].startswith('untrained'):
             self.get_logger().warning('the weights are untrained: the masks are meaningless')
@@ -176,7 +182,9 @@ class TrackNode(ManagedNode):
             ),
             options=tracker_options(parameters),
         )
-        return TrackingSession(tracker, lambda: self._values.current, self._port.refused)
+        return TrackingSession(
+            tracker, lambda: self._values.current, self._port.refused, self._port.log
+        )
 
     @transition
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -222,6 +230,7 @@ class TrackNode(ManagedNode):
                     f'{answer.message}'
                 )
                 return TransitionCallbackReturn.FAILURE
+            self.get_logger().info('all objects are removed: keep_objects is false')
         self._unsubscribe()
         self._health.entered('inactive')
         return super().on_deactivate(state)
@@ -285,6 +294,7 @@ class TrackNode(ManagedNode):
         try:
             with self._statistics.stage('decode'):
                 image = self._decoder.message(message)
+            self._health.decoded(message, image)
             with self._statistics.stage('track'):
                 session.set_options(tracker_options(self._values.current))
                 frame = session.step(image, stamp_ns(header))
@@ -340,7 +350,12 @@ def main(args: list[str] | None = None, open_tracker: OpenTracker = Tracker.open
             # in Jazzy, sometimes leaves a subscription unserved for more than a second.
             executor = SingleThreadedExecutor()
             executor.add_node(node)
-            if node.autostart and not _start(node) and not signals.requested():
+            if not node.autostart:
+                node.get_logger().info(
+                    f'waiting for a lifecycle manager, since autostart is false: '
+                    f'ros2 lifecycle set {node.get_fully_qualified_name()} configure'
+                )
+            elif not _start(node) and not signals.requested():
                 return 1
             signals.spin(executor, node)
             if signals.requested():

@@ -59,8 +59,8 @@ class ColourTracker:
 
     @classmethod
     def open(cls, model, weights, runtime, *, threads, options, precision, engines):
-        if model == 'missing':
-            raise ValueError(f'no model {model!r} in the catalogue')
+        if weights == 'missing':
+            raise ValueError('weights missing do not exist')
         time.sleep(float(os.environ.get('COLOUR_TRACKER_OPENING', 0)))
         build(float(os.environ.get('COLOUR_TRACKER_BUILDING', 0)), engines)
         print('tracker opened', flush=True)

@@ -50,8 +50,10 @@ def test_up_and_down_and_up_again(manage):
     peer = manager.peer
     assert manager.state == 'unconfigured'
     assert 'not configured' in add(peer, click(15, 15)).message
+    assert 'waiting for a lifecycle manager' in manager.node.log
     assert manager.go('configure')
     assert (manager.state, manager.opened()) == ('inactive', 1)
+    assert 'not active' in add(peer, click(15, 15)).message
     assert manager.go('activate')
     assert manager.state == 'active'
     peer.meet(manager.node, IMAGE)
@@ -59,6 +61,9 @@ def test_up_and_down_and_up_again(manage):
     assert peer.track(IMAGE)[0].objects
     assert manager.go('deactivate')
     peer.wait('the end of the subscription', lambda: not peer.images.get_subscription_count())
+    refused = add(peer, click(15, 15))
+    assert not refused.success
+    assert 'nothing is tracked: ros2 lifecycle set /track_node activate' in refused.message
 
     assert manager.go('activate')
     peer.received.clear()
@@ -77,6 +82,21 @@ def test_up_and_down_and_up_again(manage):
     peer.meet(manager.node, IMAGE)
     assert not peer.track(IMAGE)[0].objects, 'cleanup removes the objects'
     assert add(peer, click(15, 15)).object_id == 1
+
+    log = manager.node.log
+    transitions = [line.partition('lifecycle: ')[2] for line in log.splitlines()]
+    assert [line for line in transitions if line] == [
+        'unconfigured -> inactive',
+        'inactive -> active',
+        'active -> inactive',
+        'inactive -> active',
+        'active -> inactive',
+        'inactive -> unconfigured',
+        'unconfigured -> inactive',
+        'inactive -> active',
+    ]
+    assert log.count('first image on /camera/image: 80x60, rgb8') == 3, 'one for each activation'
+    assert log.count('~/add_prompt: object 1 is added (1 point)') == 2
 
 
 def test_objects_are_removed_with_keep_objects_false(manage):
@@ -149,16 +169,16 @@ def test_impossible_transitions_are_refused(manage, path, wrong):
 
 
 def test_a_failed_configure_can_be_tried_again(manage):
-    """The first model does not exist, the second one does."""
+    """The first weights do not exist, the second ones do."""
     from rcl_interfaces.srv import SetParameters
     from rclpy.parameter import Parameter
 
-    manager = manage('-p', 'model:=missing')
+    manager = manage('-p', 'weights:=missing')
     for _ in range(2):
         assert not manager.go('configure')
         assert (manager.state, manager.opened()) == ('unconfigured', 0)
-    manager.peer.wait('the reason', lambda: "no model 'missing' in the cat" in manager.node.log)
-    message = Parameter('model', value='efficienttam_nano').to_parameter_msg()
+    manager.peer.wait('the reason', lambda: 'weights missing do not exist' in manager.node.log)
+    message = Parameter('weights', value='').to_parameter_msg()
     request = SetParameters.Request(parameters=[message])
     assert manager.peer.call(SetParameters, 'set_parameters', request).results[0].successful
     assert manager.go('configure')

@@ -14,14 +14,18 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from ros_graph import add, click
 
+from tam_ros.ros.shutdown import SIGNALS
 from tam_ros.ros.track_node import TrackNode
 
 
-def test_ctrl_c_ends_it_cleanly(graph):
+@pytest.mark.parametrize('number', SIGNALS)
+def test_a_signal_ends_it_cleanly(graph, number):
     node, peer = graph
     add(peer, click(15, 15))
     peer.track(picture(red=(10, 10)))
-    assert node.interrupt() == 0, node.log
+    os.killpg(node.process.pid, number)
+    assert node.process.wait(15) == 0, node.log
+    assert f'{number.name} received: the node ends' in node.log
     assert 'Traceback' not in node.log
     with pytest.raises(ProcessLookupError):  # no process of its group is left
         os.killpg(node.process.pid, 0)
@@ -58,7 +62,7 @@ def test_ctrl_c_twice_ends_it_cleanly(graph, pause):
         pytest.param(
             'prompt_history_seconds:=-1.0', 'prompt_history_seconds', id='number out of range'
         ),
-        pytest.param('publish_masks:=3', 'publish_masks', id='wrong type'),
+        pytest.param('publish_masks:=3', 'must be of type bool', id='wrong type'),
         pytest.param('remove_after:=1.0', 'must be lost before it is removed', id='conflict'),
     ],
 )
@@ -117,9 +121,9 @@ def test_a_failure_between_two_images_is_reported(ros):
         node.trigger_configure()
         port.schedule_in_tracker(lambda session: session.no_such_thing).result(10)
         assert 'no_such_thing' in node._statistics.summary().failure
-        answer = port.call_in_tracker(lambda session: 1 / 0)
+        answer = port.call_in_tracker(lambda session: 1 / 0, also_inactive=True)
         assert (answer.success, answer.object_id) == (False, 0)
         assert 'internal error: division by zero' in answer.message
-        assert port.call_in_tracker(lambda session: session.reset()).success
+        assert port.reset().success
     finally:
         node.destroy_node()

@@ -126,16 +126,14 @@ def test_checkpoints_that_cannot_be_used(start, tmp_path, weights, model, words)
 
 def test_a_managed_node_whose_weights_are_wrong_can_be_configured_again(start, make_peer):
     """The transition fails, the process continues, and it succeeds with valid parameters."""
-    node, peer = start('-p', 'autostart:=false', '-p', 'model:=missing'), make_peer()
+    node, peer = start('-p', 'autostart:=false', '-p', 'weights:=missing'), make_peer()
     assert not change_state(peer, 'configure')
-    assert "no model 'missing' in the catalogue" in node.log
+    assert 'weights missing do not exist' in node.log
     assert 'not configured' in add(peer, click(15, 15)).message
     from rcl_interfaces.srv import SetParameters
     from rclpy.parameter import Parameter
 
-    request = SetParameters.Request(
-        parameters=[Parameter('model', value='colour').to_parameter_msg()]
-    )
+    request = SetParameters.Request(parameters=[Parameter('weights', value='').to_parameter_msg()])
     assert peer.call(SetParameters, 'set_parameters', request).results[0].successful
     assert change_state(peer, 'configure')
     assert change_state(peer, 'activate')

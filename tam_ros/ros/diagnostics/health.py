@@ -7,11 +7,14 @@ from __future__ import annotations
 import contextlib
 import platform
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
 
@@ -29,6 +32,8 @@ from tam_ros.runtime.engine_options import BuildProgress
 from tam_ros.tracking import TrackedObject
 
 PERIOD_S = 1.0
+
+_RATE_AFTER_S = 5.0  # after the first image, the rate is logged
 
 
 class Health:
@@ -61,6 +66,8 @@ class Health:
         self._scheduled: Future | None = None
         self._ports = PortWatch()
         self._lost_ports: Sequence[int] = ()
+        self._first_image_s: float | None = None
+        self._rate_logged = False
         self._host = platform.node()
         self._namesakes = Namesakes(
             node.get_fully_qualified_name(), node.get_node_names_and_namespaces
@@ -92,6 +99,25 @@ class Health:
     def entered(self, state: str) -> None:
         """Report the state of the lifecycle, such as `active`."""
         self._state = state
+        if state == 'active':
+            self._first_image_s, self._rate_logged = None, False
+
+    def decoded(self, message: Any, image: NDArray[np.uint8]) -> None:
+        """Log the first image after an activation; from the inference thread.
+
+        Args:
+            message: an Image or a CompressedImage.
+            image: its pixels, [H, W, 3].
+        """
+        if self._first_image_s is not None:
+            return
+        self._first_image_s = time.monotonic()
+        images = self.images
+        kind = getattr(message, 'encoding', '') or getattr(message, 'format', '')
+        self._node.get_logger().info(
+            f'first image on {images.topic if images else "image"}: '
+            f'{image.shape[1]}x{image.shape[0]}, {kind}, frame_id {message.header.frame_id!r}'
+        )
 
     def tracked(self, objects: Sequence[TrackedObject]) -> None:
         """Report the objects of the newest result; from the inference thread."""
@@ -120,6 +146,7 @@ class Health:
             self._update_session_state()
             self._check_ports()
             self._check_namesakes()
+            self._log_rate()
             self._publish()
 
     def _publish(self) -> None:
@@ -152,6 +179,17 @@ class Health:
         if lost and lost != self._lost_ports:
             self._node.get_logger().error(describe(lost))
         self._lost_ports = lost
+
+    def _log_rate(self) -> None:
+        first = self._first_image_s
+        if self._rate_logged or first is None or time.monotonic() - first < _RATE_AFTER_S:
+            return
+        self._rate_logged = True
+        summary = self.statistics.summary()
+        self._node.get_logger().info(
+            f'{summary.received_hz:.1f} images per second arrive, {summary.tracked_hz:.1f} are '
+            f'tracked'
+        )
 
     def _check_namesakes(self) -> None:
         with contextlib.suppress(rclpy_implementation.RCLError):  # shut down in the meantime
