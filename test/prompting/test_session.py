@@ -29,14 +29,16 @@ class Stream:
     """A session with a clock, its warnings, and the stamp of the newest image."""
 
     def __init__(self, max_objects=MAX_OBJECTS, prompt_history_seconds=1.0, time_jump=1.0):
-        self.warnings = []
+        self.warnings, self.events = [], []
         self.tracker = ColourTracker()
         parameters = Parameters(
             max_objects=max_objects,
             prompt_history_seconds=prompt_history_seconds,
             time_jump=time_jump,
         )
-        self.session = TrackingSession(self.tracker, lambda: parameters, self.warnings.append)
+        self.session = TrackingSession(
+            self.tracker, lambda: parameters, self.warnings.append, self.events.append
+        )
         self.newest = None
 
     def image(self, milliseconds, pixels=IMAGE):
@@ -119,6 +121,32 @@ def test_names_live_as_long_as_their_objects(stream):
     assert stream.session.names == {1: 'cup'}
     stream.prompt((), 1, Action.REMOVE)
     assert stream.session.names == {}
+
+
+def test_object_0_does_not_exist(stream):
+    stream.prompt(RED)
+    answer = stream.session.remove(0)
+    assert not answer.success
+    assert answer.message == 'the ids of objects begin at 1; tracked objects: 1'
+
+
+def test_an_object_that_the_tracker_removes_is_an_event(stream, monkeypatch):
+    """Only then: a request has an answer of its own."""
+    for _ in range(3):
+        stream.prompt(RED)
+    stream.image(33)
+    stream.session.remove(3)
+    stream.image(66)
+    assert stream.events == []
+    step = stream.tracker.step
+
+    def remove_first(*arguments, **options):
+        stream.tracker.remove(1)
+        return step(*arguments, **options)
+
+    monkeypatch.setattr(stream.tracker, 'step', remove_first)
+    stream.image(99)
+    assert stream.events == ['object 1 is removed: it was out of sight for remove_after']
 
 
 def test_a_prompt_waits_for_its_image(stream):

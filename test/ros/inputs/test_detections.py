@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from types import SimpleNamespace as Fields
 
 import pytest
+from prompting.made_frames import SECOND, result_of
 
 from tam_ros.prompting.published_images import PublishedImages
 from tam_ros.ros.inputs import detections
 from tam_ros.ros.inputs.detections import DetectionTopic, read_detections
+from tam_ros.ros.parameters import Parameters
 
 
 def entry(x, y, width, height, *classes, theta=0.0):
@@ -66,6 +69,7 @@ class Port:
         self.published = None  # the executor's thread must not use it
         self.scheduled = []
         self.reasons = []
+        self.newest_received_ns = None
 
     def add_source(self, source):
         pass
@@ -96,6 +100,37 @@ def test_a_detector_that_runs_while_nothing_is_tracked_is_silent(monkeypatch):
     port.active = False
     port.receive(message)
     assert len(port.scheduled) == 1
+
+
+def test_each_reason_is_said_once_and_counted(monkeypatch):
+    """A detector without scores: one line, whatever it sends, until a parameter changes."""
+    monkeypatch.setattr(detections, 'Detection2DArray', object)
+    port = Port()
+    said, counted = [], Counter()
+    port.log = lambda text, warning=False: said.append((text, warning))
+    port.count_dropped = lambda reason, count, explanation: counted.update({reason: count})
+    port.parameters = Fields(current=Parameters())
+    port.published = PublishedImages()
+    port.published.add(result_of(), SECOND, 'camera', keep_s=2.0)
+    DetectionTopic(port)
+    session = Fields(tracked=set(), names={})
+
+    def send(*entries):
+        header = Fields(stamp=Fields(sec=1, nanosec=0))
+        port.receive(Fields(detections=entries, header=header))
+        port.scheduled.pop()(session)
+
+    for _ in range(5):
+        send(entry(20.0, 20.0, 10.0, 10.0), entry(40.0, 20.0, 10.0, 10.0, ('cup', 0.0)))
+    ((text, warning),) = said
+    assert text.startswith('~/detections: 2 of 2 are not used: they have no score')
+    assert warning
+    assert counted == {'score': 10}
+    port.parameters.current = Parameters(detection_classes='mug')
+    send(entry(20.0, 20.0, 10.0, 10.0, ('cup', 0.9)))
+    assert said[1:] == [
+        ('~/detections: 1 of 1 are not used: detection_classes (mug) does not have cup', False)
+    ]
 
 
 def test_the_messages_of_vision_msgs_have_these_fields():

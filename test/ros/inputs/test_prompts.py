@@ -13,7 +13,7 @@ from std_msgs.msg import Header
 from tam_ros.msg import Prompt
 from tam_ros.prompting.session import Action
 from tam_ros.ros.conversions import array_to_image
-from tam_ros.ros.inputs.prompts import read_prompt
+from tam_ros.ros.inputs.prompts import describe, read_prompt
 from tam_ros.tracking import PromptError
 
 NAN = float('nan')
@@ -55,6 +55,32 @@ def test_a_box_at_the_corner_of_the_image_is_a_box():
 def test_a_mask():
     prompt = read_prompt(Prompt(mask=MASK)).prompt(1)
     assert (prompt.mask_image == np.eye(4, dtype=bool)).all()
+
+
+# Each row: a message, and what the log says if it is accepted.
+@pytest.mark.parametrize(
+    ('message', 'text'),
+    [
+        pytest.param(
+            Prompt(points=POINTS, name='mug'), 'object 7 (mug) is added (2 points)', id='points'
+        ),
+        pytest.param(
+            Prompt(box=[1.0, 2.0, 3.0, 4.0], points=POINTS[:1], action=Prompt.REFINE, object_id=7),
+            'object 7 is refined (1 point and a box)',
+            id='box',
+        ),
+        pytest.param(
+            Prompt(mask=MASK, action=Prompt.REPLACE, object_id=7),
+            'object 7 is prompted anew (a mask)',
+            id='mask',
+        ),
+        pytest.param(
+            Prompt(action=Prompt.REMOVE, object_id=7), 'object 7 is removed', id='removal'
+        ),
+    ],
+)
+def test_what_the_log_says(message, text):
+    assert describe(read_prompt(message), 7) == text
 
 
 def test_the_other_fields():
