@@ -28,6 +28,8 @@ IMAGE_TOPIC = '/image'
 
 IMAGE_TYPE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE_TYPE = 'sensor_msgs/msg/CompressedImage'
+FFMPEG_TYPE = 'ffmpeg_image_transport_msgs/msg/FFMPEGPacket'
+FOXGLOVE_TYPE = 'foxglove_msgs/msg/CompressedVideo'
 OBJECT_TYPE = 'tam_ros/msg/TrackedObject'
 OBJECTS_TYPE = 'tam_ros/msg/TrackedObjectArray'
 

@@ -22,6 +22,7 @@ OPTIONAL = {
     'onnx': 'onnx is not installed: make test installs it',
     'pycocotools': 'pycocotools is not installed: make test installs it',
     'matplotlib': 'matplotlib is not installed: make test installs it',
+    'av': 'av is not installed: make test installs it',
     'openvino': 'openvino is not installed: make test installs it',
     'onnxruntime': 'onnxruntime is not installed: make setup installs it',
     'rosbags': 'rosbags is not installed: make setup installs it',

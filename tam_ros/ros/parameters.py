@@ -13,7 +13,7 @@ from typing import Any, cast
 from tam_ros import catalogue
 from tam_ros.prompting.clicks import MODES
 from tam_ros.prompting.detection_filter import PIXELS, wrong_coordinates
-from tam_ros.ros.images.transports import DEPTH, IMAGES
+from tam_ros.ros.images.transports import DEPTH, IMAGES, what_is_missing
 from tam_ros.runtime.backends import PRECISIONS, RUNTIMES
 from tam_ros.runtime.engine_options import BUILD
 from tam_ros.tracking.options import RESIZE_FILTERS, TrackerOptions
@@ -198,8 +198,10 @@ class Parameters:
         'raw',
         'How the images are sent. raw: sensor_msgs/Image on `image`. compressed: '
         'sensor_msgs/CompressedImage on `image/compressed`, or on `image` itself if that carries '
-        'it.',
+        'it. ffmpeg, foxglove: H.264, H.265, AV1 or VP9 packets, ffmpeg_image_transport_msgs/'
+        'FFMPEGPacket or foxglove_msgs/CompressedVideo, likewise; needs PyAV.',
         choices=tuple(IMAGES),
+        check=lambda name: what_is_missing(IMAGES[name]),
     )
     qos_reliability: str = _parameter(
         'auto',

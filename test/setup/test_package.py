@@ -36,6 +36,7 @@ ROSDEP_KEYS = {
 ROS_PACKAGES = {'tf2_ros': 'tf2_ros_py'}
 # What pip installs where it is used; see the README and docs/jetson.md.
 FROM_PIP = {
+    'av',
     'huggingface_hub',
     'matplotlib',
     'mcap',

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,18 +14,15 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
-from sensor_msgs.msg import CompressedImage, Image
 
-from tam_ros.interfaces import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE
 from tam_ros.ros.images.offers import Graph, Publisher, Wanted, choose, explain, names, several
 from tam_ros.ros.images.transports import transport_of
+from tam_ros.ros.images.video import QUEUE_DEPTH, VideoPackets
 from tam_ros.ros.images.watch import Watch
 from tam_ros.ros.message_loss import remedy, subscribe
 
 PERIOD_S = 0.5
 """Seconds between two looks at the graph, which take less than a millisecond."""
-
-_MESSAGES = {IMAGE_TYPE: Image, COMPRESSED_IMAGE_TYPE: CompressedImage}
 
 
 class ImageSubscription:
@@ -51,8 +49,8 @@ class ImageSubscription:
         Args:
             node: node to subscribe with, and whose log is written.
             wanted: the images.
-            callback: called with each message.
-            depth: messages that may wait for the executor.
+            callback: called with each message; with a `VideoImage` for each picture of a video.
+            depth: messages that may wait for the executor; not of a video.
             timeout_s: returns the seconds without an image after which that is a problem.
             lost: called with the number of messages that the transport lost.
         """
@@ -64,6 +62,7 @@ class ImageSubscription:
         self._timeout_s = timeout_s
         self._on_lost = lost
         self._received = self._lost = 0
+        self._video: VideoPackets | None = None
         self._watch = Watch('depth image' if wanted.argument == 'depth' else 'image')
         self._looked_at = time.monotonic()
         self._choice = choose(wanted, self._graph(*names(wanted)))
@@ -81,15 +80,16 @@ class ImageSubscription:
 
     def _subscribe(self) -> Subscription:
         reliable = self._choice.reliable
+        is_video = self._wanted.transport.is_video
+        self._video = VideoPackets(self._receive) if is_video else None
         qos = QoSProfile(
-            depth=self._depth,
+            depth=QUEUE_DEPTH if is_video else self._depth,
             history=HistoryPolicy.KEEP_LAST,
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         )
-        message_type = _MESSAGES[self._wanted.transport.type]
-        return subscribe(
-            self._node, message_type, self._choice.topic, self._receive, qos, self._lose
-        )
+        message_type = _message_class(self._wanted.transport.type)
+        receive = self._video.receive if self._video is not None else self._receive
+        return subscribe(self._node, message_type, self._choice.topic, receive, qos, self._lose)
 
     def _receive(self, message: Any) -> None:
         self._received += 1
@@ -129,7 +129,7 @@ class ImageSubscription:
             topic=self.topic,
             timeout_s=self._timeout_s(),
             mixed=several(wanted, self._choice, graph),
-            explain=lambda: explain(wanted, self._choice, self._whole_graph()),
+            explain=self._explain,
             remedy=remedy(wanted.reliability),
         )
         self._looked_at, self._received, self._lost = now, 0, 0
@@ -137,6 +137,11 @@ class ImageSubscription:
         for line in lines:
             log = self._node.get_logger()
             (log.warning if line.warning else log.info)(line.text)
+
+    def _explain(self) -> str:
+        if self._video is not None and self._video.problem:
+            return self._video.problem
+        return explain(self._wanted, self._choice, self._whole_graph())
 
     def _whole_graph(self) -> Graph:
         """Return the publishers of all topics with images, and of the wanted ones."""
@@ -170,3 +175,10 @@ def _node_name(info: TopicEndpointInfo) -> str:
     if info.node_name == '_NODE_NAME_UNKNOWN_':  # rmw: a program that uses DDS without ROS
         return 'a program without a ROS node'
     return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+
+
+def _message_class(message_type: str) -> type:
+    """Return the class of a type such as `sensor_msgs/msg/Image`."""
+    package, _, name = message_type.split('/')
+    found: type = getattr(importlib.import_module(f'{package}.msg'), name)
+    return found

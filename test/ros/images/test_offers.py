@@ -12,6 +12,7 @@ from tam_ros.ros.images.transports import DEPTH, IMAGES, RAW
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 FFMPEG = 'ffmpeg_image_transport_msgs/msg/FFMPEGPacket'
 VIDEO = 'foxglove_msgs/msg/CompressedVideo'
+THEORA = 'theora_image_transport/msg/Packet'
 
 
 def want(topic='/cam/image', transport='raw', reliability='auto'):
@@ -159,17 +160,30 @@ def test_what_is_subscribed_to(wanted, offers, choice):
         pytest.param(
             want(),
             [('/cam/image/ffmpeg', FFMPEG)],
-            f'nobody publishes /cam/image; /cam/image/ffmpeg carries {FFMPEG} (video packets): '
-            f'the node does not read this: use the raw topic, or make one with republish of '
-            f'image_transport, in_transport ffmpeg',
+            f'nobody publishes /cam/image; /cam/image/ffmpeg carries {FFMPEG}: set '
+            f'image_transport: ffmpeg',
             id='only video packets',
         ),
         pytest.param(
             want('/video'),
             [('/video', VIDEO)],
-            f'/video carries {VIDEO} (video packets): the node does not read this: use the raw '
-            f'topic, or make one with republish of image_transport, in_transport foxglove',
+            f'/video carries {VIDEO}: set image_transport: foxglove',
             id='video packets under the name',
+        ),
+        pytest.param(
+            want(),
+            [('/cam/image/ffmpeg', FFMPEG), ('/cam/image/compressed', COMPRESSED)],
+            f'nobody publishes /cam/image; /cam/image/compressed carries {COMPRESSED}: set '
+            f'image_transport: compressed',
+            id='pictures rather than packets',
+        ),
+        pytest.param(
+            want(),
+            [('/cam/image/theora', THEORA)],
+            f'nobody publishes /cam/image; /cam/image/theora carries {THEORA} (video packets): '
+            f'the node does not read this: use the raw topic, or make one with republish of '
+            f'image_transport, in_transport theora',
+            id='a transport that is not read',
         ),
         pytest.param(
             want('/depth/compressedDepth', 'compressed'),
