@@ -53,6 +53,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar='FILE.png[@FRAME]',
         help='indexed or grey image of the size of the frames; every value except 0 is an object',
     )  # fmt: skip
+    what.add_argument(
+        '--mask-threshold', type=int, metavar='VALUE',
+        help='--masks have one object each, the pixels of at least this value; for masks with a '
+        'soft edge',
+    )  # fmt: skip
+    what.add_argument(
+        '--max-objects', type=int, metavar='N',
+        help='most objects in one file of --masks (default 16)',
+    )  # fmt: skip
 
     what.add_argument(
         '--both-ways', action='store_true',
@@ -83,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
     """
     kind = output_kind(options)
     check_outputs(options, kind, _inputs(options))
-    prompts = _read_prompts(options.prompts, kind)
+    prompts = _read_prompts(options, kind)
     if not prompts and not options.load_tracks:
         raise UsageError('nothing to track: give --prompt, --masks or --load-tracks')
     from tam_ros.recordings.interruption import ending_by_exception
@@ -188,17 +197,20 @@ def _progress(count: int | None) -> Iterator[tqdm[Any]]:
         yield bar
 
 
-def _read_prompts(arguments: list[tuple[str, str]] | None, kind: str | None) -> list[FramePrompt]:
+def _read_prompts(options: argparse.Namespace, kind: str | None) -> list[FramePrompt]:
     from tam_ros.io.mask_files import MAX_INDEX
     from tam_ros.prompting.prompt_text import parse_prompts
     from tam_ros.recordings import offline
+    from tam_ros.tracking import TrackerOptions
 
     prompts: list[FramePrompt] = []
-    for option, text in arguments or ():
+    limit = options.max_objects or TrackerOptions().max_objects
+    for option, text in options.prompts or ():
         if option == 'prompt':
             prompts += map(offline.written_prompt, parse_prompts(text))
         else:
-            prompts += offline.mask_prompts(*_split_frame(text))
+            file, frame = _split_frame(text)
+            prompts += offline.mask_prompts(file, frame, options.mask_threshold, limit)
     if kind == 'png':
         for item in prompts:
             if item.prompt.object_id > MAX_INDEX:

@@ -7,17 +7,25 @@ from __future__ import annotations
 import errno
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tam_ros.closing import Closing
 from tam_ros.new_output import NewOutput, OutputError
 
 MAX_INDEX = 255
 """The highest object id that an indexed PNG can hold."""
+
+
+_LOSSY = ('JPEG', 'MPO')
+_FEWEST_SHADES = 3
+_INNER_SHARE = 0.1  # of the pixels of a shade: so many may have it all around them
 
 
 class MaskFileError(ValueError):
@@ -28,35 +36,101 @@ class MaskWriteError(OutputError):
     """A mask cannot be written; the message gives the path and the reason."""
 
 
-def read_masks(path: str | Path) -> dict[int, NDArray[np.bool_]]:
+def read_masks(
+    path: str | Path, threshold: int | None = None, limit: int | None = None
+) -> dict[int, NDArray[np.bool_]]:
     """Read an image whose values are object ids, as DAVIS and YouTube-VOS annotations are.
 
     Args:
-        path: an indexed or a grey image of 8 or 16 bits; 0 is background.
+        path: an indexed or a grey image of 8 or 16 bits; 0 is background. A colour image whose
+            channels are equal is grey, and an EXIF orientation is applied, as with images.
+        threshold: None, or the lowest value of the only object, which gets the id 1; for masks
+            with a soft edge.
+        limit: None, or how many objects there may be.
 
     Returns:
         A mask bool [H, W] for each object, by id.
 
     Raises:
-        MaskFileError: the file is missing, damaged, a colour image, or has no object.
+        MaskFileError: the file is missing, damaged, a colour image, has no object or too many, or
+            looks like a mask with a soft edge.
     """
+    values, is_lossy, is_indexed = _read_values(path)
+    if threshold is not None:
+        mask = values >= max(threshold, 1)
+        if not mask.any():
+            raise MaskFileError(
+                f'{path} has no object: its highest value is {values.max(initial=0)}, below the '
+                f'threshold {threshold}'
+            )
+        return {1: mask}
+    ids = [int(value) for value in np.unique(values) if value > 0]
+    if not ids:
+        raise MaskFileError(f'{path} has no object: all pixels are 0')
+    advice = f'if it is one mask with a soft edge, give --mask-threshold {(ids[-1] + 1) // 2}'
+    if limit is not None and len(ids) > limit:
+        raise MaskFileError(
+            f'{path} has {len(ids)} values, one for each object, more than max_objects, {limit}: '
+            f'{advice}; otherwise --max-objects {len(ids)}'
+        )
+    if is_lossy and len(ids) > 1:
+        raise MaskFileError(
+            f'{path} has {len(ids)} values, but its format does not keep the values of pixels: '
+            f'{advice}'
+        )
+    if not is_indexed and _is_soft(values, ids):
+        raise MaskFileError(
+            f'{path} has {len(ids)} values, of which all but {ids[-1]} are only along edges: '
+            f'{advice}; as an indexed image it would be {len(ids)} objects'
+        )
+    return {number: values == number for number in ids}
+
+
+def _read_values(path: str | Path) -> tuple[NDArray[np.integer[Any]], bool, bool]:
+    """Return the values of a mask image, whether the format changes them, and if it is indexed."""
     try:
         with Image.open(path) as image:
+            is_lossy = image.format in _LOSSY
+            image = ImageOps.exif_transpose(image)
             image.load()
     except FileNotFoundError as error:
         raise MaskFileError(f'{path} does not exist') from error
     except Exception as error:  # a damaged file can cause many kinds of error
         raise MaskFileError(f'{path} cannot be read as a mask: {error}') from error
+    values = np.asarray(image)
+    if values.dtype == bool:
+        values = values.astype(np.uint8)
+    if image.mode in ('RGB', 'RGBA', 'LA'):
+        colours = len(image.getbands()) - image.mode.endswith('A')
+        if image.mode.endswith('A') and (values[:, :, -1] != 255).any():
+            raise MaskFileError(
+                f'{path} has transparent pixels; a mask is an indexed or grey image without '
+                f'transparency, whose values are object ids'
+            )
+        if (values[:, :, :1] == values[:, :, :colours]).all():
+            return values[:, :, 0], is_lossy, False
     if image.mode not in ('1', 'L', 'P', 'I;16', 'I;16B', 'I'):
         raise MaskFileError(
             f'{path} is a colour image ({image.mode}); a mask is an indexed or grey image whose '
             'values are object ids'
         )
-    values = np.asarray(image)
-    ids = [int(value) for value in np.unique(values) if value > 0]
-    if not ids:
-        raise MaskFileError(f'{path} has no object: all pixels are 0')
-    return {number: values == number for number in ids}
+    return values, is_lossy, image.mode == 'P'
+
+
+def _is_soft(values: NDArray[np.integer[Any]], ids: Sequence[int]) -> bool:
+    """Return whether grey values look like the shades along the edge of one mask.
+
+    A soft mask reaches from black to nearly white, and no shade fills an area. Ids are usually
+    small, and two of them are not taken for shades.
+    """
+    if len(ids) < _FEWEST_SHADES or ids[-1] <= np.iinfo(np.uint8).max // 2:
+        return False
+    square = np.ones((3, 3), np.uint8)
+    for shade in ids[:-1]:
+        area = (values == shade).astype(np.uint8)
+        if np.count_nonzero(cv2.erode(area, square)) > _INNER_SHARE * np.count_nonzero(area):
+            return False
+    return True
 
 
 class MaskFolder(Closing):

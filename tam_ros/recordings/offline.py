@@ -65,15 +65,23 @@ def written_prompt(spec: PromptSpec) -> FramePrompt:
     return FramePrompt(spec.frame, prompt, str(spec))
 
 
-def mask_prompts(path: str | Path, frame: int) -> list[FramePrompt]:
-    """Return a prompt for each object in a mask file, see `tam_ros.io.mask_files.read_masks`.
+def mask_prompts(
+    path: str | Path, frame: int, threshold: int | None = None, limit: int | None = None
+) -> list[FramePrompt]:
+    """Return a prompt for each object in a mask file.
+
+    Args:
+        path: the file.
+        frame: the frame that it is for, from 0.
+        threshold: see `tam_ros.io.mask_files.read_masks`.
+        limit: see there.
 
     Raises:
         MaskFileError: the file cannot be used.
     """
     return [
         FramePrompt(frame, Prompt.mask(number, mask), f'object {number} of {path}')
-        for number, mask in read_masks(path).items()
+        for number, mask in read_masks(path, threshold, limit).items()
     ]
 
 

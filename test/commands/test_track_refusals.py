@@ -34,7 +34,7 @@ def place(tmp_path, monkeypatch, video, pictures) -> Path:
     Image.fromarray(good).save('good.png')
     Image.fromarray(good[:60]).save('other_size.png')
     Image.fromarray(good * 0).save('nothing.png')
-    Image.fromarray(np.dstack([good] * 3)).save('colour.png')
+    Image.fromarray(np.dstack([good, good, good // 2])).save('colour.png')
     dot = good * 0
     dot[0, 0] = 7
     Image.fromarray(np.kron(dot, np.ones((1, 1), np.uint8))).save('dot.png')
