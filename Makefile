@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .PHONY: help setup demo test lint clean
 
 # Passed through the environment, so that file names may contain spaces and quotes.
-export PYTHON VIDEO PROMPTS PYTEST_ARGS QUICK
+export PYTHON VIDEO PROMPTS PYTEST_ARGS QUICK ALL
 # Only from the command line: a shell with a ROS installation of the system has ROS_DISTRO set as well.
 ifeq ($(origin ROS_DISTRO),command line)
 TAM_ROS_DISTRO := $(ROS_DISTRO)
@@ -19,7 +19,8 @@ help:
 	@echo 'make demo     track two objects in a drawn clip with a real ROS 2 graph; results in demo_output/'
 	@echo '              your own clip: VIDEO=file (video, image folder or bag)'
 	@echo "                        PROMPTS='1:point:320,240;2:box:40,60,200,180'"
-	@echo 'make test     the whole test suite; QUICK=1: the daily subset; PYTEST_ARGS=... for pytest'
+	@echo 'make test     the whole test suite; QUICK=1: the daily subset; ALL=1: every size of every'
+	@echo '              model as well; PYTEST_ARGS=... for pytest'
 	@echo 'make setup    only set up: .venv, ROS 2 Jazzy, our messages (PYTHON=python3.12 to choose)'
 	@echo '              each of them with ROS_DISTRO=kilted: the same with ROS 2 Kilted, in .venv-kilted'
 	@echo 'make lint     ruff (rules and format), mypy (types)'
@@ -35,7 +36,8 @@ demo:
 
 test:
 	@scripts/setup.sh --test
-	@. ./env.sh && if [ -n "$$QUICK" ] && [ "$$QUICK" != 0 ]; then set -- -m 'not slow'; else set --; fi; \
+	@. ./env.sh && if [ -n "$$QUICK" ] && [ "$$QUICK" != 0 ]; then set -- -m 'not slow'; \
+	  elif [ -n "$$ALL" ] && [ "$$ALL" != 0 ]; then set -- -m ''; else set --; fi; \
 	  exec python -m pytest "$$@" $$PYTEST_ARGS
 
 lint:

@@ -22,6 +22,14 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     return TestFile.from_parent(parent, path=module_path)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """An exhaustive test is slow too, so that `-m 'not slow'` leaves it out."""
+    for item in items:
+        if item.get_closest_marker('exhaustive'):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope='session')
 def shared_data() -> Path:
     """Real sequences, bags and pictures; they are not part of the repository."""

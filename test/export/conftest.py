@@ -11,22 +11,25 @@ import pytest
 
 from tam_ros import catalogue
 
-# At 512 every distinct architecture, and one of each family and width at 1024. The catalogue has
-# pooled models at 1024 only.
+# Every distinct architecture at its smallest size. The catalogue has pooled models at 1024 only.
 SLOW = (
     'efficienttam_ti_512x512',
     'efficienttam_s_512x512',
+    'efficienttam_ti_2',
+    'edgetam_512',
+)
+# Architectures of the list above at 1024 pixels.
+EXHAUSTIVE = (
     'efficienttam_ti',
     'efficienttam_ti_1',
-    'efficienttam_ti_2',
     'efficienttam_s',
-    'edgetam_512',
     'edgetam',
 )
 MODELS = [
     'efficienttam_nano',
     pooled.NAME,
     *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
+    *(pytest.param(name, marks=pytest.mark.exhaustive) for name in EXHAUSTIVE),
 ]
 
 

@@ -233,10 +233,10 @@ def test_masks_are_the_same_on_real_sequences(nano, shared_data):
     'name',
     [
         'efficienttam_ti_512x512',
-        'efficienttam_s_512x512',
         'edgetam_512',
-        'efficienttam_ti_1',
-        'edgetam',
+        pytest.param('efficienttam_s_512x512', marks=pytest.mark.exhaustive),
+        pytest.param('efficienttam_ti_1', marks=pytest.mark.exhaustive),
+        pytest.param('edgetam', marks=pytest.mark.exhaustive),
     ],
 )
 def test_masks_and_range_on_the_parity_clips(name, tmp_path, shared_parity, shared_data):

@@ -187,7 +187,7 @@ def folder(tmp_path_factory):
         ('efficienttam_ti_512x512', 'torch'),
         pytest.param(('efficienttam_ti_512x512', 'onnxruntime'), marks=pytest.mark.slow),
         pytest.param(('efficienttam_s_512x512', 'torch'), marks=pytest.mark.slow),
-        pytest.param(('efficienttam_s_512x512', 'onnxruntime'), marks=pytest.mark.slow),
+        pytest.param(('efficienttam_s_512x512', 'onnxruntime'), marks=pytest.mark.exhaustive),
     ],
     ids='-'.join,
 )
@@ -326,12 +326,12 @@ def test_refinement_that_stays(at_512):
     ('name', 'runtime'),
     [
         ('efficienttam_ti', 'torch'),
-        ('efficienttam_ti', 'onnxruntime'),
-        ('efficienttam_ti_1', 'torch'),
         ('efficienttam_ti_2', 'torch'),
-        ('efficienttam_s', 'torch'),
-        ('efficienttam_s_1', 'torch'),
-        ('efficienttam_s_2', 'torch'),
+        pytest.param('efficienttam_ti', 'onnxruntime', marks=pytest.mark.exhaustive),
+        pytest.param('efficienttam_ti_1', 'torch', marks=pytest.mark.exhaustive),
+        pytest.param('efficienttam_s', 'torch', marks=pytest.mark.exhaustive),
+        pytest.param('efficienttam_s_1', 'torch', marks=pytest.mark.exhaustive),
+        pytest.param('efficienttam_s_2', 'torch', marks=pytest.mark.exhaustive),
     ],
 )
 def test_1024_configurations(name, runtime, folder):
