@@ -113,19 +113,21 @@ def several(wanted: Wanted, choice: Choice, graph: Graph) -> str:
     )
 
 
-def explain(wanted: Wanted, choice: Choice, graph: Graph) -> str:
+def explain(wanted: Wanted, choice: Choice, graph: Graph, remedy: str = '') -> str:
     """Return in one line why no image arrives, and what to do, as far as the graph tells.
 
     Args:
         wanted: the images.
         choice: what is subscribed to.
         graph: the publishers of all topics.
+        remedy: what helps against the loss of large images, all of which may be lost.
 
     Returns:
         Empty for optional images that nobody publishes under this name.
     """
     if publishers := heard(wanted, choice, graph):
-        return f'{_publish(publishers)} on {choice.topic}, but nothing arrives'
+        lost = f'; if images are sent, they are lost in transport: {remedy}' if remedy else ''
+        return f'{_publish(publishers)} on {choice.topic}, but nothing arrives{lost}'
     if publishers := _fitting(wanted, graph, choice.topic):
         return (
             f'{_publish(publishers)} {choice.topic} best effort, which is not received with '

@@ -62,6 +62,7 @@ class ImageSubscription:
         self._timeout_s = timeout_s
         self._on_lost = lost
         self._received = self._lost = 0
+        self._remedy = remedy(wanted.reliability)
         self._video: VideoPackets | None = None
         self._watch = Watch('depth image' if wanted.argument == 'depth' else 'image')
         self._looked_at = time.monotonic()
@@ -130,7 +131,7 @@ class ImageSubscription:
             timeout_s=self._timeout_s(),
             mixed=several(wanted, self._choice, graph),
             explain=self._explain,
-            remedy=remedy(wanted.reliability),
+            remedy=self._remedy,
         )
         self._looked_at, self._received, self._lost = now, 0, 0
         self.problem = self._watch.problem
@@ -141,7 +142,7 @@ class ImageSubscription:
     def _explain(self) -> str:
         if self._video is not None and self._video.problem:
             return self._video.problem
-        return explain(self._wanted, self._choice, self._whole_graph())
+        return explain(self._wanted, self._choice, self._whole_graph(), self._remedy)
 
     def _whole_graph(self) -> Graph:
         """Return the publishers of all topics with images, and of the wanted ones."""

@@ -221,6 +221,15 @@ def test_the_graph_is_explained(wanted, offers, words):
     assert explain(wanted, choose(wanted, offered), offered) == words
 
 
+def test_all_images_may_be_lost():
+    offered = graph(('/cam/image', IMAGE))
+    words = explain(want(), choose(want(), offered), offered, 'use the profile')
+    assert words == (
+        '/driver publishes on /cam/image, but nothing arrives; if images are sent, they are lost '
+        'in transport: use the profile'
+    )
+
+
 def test_publishers_that_are_mixed_are_named():
     one = graph(('/cam/image', IMAGE, '/a'), ('/cam/image', COMPRESSED, '/b'))
     assert several(want(), choose(want(), one), one) == ''
