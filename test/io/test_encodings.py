@@ -218,6 +218,26 @@ def test_compressed(image_format, extension, tolerance):
     assert np.abs(rgb.astype(int) - picture()).max() <= tolerance
 
 
+PHOTO = cv2.resize(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8), (160, 120))
+JPEGS = {
+    'baseline': [],
+    'progressive': [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+    'with restart markers': [cv2.IMWRITE_JPEG_RST_INTERVAL, 4],
+}
+
+
+@pytest.mark.parametrize('options', JPEGS.values(), ids=JPEGS)
+def test_a_jpeg_without_its_end_marker(options):
+    jpeg = cv2.imencode('.jpg', PHOTO, options)[1].tobytes()
+    whole = decode_picture(as_array(jpeg))
+    for data in (jpeg[:-2], jpeg[:-1], jpeg[:-2] + bytes(64), jpeg + bytes(64)):
+        assert (decode_picture(as_array(data)) == whole).all()
+    for cut in (40, 100, 200, 400, len(jpeg) // 2):
+        for padding in (0, 1000):
+            with pytest.raises(ImageFormatError, match='truncated'):
+                decode_picture(as_array(jpeg[:-cut] + bytes(padding)))
+
+
 @pytest.mark.parametrize(
     ('image_format', 'data', 'words'),
     [
