@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .PHONY: help setup demo test lint clean
 
 # Passed through the environment, so that file names may contain spaces and quotes.
-export PYTHON VIDEO PROMPTS PYTEST_ARGS QUICK ALL
+export PYTHON VIDEO PROMPTS PYTEST_ARGS QUICK ALL JOBS
 # Only from the command line: a shell with a ROS installation of the system has ROS_DISTRO set as well.
 ifeq ($(origin ROS_DISTRO),command line)
 TAM_ROS_DISTRO := $(ROS_DISTRO)
@@ -20,7 +20,7 @@ help:
 	@echo '              your own clip: VIDEO=file (video, image folder or bag)'
 	@echo "                        PROMPTS='1:point:320,240;2:box:40,60,200,180'"
 	@echo 'make test     the whole test suite; QUICK=1: the daily subset; ALL=1: every size of every'
-	@echo '              model as well; PYTEST_ARGS=... for pytest'
+	@echo '              model as well; JOBS=2: processes, 0: none besides pytest itself; PYTEST_ARGS=...'
 	@echo 'make setup    only set up: .venv, ROS 2 Jazzy, our messages (PYTHON=python3.12 to choose)'
 	@echo '              each of them with ROS_DISTRO=kilted: the same with ROS 2 Kilted, in .venv-kilted'
 	@echo 'make lint     ruff (rules and format), mypy (types)'
@@ -38,7 +38,7 @@ test:
 	@scripts/setup.sh --test
 	@. ./env.sh && if [ -n "$$QUICK" ] && [ "$$QUICK" != 0 ]; then set -- -m 'not slow'; \
 	  elif [ -n "$$ALL" ] && [ "$$ALL" != 0 ]; then set -- -m ''; else set --; fi; \
-	  exec python -m pytest "$$@" $$PYTEST_ARGS
+	  exec python -m pytest -n "$${JOBS:-2}" --dist loadgroup --no-loadscope-reorder "$$@" $$PYTEST_ARGS
 
 lint:
 	@scripts/setup.sh --test

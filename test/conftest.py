@@ -24,8 +24,12 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """An exhaustive test is slow too, so that `-m 'not slow'` leaves it out."""
+    """Mark the tests that one process runs, and exhaustive ones as slow for `-m 'not slow'`."""
     for item in items:
+        folder = item.path.parent
+        # Tests of a file share fixtures. Those of test/export share the graphs, exported once.
+        group = folder if folder.name == 'export' else item.path
+        item.add_marker(pytest.mark.xdist_group(str(group.relative_to(ROOT))))
         if item.get_closest_marker('exhaustive'):
             item.add_marker(pytest.mark.slow)
 
