@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tam_ros.tracking import Tracker
 
 _ALL = 'all'
+_BESIDE = Path()  # --write-frames without a folder
 # The kind of output by suffix of --out; any other name is a folder of PNG files.
 _KINDS = {'.mcap': 'bag', '.json': 'coco'}
 _UNSUPPORTED = ('.mp4', '.avi', '.mkv', '.mov', '.bag', '.db3', '.png', '.jpg', '.jpeg')
@@ -58,6 +59,16 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     out.add_argument(
         '--copy', action='append', default=[], metavar='TOPIC',
         help=f'copy this topic of the source into the bag; repeatable; {_ALL}: every topic',
+    )  # fmt: skip
+    out.add_argument(
+        '--masks-as', choices=('rle', 'polygons'),
+        help='masks in COCO annotations (default rle: run lengths); polygons: for importers that '
+        'read nothing else, such as those of YOLO',
+    )  # fmt: skip
+    out.add_argument(
+        '--write-frames', type=Path, nargs='?', const=_BESIDE, metavar='FOLDER',
+        help='also write the frames that COCO annotations are about, as image files of the names '
+        'in the annotations; without FOLDER into NAME_frames beside NAME.json',
     )  # fmt: skip
     out.add_argument('--overlay', type=Path, help='video with the masks drawn in: NAME.mp4')
     out.add_argument(
@@ -107,19 +118,26 @@ def check_outputs(options: argparse.Namespace, kind: str | None, inputs: Iterabl
         raise UsageError('--format is the kind of --out: give --out as well')
     if kind != 'bag' and (options.copy or options.labels):
         raise UsageError('--copy and --labels are for bags: give --out NAME.mcap')
-    if kind == 'coco':
+    if kind != 'coco' and (options.masks_as or options.write_frames):
+        raise UsageError(
+            '--masks-as and --write-frames are for COCO annotations: give --out NAME.json'
+        )
+    if options.write_frames == _BESIDE:
+        options.write_frames = options.out.with_name(f'{options.out.stem}_frames')
+    if kind == 'coco' and options.masks_as != 'polygons':
         try:
             import pycocotools.mask  # noqa: F401
         except ModuleNotFoundError as error:
             raise UsageError(
-                'COCO annotations need the package pycocotools: pip install pycocotools'
+                'run-length encoded masks need the package pycocotools: pip install pycocotools; '
+                '--masks-as polygons needs none'
             ) from error
     _check_paths(options, list(inputs))
 
 
 def _check_paths(options: argparse.Namespace, inputs: list[Path]) -> None:
     taken: dict[Path, str] = {}
-    for option in ('--out', '--overlay', '--save-tracks'):
+    for option in ('--out', '--write-frames', '--overlay', '--save-tracks'):
         path: Path | None = getattr(options, option[2:].replace('-', '_'))
         if path is None:
             continue
@@ -257,6 +275,7 @@ class Outputs(Closing):
         from tam_ros.io.bag_source import BagSource
         from tam_ros.io.bag_writer import BagWriter
         from tam_ros.io.coco_writer import CocoWriter
+        from tam_ros.io.frame_folder import FrameFolder
         from tam_ros.io.mask_files import MaskFolder
         from tam_ros.io.video_writer import VideoWriter
         from tam_ros.recordings import results
@@ -278,8 +297,11 @@ class Outputs(Closing):
         elif kind == 'png':
             self._sinks.append(results.mask_sink(self._add(MaskFolder(options.out))))
         elif kind == 'coco':
-            coco = self._add(CocoWriter(options.out))
-            self._sinks.append(results.coco_sink(coco, source.name))
+            frames = None
+            if options.write_frames:
+                frames = self._add(FrameFolder(options.write_frames))
+            coco = self._add(CocoWriter(options.out, options.masks_as or 'rle'))
+            self._sinks.append(results.coco_sink(coco, source.name, frames))
 
     def _add(self, writer: Any) -> Any:
         self._writers.append(writer)

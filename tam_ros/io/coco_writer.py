@@ -1,9 +1,11 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Writes tracked masks as COCO annotations: one JSON file, masks run-length encoded.
+"""Writes tracked masks as COCO annotations: one JSON file, masks run-length encoded or polygons.
 
 The layout is that of COCO instances (https://cocodataset.org/#format-data), so that
-`pycocotools.coco.COCO` opens it. In addition, an annotation has the `track_id` of its object, a
+`pycocotools.coco.COCO` opens it. Most importers read polygons only, and skip annotations with
+`iscrowd`, so that is always 0. Both kinds of segmentation are the same pixels (see `outlines`),
+which `area` and `bbox` belong to. In addition, an annotation has the `track_id` of its object, a
 `score` and a `state`; an image has its `frame_index` and `stamp_ns`.
 """
 
@@ -11,16 +13,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tam_ros.closing import Closing
 from tam_ros.io.disk_space import ensure_room
+from tam_ros.io.outlines import polygons
 from tam_ros.new_output import NewOutput, OutputError
+
+Segmentation: TypeAlias = Literal['rle', 'polygons']
 
 _HEAD = '{"annotations": ['
 _SLACK = 4096  # bytes
@@ -54,16 +60,18 @@ class CocoWriter(Closing):
     memory. The list of images follows at the end.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, masks: Segmentation = 'rle') -> None:
         """Create the file.
 
+        Args:
+            path: of the file.
+            masks: how masks are written.
+
         Raises:
-            ModuleNotFoundError: pycocotools is not installed.
+            ModuleNotFoundError: pycocotools, which `rle` needs, is not installed.
             OutputError: the path exists, or cannot be written.
         """
-        from pycocotools import mask
-
-        self._encode = mask.encode
+        self._segment = _polygons if masks == 'polygons' else _run_lengths()
         self._path = Path(path)
         self._images: list[dict[str, Any]] = []
         self._categories = [{'id': 1, 'name': 'object', 'supercategory': 'object'}]
@@ -137,14 +145,13 @@ class CocoWriter(Closing):
         self._output.close()
 
     def _annotation(self, number: int, image_id: int, item: Any) -> dict[str, Any]:
-        rle = self._encode(np.asfortranarray(item.mask, np.uint8))
         x0, y0, x1, y1 = item.box
         return {
             'id': number,
             'image_id': image_id,
             'category_id': 1,
             'track_id': item.id,
-            'segmentation': {'size': rle['size'], 'counts': rle['counts'].decode('ascii')},
+            'segmentation': self._segment(item.mask),
             'area': item.area,
             'bbox': [x0, y0, x1 - x0, y1 - y0],
             'iscrowd': 0,
@@ -155,3 +162,17 @@ class CocoWriter(Closing):
     def _error(self, what: str, error: OSError) -> CocoWriteError:
         reason = os.strerror(error.errno) if error.errno else str(error)
         return CocoWriteError(f'{self._path} {what}: {reason}')
+
+
+def _run_lengths() -> Callable[[NDArray[np.bool_]], dict[str, Any]]:
+    from pycocotools import mask
+
+    def encode(pixels: NDArray[np.bool_]) -> dict[str, Any]:
+        rle = mask.encode(np.asfortranarray(pixels, np.uint8))
+        return {'size': rle['size'], 'counts': rle['counts'].decode('ascii')}
+
+    return encode
+
+
+def _polygons(pixels: NDArray[np.bool_]) -> list[list[int]]:
+    return [ring.reshape(-1).tolist() for ring in polygons(pixels)]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tam_ros.interfaces import IMAGE_TOPIC, LABELS_PNG_TOPIC, LABELS_TOPIC, OBJE
 from tam_ros.io.bag_copy import BagCopy
 from tam_ros.io.bag_writer import BagWriter
 from tam_ros.io.coco_writer import CocoImage, CocoWriter
+from tam_ros.io.frame_folder import FrameFolder
 from tam_ros.io.mask_files import MaskFolder
 from tam_ros.io.video_writer import VideoWriter
 from tam_ros.recordings.offline import RecordedFrame
@@ -60,18 +62,23 @@ def mask_sink(folder: MaskFolder) -> Sink:
     return write
 
 
-def coco_sink(writer: CocoWriter, recording: str) -> Sink:
+def coco_sink(writer: CocoWriter, recording: str, frames: FrameFolder | None = None) -> Sink:
     """Return a sink that writes COCO annotations.
 
     Args:
         writer: open.
         recording: name of the recording, used to name frames that have no image file.
+        frames: where the frames are written as files of these names, as they were tracked.
     """
+    # Importers make names of files of it, beside those of other recordings.
+    prefix = re.sub(r'[^\w.-]+', '_', Path(recording).stem).strip('_') or 'frame'
 
     def write(result: RecordedFrame) -> None:
         source, tracked = result.source, result.tracked
-        name = source.file or f'{recording}/{result.index:05}'
+        name = source.file or f'{prefix}_{result.index:05}.jpg'
         image = CocoImage(result.index, name, tracked.labels.shape, source.header.stamp_ns)
+        if frames is not None:
+            frames.write(name, source.rgb)
         writer.write(image, tracked.objects)
 
     return write

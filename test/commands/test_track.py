@@ -120,6 +120,29 @@ def test_coco(frames, tam, tmp_path):
     assert found > FRAMES
 
 
+@pytest.mark.parametrize('source', ['video', 'frames'])
+def test_coco_with_polygons_and_frames(request, tam, tmp_path, source):
+    recording = request.getfixturevalue(source)
+    given = ('--out', tmp_path / 'o.json', '--masks-as', 'polygons', '--write-frames')
+    assert tam(recording, *BOX, *given) == 0
+    written = json.loads((tmp_path / 'o.json').read_text())
+    folder = tmp_path / 'o_frames'
+    names = [entry['file_name'] for entry in written['images']]
+    assert sorted(names) == sorted(path.name for path in folder.iterdir())
+    expected = 'my_clip_00000.jpg' if source == 'video' else 'cam_0.png'
+    assert names[0] == expected and len(names) == FRAMES
+    assert all(isinstance(item['segmentation'], list) for item in written['annotations'])
+    for name, frame in zip(names, open_source(recording), strict=True):
+        image = cv2.imread(str(folder / name))[..., ::-1]
+        assert image.shape == frame.rgb.shape
+        assert np.abs(image.astype(int) - frame.rgb).mean() < 5
+
+
+def test_frames_in_a_folder_of_another_name(video, tam, tmp_path):
+    assert tam(video, *BOX, '--out', tmp_path / 'o.json', '--write-frames', tmp_path / 'i') == 0
+    assert len(list((tmp_path / 'i').iterdir())) == FRAMES
+
+
 # --- prompts ---
 
 

@@ -112,6 +112,10 @@ def place(tmp_path, monkeypatch, video, pictures) -> Path:
         (['VIDEO', *POINT, '--out', 'o.mcap', '--format', 'coco'], 'contradict'),
         (['VIDEO', *POINT, '--out', 'o.json', '--copy', 'all'], 'are for bags'),
         (['VIDEO', *POINT, '--out', 'o', '--labels', 'png'], 'are for bags'),
+        (['VIDEO', *POINT, '--out', 'o', '--masks-as', 'polygons'], 'are for COCO annotations'),
+        (['VIDEO', *POINT, '--overlay', 'o.mp4', '--write-frames'], 'are for COCO annotations'),
+        (['VIDEO', *POINT, '--out', 'o.json', '--write-frames', 'taken'], 'taken exists'),
+        (['VIDEO', *POINT, '--out', 'o.json', '--write-frames', 'o.json'], 'the same file'),
         (['VIDEO', *POINT, '--overlay', 'o.mp4', '--format', 'png'], 'give --out as well'),
         (['VIDEO', *POINT, *OUT, '--copy', '/up'], "no topic '/up' to copy; it has /image"),
         (['two.mcap', *POINT, *OUT, '--topic', 'left', '--copy', '/up'], 'it has /left, /right'),
@@ -140,6 +144,7 @@ def test_coco_without_its_package(place, video, tam, capsys, monkeypatch):
     assert tam(video, *POINT, '--out', 'o.json') == 2
     assert 'pip install pycocotools' in capsys.readouterr().err
     assert not Path('o.json').exists()
+    assert tam(video, *POINT, '--out', 'o.json', '--masks-as', 'polygons') == 0
 
 
 @pytest.mark.parametrize('folder', ['test_bag_mcap', 'test_bag_sqlite3'])
