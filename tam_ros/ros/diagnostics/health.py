@@ -24,7 +24,7 @@ from tam_ros.ros.declaration import NodeParameters
 from tam_ros.ros.diagnostics.namesakes import Namesakes
 from tam_ros.ros.diagnostics.shared_memory import PortWatch, describe
 from tam_ros.ros.diagnostics.statistics import Statistics
-from tam_ros.ros.diagnostics.status import Report, statuses
+from tam_ros.ros.diagnostics.status import CLOCK_MISSING, Report, statuses
 from tam_ros.ros.geometry.depth_images import DepthViews
 from tam_ros.ros.images.subscription import ImageSubscription
 from tam_ros.ros.inference import BusyError, InferenceThread
@@ -167,6 +167,7 @@ class Health:
             lost_ports=self._lost_ports,
             host=self._host,
             namesake=self._namesakes.problem,
+            clock_missing=self._clock_is_missing(),
             **self._session_state._asdict(),
         )
         message = DiagnosticArray(status=statuses(report, self._parameters.current))
@@ -190,6 +191,13 @@ class Health:
             f'{summary.received_hz:.1f} images per second arrive, {summary.tracked_hz:.1f} are '
             f'tracked'
         )
+
+    def _clock_is_missing(self) -> bool:
+        clock = self._node.get_clock()
+        missing = clock.ros_time_is_active and clock.now().nanoseconds == 0
+        if missing and self._first_image_s is not None:
+            self._node.get_logger().warning(CLOCK_MISSING, throttle_duration_sec=60.0)
+        return missing
 
     def _check_namesakes(self) -> None:
         with contextlib.suppress(rclpy_implementation.RCLError):  # shut down in the meantime

@@ -35,6 +35,11 @@ ERROR_FACTOR = 5
 MIN_FREE_SHARE = 0.05
 """Share of the device memory that should be free."""
 
+CLOCK_MISSING = (
+    'use_sim_time is set, but nothing arrives on /clock, so ages are not known: play the bag with '
+    '--clock, or set use_sim_time to false'
+)
+
 _OTHER_CLOCK_S = 60.0  # a greater age is not a delay: the stamps are from another clock
 
 
@@ -62,6 +67,7 @@ class Report:
         resident_bytes: memory of this process.
         lost_ports: shared-memory ports of this process that new participants no longer reach.
         namesake: what is wrong if another node has the same name, or empty.
+        clock_missing: whether `use_sim_time` is set and nothing has arrived on /clock.
     """
 
     name: str
@@ -82,6 +88,7 @@ class Report:
     lost_ports: Sequence[int] = ()
     host: str = ''
     namesake: str = ''
+    clock_missing: bool = False
 
 
 def statuses(report: Report, limits: Parameters) -> list[DiagnosticStatus]:
@@ -185,9 +192,11 @@ def _input(report: Report, limits: Parameters) -> _Entry:
             f'{MAX_LOST_SHARE:.0%}): start the camera, not only the node, with '
             f'{PROFILE_VARIABLE}=.../config/fastdds_images.xml; see the log',
         )
+    if report.clock_missing:
+        entry.add(DiagnosticStatus.WARN, CLOCK_MISSING)
     ahead = -summary.arrival_ms.p50 / 1e3
     entry.check(
-        ahead,
+        0.0 if report.clock_missing else ahead,
         limits.max_age_warn,
         f'the stamps are {ahead:.2f} s ahead of the clock of this node: synchronise the clocks, '
         f'or set use_sim_time for a recording',

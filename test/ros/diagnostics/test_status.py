@@ -131,6 +131,13 @@ def test_detections_that_are_not_used_are_counted_by_reason():
         ),
         pytest.param(
             'input',
+            report(stream(arrival_s=-1e9, age_s=-1e9), clock_missing=True),
+            WARN,
+            'nothing arrives on /clock, so ages are not known: play the bag with --clock',
+            id='use_sim_time without a clock',
+        ),
+        pytest.param(
+            'input',
             report(stream(lost=50)),
             WARN,
             '50% of the images were lost in transport (limit: 5%): start the camera, not only',
