@@ -49,6 +49,7 @@ FROM_PIP = {
     'safetensors',
     'tensorrt',
     'torch',
+    'zstandard',
 }
 
 
