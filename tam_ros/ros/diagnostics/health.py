@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
+from rclpy.clock import ROSClock
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode
 
@@ -194,7 +195,8 @@ class Health:
 
     def _clock_is_missing(self) -> bool:
         clock = self._node.get_clock()
-        missing = clock.ros_time_is_active and clock.now().nanoseconds == 0
+        simulated = isinstance(clock, ROSClock) and clock.ros_time_is_active
+        missing = simulated and clock.now().nanoseconds == 0
         if missing and self._first_image_s is not None:
             self._node.get_logger().warning(CLOCK_MISSING, throttle_duration_sec=60.0)
         return missing
