@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tam_ros.interfaces import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE
 from tam_ros.io.bag_reader import open_bag
@@ -18,6 +20,7 @@ from tam_ros.io.frames import Frame, Header, SourceError, TopicChoiceError
 from tam_ros.io.image_data import ImageFormatError
 from tam_ros.io.image_decoder import ImageDecoder
 from tam_ros.io.stamps import NANOSECONDS, ImageStamps, are_stuck, median_rate
+from tam_ros.io.video_packets import PACKET_TYPES, VideoDecoder, is_video_format, packet_encoding
 
 if TYPE_CHECKING:
     from tam_ros.io.bag_reader import BagReader
@@ -33,9 +36,10 @@ class ImageTopic:
 
     Attributes:
         name: name of the topic.
-        message_type: `sensor_msgs/msg/Image` or `sensor_msgs/msg/CompressedImage`.
+        message_type: `sensor_msgs/msg/Image`, `sensor_msgs/msg/CompressedImage`, or one of
+            `PACKET_TYPES`.
         count: number of messages.
-        encoding: `Image.encoding` or `CompressedImage.format`: the first that can be tracked on,
+        encoding: `encoding` or `format` of a message: the first that can be tracked on,
             otherwise that of the first message.
         stamps_ns: stamps of the first messages, nanoseconds.
         recorded_ns: their times of recording, nanoseconds.
@@ -51,9 +55,18 @@ class ImageTopic:
     @property
     def is_colour(self) -> bool:
         """Whether its images can be tracked on; depth images cannot."""
+        if self.is_video:
+            return True
         if self.message_type == COMPRESSED_IMAGE_TYPE:
             return not is_depth_format(self.encoding)
         return is_picture(self.encoding)
+
+    @property
+    def is_video(self) -> bool:
+        """Whether an image depends on the messages before it."""
+        if self.message_type == COMPRESSED_IMAGE_TYPE:
+            return is_video_format(self.encoding)
+        return self.message_type in PACKET_TYPES
 
     @property
     def is_stuck(self) -> bool:
@@ -68,15 +81,14 @@ class ImageTopic:
 
     def add(self, message: Any, recorded_ns: int) -> None:
         """Learn from a message."""
-        is_raw = self.message_type == IMAGE_TYPE
-        encoding = message.encoding if is_raw else message.format
+        encoding = packet_encoding(message)
         if not self.stamps_ns:
             self.encoding = encoding
         elif not self.is_colour:
             first, self.encoding = self.encoding, encoding
             if not self.is_colour:
                 self.encoding = first
-        stamp = message.header.stamp
+        stamp, _ = _stamp_and_frame(message)
         self.stamps_ns.append(stamp.sec * NANOSECONDS + stamp.nanosec)
         self.recorded_ns.append(recorded_ns)
 
@@ -110,7 +122,10 @@ class BagSource:
         with open_bag(self._path) as reader:
             for note in reader.notes:
                 _log.warning('%s: %s', self._path, note)
-            chosen = _choose(self._path, _image_topics(reader), topic)
+            topics = _image_topics(reader)
+            if not topics:
+                raise SourceError(f'{path} has no image topic{_others(reader)}')
+            chosen = _choose(self._path, topics, topic)
         self.topic = chosen.name
         self.count = chosen.count
         self.rate_hz = chosen.rate_hz
@@ -123,27 +138,30 @@ class BagSource:
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames; SourceError if the bag is damaged or has no usable image."""
-        good = bad = 0
+        good = bad = unknown = 0
         first_error: Exception | None = None
-        decoder = ImageDecoder(self._warn)
+        decoder = _Decoder(self._chosen.is_video, self._warn)
         stamps = ImageStamps(self._warn, self._chosen.is_stuck)
         with open_bag(self._path) as reader:
             for data, message_type, recorded_ns in _data(reader, self._chosen):
                 try:
                     message = _deserialize(reader, data, message_type)
-                    rgb = decoder.message(message)
+                    pictures = decoder.decode(message, recorded_ns)
                 except ImageFormatError as error:
                     bad += 1
                     first_error = first_error or error
                     self._warn(f'message {good + bad} skipped: {error}', 'skipped')
                     continue
-                good += 1
-                stamp = message.header.stamp
-                stamp_ns = stamps.stamp_ns(stamp.sec, stamp.nanosec, recorded_ns)
-                header = Header(stamp_ns, message.header.frame_id)
-                yield Frame(header.stamp, rgb, header, recorded_ns)
+                unknown += not pictures
+                for (stamp, frame_id), arrived_ns, rgb in pictures:
+                    good += 1
+                    stamp_ns = stamps.stamp_ns(stamp.sec, stamp.nanosec, arrived_ns)
+                    header = Header(stamp_ns, frame_id)
+                    yield Frame(header.stamp, rgb, header, arrived_ns)
         if bad > 1:
             self._warn(f'{bad} messages skipped in total')
+        if unknown:
+            self._warn(f'{unknown} video packets without a picture, before a key frame, skipped')
         if not good:
             reason = f': {first_error}' if first_error else ''
             raise SourceError(f'{self._path} has no usable image on {self.topic}{reason}')
@@ -155,12 +173,39 @@ class BagSource:
             _log.warning('%s: %s', self.topic, text)
 
 
+class _Decoder:
+    """Decodes the images or video packets of one topic."""
+
+    def __init__(self, is_video: bool, report: Callable[[str], None]) -> None:
+        self._images = ImageDecoder(report)
+        self._video: VideoDecoder[tuple[tuple[Any, str], int]] | None = None
+        if is_video:
+            self._video = VideoDecoder()
+
+    def decode(
+        self, message: Any, recorded_ns: int
+    ) -> list[tuple[tuple[Any, str], int, np.ndarray]]:
+        """Return images with stamp and frame_id, time of recording, and pixels."""
+        tag = _stamp_and_frame(message), recorded_ns
+        if self._video is None:
+            return [(*tag, self._images.message(message))]
+        decoded = self._video.decode(packet_encoding(message), message.data, tag)
+        return [(*found, picture.rgb()) for found, picture in decoded]
+
+
+def _stamp_and_frame(message: Any) -> tuple[Any, str]:
+    """Return stamp and frame_id; `CompressedVideo` has no header."""
+    if hasattr(message, 'header'):
+        return message.header.stamp, message.header.frame_id
+    return message.timestamp, message.frame_id
+
+
 def _image_topics(reader: BagReader) -> list[ImageTopic]:
     """List the image topics of a bag by name, including depth."""
     topics: dict[tuple[str, str], ImageTopic] = {}
     connections = []
     for connection in sorted(reader.connections, key=lambda item: item.topic):
-        is_image = connection.msgtype in (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
+        is_image = connection.msgtype in (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE, *PACKET_TYPES)
         if is_image and connection.msgcount:
             # In a ROS 1 bag every publisher of a topic has its own connection, and in a split bag
             # every file.
@@ -188,9 +233,14 @@ def _image_topics(reader: BagReader) -> list[ImageTopic]:
     return list(topics.values())
 
 
+def _others(reader: BagReader, shown: int = 5) -> str:
+    """Return what a bag without images has, for the user."""
+    found = sorted({f'{item.topic} ({item.msgtype})' for item in reader.connections})
+    more = f' and {len(found) - shown} more' if len(found) > shown else ''
+    return f', only: {", ".join(found[:shown])}{more}' if found else ''
+
+
 def _choose(path: Path, topics: list[ImageTopic], wanted: str | None) -> ImageTopic:
-    if not topics:
-        raise SourceError(f'{path} has no image topic')
     listing = '; '.join(map(str, topics))
     if wanted is not None:
         matching = [topic for topic in topics if topic.name.strip('/') == wanted.strip('/')]
@@ -203,6 +253,8 @@ def _choose(path: Path, topics: list[ImageTopic], wanted: str | None) -> ImageTo
             )
         return matching[0]
     colour = [topic for topic in topics if topic.is_colour]
+    # The same images without losses.
+    colour = [topic for topic in colour if not topic.is_video] or colour
     if len(colour) == 1:
         return colour[0]
     if colour:

@@ -5,14 +5,18 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections import OrderedDict
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from tam_ros.interfaces import FFMPEG_TYPE, FOXGLOVE_TYPE
 from tam_ros.io.image_data import ImageFormatError, as_bytes, check_size
 
 T = TypeVar('T')
+
+PACKET_TYPES = (FFMPEG_TYPE, FOXGLOVE_TYPE)
 
 # Parts of `FFMPEGPacket.encoding` (the name of an encoder, such as libx264, hevc_nvenc, or, in
 # newer versions, `h264;yuv420p;...`) and of `CompressedVideo.format`, and decoders of FFmpeg.
@@ -26,6 +30,9 @@ _CODECS = {
     'vp8': ('vp8',),
 }
 
+# Some drivers send packets as `CompressedImage`.
+_VIDEO_FORMAT = re.compile(r'\b(h\.?26[45]|hevc|av1|vp[89])\b', re.IGNORECASE)
+
 _WAITING = 100  # packets whose picture has not come out of the decoder
 
 
@@ -34,8 +41,17 @@ def is_installed() -> bool:
     return importlib.util.find_spec('av') is not None
 
 
+def is_video_format(image_format: str) -> bool:
+    """Return whether the `format` of a `CompressedImage` is that of a video."""
+    return _VIDEO_FORMAT.search(image_format) is not None
+
+
 def packet_encoding(message: Any) -> str:
-    """Return the codec of a `FFMPEGPacket` or `CompressedVideo`, as the sender calls it."""
+    """Return the codec of a packet, as the sender calls it.
+
+    Args:
+        message: a `FFMPEGPacket`, `CompressedVideo` or `CompressedImage`.
+    """
     return str(message.format if hasattr(message, 'format') else message.encoding)
 
 
