@@ -204,8 +204,11 @@ class Health:
     def _check_namesakes(self) -> None:
         with contextlib.suppress(rclpy_implementation.RCLError):  # shut down in the meantime
             if changed := self._namesakes.check():
-                log = self._node.get_logger()
-                (log.warning if self._namesakes.problem else log.info)(changed)
+                # rclpy refuses another severity from the same line.
+                if self._namesakes.problem:
+                    self._node.get_logger().warning(changed)
+                else:
+                    self._node.get_logger().info(changed)
 
     def _update_session_state(self) -> None:
         """Read the state that was requested last, and request it again, without waiting."""
