@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import sys
 
@@ -30,6 +31,10 @@ _warnings.setFormatter(logging.Formatter('tam: %(message)s'))
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return the exit status; it is 2 if the input cannot be used."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == 'strict':
+            # A name that the encoding of the terminal lacks is printed with escapes.
+            stream.reconfigure(errors='backslashreplace')
     options = _parser().parse_args(arguments)
     _show_warnings()
     try:

@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Any
 
 from tam_ros.commands import UsageError
 from tam_ros.runtime.backends import AUTO, PRECISIONS, RUNTIMES, choose_precision
+
+MAX_THREADS = 256
 
 if TYPE_CHECKING:
     from tam_ros.tracking import ClipTracker, Tracker
@@ -34,7 +37,7 @@ def add_backend_options(
         help=f'precision of the computation (default: {AUTO}, the preferred one of the runtime)',
     )
     parser.add_argument(
-        '--threads', type=count, help='number of CPU threads (default: chosen by the library)'
+        '--threads', type=_threads, help='number of CPU threads (default: chosen by the library)'
     )
     parser.add_argument(
         '--zero-copy',
@@ -74,6 +77,16 @@ def describe(tracker: Tracker | ClipTracker) -> str:
     """Describe model, weights, runtime, device and precision in one line."""
     info = f' ({", ".join(tracker.info.values())})' if tracker.info else ''
     return f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}{info}'
+
+
+def _threads(text: str) -> int:
+    """Parse a number of threads, as a `type` of argparse."""
+    number, most = count(text), max(MAX_THREADS, os.cpu_count() or 1)
+    if number > most:
+        raise argparse.ArgumentTypeError(
+            f'{number} is too many: at most {most}; this machine has {os.cpu_count()} CPUs'
+        )
+    return number
 
 
 def count(text: str) -> int:

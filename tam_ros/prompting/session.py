@@ -31,6 +31,7 @@ from tam_ros.tracking import (
     Tracker,
     TrackerOptions,
 )
+from tam_ros.tracking.prompts import check_begins
 
 MAX_WAITING = 64
 """Prompts that may wait for an image; more waiting prompts mean that no image arrives."""
@@ -318,6 +319,8 @@ class TrackingSession(Closing):
                 f'no object {object_id} to {request.action.name}; {self.list_tracked()}'
             )
         prompt = request.prompt(object_id, stamped=self._parameters().prompt_history_seconds > 0)
+        if request.action is not Action.REFINE:
+            check_begins([prompt], object_id)
         if self._size is not None:
             self._tracker.check(prompt, self._size)
         self._used_ids.add(object_id)

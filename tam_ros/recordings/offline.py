@@ -21,6 +21,7 @@ from tam_ros.tracking import (
     PromptError,
     Tracker,
 )
+from tam_ros.tracking.prompts import check_begins
 
 
 class FramePrompt(NamedTuple):
@@ -96,7 +97,8 @@ def check(
         PromptError: the tracker would refuse a prompt, for example one outside the image.
     """
     height, width = next(iter(source)).rgb.shape[:2]
-    for item in prompts:
+    firsts: dict[int, list[FramePrompt]] = {}  # the prompts of each object on its first frame
+    for item in sorted(prompts, key=lambda item: item.frame):
         if source.count is not None and item.frame >= source.count:
             # The header of a video may be wrong about it.
             count = source.count_frames()
@@ -109,6 +111,12 @@ def check(
             tracker.check(item.prompt, (height, width))
         except PromptError as error:
             raise PromptError(f'the prompt {item.text!r} cannot be used: {error}') from error
+        first = firsts.setdefault(item.prompt.object_id, [])
+        if not first or item.frame == first[0].frame:
+            first.append(item)
+    for object_id, begin in firsts.items():
+        if object_id not in tracker.objects:
+            check_begins([item.prompt for item in begin], object_id)
 
 
 def track(

@@ -30,7 +30,13 @@ from tam_ros.tracking.frame_result import FrameResult, describe
 from tam_ros.tracking.model_tracker import ModelTracker
 from tam_ros.tracking.objects import ObjectMemory, ObjectTable
 from tam_ros.tracking.options import TrackerOptions
-from tam_ros.tracking.prompts import NEW_OBJECT, Prompt, PromptError, check_point_count
+from tam_ros.tracking.prompts import (
+    NEW_OBJECT,
+    Prompt,
+    PromptError,
+    check_begins,
+    check_point_count,
+)
 
 
 class ClipTracker(ModelTracker):
@@ -116,6 +122,9 @@ class ClipTracker(ModelTracker):
         self._pipeline.clock.restart()
         context = self._check_frame(index, image, stamp)
         assigned = self._assign(index, context.size, prompts)
+        for object_id, object_prompts in assigned.items():
+            if object_id not in self._table.live or object_prompts[0].replace:
+                check_begins(object_prompts, object_id)
         self._size = context.size
         features = self._encode(context, image)
         predictions: dict[int, MaskPrediction] = {}

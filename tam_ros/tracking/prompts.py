@@ -177,6 +177,11 @@ class Prompt:
         """Whether this is a box or a mask, which replaces the clicks given before it."""
         return self.mask_image is not None or bool((self.labels >= 2).any())
 
+    @property
+    def marks_object(self) -> bool:
+        """Whether it says where the object is, and not only where it is not."""
+        return self.drops_earlier_clicks or bool((self.labels == 1).any())
+
     def check_image(self, height: int, width: int) -> None:
         """Raise PromptError if the prompt does not fit an image of this size, in pixels."""
         if self.mask_image is not None and self.mask_image.shape != (height, width):
@@ -194,6 +199,17 @@ class Prompt:
                 raise PromptError(
                     f'box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) lies outside the image {width}x{height}'
                 )
+
+
+def check_begins(prompts: Sequence[Prompt], object_id: int) -> None:
+    """Raise PromptError if an object cannot begin with these prompts.
+
+    The model takes clicks off an object alone as a request for anything else in the image.
+    """
+    if not any(prompt.marks_object for prompt in prompts):
+        raise PromptError(
+            f'object {object_id} has only clicks off it: add a click on it, a box or a mask'
+        )
 
 
 def check_point_count(

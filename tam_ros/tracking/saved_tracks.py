@@ -103,9 +103,7 @@ def read_tracks(
             storage is unchanged then.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        about = json.loads(str(arrays['about']))
+        arrays, about = _read_archive(path)
         if about['format'] != FORMAT:
             raise SavedTracksError(
                 f'{path} has format {about["format"]}; this version reads {FORMAT}'
@@ -136,6 +134,28 @@ def read_tracks(
         pipeline.write_row(memory.row, memories, pointers)
         table.add(memory)
     return tracks
+
+
+def _read_archive(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arrays of a file, and its description.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SavedTracksError: it is not a file of tracks.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            path.stat()
+            raise ValueError('not an archive of numpy')
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        return arrays, json.loads(str(arrays['about']))
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # the messages of numpy and zipfile are about their options
+        raise SavedTracksError(
+            f'{path} cannot be read as a file of tracks: it is another kind of file, or damaged'
+        ) from error
 
 
 def _object(

@@ -35,6 +35,7 @@ from tam_ros.tracking.prompts import (
     NEW_OBJECT,
     Prompt,
     PromptError,
+    check_begins,
     check_point_count,
     fit_mask,
 )
@@ -186,6 +187,11 @@ class Tracker(ModelTracker):
         if size != self._size:
             self._late.clear()  # there are no objects, and the past images have another size
         assigned = self._assign(prompts, current)
+        begun = set(self.objects)
+        for _, object_id, object_prompts in assigned:
+            if object_id not in begun or object_prompts[0].replace:
+                check_begins(object_prompts, object_id)
+            begun.add(object_id)
         if self._options.history_frames or self._table.live or assigned:
             current.context = replace(current.context, network_input=self._pipeline.resize(image))
         for frame, object_id, object_prompts in assigned:
