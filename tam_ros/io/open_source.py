@@ -47,9 +47,20 @@ def open_source(
 
     if is_animation(path):
         return Animation(path, rate_hz)
-    from tam_ros.io.video import VideoSource
+    from tam_ros.io.video import UndecodedVideoError, VideoSource
 
-    return VideoSource(path, rate_hz)
+    try:
+        return VideoSource(path, rate_hz)
+    except UndecodedVideoError as error:
+        from tam_ros.io.av_video import AvVideo
+        from tam_ros.io.video_packets import is_installed
+
+        if not is_installed():
+            raise SourceError(
+                f'{error}. PyAV decodes more (`python3 -m pip install av`); or convert it: '
+                f'`ffmpeg -i {path} -c:v libx264 {path.stem}_h264.mp4`'
+            ) from error
+        return AvVideo(path, rate_hz)
 
 
 def _is_bag(path: Path) -> bool:

@@ -24,6 +24,10 @@ _MAX_COUNT = 10**9  # frames; larger numbers in headers are arithmetic with an u
 _log = logging.getLogger(__name__)
 
 
+class UndecodedVideoError(SourceError):
+    """A video whose codec OpenCV does not know, or without any frame."""
+
+
 class VideoSource:
     """A video file of any container and codec that OpenCV reads; see `FrameSource`.
 
@@ -40,7 +44,8 @@ class VideoSource:
             rate_hz: frames per second, in place of the times in the file.
 
         Raises:
-            SourceError: the file is missing or is not a video that OpenCV decodes.
+            UndecodedVideoError: OpenCV opens the file, but decodes no frame.
+            SourceError: the file is missing or is not a video that OpenCV opens.
         """
         self._path = Path(path)
         self.name = self._path.name
@@ -51,9 +56,12 @@ class VideoSource:
         times = [_time_ns(capture)]
         while len(times) < _LOOK_AT and capture.grab():
             times.append(_time_ns(capture))
+        codec = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, 'little').decode('latin-1')
         capture.release()
         if not readable:
-            raise SourceError(f'{self._path} has no frame that can be decoded')
+            raise UndecodedVideoError(
+                f'{self._path} has no frame that OpenCV can decode; its codec is {codec!r}'
+            )
         usable = math.isfinite(declared) and 0 < declared < _MAX_COUNT
         self.count = int(declared) if usable else None
         self._has_times = rate_hz is None and _is_usable(median_rate(times))
