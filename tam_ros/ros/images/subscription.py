@@ -137,7 +137,11 @@ class ImageSubscription:
         self.problem = self._watch.problem
         for line in lines:
             log = self._node.get_logger()
-            (log.warning if line.warning else log.info)(line.text)
+            # rclpy refuses another severity from the same line.
+            if line.warning:
+                log.warning(line.text)
+            else:
+                log.info(line.text)
 
     def _explain(self) -> str:
         if self._video is not None and self._video.problem:
