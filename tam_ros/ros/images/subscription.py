@@ -15,7 +15,16 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
-from tam_ros.ros.images.offers import Graph, Publisher, Wanted, choose, explain, names, several
+from tam_ros.ros.images.offers import (
+    Graph,
+    Publisher,
+    Wanted,
+    choose,
+    explain,
+    heard,
+    names,
+    several,
+)
 from tam_ros.ros.images.transports import transport_of
 from tam_ros.ros.images.video import QUEUE_DEPTH, VideoPackets
 from tam_ros.ros.images.watch import Watch
@@ -62,6 +71,7 @@ class ImageSubscription:
         self._timeout_s = timeout_s
         self._on_lost = lost
         self._received = self._lost = 0
+        self._had_images = False
         self._remedy = remedy(wanted.reliability)
         self._video: VideoPackets | None = None
         self._watch = Watch('depth image' if wanted.argument == 'depth' else 'image')
@@ -94,6 +104,7 @@ class ImageSubscription:
 
     def _receive(self, message: Any) -> None:
         self._received += 1
+        self._had_images = True
         self._callback(message)
 
     def _lose(self, count: int) -> None:
@@ -130,6 +141,7 @@ class ImageSubscription:
             topic=self.topic,
             timeout_s=self._timeout_s(),
             mixed=several(wanted, self._choice, graph),
+            heard=bool(heard(wanted, self._choice, graph)),
             explain=self._explain,
             remedy=self._remedy,
         )
@@ -146,7 +158,8 @@ class ImageSubscription:
     def _explain(self) -> str:
         if self._video is not None and self._video.problem:
             return self._video.problem
-        return explain(self._wanted, self._choice, self._whole_graph(), self._remedy)
+        helps = '' if self._had_images else self._remedy
+        return explain(self._wanted, self._choice, self._whole_graph(), helps)
 
     def _whole_graph(self) -> Graph:
         """Return the publishers of all topics with images, and of the wanted ones."""

@@ -39,9 +39,9 @@ class Watch:
         self.problem = ''
         self._what = what
         self._now_s = 0.0
-        self._silent_s = 0.0
         self._received = False
-        self._silence_said = False
+        self._usual_s = 0.0
+        self._silence = _Silence()
         self._mixed = self._reason = ''
         self._said: dict[str, float] = {}
         self._losses = _Losses()
@@ -55,6 +55,7 @@ class Watch:
         topic: str,
         timeout_s: float,
         mixed: str,
+        heard: bool,
         explain: Callable[[], str],
         remedy: str = '',
     ) -> list[Line]:
@@ -67,31 +68,21 @@ class Watch:
             topic: the topic that is subscribed to.
             timeout_s: seconds without an image after which that is a problem.
             mixed: what is wrong with the publishers even if images arrive, or empty.
+            heard: whether there is a publisher whose images could arrive.
             explain: returns why no image arrives, or an empty string; called only then.
             remedy: what helps against losses.
         """
         self._now_s += seconds
         lines = []
-        if received:
-            if self._silence_said:
-                text = f'{self._what}s arrive again on {topic} after {self._silent_s:.1f} s'
-                lines.append(Line(False, text))
-            self._received, self._silent_s = True, 0.0
-            self._reason, self._silence_said = '', False
-        else:
-            self._silent_s += seconds
         if mixed != self._mixed:
             self._mixed = mixed
             if mixed and self._may_say(mixed):
                 lines.append(Line(True, mixed))
-        reason = explain() if self._silent_s > timeout_s else ''
-        if reason and reason != self._reason:
-            self._reason = reason
-            if self._may_say(reason):
-                self._silence_said = self._received
-                since = f'for {self._silent_s:.1f} s' if self._received else 'so far'
-                lines.append(Line(True, f'no {self._what} on {topic} {since}: {reason}'))
-        self.problem = mixed or reason
+        if received:
+            lines += self._returned(topic)
+        else:
+            lines += self._silent(seconds, topic, timeout_s, heard, explain)
+        self.problem = mixed or self._reason
         if window := self._losses.add(seconds, received, lost):
             lost, sent = window
             if lost > MAX_LOST_SHARE * sent and self._may_say('loss'):
@@ -99,12 +90,71 @@ class Watch:
                 lines.append(Line(True, f'{text}: {remedy}'))
         return lines
 
+    def _returned(self, topic: str) -> list[Line]:
+        silence, self._silence = self._silence, _Silence()
+        first, self._received = not self._received, True
+        self._reason = ''
+        if silence.always_heard and not first:
+            # Of a camera that is slower than the timeout, or that pauses.
+            self._usual_s = max(self._usual_s, silence.seconds)
+        if first or not silence.said:
+            return []
+        text = f'{self._what}s arrive again on {topic} after {silence.seconds:.1f} s'
+        return [Line(False, text)]
+
+    def _silent(
+        self,
+        seconds: float,
+        topic: str,
+        timeout_s: float,
+        heard: bool,
+        explain: Callable[[], str],
+    ) -> list[Line]:
+        silence = self._silence
+        silence.add(seconds, heard)
+        # A new publisher is given time for its first image.
+        due = silence.seconds >= timeout_s and (not heard or silence.heard_s >= timeout_s)
+        reason = explain() if due else ''
+        # What is discovered in parts is said when it has stayed the same.
+        self._reason = reason if reason == silence.newest_reason else ''
+        silence.newest_reason = reason
+        unusual = not heard or not self._received or silence.seconds > 2 * self._usual_s
+        if not self._reason or self._reason in silence.said or not unusual:
+            return []
+        silence.said.add(self._reason)
+        since = f'for {silence.seconds:.1f} s' if self._received else 'so far'
+        return [Line(True, f'no {self._what} on {topic} {since}: {self._reason}')]
+
     def _may_say(self, text: str) -> bool:
-        """Return whether a text was not said lately; a camera may be slower than the timeout."""
+        """Return whether a text was not said lately."""
         if self._now_s - self._said.get(text, -REPEAT_S) < REPEAT_S:
             return False
         self._said[text] = self._now_s
         return True
+
+
+class _Silence:
+    """A time without an image.
+
+    Attributes:
+        seconds: how long it has lasted.
+        heard_s: for how long there has been a publisher.
+        always_heard: whether there was one all the time.
+        newest_reason: the newest explanation.
+        said: the reasons that were logged.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = self.heard_s = 0.0
+        self.always_heard = True
+        self.newest_reason = ''
+        self.said: set[str] = set()
+
+    def add(self, seconds: float, heard: bool) -> None:
+        """Let time pass without an image."""
+        self.seconds += seconds
+        self.heard_s = self.heard_s + seconds if heard else 0.0
+        self.always_heard = self.always_heard and heard
 
 
 class _Losses:

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import time
+from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from tam_ros.ros.images.offers import Wanted
-from tam_ros.ros.images.transports import IMAGES
+from tam_ros.ros.images.transports import COMPRESSED, IMAGES, RAW, Transport
 
 TOPIC = '/watched/image'
 
@@ -34,10 +36,10 @@ class Bench:
             self.executor.add_node(node)
         self.received = []
 
-    def subscribe(self, transport='raw', topic=TOPIC):
+    def subscribe(self, transport=RAW, topic=TOPIC):
         from tam_ros.ros.images.subscription import ImageSubscription
 
-        wanted = Wanted('image', topic, IMAGES[transport], IMAGES, 'image_transport', 'auto')
+        wanted = Wanted('image', topic, transport, IMAGES, 'image_transport', 'auto')
         self.images = ImageSubscription(
             self.node, wanted, self.received.append, depth=1, timeout_s=lambda: 0.5
         )
@@ -100,11 +102,37 @@ def test_it_is_reliable_while_every_camera_is(bench):
     bench.wait(lambda: bench.is_heard(third, Image()))
 
 
+def test_every_packet_of_a_video_is_decoded(bench):
+    """Packets in a message that has their fields; those of video packets are not installed."""
+    av = pytest.importorskip('av')
+    from sensor_msgs.msg import Image
+
+    context = av.CodecContext.create('libx264', 'w')
+    context.width, context.height, context.pix_fmt = 96, 64, 'yuv420p'
+    context.time_base, context.options = Fraction(1, 30), {'tune': 'zerolatency', 'g': '50'}
+    packets = []
+    for index in range(30):
+        frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 8 * index, np.uint8), 'rgb24')
+        frame.pts = index
+        packets += [bytes(packet) for packet in context.encode(frame)]
+    video = Transport('packets', 'sensor_msgs/msg/Image', '', 'video packets', is_video=True)
+    bench.subscribe(transport=video)
+    camera = bench.driver.create_publisher(Image, TOPIC, 40)
+    bench.wait(lambda: bench.is_reliable() is True and camera.get_subscription_count())
+    for index, data in enumerate(packets):
+        message = Image(encoding='libx264', data=data)
+        message.header.stamp.sec = index
+        camera.publish(message)
+    bench.wait(lambda: len(bench.received) == 30)
+    assert [image.header.stamp.sec for image in bench.received] == list(range(30))
+    assert abs(int(bench.received[20].data[0]) - 160) < 6
+
+
 def test_compressed_images_are_found_under_both_names(bench):
     from sensor_msgs.msg import CompressedImage
 
     raw = bench.camera(reliable=True)
-    bench.subscribe('compressed')
+    bench.subscribe(COMPRESSED)
     assert bench.images.topic == f'{TOPIC}/compressed'
     bench.wait(lambda: 'set image_transport: raw' in bench.images.problem)
     bench.driver.destroy_publisher(raw)
