@@ -68,15 +68,15 @@ def read_masks(
     if not ids:
         raise MaskFileError(f'{path} has no object: all pixels are 0')
     advice = f'if it is one mask with a soft edge, give --mask-threshold {(ids[-1] + 1) // 2}'
-    if limit is not None and len(ids) > limit:
-        raise MaskFileError(
-            f'{path} has {len(ids)} values, one for each object, more than max_objects, {limit}: '
-            f'{advice}; otherwise --max-objects {len(ids)}'
-        )
     if is_lossy and len(ids) > 1:
         raise MaskFileError(
             f'{path} has {len(ids)} values, but its format does not keep the values of pixels: '
             f'{advice}'
+        )
+    if limit is not None and len(ids) > limit:
+        raise MaskFileError(
+            f'{path} has {len(ids)} values, one for each object, more than max_objects, {limit}: '
+            f'{advice}; otherwise --max-objects {len(ids)}'
         )
     if not is_indexed and _is_soft(values, ids):
         raise MaskFileError(

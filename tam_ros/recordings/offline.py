@@ -24,6 +24,12 @@ from tam_ros.tracking import (
 from tam_ros.tracking.prompts import check_begins
 
 
+_TURNED = (
+    'the sides are exchanged: frames are turned as their EXIF orientation or the header of the '
+    'video says, and a mask must be turned in the same way'
+)
+
+
 class FramePrompt(NamedTuple):
     """A prompt for one frame of a recording.
 
@@ -110,7 +116,12 @@ def check(
         try:
             tracker.check(item.prompt, (height, width))
         except PromptError as error:
-            raise PromptError(f'the prompt {item.text!r} cannot be used: {error}') from error
+            mask = item.prompt.mask_image
+            turned = mask is not None and mask.shape == (width, height)
+            raise PromptError(
+                f'the prompt {item.text!r} cannot be used: {error}'
+                + (f'; {_TURNED}' if turned else '')
+            ) from error
         first = firsts.setdefault(item.prompt.object_id, [])
         if not first or item.frame == first[0].frame:
             first.append(item)

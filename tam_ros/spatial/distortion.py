@@ -31,11 +31,21 @@ _STANDARD = (
     'radtan',
     'radialtangential',
     'pinhole',
+    'pinholeradtan',
     'opencv',
     'thinprism',
     'tilted',
 )
-_FISHEYE = ('equidistant', 'fisheye', 'opencvfisheye', 'kannalabrandt', 'kannalabrandt4', 'kb4')
+_FISHEYE = (
+    'equidistant',
+    'equi',
+    'pinholeequi',
+    'fisheye',
+    'opencvfisheye',
+    'kannalabrandt',
+    'kannalabrandt4',
+    'kb4',
+)
 _NONE = ('none', 'undistorted', 'nodistortion', 'rectified')
 
 

@@ -33,6 +33,7 @@ def place(tmp_path, monkeypatch, video, pictures) -> Path:
     good[40:80, 30:70] = 1
     Image.fromarray(good).save('good.png')
     Image.fromarray(good[:60]).save('other_size.png')
+    Image.fromarray(good.T.copy()).save('turned.png')
     Image.fromarray(good * 0).save('nothing.png')
     Image.fromarray(np.dstack([good, good, good // 2])).save('colour.png')
     dot = good * 0
@@ -95,6 +96,7 @@ def place(tmp_path, monkeypatch, video, pictures) -> Path:
         (['VIDEO', *OUT, '--masks', 'nothing.png'], 'nothing.png has no object'),
         (['VIDEO', *OUT, '--masks', 'other_size.png'],
          "'object 1 of other_size.png' cannot be used: the mask is 160x60 but the image 160x120"),
+        (['VIDEO', *OUT, '--masks', 'turned.png'], 'the image 160x120; the sides are exchanged'),
         (['VIDEO', *OUT, '--masks', 'good.png@8'], 'the frames are 0 to 7'),
         (['VIDEO', *OUT, '--masks', 'good.png@last'], 'the frame after @'),
         (['VIDEO', '--out', 'o', '--masks', 'wide.png'], 'has object ids up to 255'),
