@@ -7,31 +7,33 @@ import sys
 
 from fakes.colour_tracker import ColourTracker
 
+from tam_ros.ros import track_node
 from tam_ros.ros.diagnostics.health import Health
-from tam_ros.ros.track_node import TrackNode, main
+from tam_ros.ros.images.subscription import ImageSubscription
+from tam_ros.ros.inputs.source import InputPort
 
 PLACES = {
     'opened': (Health, 'opened'),
-    'activate': (TrackNode, 'create_subscription'),
-    'listening': (TrackNode, 'resolve_topic_name'),
-    'deactivate': (TrackNode, 'destroy_subscription'),
+    'activate': (track_node, 'ImageSubscription'),
+    'listening': (InputPort, 'activate'),
+    'deactivate': (ImageSubscription, 'close'),
 }
 
 
 def fail_once(where: str) -> None:
-    """Let a method raise the first time it is called by a transition."""
+    """Let a method or class raise the first time it is called by a transition."""
     owner, name = PLACES[where]
     method = getattr(owner, name)
 
-    def broken(self, *arguments, **options):
+    def broken(*arguments, **options):
         if sys._getframe(1).f_code.co_name.startswith(('on_', '_unsubscribe')):
             setattr(owner, name, method)
             raise RuntimeError(f'broken on purpose: {where}')
-        return method(self, *arguments, **options)
+        return method(*arguments, **options)
 
     setattr(owner, name, broken)
 
 
 if __name__ == '__main__':
     fail_once(os.environ['FAIL_AT'])
-    sys.exit(main(open_tracker=ColourTracker.open))
+    sys.exit(track_node.main(open_tracker=ColourTracker.open))
