@@ -58,7 +58,8 @@ def _decompress(image_format: str, raw: NDArray[np.uint8]) -> Depth:
             `16UC1; compressedDepth` (from older senders) or `16UC1; png compressed `.
         raw: uint8 [N].
     """
-    if 'compressedDepth' in image_format:
+    has_header = raw[_HEADER.size :][: len(_PNG_START)].tobytes() == _PNG_START
+    if has_header or 'compressedDepth' in image_format:
         return _decompress_depth(image_format, raw)
     pixels = decode_file(raw, image_format)
     if pixels.dtype == np.uint16 and pixels.ndim == 2:

@@ -152,7 +152,7 @@ def decode(
     pixels = np.ascontiguousarray(raw.reshape(height, step)[:, :row])
     if sample.itemsize == 2:
         levels = SampleRange() if levels is None else levels
-        wide = pixels.view(sample.newbyteorder('>' if is_bigendian else '<'))
+        wide = pixels.view(sample.newbyteorder('>' if is_bigendian else '<')).reshape(shape)
         pixels = levels.to_8_bits(wide.astype(sample, copy=False), spread=known == 'mono16')
     return layout.to_rgb(pixels.reshape(shape))
 

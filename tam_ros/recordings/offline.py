@@ -23,7 +23,6 @@ from tam_ros.tracking import (
 )
 from tam_ros.tracking.prompts import check_begins
 
-
 _TURNED = (
     'the sides are exchanged: frames are turned as their EXIF orientation or the header of the '
     'video says, and a mask must be turned in the same way'

@@ -114,6 +114,7 @@ def sent(image_format: str, data: bytes) -> SimpleNamespace:
         pytest.param('16UC1; compressedDepth png', bytes(12) + png(surface()), id='PNG'),
         pytest.param('16UC1; compressedDepth', bytes(12) + png(surface()), id='of older senders'),
         pytest.param('16UC1; compressedDepth png', png(surface()), id='without the header'),
+        pytest.param('16UC1; png', bytes(12) + png(surface()), id='a header, but no name'),
         pytest.param('16UC1; compressedDepth rvl', bytes(12) + rvl(surface()), id='RVL'),
         pytest.param('16UC1; png compressed ', png(surface()), id='compressed as PNG'),
         pytest.param('png', png(surface()), id='a PNG of 16 bits'),

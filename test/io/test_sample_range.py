@@ -59,6 +59,15 @@ def test_single_hot_and_dead_pixels_do_not_count():
     assert (found == expected).all()
 
 
+def test_small_lights_count():
+    """So that the image does not become darker when they come nearer."""
+    dark = picture(60).astype(np.uint16) << 4
+    dark[20:22, 30:33] = 4000
+    (found,), _ = converted(dark)
+    assert found[20, 31] == 250
+    assert found[-1].max() == 60
+
+
 def test_a_thermal_camera_uses_a_small_part_of_its_range():
     """Kelvin times 100, from 17 to 36 degrees Celsius."""
     kelvin = np.linspace(29000, 30900, 48 * 64).astype(np.uint16).reshape(48, 64)
