@@ -15,6 +15,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from tam_ros.io.video_packets import is_video_format
 from tam_ros.ros.images.offers import (
     Graph,
     Publisher,
@@ -72,6 +73,8 @@ class ImageSubscription:
         self._on_lost = lost
         self._received = self._lost = 0
         self._had_images = False
+        # Some drivers send video packets as `CompressedImage`.
+        self._is_video = wanted.transport.is_video
         self._remedy = remedy(wanted.reliability)
         self._video: VideoPackets | None = None
         self._watch = Watch('depth image' if wanted.argument == 'depth' else 'image')
@@ -91,18 +94,23 @@ class ImageSubscription:
 
     def _subscribe(self) -> Subscription:
         reliable = self._choice.reliable
-        is_video = self._wanted.transport.is_video
-        self._video = VideoPackets(self._receive) if is_video else None
+        self._video = VideoPackets(self._receive_image) if self._is_video else None
         qos = QoSProfile(
-            depth=QUEUE_DEPTH if is_video else self._depth,
+            depth=QUEUE_DEPTH if self._is_video else self._depth,
             history=HistoryPolicy.KEEP_LAST,
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         )
         message_type = _message_class(self._wanted.transport.type)
-        receive = self._video.receive if self._video is not None else self._receive
+        receive = self._video.receive if self._video is not None else self._receive_message
         return subscribe(self._node, message_type, self._choice.topic, receive, qos, self._lose)
 
-    def _receive(self, message: Any) -> None:
+    def _receive_message(self, message: Any) -> None:
+        if is_video_format(getattr(message, 'format', '')):
+            self._is_video = True  # `_look` subscribes again, with a queue for all packets
+        else:
+            self._receive_image(message)
+
+    def _receive_image(self, message: Any) -> None:
         self._received += 1
         self._had_images = True
         self._callback(message)
@@ -125,7 +133,8 @@ class ImageSubscription:
         graph = self._graph(*names(wanted))
         choice = choose(wanted, graph)
         # As long as nobody publishes, the last camera is expected back.
-        if choice != self._choice and graph.get(choice.topic):
+        is_other_kind = self._is_video != (self._video is not None)
+        if is_other_kind or (choice != self._choice and graph.get(choice.topic)):
             self._node.destroy_subscription(self._subscription)
             self._choice, self.topic = choice, choice.topic
             self._subscription = self._subscribe()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from fractions import Fraction
 
@@ -102,19 +103,28 @@ def test_it_is_reliable_while_every_camera_is(bench):
     bench.wait(lambda: bench.is_heard(third, Image()))
 
 
-def test_every_packet_of_a_video_is_decoded(bench):
-    """Packets in a message that has their fields; those of video packets are not installed."""
-    av = pytest.importorskip('av')
-    from sensor_msgs.msg import Image
-
+def encode(av, key_every):
+    """Return 30 packets of a video whose grey value rises by 8 from picture to picture."""
     context = av.CodecContext.create('libx264', 'w')
     context.width, context.height, context.pix_fmt = 96, 64, 'yuv420p'
-    context.time_base, context.options = Fraction(1, 30), {'tune': 'zerolatency', 'g': '50'}
+    context.time_base, context.options = (
+        Fraction(1, 30),
+        {'tune': 'zerolatency', 'g': str(key_every)},
+    )
     packets = []
     for index in range(30):
         frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 8 * index, np.uint8), 'rgb24')
         frame.pts = index
         packets += [bytes(packet) for packet in context.encode(frame)]
+    return packets
+
+
+def test_every_packet_of_a_video_is_decoded(bench):
+    """Packets in a message that has their fields; those of video packets are not installed."""
+    av = pytest.importorskip('av')
+    from sensor_msgs.msg import Image
+
+    packets = encode(av, key_every=50)
     video = Transport('packets', 'sensor_msgs/msg/Image', '', 'video packets', is_video=True)
     bench.subscribe(transport=video)
     camera = bench.driver.create_publisher(Image, TOPIC, 40)
@@ -126,6 +136,24 @@ def test_every_packet_of_a_video_is_decoded(bench):
     bench.wait(lambda: len(bench.received) == 30)
     assert [image.header.stamp.sec for image in bench.received] == list(range(30))
     assert abs(int(bench.received[20].data[0]) - 160) < 6
+
+
+def test_video_packets_in_compressed_images_are_decoded(bench):
+    av = pytest.importorskip('av')
+    from sensor_msgs.msg import CompressedImage
+
+    packets = encode(av, key_every=5)
+    bench.subscribe(COMPRESSED)
+    camera = bench.camera(True, f'{TOPIC}/compressed', CompressedImage)
+    sent = itertools.count()
+
+    def is_decoded():
+        camera.publish(CompressedImage(format='h264', data=packets[next(sent) % len(packets)]))
+        bench.executor.spin_once(0.05)
+        return len(bench.received) > 3
+
+    bench.wait(is_decoded)
+    assert (bench.received[-1].height, bench.received[-1].width) == (64, 96)
 
 
 def test_compressed_images_are_found_under_both_names(bench):
