@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tam_ros.io.bag_copy import BagCopy
     from tam_ros.io.frames import FrameSource
+    from tam_ros.io.video_writer import VideoWriter
     from tam_ros.recordings.offline import RecordedFrame
     from tam_ros.recordings.results import Sink
     from tam_ros.tracking import Tracker
@@ -34,8 +35,6 @@ _BESIDE = Path()  # --write-frames without a folder
 # The kind of output by suffix of --out; any other name is a folder of PNG files.
 _KINDS = {'.mcap': 'bag', '.json': 'coco'}
 _UNSUPPORTED = ('.mp4', '.avi', '.mkv', '.mov', '.bag', '.db3', '.png', '.jpg', '.jpeg')
-_PLAYABLE_HZ = 1.0, 120.0
-_FALLBACK_HZ = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -215,7 +214,8 @@ class Outputs(Closing):
         self._sinks: list[Sink] = []
         self._copy: BagCopy | None = None
         self._tracks: NewOutput | None = None
-        self._paths = [path for path in (options.out, options.overlay) if path is not None]
+        self._out: Path | None = options.out
+        self._video: VideoWriter | None = None
         try:
             if options.save_tracks:
                 self._tracks = NewOutput(options.save_tracks)
@@ -253,8 +253,11 @@ class Outputs(Closing):
             for writer in writers:
                 stack.callback(writer.close if self.frames else writer.discard)
         if writers and self.frames:
-            for path in self._paths:
-                print(f'{path}: {self.frames} frame{"s" if self.frames > 1 else ""}', flush=True)
+            frames = f'{self.frames} frame{"s" if self.frames > 1 else ""}'
+            if self._out is not None:
+                print(f'{self._out}: {frames}', flush=True)
+            if self._video is not None:
+                print(f'{self._video.path}: {frames}, {self._video.codec}', flush=True)
 
     def close(self) -> None:
         """Close all outputs; without a single frame, nothing is left of them."""
@@ -281,9 +284,8 @@ class Outputs(Closing):
         from tam_ros.recordings import results
 
         if options.overlay:
-            rate_hz = _playable_rate(options.overlay, source)
-            video = self._add(VideoWriter(options.overlay, rate_hz))
-            self._sinks.append(results.video_sink(video))
+            self._video = self._add(VideoWriter(options.overlay, source.rate_hz))
+            self._sinks.append(results.video_sink(self._video))
         if kind == 'bag':
             bag = self._add(BagWriter(options.out))
             from_bag = isinstance(source, BagSource)
@@ -306,17 +308,3 @@ class Outputs(Closing):
     def _add(self, writer: Any) -> Any:
         self._writers.append(writer)
         return writer
-
-
-def _playable_rate(path: Path, source: FrameSource) -> float:
-    """Return the rate of a video of a recording, whose own may be that of a time lapse."""
-    rate_hz = source.rate_hz
-    if rate_hz is None:
-        return _FALLBACK_HZ
-    lowest, highest = _PLAYABLE_HZ
-    if lowest <= rate_hz <= highest:
-        return rate_hz
-    _log.warning(
-        '%s shows %g frames per second; %s has %.3g', path, _FALLBACK_HZ, source.name, rate_hz
-    )
-    return _FALLBACK_HZ

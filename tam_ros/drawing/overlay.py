@@ -89,6 +89,8 @@ def _draw_tag(
 ) -> None:
     """Write `text` in a box of the object's colour whose lower left corner is near `anchor`."""
     (width, height), below = cv2.getTextSize(text, _FONT, scale, 1)
+    if height + below + 6 > drawn.shape[0]:  # it would hide the image
+        return
     x = int(np.clip(anchor[0], 0, max(drawn.shape[1] - width - 8, 0)))
     y = int(np.clip(anchor[1], height + 6, drawn.shape[0] - below - 1))
     tint = colour(object_id)

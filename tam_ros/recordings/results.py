@@ -89,6 +89,7 @@ def video_sink(video: VideoWriter) -> Sink:
 
     def write(result: RecordedFrame) -> None:
         tracked = result.tracked
-        video.write(draw_overlay(result.source.rgb, tracked.labels, tracked.objects))
+        drawn = draw_overlay(result.source.rgb, tracked.labels, tracked.objects)
+        video.write(drawn, result.source.header.stamp_ns)
 
     return write

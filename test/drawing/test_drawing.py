@@ -43,6 +43,14 @@ def test_tags_are_drawn_for_seen_and_unseen_objects():
     assert (tagged == np.array(colour(2))).all(axis=2).any()
 
 
+def test_a_tag_does_not_hide_an_image_that_is_lower_than_it():
+    low = np.zeros((4, 200, 3), np.uint8)
+    item = SimpleNamespace(id=1, state='visible', score=1.0)
+    mask = np.zeros((4, 200), np.uint8)
+    mask[:, 20:50] = 1
+    np.testing.assert_array_equal(draw_overlay(low, mask, [item]), draw_overlay(low, mask))
+
+
 def test_names_are_on_the_tags():
     rgb = np.zeros((240, 320, 3), np.uint8)
     item = SimpleNamespace(id=1, state='visible', score=0.9)
@@ -54,7 +62,7 @@ def test_names_are_on_the_tags():
     assert width({1: 'coffee mug'}) > width({2: 'coffee mug'}) + 50
 
 
-@pytest.mark.parametrize('shape', [(40, 30), (240, 320), (2160, 3840)])
+@pytest.mark.parametrize('shape', [(1, 1), (1, 200), (40, 30), (240, 320), (2160, 3840)])
 def test_any_size(shape):
     image = np.ones(shape, np.uint8)
     item = SimpleNamespace(id=1, state='visible', score=1.0)
