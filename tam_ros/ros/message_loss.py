@@ -62,7 +62,7 @@ def remedy(reliability: str) -> str:
     Args:
         reliability: the parameter `qos_reliability`.
     """
-    if get_rmw_implementation_identifier() == 'rmw_fastrtps_cpp':
+    if get_rmw_implementation_identifier().startswith('rmw_fastrtps'):
         helps = (
             f'before the camera is started, export {PROFILE_VARIABLE}=$(ros2 pkg '
             'prefix --share tam_ros)/config/fastdds_images.xml'
