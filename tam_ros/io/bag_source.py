@@ -58,7 +58,8 @@ class ImageTopic:
         if self.is_video:
             return True
         if self.message_type == COMPRESSED_IMAGE_TYPE:
-            return not is_depth_format(self.encoding)
+            is_depth = is_depth_format(self.encoding) or self.name.endswith('/compressedDepth')
+            return not is_depth
         return is_picture(self.encoding)
 
     @property

@@ -78,7 +78,7 @@ def read_masks(
             f'{path} has {len(ids)} values, one for each object, more than max_objects, {limit}: '
             f'{advice}; otherwise --max-objects {len(ids)}'
         )
-    if not is_indexed and _is_soft(values, ids):
+    if not is_indexed and has_soft_edge(values, ids):
         raise MaskFileError(
             f'{path} has {len(ids)} values, of which all but {ids[-1]} are only along edges: '
             f'{advice}; as an indexed image it would be {len(ids)} objects'
@@ -117,11 +117,15 @@ def _read_values(path: str | Path) -> tuple[NDArray[np.integer[Any]], bool, bool
     return values, is_lossy, image.mode == 'P'
 
 
-def _is_soft(values: NDArray[np.integer[Any]], ids: Sequence[int]) -> bool:
+def has_soft_edge(values: NDArray[np.integer[Any]], ids: Sequence[int]) -> bool:
     """Return whether grey values look like the shades along the edge of one mask.
 
     A soft mask reaches from black to nearly white, and no shade fills an area. Ids are usually
     small, and two of them are not taken for shades.
+
+    Args:
+        values: [H, W].
+        ids: the values above 0, in ascending order.
     """
     if len(ids) < _FEWEST_SHADES or ids[-1] <= np.iinfo(np.uint8).max // 2:
         return False

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tam_ros.interfaces import COMPRESSED_IMAGE_TYPE
+from tam_ros.io.bag_source import ImageTopic
 from tam_ros.io.compressed_images import decode_picture, is_depth_format
 from tam_ros.io.depth_messages import message_to_depth
 from tam_ros.io.image_data import ImageFormatError
@@ -182,3 +184,16 @@ def test_depth_is_no_picture(image_format, is_depth):
             decode_picture(raw, image_format)
     else:
         assert decode_picture(raw, image_format).shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ('name', 'image_format', 'is_colour'),
+    [
+        ('/color/compressed', 'rgb8; jpeg compressed bgr8', True),
+        ('/depth/compressed', '16UC1; jpeg compressed ', False),
+        ('/depth/compressedDepth', '16UC1; compressedDepth rvl', False),
+        ('/depth/compressedDepth', 'png', False),
+    ],
+)
+def test_depth_in_a_bag_is_not_offered_as_pictures(name, image_format, is_colour):
+    assert ImageTopic(name, COMPRESSED_IMAGE_TYPE, 1, image_format).is_colour == is_colour

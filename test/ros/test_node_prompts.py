@@ -282,11 +282,15 @@ def test_invalid_mask_images(operator):
     noise = array_to_image(
         np.arange(SIZE[0] * SIZE[1], dtype=np.uint16).reshape(SIZE), '16UC1', peer.header(0)
     )
+    soft = np.zeros(SIZE, np.uint8)
+    for inset, value in enumerate((60, 120, 180, 240)):
+        soft[20 + inset : 40 - inset, 20 + inset : 40 - inset] = value
     short = label_image(peer, v1=RED)
     short.height -= 1
     for message, words in (
         (label_image(peer), 'no pixel is above 0'),
         (noise, 'it has 4799 values, one for each object, more than max_objects, 16'),
+        (array_to_image(soft, 'mono8', peer.header(0)), 'all but the highest are only along'),
         (array_to_image(IMAGE, 'rgb8', peer.header(0)), "cannot have the encoding 'rgb8'"),
         (label_image(peer, size=(30, 30), v1=(5, 5)), 'the mask is 30x30 but the image 80x60'),
         (short, 'is inconsistent'),

@@ -9,9 +9,12 @@ from sensor_msgs.msg import Image
 
 from tam_ros.io.encodings import image_to_labels
 from tam_ros.io.image_data import ImageFormatError
+from tam_ros.io.mask_files import has_soft_edge
 from tam_ros.prompting.session import Action, PromptRequest
 from tam_ros.ros.conversions import stamp_ns
 from tam_ros.ros.inputs.source import PromptSource
+
+_THRESHOLD = 'a mask with a soft edge must be cut at a threshold before it is sent'
 
 
 class MaskTopic(PromptSource):
@@ -38,7 +41,13 @@ class MaskTopic(PromptSource):
         if len(values) > limit:
             self.port.refused(
                 f'mask prompt refused: it has {len(values)} values, one for each object, more '
-                f'than max_objects, {limit}'
+                f'than max_objects, {limit}; {_THRESHOLD}'
+            )
+            return
+        if has_soft_edge(labels, values.tolist()):
+            self.port.refused(
+                f'mask prompt refused: of its {len(values)} values, all but the highest are only '
+                f'along edges; {_THRESHOLD}'
             )
             return
         stamp = stamp_ns(message.header)
