@@ -17,6 +17,9 @@ METADATA = 'metadata.yaml'
 _METADATA_KEY = b'rosbag2_bagfile_information'
 
 
+ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
+
+
 class BagKind(Enum):
     """Kinds of files with messages; the value is the suffix that they usually have."""
 

@@ -22,6 +22,7 @@ from rosbags.typesys.store import Typestore
 
 from tam_ros.io.bag_files import (
     METADATA,
+    ZSTD_MAGIC,
     BagKind,
     bag_files,
     bag_kind,
@@ -82,8 +83,12 @@ class BagReader:
         """
         for reader in self._readers:
             own = [one for one in reader.connections if not connections or one in connections]
-            if own:
-                yield from reader.messages(own)
+            for connection, recorded_ns, data in reader.messages(own) if own else ():
+                # rosbag2 may compress each message. The data of one that is not compressed begin
+                # with the encapsulation header of CDR, whose first byte is 0.
+                if self.is2 and data[: len(ZSTD_MAGIC)] == ZSTD_MAGIC:
+                    data = _unpack(data)
+                yield connection, recorded_ns, data
 
     def deserialize(self, data: bytes, message_type: str) -> Any:
         """Return a message from its serialized form.
@@ -123,6 +128,12 @@ def open_bag(path: Path) -> Iterator[BagReader]:
         raise SourceError(
             f'{path} cannot be read as a bag, it is damaged: {detail}{advice}'
         ) from error
+
+
+def _unpack(data: bytes) -> bytes:
+    import zstandard
+
+    return zstandard.ZstdDecompressor().decompressobj().decompress(data)
 
 
 def _files_of(path: Path) -> tuple[list[Path], list[str]]:

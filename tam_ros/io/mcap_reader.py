@@ -16,7 +16,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import zstandard
 from mcap.exceptions import UnsupportedCompressionError
 from mcap.reader import SeekingReader
 from mcap.records import Channel, McapRecord, Message, Schema
@@ -40,7 +39,6 @@ _FORMATS = {
     'omgidl': MessageDefinitionFormat.IDL,
 }
 _MESSAGE_ENCODING = 'cdr'
-_ZSTD = b'\x28\xb5\x2f\xfd'
 _REORDER_NS = 200_000_000  # recorders write messages of different topics out of order by less
 
 
@@ -125,12 +123,7 @@ class McapFile:
             if isinstance(record, Message) and record.channel_id in wanted
         )
         for message in _in_order(messages):
-            data = message.data
-            # rosbag2 may compress each message. The data of one that is not compressed begin with
-            # the encapsulation header of CDR, whose first byte is 0.
-            if data.startswith(_ZSTD):
-                data = zstandard.decompress(data)
-            yield wanted[message.channel_id], message.log_time, data
+            yield wanted[message.channel_id], message.log_time, message.data
 
     def deserialize(self, data: bytes, message_type: str) -> Any:
         """Return a message from its CDR form."""

@@ -6,10 +6,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tam_ros.io.bag_files import METADATA, bag_files, bag_kind, has_metadata, named_like_bag
+from tam_ros.io.bag_files import (
+    METADATA,
+    ZSTD_MAGIC,
+    bag_files,
+    bag_kind,
+    has_metadata,
+    named_like_bag,
+)
 from tam_ros.io.frames import FrameSource, SourceError
-
-_ZSTD = b'\x28\xb5\x2f\xfd'
 
 
 def open_source(
@@ -87,4 +92,4 @@ def _is_bag(path: Path) -> bool:
 
 def _is_compressed(path: Path) -> bool:
     with path.open('rb') as file:
-        return file.read(len(_ZSTD)) == _ZSTD
+        return file.read(len(ZSTD_MAGIC)) == ZSTD_MAGIC
