@@ -270,8 +270,8 @@ def test_a_mask_image_adds_an_object_for_each_value(operator, encoding):
     message = label_image(peer, encoding, v200=(30, 10), v7=(10, 10))
     shown = peer.stamp_ns / 10**9
     operator.send(f'{NODE}/mask_prompt', message)
-    operator.says('value 7 is object 1')
-    operator.says('value 200 is object 2')
+    operator.says('object 1 is added (value 7)')
+    operator.says('object 2 is added (value 200)')
     objects, _ = peer.track(IMAGE)
     assert [(item.id, item.box.x_offset) for item in objects.objects] == [(1, 10), (2, 30)]
     operator.says(f'prompt of 2 at {shown}')
@@ -342,7 +342,7 @@ class Detector:
 
 def test_detections(operator):
     detector, peer = Detector(operator), operator.peer
-    detector.keep_sending(RED_BOX, until='detection: object 1 (mug) is added')
+    detector.keep_sending(RED_BOX, until='~/detections: object 1 (mug) is added')
     objects, _ = peer.track(IMAGE)
     assert [(item.id, item.name) for item in objects.objects] == [(1, 'mug')]
     for _ in range(5):
