@@ -116,10 +116,10 @@ class VideoWriter(Closing):
             return
         if self._waiting and self._encoder is None:
             self._start()
-        self._open = False
-        if self._encoder is None:
-            self._output.close()
+        if self._encoder is None or not self._frames:
+            self.discard()
             return
+        self._open = False
         try:
             self._encoder.close()
         except OSError:
