@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from tam_ros.closing import Closing
 from tam_ros.prompting.stream_clock import NANOSECONDS, StreamClock
-from tam_ros.prompting.stream_clock import StaleFrameError as StaleFrameError
 from tam_ros.runtime.base import DeviceMemory
 from tam_ros.tracking import (
     FrameError,

@@ -17,7 +17,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from tam_ros.interfaces import NODE_NAME
 from tam_ros.io.image_data import ImageFormatError
 from tam_ros.io.image_decoder import ImageDecoder
-from tam_ros.prompting.session import StaleFrameError, TrackingSession
+from tam_ros.io.stamps import NANOSECONDS, ImageStamps
+from tam_ros.prompting.session import TrackingSession
+from tam_ros.prompting.stream_clock import StaleFrameError
 from tam_ros.ros.command_line import CommandLineError, init_ros, origin_of, read_arguments
 from tam_ros.ros.conversions import stamp_ns
 from tam_ros.ros.declaration import (
@@ -117,6 +119,7 @@ class TrackNode(ManagedNode):
         self._inference: InferenceThread[TrackingSession, ImageMessage] | None = None
         self._images: ImageSubscription | None = None
         self._decoder = ImageDecoder(self.get_logger().info)
+        self._stamps = ImageStamps(self.get_logger().warning)
         self._calibration = Calibration(self, self._values)
         self._health = Health(self, self._values)
         self._statistics = self._health.statistics
@@ -201,6 +204,7 @@ class TrackNode(ManagedNode):
         # One image here and one in the mailbox of the inference thread, so that the newest image
         # is tracked.
         self._decoder = ImageDecoder(self.get_logger().info)
+        self._stamps = ImageStamps(self.get_logger().warning)
         self._images = ImageSubscription(
             self,
             wanted,
@@ -282,7 +286,11 @@ class TrackNode(ManagedNode):
     # --- images ---
 
     def _on_image(self, message: ImageMessage) -> None:
-        received_ns = stamp_ns(message.header)
+        stamp = message.header.stamp
+        now_ns = self.get_clock().now().nanoseconds
+        received_ns = self._stamps.stamp_ns(stamp.sec, stamp.nanosec, now_ns)
+        # Where that is the time of arrival, the results get it as well.
+        stamp.sec, stamp.nanosec = divmod(received_ns, NANOSECONDS)
         self._port.image_received(received_ns)
         if self._inference is not None:
             dropped = self._inference.submit(message)

@@ -13,9 +13,9 @@ from tam_ros.prompting.session import (
     Action,
     PromptRequest,
     SessionState,
-    StaleFrameError,
     TrackingSession,
 )
+from tam_ros.prompting.stream_clock import StaleFrameError
 from tam_ros.ros.parameters import Parameters
 from tam_ros.tracking import FrameError, TrackerOptions
 
