@@ -18,6 +18,7 @@ import yaml
 from ament_index_python import PackageNotFoundError, get_package_share_directory
 
 from tam_ros.ros.distribution import PROFILE_VARIABLE
+from tam_ros.ros.images.transports import KNOWN
 from tam_ros.ros.parameters import PARAMETERS, Parameter
 
 
@@ -205,7 +206,9 @@ def remapped_topics(value: Mapping[str, str]) -> dict[str, str]:
         value: the arguments.
     """
     # image_transport and rqt_image_view name their topics after the raw one.
-    camera = value['image'].removesuffix('/compressed')
+    camera = value['image']
+    for suffix in (transport.suffix for transport in KNOWN):
+        camera = camera.removesuffix(suffix)
     return {
         'image': value['image'],
         'camera_info': value['camera_info'] or join(dirname(camera), 'camera_info'),

@@ -140,11 +140,12 @@ def test_wrong_namespaces_of_cameras(text):
         launching.camera_namespaces(text)
 
 
-def test_topics_are_named_after_the_raw_images():
+@pytest.mark.parametrize('suffix', ['', '/compressed', '/ffmpeg'])
+def test_topics_are_named_after_the_raw_images(suffix):
     given = dict.fromkeys(('camera_info', 'click', 'detections'), '')
     given |= {'depth': 'depth', 'clicked_point': '/clicked_point'}
-    topics = launching.remapped_topics({'image': '/cam/image_raw/compressed', **given})
-    assert topics['image'] == '/cam/image_raw/compressed'
+    topics = launching.remapped_topics({'image': f'/cam/image_raw{suffix}', **given})
+    assert topics['image'] == f'/cam/image_raw{suffix}'
     assert topics['camera_info'] == '/cam/camera_info'
     assert topics['~/click'] == '/cam/image_raw_mouse_left'
     assert topics['~/detections'] == '~/detections'

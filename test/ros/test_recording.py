@@ -79,6 +79,11 @@ def test_images_are_recorded_as_the_node_receives_them(image, transport, recorde
     assert topics[0] == recorded
 
 
+def test_depth_is_recorded_as_the_node_receives_it():
+    topics = recording.topics('', 'eye', REMAPPED, {'depth_transport': 'compressedDepth'})
+    assert topics[:2] == ['/color/image', '/depth/image/compressedDepth']
+
+
 @pytest.mark.parametrize(
     ('wanted', 'namespace', 'folder'),
     [
