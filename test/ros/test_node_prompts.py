@@ -351,7 +351,7 @@ def test_detections(operator):
         assert detector.operator.objects() == [1]
     detector.keep_sending(RED_BOX, BLUE_BOX, until='object 2 (mug) is added')
     assert detector.operator.objects() == [1, 2]
-    detector.keep_sending((5, 5, 5, 9), until='1 of 1 detections refused: the box is empty')
+    detector.keep_sending((5, 5, 5, 9), until='1 of 1 are not used: the box is empty')
     for _ in range(2):
         detector.send((30, 10, 40, 20), stamp_ns=peer.stamp_ns - 20 * 10**9)
     peer.diagnostics(
