@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from tam_ros.io.image_data import ImageFormatError
 from tam_ros.io.sample_range import SampleRange
@@ -110,6 +109,8 @@ def _with_end(data: bytes) -> bytes:
 
 def _decode_silently(jpeg: bytes) -> NDArray[np.uint8]:
     """Decode a JPEG with PIL: OpenCV prints a warning about data after the picture."""
+    from PIL import Image  # takes a while, and most cameras send the marker
+
     with Image.open(io.BytesIO(jpeg), formats=('JPEG',)) as image:
         return np.asarray(image)
 

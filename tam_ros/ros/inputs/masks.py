@@ -9,7 +9,7 @@ from sensor_msgs.msg import Image
 
 from tam_ros.io.encodings import image_to_labels
 from tam_ros.io.image_data import ImageFormatError
-from tam_ros.io.mask_files import has_soft_edge
+from tam_ros.io.soft_masks import has_soft_edge
 from tam_ros.prompting.session import Action, PromptRequest
 from tam_ros.ros.conversions import stamp_ns
 from tam_ros.ros.inputs.source import PromptSource
