@@ -171,7 +171,10 @@ def _elsewhere(wanted: Wanted, graph: Graph) -> str:
     if readable:
         ordered = _closest_first(wanted, readable)
         name, kind = ordered[0]
-        return f'{what} are on {_list(name for name, _ in ordered)}: {_remedy(wanted, name, kind)}'
+        topics = _list(name for name, _ in ordered)
+        if _is_unlikely(wanted, name):
+            return f'no topic seems to carry the images of a camera, only {topics}'
+        return f'{what} are on {topics}: {_remedy(wanted, name, kind)}'
     if offered:
         name, kind = _closest_first(wanted, offered)[0]
         return f'{name} carries {kind.type} ({kind.content}): {_use_another(wanted, kind)}'
@@ -222,12 +225,16 @@ def _closest_first(
     def order(item: tuple[str, Transport]) -> tuple[bool, bool, float, str]:
         name, kind = item
         similar = difflib.SequenceMatcher(None, name, wanted.topic).ratio()
-        unlikely = name.endswith(_NOT_OF_A_CAMERA) or (
-            'depth' in name.lower() and wanted.argument != 'depth'
-        )
-        return unlikely, kind != wanted.transport, -similar, name
+        return _is_unlikely(wanted, name), kind != wanted.transport, -similar, name
 
     return sorted(offered, key=order)
+
+
+def _is_unlikely(wanted: Wanted, name: str) -> bool:
+    """Return whether a topic has images of another kind, by its name: depth, or results."""
+    if name.endswith(_NOT_OF_A_CAMERA):
+        return True
+    return wanted.argument != 'depth' and 'depth' in name.lower()
 
 
 def _list(topics: Iterable[str], shown: int = 3) -> str:

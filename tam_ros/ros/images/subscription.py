@@ -32,8 +32,8 @@ from tam_ros.ros.images.watch import Watch
 from tam_ros.ros.message_loss import remedy, subscribe
 
 PERIOD_S = 0.5
-"""Seconds between two looks at the graph. With Fast DDS one takes 0.6 ms, and while no image arrives
-20 ms in a graph of 180 topics.
+"""Seconds between two looks at the graph. With Fast DDS and 180 topics, one takes 0.6 ms, and
+20 ms while no image arrives.
 """
 
 

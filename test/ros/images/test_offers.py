@@ -99,6 +99,13 @@ def test_what_is_subscribed_to(wanted, offers, choice):
         ),
         pytest.param(
             want('/imge'),
+            [('/cam/depth/image_raw', IMAGE), ('/other/track_node/labels', IMAGE)],
+            'nobody publishes /imge; no topic seems to carry the images of a camera, only '
+            '/cam/depth/image_raw, /other/track_node/labels',
+            id='only depth and results',
+        ),
+        pytest.param(
+            want('/imge'),
             [('/chatter', 'std_msgs/msg/String')],
             'nobody publishes /imge; no topic carries images: is the camera running, with the '
             'ROS_DOMAIN_ID and the RMW_IMPLEMENTATION of this node?',
