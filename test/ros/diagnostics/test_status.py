@@ -138,6 +138,27 @@ def test_detections_that_are_not_used_are_counted_by_reason():
         ),
         pytest.param(
             'input',
+            report(stream(silence_s=3.0), images_problem='nobody publishes /cam/image'),
+            WARN,
+            'nobody publishes /cam/image; no image for 3.0 s (limit: image_timeout 2)',
+            id='the graph says why no image arrives',
+        ),
+        pytest.param(
+            'input',
+            report(images_problem='2 publishers on /cam/image'),
+            WARN,
+            '2 publishers on /cam/image',
+            id='mixed publishers while images arrive',
+        ),
+        pytest.param(
+            'depth',
+            report(depth_problem='nobody publishes /cam/depth'),
+            WARN,
+            'nobody publishes /cam/depth',
+            id='no depth',
+        ),
+        pytest.param(
+            'input',
             report(stream(lost=50)),
             WARN,
             '50% of the images were lost in transport (limit: 5%): start the camera, not only',
