@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tam_ros.io.compressed_images import decode_file, is_depth_format
 from tam_ros.io.encodings import single_channel
 from tam_ros.io.image_data import ImageFormatError, as_bytes, check_size
-from tam_ros.io.rvl import RvlError, decode_rvl
+from tam_ros.io.rvl import decode_rvl
 
 Depth = NDArray[np.uint16] | NDArray[np.float32]
 
@@ -104,7 +104,4 @@ def _decompress_rvl(image_format: str, raw: NDArray[np.uint8]) -> NDArray[np.uin
         raise ImageFormatError(f'compressed depth ({image_format!r}) is cut short')
     columns, rows = _RVL_SIZE.unpack_from(raw.tobytes())
     check_size(rows, columns)
-    try:
-        return decode_rvl(raw[_RVL_SIZE.size :], rows * columns).reshape(rows, columns)
-    except RvlError as error:
-        raise ImageFormatError(f'compressed depth ({image_format!r}): {error}') from error
+    return decode_rvl(raw[_RVL_SIZE.size :], rows * columns).reshape(rows, columns)

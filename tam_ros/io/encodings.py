@@ -20,7 +20,7 @@ import numpy as np
 from tam_ros.io.image_data import ImageFormatError, as_bytes, check_size
 from tam_ros.io.sample_range import SampleRange
 from tam_ros.io.yuv import ENCODINGS as PLANAR_ENCODINGS
-from tam_ros.io.yuv import YuvError, planar_to_rgb
+from tam_ros.io.yuv import planar_to_rgb
 
 
 class _Layout(NamedTuple):
@@ -126,10 +126,7 @@ def decode(
         raise ImageFormatError(_unknown_encoding(encoding))
     check_size(height, width)
     if known in PLANAR_ENCODINGS:
-        try:
-            return planar_to_rgb(known, height, width, step, as_bytes(data))
-        except YuvError as error:
-            raise ImageFormatError(str(error)) from error
+        return planar_to_rgb(known, height, width, step, as_bytes(data))
     layout = _LAYOUTS[known]
     if known in _HALF_WIDTH_CHROMA and width % 2:
         raise ImageFormatError(

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
+from tam_ros.io.animation import is_animation
 from tam_ros.io.bag_files import natural_key
 from tam_ros.io.frames import (
     IMAGE_SUFFIXES,
@@ -23,6 +25,8 @@ from tam_ros.io.image_decoder import ImageDecoder
 from tam_ros.io.stamps import NANOSECONDS, median_rate
 
 DEFAULT_RATE_HZ = 30.0
+
+_log = logging.getLogger(__name__)
 
 _TIME = re.compile(r'(\D*?)(\d+\.\d{3,}|\d{13}|\d{16}|\d{19})')
 _SECONDS = {13: Decimal(1000), 16: Decimal(10**6), 19: Decimal(10**9)}  # by number of digits
@@ -57,6 +61,12 @@ class ImageFolder:
             kinds = ', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)
             raise SourceError(f'{folder} has no image file ({kinds})')
         self.count = len(self.files)
+        if is_animation(self.files[0]):
+            _log.warning(
+                '%s is animated: a folder uses the first frame of each file; give the file itself '
+                'to track it',
+                self.files[0],
+            )
         self._stamps_ns = None if rate_hz is not None else _times_ns(self.files)
         if self._stamps_ns is not None:
             self._stamps_ns, self.files = zip(

@@ -15,11 +15,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tam_ros.io.image_data import ImageFormatError
+
 _MAX_GROUPS = 11  # of a number of 32 bits
-
-
-class RvlError(ValueError):
-    """The data is not an image of this size."""
 
 
 def decode_rvl(raw: NDArray[np.uint8], count: int) -> NDArray[np.uint16]:
@@ -30,7 +28,7 @@ def decode_rvl(raw: NDArray[np.uint8], count: int) -> NDArray[np.uint16]:
         count: number of pixels.
 
     Raises:
-        RvlError: the data is cut short or damaged.
+        ImageFormatError: the data is cut short or damaged.
     """
     numbers = _numbers(raw)
     # Only the runs are read one by one; the differences between them are left out.
@@ -40,14 +38,14 @@ def decode_rvl(raw: NDArray[np.uint8], count: int) -> NDArray[np.uint16]:
     number = numbers.item
     while pixels < count:
         if at + 1 >= len(numbers):
-            raise RvlError(f'RVL data is cut short: {pixels} of {count} pixels')
+            raise ImageFormatError(f'RVL data is cut short: {pixels} of {count} pixels')
         zeros, others = number(at), number(at + 1)
         empty.append(zeros)
         filled.append(others)
         pixels += zeros + others
         at += 2 + others
     if pixels > count or at > len(numbers):
-        raise RvlError(f'RVL data is damaged: it does not have {count} pixels')
+        raise ImageFormatError(f'RVL data is damaged: it does not have {count} pixels')
     present = _alternate(empty, filled)
     steps = numbers[:at][_alternate([2] * len(filled), filled)]
     depth = np.zeros(count, np.uint16)
@@ -80,7 +78,7 @@ def _numbers(raw: NDArray[np.uint8]) -> NDArray[np.uint32]:
         where, at = where[longer], at[longer] + 1
         if not where.size:
             return numbers
-    raise RvlError('RVL data is damaged: a number has more than 32 bits')
+    raise ImageFormatError('RVL data is damaged: a number has more than 32 bits')
 
 
 def _alternate(left_out: list[int], taken: list[int]) -> NDArray[np.bool_]:

@@ -16,9 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-
-class YuvError(ValueError):
-    """The size of an image does not fit its data or its encoding."""
+from tam_ros.io.image_data import ImageFormatError
 
 
 class _Planes(NamedTuple):
@@ -81,7 +79,7 @@ def planar_to_rgb(
         uint8 RGB [H, W, 3].
 
     Raises:
-        YuvError: the sizes do not fit together.
+        ImageFormatError: the sizes do not fit together.
     """
     planes = _PLANES[encoding]
     # Bytes of all planes for each byte of Y.
@@ -93,12 +91,12 @@ def planar_to_rgb(
     elif step >= width and raw.size == step * height and height % (2 * total) == 0:
         height = round(height / total)
     else:
-        raise YuvError(
+        raise ImageFormatError(
             f'{raw.size} bytes of data do not fit an {encoding} image of {width}x{height} pixels '
             f'with step {step}, which has {step * height * total:.0f} bytes'
         )
     if width % planes.across or height % planes.down:
-        raise YuvError(
+        raise ImageFormatError(
             f'{encoding} stores one colour for {planes.across}x{planes.down} pixels, which '
             f'does not divide {width}x{height}'
         )

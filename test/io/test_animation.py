@@ -67,3 +67,10 @@ def test_a_damaged_file(tmp_path):
     assert next(frames).rgb.shape == (48, 64, 3)
     with pytest.raises(SourceError, match=r'cut.png: frame \d of 4 cannot be read'):
         list(frames)
+
+
+def test_an_animation_in_a_folder_is_said(tmp_path, caplog):
+    (tmp_path / 'folder').mkdir()
+    save(tmp_path / 'folder' / '0.webp', pictures())
+    assert len(list(open_source(tmp_path / 'folder'))) == 1
+    assert '0.webp is animated' in caplog.text

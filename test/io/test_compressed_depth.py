@@ -16,7 +16,7 @@ from tam_ros.io.bag_source import ImageTopic
 from tam_ros.io.compressed_images import decode_picture, is_depth_format
 from tam_ros.io.depth_messages import message_to_depth
 from tam_ros.io.image_data import ImageFormatError
-from tam_ros.io.rvl import RvlError, decode_rvl
+from tam_ros.io.rvl import decode_rvl
 
 
 def encode_rvl(depth: np.ndarray) -> bytes:
@@ -85,11 +85,11 @@ def test_rvl_of_a_known_image():
 def test_damaged_rvl_is_refused():
     raw = np.frombuffer(encode_rvl(surface()), np.uint8)
     for size in range(0, raw.size - 4, 24):
-        with pytest.raises(RvlError, match='cut short|damaged'):
+        with pytest.raises(ImageFormatError, match='cut short|damaged'):
             decode_rvl(raw[:size], surface().size)
-    with pytest.raises(RvlError, match='damaged'):
+    with pytest.raises(ImageFormatError, match='damaged'):
         decode_rvl(raw, surface().size - 5)
-    with pytest.raises(RvlError, match='more than 32 bits'):
+    with pytest.raises(ImageFormatError, match='more than 32 bits'):
         decode_rvl(np.frombuffer(b'\xff' * 400 + bytes(8), np.uint8), 100)
 
 
