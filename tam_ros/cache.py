@@ -9,7 +9,7 @@ import pwd
 import tempfile
 from pathlib import Path
 
-_REMEDY = 'set TAM_ROS_CACHE to a folder that you may write'
+_REMEDY = 'set TAM_ROS_CACHE to a folder that can be written'
 
 
 class CacheError(OSError):
