@@ -275,7 +275,7 @@ def _depth(report: Report) -> _Entry:
     offset = summary.stages_ms.get(DEPTH_OFFSET, Percentiles.of(()))
     used = offset.max == offset.max  # not NaN
     known, unknown = (summary.recent.get(name, 0) for name in (POSITIONS, NO_POSITIONS))
-    message = 'depth is used, no object is visible' if used else 'depth is not used'
+    message = 'depth is used' if used else 'depth is not used'
     if known:
         message = 'positions are known'
         if unknown:
