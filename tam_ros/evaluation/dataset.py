@@ -195,7 +195,7 @@ def _named(names: Sequence[str]) -> list[str]:
 
 def _images_of(folder: Path) -> list[Path]:
     try:
-        return ImageFolder(folder).files
+        return list(ImageFolder(folder).files)
     except SourceError as error:
         raise DatasetError(str(error)) from error
 
