@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.parent
         # Tests of a file share fixtures. Those of test/export share the graphs, exported once.
         group = folder if folder.name == 'export' else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group.relative_to(ROOT))))
+        item.add_marker(pytest.mark.xdist_group(str(group)))
         if item.get_closest_marker('exhaustive'):
             item.add_marker(pytest.mark.slow)
 
