@@ -171,7 +171,8 @@ def test_as_many_objects_as_in_the_mask(frames, tam, tmp_path):
     Image.fromarray(labels).save(tmp_path / 'many.png')
     for path in sorted(frames.iterdir())[1:]:
         path.unlink()
-    assert tam(frames, '--masks', tmp_path / 'many.png', '--out', tmp_path / 'o.mcap') == 0
+    given = ('--masks', tmp_path / 'many.png', '--max-objects', 18)
+    assert tam(frames, *given, '--out', tmp_path / 'o.mcap') == 0
     ((array,),) = [read_bag(tmp_path / 'o.mcap')['/track_node/objects']]
     assert len(array.objects) == 18
 
