@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from tam_ros.recordings.interruption import Interruption
+from tam_ros.recordings.interruption import Interruption, ending_by_exception
 
 
 def test_without_a_signal():
@@ -30,12 +30,42 @@ def test_ctrl_c_waits_for_the_end_of_the_block():
         interruption.raise_if_requested()
 
 
-def test_terminate():
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch):
+    """Keep the terminal of the tests."""
+    monkeypatch.setattr('tam_ros.recordings.interruption._forget_terminal', lambda: None)
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_terminate(number):
     with Interruption() as interruption:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
     with pytest.raises(SystemExit) as error:
         interruption.raise_if_requested()
-    assert error.value.code == 128 + signal.SIGTERM
+    assert error.value.code == 128 + number
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_ending_by_exception(number):
+    cleaned = []
+    with pytest.raises(SystemExit) as error, ending_by_exception():
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            os.kill(os.getpid(), number)  # a second one does not interrupt the end
+            cleaned.append(True)
+    assert error.value.code == 128 + number and cleaned
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_nohup_stays_in_force():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ending_by_exception(), Interruption() as interruption:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not interruption.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_handlers_are_restored_after_an_error():
