@@ -138,10 +138,15 @@ def test_disk_full(tam, tmp_path, capsys, name, limit):
         assert tam(source, *box, *options) == 2
     captured = capsys.readouterr()
     assert f'{name} cannot be written any further: File too large' in captured.err
+    left = sorted(path.name for path in tmp_path.iterdir())
+    if name == 'out.mp4' and not out.exists():
+        # The encoder keeps more frames in memory than fit here.
+        assert left == ['frames'] and 'out.mp4: ' not in captured.out
+        return
     frames = contents(out)
     assert 1 <= frames < 20
     assert f'{name}: {frames} frame' in captured.out
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['frames', name]
+    assert left == ['frames', name]
 
 
 def test_disk_full_of_masks(video, tam, tmp_path, capsys, monkeypatch):

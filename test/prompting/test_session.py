@@ -92,6 +92,19 @@ def test_clicks_before_the_first_image_add_up(stream):
     assert stream.image(33) == [1]
 
 
+def test_an_object_cannot_begin_with_clicks_off_it(stream):
+    off = {'points': ((15, 15),), 'point_labels': (0,)}
+    for action in (Action.ADD, Action.REPLACE):
+        stream.prompt(RED, 1)
+        answer = stream.session.submit_prompt(
+            PromptRequest(action, 0 if action is Action.ADD else 1, **off), stream.newest
+        )
+        assert not answer.success and 'has only clicks off it' in answer.message
+    assert stream.session.submit_prompt(
+        PromptRequest(Action.REFINE, 1, **off), stream.newest
+    ).success
+
+
 def test_the_limit_counts_waiting_objects(stream):
     for _ in range(MAX_OBJECTS):
         assert stream.prompt(RED).success
