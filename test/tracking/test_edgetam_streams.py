@@ -31,7 +31,7 @@ def open_tracker(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv('TAM_ROS_CACHE', str(folder / 'cache'))
 
-    def opened(absent=False, runtime='torch', model='edgetam'):
+    def opened(absent=False, runtime='onnxruntime', model='edgetam'):
         path = folder / f'edgetam{"_absent" * absent}.pt'
         if not path.exists():
             state = kit.state_dict(absent)
@@ -81,8 +81,8 @@ def track(tracker: Tracker, frames, prompts: dict[int, list[Prompt]]) -> list[Fr
     ('runtime', 'count'),
     [
         ('torch', 3),
-        pytest.param('torch', 10, marks=pytest.mark.slow),
         pytest.param('onnxruntime', 10, marks=pytest.mark.slow),
+        pytest.param('torch', 10, marks=pytest.mark.exhaustive),
     ],
 )
 def test_click_and_mask_tracked_together(open_tracker, runtime, count):
@@ -125,7 +125,9 @@ def test_more_frames_than_the_bank_keeps(open_tracker):
 
 @pytest.mark.slow
 def test_object_that_is_absent(open_tracker):
-    frames = track(open_tracker(absent=True), kit.frames()[:3], {0: [click()]})
+    # With torch, as these weights are used only here: exporting them takes longer.
+    tracker = open_tracker(absent=True, runtime='torch')
+    frames = track(tracker, kit.frames()[:3], {0: [click()]})
     for t, frame in enumerate(frames):
         assert not frame.objects[0].mask.any()
         compare(frame, f'vid_absent/f{t:02}')
