@@ -81,7 +81,7 @@ def track(tracker: Tracker, frames, prompts: dict[int, list[Prompt]]) -> list[Fr
     ('runtime', 'count'),
     [
         ('torch', 3),
-        pytest.param('onnxruntime', 10, marks=pytest.mark.slow),
+        pytest.param('onnxruntime', 5, marks=pytest.mark.slow),
         pytest.param('torch', 10, marks=pytest.mark.exhaustive),
     ],
 )
@@ -134,7 +134,9 @@ def test_object_that_is_absent(open_tracker):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('model', ['edgetam_512', 'edgetam_768'])
+@pytest.mark.parametrize(
+    'model', ['edgetam_512', pytest.param('edgetam_768', marks=pytest.mark.exhaustive)]
+)
 def test_smaller_inputs_give_the_same_masks_in_every_runtime(open_tracker, model):
     """There are no official results for these sizes; the weights are those for 1024 pixels."""
     runs = [
