@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import cv2
 import numpy as np
@@ -99,7 +99,8 @@ class _PyAvEncoder:
         with _system_errors(av):
             self._container: Any = av.open(str(path), 'w', format='mp4')
         rate = Fraction(rate_hz).limit_denominator(1001)
-        self._stream: Any = self._container.add_stream(name, rate=rate)
+        # PyAV's types do not know that a codec given by its name is one of videos.
+        self._stream = cast(Any, self._container.add_stream(name, rate=rate))
         self._stream.width, self._stream.height = size
         self._stream.pix_fmt = 'yuv420p'  # browsers show nothing else
         # Each frame is written at once, so that the room on the disk can be checked before it.
