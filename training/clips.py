@@ -160,7 +160,9 @@ def sample(
         absence: share of the clips of three frames or more in which an object shall be out of
             sight for a while; found by trying, so that fewer may be if few clips have one.
     """
-    images, masks, clip_of = [], [], []
+    images: list[np.ndarray] = []
+    masks: list[np.ndarray] = []
+    clip_of: list[int] = []
     tries = 0
     while len(images) < clips:
         clip_images, clip_labels = store.clip(int(rng.integers(len(store))))

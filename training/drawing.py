@@ -14,7 +14,8 @@ Rng = np.random.Generator
 
 def colour(rng: Rng) -> np.ndarray:
     """Return a random colour, float32 [3] in 0..255, saturated about half of the time."""
-    hsv = np.uint8([[[rng.integers(180), rng.integers(30, 256), rng.integers(40, 256)]]])
+    drawn = [rng.integers(180), rng.integers(30, 256), rng.integers(40, 256)]
+    hsv = np.array([[drawn]], np.uint8)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float32)
 
 
@@ -103,9 +104,9 @@ def silhouette(rng: Rng, size: int = 192) -> np.ndarray:
         angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 9))))
         radius = rng.uniform(0.6, 1.0, len(angles))
     elif kind == 2:  # star
-        points = int(rng.integers(4, 9))
-        angles = np.linspace(0, 2 * np.pi, 2 * points, endpoint=False)
-        radius = np.where(np.arange(2 * points) % 2, rng.uniform(0.35, 0.7), 1.0)
+        tips = int(rng.integers(4, 9))
+        angles = np.linspace(0, 2 * np.pi, 2 * tips, endpoint=False)
+        radius = np.where(np.arange(2 * tips) % 2, rng.uniform(0.35, 0.7), 1.0)
     else:  # ellipse, bar, ring
         power = 4.0 if kind == 4 else 2.0
         cosine, sine = np.abs(np.cos(angles)), np.abs(np.sin(angles))

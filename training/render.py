@@ -52,7 +52,9 @@ def _degrade(rng: np.random.Generator, image: np.ndarray, look: dict, frame: int
         _, code = cv2.imencode(
             '.jpg', image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, look['quality'])
         )
-        image = cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1]
+        decoded = cv2.imdecode(code, cv2.IMREAD_COLOR)
+        assert decoded is not None
+        image = decoded[..., ::-1]
     return image
 
 
@@ -66,7 +68,7 @@ def _look(rng: np.random.Generator, frames: int) -> dict:
         'blur_angle': rng.uniform(0, np.pi),
         'blur': float(rng.choice((0, 0.6, 1.2, 2.0), p=(0.6, 0.2, 0.14, 0.06))),
         'noise': float(rng.choice((0, 3, 8), p=(0.6, 0.28, 0.12))),
-        'quality': int(rng.choice((0, rng.integers(25, 92)), p=(0.55, 0.45))),
+        'quality': int(rng.choice((0, int(rng.integers(25, 92))), p=(0.55, 0.45))),
     }
 
 

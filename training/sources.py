@@ -184,7 +184,10 @@ def colour_regions(rgb: np.ndarray, rng: np.random.Generator, clusters: int = 7)
     ys, xs = np.mgrid[: small.shape[0], :160].astype(np.float32)
     features = np.dstack([lab.astype(np.float32), xs * 0.35, ys * 0.35]).reshape(-1, 5)
     cv2.setRNGSeed(int(rng.integers(1 << 30)))
-    _, assigned, _ = cv2.kmeans(features, clusters, None, (3, 15, 1.0), 1, cv2.KMEANS_PP_CENTERS)
+    # OpenCV takes None for the initial labels; its types do not say so.
+    _, assigned, _ = cv2.kmeans(  # type: ignore[call-overload]
+        features, clusters, None, (3, 15, 1.0), 1, cv2.KMEANS_PP_CENTERS
+    )
     assigned = assigned.reshape(small.shape[:2]).astype(np.uint8)
     out = np.zeros(small.shape[:2], np.uint8)
     kernel = np.ones((3, 3), np.uint8)

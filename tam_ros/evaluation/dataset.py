@@ -51,13 +51,12 @@ class TruthFrame(NamedTuple):
 
 
 class TruthSequence(Protocol):
-    """A video with ground truth that can be iterated over repeatedly.
+    """A video with ground truth that can be iterated over repeatedly."""
 
-    Attributes:
-        name: name for tables and messages.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """Name for tables and messages."""
+        ...
 
     def __len__(self) -> int:
         """Return the number of frames."""
