@@ -64,6 +64,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )  # fmt: skip
 
     what.add_argument(
+        '--hide-below', type=float, default=0.0, metavar='SHARE',
+        help='do not show masks whose confidence is below this share of the usual one of the '
+        'object, since they probably lie on something else; 0.5 suits the bundled model (default '
+        '0: show every mask)',
+    )  # fmt: skip
+    what.add_argument(
         '--both-ways', action='store_true',
         help='also track each object backwards from its first prompt; every frame then uses all '
         'prompts (live streams are tracked forwards only)',
@@ -121,7 +127,7 @@ def _track_forwards(
     from tam_ros.recordings import offline
     from tam_ros.tracking import Tracker, TrackerOptions
 
-    limits = TrackerOptions(max_objects=_max_objects(prompts))
+    limits = TrackerOptions(max_objects=_max_objects(prompts), hide_below=options.hide_below)
     with Tracker.open(**runtime_arguments(options), options=limits) as tracker:
         print(describe(tracker), flush=True)
         if options.load_tracks:
@@ -144,6 +150,7 @@ def _track_both_ways(
     limits = TrackerOptions(
         max_objects=_max_objects(prompts),
         max_conditioning=both_ways.conditioning_frames(prompts),
+        hide_below=options.hide_below,
     )
     with ClipTracker.open(**runtime_arguments(options), options=limits) as tracker:
         print(describe(tracker), flush=True)

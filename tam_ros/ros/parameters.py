@@ -177,6 +177,14 @@ class Parameters:
         'predictor.',
         live=True,
     )
+    hide_below: float = _parameter(
+        0.0,
+        'Share of the usual confidence of an object below which its mask is not shown and the '
+        'object is occluded, since the mask probably lies on something else. 0.5 suits the '
+        'bundled model. 0: show every mask, as the official predictor does.',
+        live=True,
+        limits=(0.0, 1.0),
+    )
     remove_after: float = _parameter(
         0.0,
         'Seconds out of sight after which an object is removed. 0: never; otherwise at least '

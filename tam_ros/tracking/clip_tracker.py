@@ -23,10 +23,10 @@ from tam_ros.tracking.frame_pipeline import (
     FrameError,
     FramePipeline,
     FramePrompts,
-    MaskPrediction,
     check_image,
 )
 from tam_ros.tracking.frame_result import FrameResult, describe
+from tam_ros.tracking.mask_prediction import MaskPrediction
 from tam_ros.tracking.model_tracker import ModelTracker
 from tam_ros.tracking.objects import ObjectMemory, ObjectTable
 from tam_ros.tracking.options import TrackerOptions

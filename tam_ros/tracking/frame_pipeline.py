@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 
 from tam_ros.runtime.base import BankRows, Features, Floats, Handle, PromptTokens, Runtime
 from tam_ros.tracking.bank import BankShape, MemoryBank
+from tam_ros.tracking.mask_prediction import MaskPrediction, choose_masks
 from tam_ros.tracking.objects import ObjectMemory
 from tam_ros.tracking.options import TrackerOptions
+from tam_ros.tracking.plausibility import Confidences, confidence
 from tam_ros.tracking.prompts import (
     MASK_PROMPT_LOGIT,
     Prompt,
@@ -37,9 +39,6 @@ from tam_ros.tracking.prompts import (
 )
 
 MAX_SIDE = 16384  # pixels; no camera has larger images
-NO_OBJECT = -1024.0  # mask logit of an object that is not in the image
-STABILITY_DELTA = 0.05  # mask logits that bound the two areas compared by `stability`
-STABILITY_THRESHOLD = 0.98
 
 FramePrompts = dict[int, list[Prompt]]
 """The prompts of one image by object id, in the order they were made."""
@@ -96,54 +95,11 @@ class FrameContext:
     reverse: bool = False
 
 
-class MaskPrediction(NamedTuple):
-    """What the model predicts for one object on one image.
-
-    Attributes:
-        logits: logits of the mask [M, M]; `NO_OBJECT` everywhere if the object is not in the
-            image.
-        score: logit of the object being in the image.
-        pointer: object pointer [C].
-    """
-
-    logits: Floats
-    score: float
-    pointer: Floats
-
-    @property
-    def present(self) -> bool:
-        """Whether the object is in the image and its mask is not empty."""
-        return self.score > 0 and bool((self.logits > 0).any())
-
-
-class ChosenMasks(NamedTuple):
-    """One mask per object, chosen from the candidates of the mask decoder.
-
-    Attributes:
-        masks: logits [B, M, M].
-        ious: predicted IoU [B].
-        scores: logits of the objects being in the image [B].
-        pointers: object pointers [B, C].
-    """
-
-    masks: Floats
-    ious: Floats
-    scores: Floats
-    pointers: Floats
-
-    def predictions(self) -> list[MaskPrediction]:
-        """Split the batch into objects."""
-        return [
-            MaskPrediction(logits, float(score), pointer)
-            for logits, score, pointer in zip(self.masks, self.scores, self.pointers, strict=True)
-        ]
-
-
 class FrameOutcome(NamedTuple):
     """What `FramePipeline.track` found.
 
     Attributes:
-        predictions: by object id.
+        predictions: by object id; those that are not plausible are hidden.
         new_objects: objects that were prompted for the first time.
     """
 
@@ -297,10 +253,13 @@ class FramePipeline:
         if writes:
             with self.clock.stage('memory_encoder'):
                 new_objects = self._store(context, features, writes, prompts, predictions, new_row)
+        shown = dict(predictions)
         for memory in (*objects, *new_objects):
-            if predictions[memory.id].present:
+            if not self._is_plausible(memory, context, predictions, prompts):
+                shown[memory.id] = predictions[memory.id].hidden()
+            if shown[memory.id].present:
                 memory.seen_at = context.seconds
-        return FrameOutcome(predictions, new_objects)
+        return FrameOutcome(shown, new_objects)
 
     # --- storage ---
 
@@ -372,6 +331,30 @@ class FramePipeline:
             *(np.stack(column) for column in zip(*views, strict=True)),
         )
 
+    def _is_plausible(
+        self,
+        memory: ObjectMemory,
+        context: FrameContext,
+        predictions: Mapping[int, MaskPrediction],
+        prompts: FramePrompts,
+    ) -> bool:
+        """Return whether a mask may be shown, and count those that may as the object's usual ones.
+
+        Memories are stored all the same: without them the model forgets what absence looks like.
+        """
+        prediction = predictions[memory.id]
+        if memory.id in prompts:
+            memory.confidences.clear()
+            return True
+        share = self.options.hide_below
+        if share == 0 or not prediction.present:
+            return True
+        value = confidence(prediction.logits, prediction.predicted_iou)
+        if not memory.confidences.plausible(value, share):
+            return False
+        memory.confidences.add(context.index, value)
+        return True
+
     def _is_remembered(self, prediction: MaskPrediction) -> bool:
         return prediction.present or not self.options.skip_occluded_memories
 
@@ -417,6 +400,7 @@ class FramePipeline:
                         born_index=context.index,
                         born_at=context.seconds,
                         seen_at=context.seconds,
+                        confidences=Confidences(self.options.history_frames),
                     )
                 )
             else:
@@ -458,46 +442,3 @@ def resize_to_network(image: NDArray[np.uint8], size: int, resize: str) -> NDArr
         image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     )
     return np.asarray(resized, np.uint8)
-
-
-def choose_masks(
-    masks: Floats,
-    ious: Floats,
-    scores: Floats,
-    pointers: Floats,
-    multimask: NDArray[np.bool_],
-) -> ChosenMasks:
-    """Choose one of the four candidate masks of each object, as the official predictor does.
-
-    Args:
-        masks: logits of the candidates [B, 4, M, M].
-        ious: predicted IoU of each [B, 4].
-        scores: logits of the objects being in the image [B, 1].
-        pointers: object pointer of each candidate [B, 4, C].
-        multimask: [B]. True (no prompt, or one click): the best of candidates 1-3 by predicted
-            IoU. False: candidate 0 if it is stable, else the best of 1-3. The pointer is that of
-            candidate 0 even then, as it was when the checkpoints were trained.
-
-    Returns:
-        The chosen masks; `NO_OBJECT` everywhere where the score is not positive.
-    """
-    rows = np.arange(len(masks))
-    best = 1 + ious[:, 1:].argmax(1)
-    stable = stability(masks[:, 0]) >= STABILITY_THRESHOLD
-    mask_index = np.where(multimask | ~stable, best, 0)
-    pointer_index = np.where(multimask, best, 0)
-    present = scores[:, 0] > 0
-    chosen = np.where(present[:, None, None], masks[rows, mask_index], np.float32(NO_OBJECT))
-    return ChosenMasks(
-        chosen.astype(np.float32, copy=False),
-        ious[rows, mask_index],
-        scores[:, 0],
-        pointers[rows, pointer_index],
-    )
-
-
-def stability(logits: Floats) -> Floats:
-    """Return area(> 0.05) / area(> -0.05) of mask logits [B, M, M] as [B]; 1 if both are empty."""
-    inner = (logits > STABILITY_DELTA).sum((-2, -1))
-    outer = (logits > -STABILITY_DELTA).sum((-2, -1))
-    return np.where(outer > 0, inner / np.maximum(outer, 1), 1.0).astype(np.float32)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros.runtime.base import Floats
-from tam_ros.tracking.frame_pipeline import FrameContext, MaskPrediction, StageClock
+from tam_ros.tracking.frame_pipeline import FrameContext, StageClock
+from tam_ros.tracking.mask_prediction import MaskPrediction
 from tam_ros.tracking.objects import ObjectMemory
 
 

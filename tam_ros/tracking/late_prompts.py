@@ -223,6 +223,7 @@ class LatePrompts:
             memory.born_index,
             memory.born_at,
             memory.seen_at,
+            memory.confidences.before(index),
         )
 
     def _replay(self, frame: StreamFrame) -> None:

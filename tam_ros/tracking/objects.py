@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tam_ros.tracking.bank import MemoryBank
+from tam_ros.tracking.plausibility import Confidences
 from tam_ros.tracking.prompts import MAX_ID, PromptError
 
 
@@ -22,6 +23,7 @@ class ObjectMemory:
         born_index: index of the image the object was first prompted on.
         born_at: time of that image, seconds of the tracker's clock.
         seen_at: time of the last image the object was visible on, seconds of the tracker's clock.
+        confidences: how sure the model was of its recent masks.
     """
 
     id: int
@@ -30,6 +32,7 @@ class ObjectMemory:
     born_index: int
     born_at: float
     seen_at: float
+    confidences: Confidences = field(default_factory=lambda: Confidences(0))
 
 
 @dataclass

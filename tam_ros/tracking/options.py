@@ -36,6 +36,10 @@ class TrackerOptions:
         skip_occluded_memories: whether frames on which an object is not visible are not stored,
             so that its appearance is still in memory after a long occlusion. Off, they are stored
             with an empty mask, as in the official predictor.
+        hide_below: share of an object's usual confidence below which its mask is not shown, since
+            it is likely to lie on something else (see `plausibility.py`): the object is then
+            `occluded`. Memories do not depend on it. 0: masks are shown as predicted, as in the
+            official predictor.
         remove_after: seconds of occlusion after which an object is removed; None: never.
         prompt_history_seconds: greatest age of an image that prompts may be made on; 0: prompts
             belong to the image they are passed with. The encoded images of that time are kept:
@@ -52,6 +56,7 @@ class TrackerOptions:
     max_conditioning: int = 2
     refined_frames_condition: bool = True
     skip_occluded_memories: bool = False
+    hide_below: float = 0.0
     remove_after: float | None = None
     prompt_history_seconds: float = 0.0
     prompt_history_frames: int = 30
@@ -70,6 +75,8 @@ class TrackerOptions:
             raise ValueError(f'resize is {self.resize!r}; one of {", ".join(RESIZE_FILTERS)}')
         if not 1 <= self.max_conditioning <= MAX_CONDITIONING:
             raise ValueError(f'max_conditioning is {self.max_conditioning}; 1..{MAX_CONDITIONING}')
+        if not 0 <= self.hide_below <= 1:
+            raise ValueError(f'hide_below is {self.hide_below}; 0..1')
         if self.lost_after < 0:
             raise ValueError(f'lost_after is {self.lost_after}; seconds, at least 0')
         if self.remove_after is not None and self.remove_after < self.lost_after:

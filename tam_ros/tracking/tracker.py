@@ -23,11 +23,11 @@ from tam_ros.tracking.frame_pipeline import (
     FrameContext,
     FrameError,
     FramePipeline,
-    MaskPrediction,
     check_image,
 )
 from tam_ros.tracking.frame_result import FrameResult, describe
 from tam_ros.tracking.late_prompts import SPARE_ROWS, LatePrompts, StreamFrame
+from tam_ros.tracking.mask_prediction import MaskPrediction
 from tam_ros.tracking.model_tracker import ModelTracker
 from tam_ros.tracking.objects import ObjectTable
 from tam_ros.tracking.options import FIXED, TrackerOptions

@@ -15,7 +15,7 @@ from tam_ros.models.efficienttam import EfficientTAM
 from tam_ros.models.layers import SinePosition
 from tam_ros.models.memory_attention import MemoryTokens
 from tam_ros.tracking.bank import BankShape, MemoryBank
-from tam_ros.tracking.frame_pipeline import choose_masks, stability
+from tam_ros.tracking.mask_prediction import choose_masks, stability
 from tam_ros.tracking.prompts import downsample_mask, mask_to_logits
 
 pytestmark = pytest.mark.skipif(

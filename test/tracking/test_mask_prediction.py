@@ -8,7 +8,7 @@ import kit
 import numpy as np
 import pytest
 
-from tam_ros.tracking.frame_pipeline import NO_OBJECT, choose_masks, stability
+from tam_ros.tracking.mask_prediction import NO_OBJECT, choose_masks, stability
 
 
 @pytest.mark.skipif(
