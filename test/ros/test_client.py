@@ -226,7 +226,7 @@ def test_a_node_without_images(start, make_client):
         return str(caught.value)
 
     deadline = time.monotonic() + TIMEOUT
-    while 'input: no image has arrived yet' not in (text := complaint()):
+    while 'input: nobody publishes /camera/image' not in (text := complaint()):
         assert time.monotonic() < deadline, text
     assert '/track_node is active' in text
 
