@@ -14,12 +14,18 @@ S memory slots, P pointer slots, K point tokens, C = `dim`, N tokens of a memory
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from tam_ros import regular_file
+from tam_ros.checked_fields import check_types
+from tam_ros.onnx_file import MAX_BYTES, OnnxFileError, read_ports
+from tam_ros.regular_file import read_regular
 
 DESCRIPTION = 'model.json'
 FORMAT = 3  # version of the folder and of the graphs' inputs and outputs; part of the cache key
@@ -44,6 +50,21 @@ HIGH_RESOLUTION = ('stride_8', 'stride_4')
 # A fifth graph of pooled models, whose attention is not pooled while an object has one memory.
 SINGLE_MEMORY = 'memory_attention_single'
 
+_NAME = re.compile('[A-Za-z0-9][A-Za-z0-9_.-]{0,99}')  # names become parts of paths
+_DTYPES = ('float32', 'float16', 'float64', 'bool', *(f'int{n}' for n in (8, 16, 32, 64)), 'uint8')
+_MAX_DESCRIPTION = 1 << 20  # bytes of `model.json`
+_MAX_WEIGHTS = 1 << 33  # bytes of a checkpoint or a graph, far above those of known models
+_MAX_ELEMENTS = 1 << 28  # of an input or output, for a batch of one
+_RANGES = {
+    'image_size': (16, 4096),
+    'dim': (8, 4096),
+    'memory_tokens': (1, 65536),
+    'memory_dim': (1, 4096),
+    'slots': (1, 1024),
+    'pointer_slots': (1, 1024),
+    'point_tokens': (1, 1024),
+}
+
 
 class WeightsError(RuntimeError):
     """Weights or graphs that cannot be used; the message says why and how to fix it."""
@@ -64,6 +85,14 @@ class TensorSpec:
     dtype: str
     shape: tuple[int, ...]
     batched: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values; ValueError says which is wrong."""
+        check_types(self)
+        if self.dtype not in _DTYPES:
+            raise ValueError(f'the type {self.dtype[:40]!r} of {self.name[:100]!r} is unknown')
+        if min(self.shape, default=1) < 1 or math.prod(self.shape) > _MAX_ELEMENTS:
+            raise ValueError(f'{self.name[:100]!r} has the shape {str(self.shape)[:100]}')
 
     def full_shape(self, batch: int) -> tuple[int, ...]:
         """Return the shape in a run with this batch size."""
@@ -89,6 +118,11 @@ class GraphSpec:
     fold_constants: bool = True
     tolerates_bf16: bool = True
 
+    def __post_init__(self) -> None:
+        """Check the values; ValueError says which is wrong."""
+        check_types(self)
+        _check_name(self.name)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
@@ -107,6 +141,11 @@ class ModelSpec:
     fingerprint: str
     kind: str
     graphs: tuple[GraphSpec, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the values; ValueError says which is wrong."""
+        check_types(self)
+        _check_name(self.name)
 
     @property
     def graph_names(self) -> tuple[str, ...]:
@@ -163,7 +202,15 @@ class TrackerSpec(ModelSpec):
     high_resolution: bool = False
 
     def __post_init__(self) -> None:
-        """Derive the graphs."""
+        """Check the numbers, and derive the graphs; ValueError says which number is wrong."""
+        super().__post_init__()
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f'{name} is {getattr(self, name)}, not {low} to {high}')
+        if self.image_size % 16:
+            raise ValueError(f'image_size is {self.image_size}, not a multiple of 16')
+        if len(self.mask_downsample_weight) != 16:
+            raise ValueError('mask_downsample_weight has not 16 numbers')
         object.__setattr__(self, 'graphs', tuple(_tracker_graphs(self)))
 
     @property
@@ -176,6 +223,14 @@ class TrackerSpec(ModelSpec):
         values = asdict(self)
         del values['graphs']
         return json.dumps({'format': FORMAT, **values}, indent=2)
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f'the name {name[:100]!r} does not begin with a letter or digit, or has other '
+            'characters than letters, digits, `_`, `-` and `.`'
+        )
 
 
 def _tracker_graphs(spec: TrackerSpec) -> Iterator[GraphSpec]:
@@ -249,7 +304,7 @@ def read_spec(folder: Path) -> ModelSpec:
     """
     path = folder / DESCRIPTION
     try:
-        values = json.loads(path.read_text(encoding='utf-8'))
+        values = json.loads(read_regular(path, _MAX_DESCRIPTION).decode())
         # Older folders lack `format`, `kind` and `high_resolution`; their graphs are the same.
         version = values.pop('format', FORMAT)
         if version != FORMAT:
@@ -264,9 +319,19 @@ def read_spec(folder: Path) -> ModelSpec:
         raise WeightsError(
             f'{folder} contains no {DESCRIPTION}, so it is not a folder of exported graphs'
         ) from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    # What Python raises for values of other types, and for lists nested thousands deep.
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        ArithmeticError,
+    ) as error:
         raise WeightsError(
-            f'{path}, the description of the graphs, cannot be read ({error}); export them again'
+            f'{path}, the description of the graphs, cannot be read ({str(error)[:200]}); export '
+            'them again'
         ) from error
 
 
@@ -304,30 +369,60 @@ def file_name(graph: str, precision: str) -> str:
 
 
 def graph_file(folder: Path, graph: str, precision: str) -> Path:
-    """Return the path of a graph's file.
+    """Return the path of a graph's file, which was compared with the description of the folder.
 
     Raises:
         ValueError: the precision is unknown.
-        WeightsError: the file is missing.
+        KeyError: the description has no such graph.
+        WeightsError: the file is missing or damaged, refers to other files, or is another graph.
     """
     if precision not in GRAPH_PRECISIONS:
         raise ValueError(
             f'there are no graphs in {precision!r}; choose one of {", ".join(GRAPH_PRECISIONS)}'
         )
     path = folder / file_name(graph, precision)
-    if not path.is_file():
+    if not path.exists():
         raise WeightsError(
             f'{folder} contains no {path.name}; export the graphs into a new folder with '
             '`tam export MODEL --weights CHECKPOINT --out FOLDER` (needs torch), and give that as '
             'weights'
         )
+    spec = read_spec(folder).graph(graph)
+    try:
+        ports = read_ports(read_regular(path, MAX_BYTES))
+    except (OSError, OnnxFileError) as error:
+        raise WeightsError(f'the graph {path} cannot be loaded: {error}') from error
+    for side, tensors, found in (
+        ('inputs', spec.inputs, ports.inputs),
+        ('outputs', spec.outputs, ports.outputs),
+    ):
+        if {tensor.name for tensor in tensors} != found.keys():
+            raise WeightsError(
+                f'{path} is another graph than {graph}: its {side} are '
+                f'{", ".join(found)[:200] or "none"}'
+            )
+        for tensor in tensors:
+            port = found[tensor.name]
+            shape = (None, *tensor.shape) if tensor.batched else tensor.shape
+            # A size that either of them leaves open agrees with every size.
+            agree = len(shape) == len(port.shape) and all(
+                a == b or None in (a, b) for a, b in zip(shape, port.shape, strict=True)
+            )
+            if port.dtype != tensor.dtype or not agree:
+                raise WeightsError(
+                    f'{path} does not belong to {DESCRIPTION}: {tensor.name} is {port.dtype} '
+                    f'{list(port.shape)[:8]}, not {tensor.dtype} {list(shape)}'
+                )
     return path
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    """Return the SHA-256 of a checkpoint or a graph, in hexadecimal.
+
+    Raises:
+        WeightsError: it cannot be read, is not a regular file, or is too large.
+    """
+    try:
+        return regular_file.sha256(path, _MAX_WEIGHTS)
+    except OSError as error:
+        raise WeightsError(f'the weights {path} cannot be read: {error}') from error
