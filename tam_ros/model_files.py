@@ -53,7 +53,7 @@ SINGLE_MEMORY = 'memory_attention_single'
 _NAME = re.compile('[A-Za-z0-9][A-Za-z0-9_.-]{0,99}')  # names become parts of paths
 _DTYPES = ('float32', 'float16', 'float64', 'bool', *(f'int{n}' for n in (8, 16, 32, 64)), 'uint8')
 _MAX_DESCRIPTION = 1 << 20  # bytes of `model.json`
-_MAX_WEIGHTS = 1 << 33  # bytes of a checkpoint or a graph, far above those of known models
+MAX_WEIGHTS = 1 << 33  # bytes of a checkpoint or a graph, far above those of known models
 _MAX_ELEMENTS = 1 << 28  # of an input or output, for a batch of one
 _RANGES = {
     'image_size': (16, 4096),
@@ -423,6 +423,6 @@ def sha256(path: Path) -> str:
         WeightsError: it cannot be read, is not a regular file, or is too large.
     """
     try:
-        return regular_file.sha256(path, _MAX_WEIGHTS)
+        return regular_file.sha256(path, MAX_WEIGHTS)
     except OSError as error:
         raise WeightsError(f'the weights {path} cannot be read: {error}') from error

@@ -7,8 +7,14 @@ from __future__ import annotations
 import hashlib
 import os
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from tam_ros.io.frames import SourceError
+from tam_ros.io.image_folder import ImageFolder
+from tam_ros.io.mask_files import MaskFileError, read_masks
+from tam_ros.io.open_source import open_source
 from tam_ros.model_files import WeightsError
 from tam_ros.model_files import sha256 as sha256_of_weights
 from tam_ros.regular_file import UnsuitableFileError, read_regular, sha256
@@ -43,3 +49,36 @@ def test_a_large_file_is_refused_before_it_is_read(tmp_path):
         file.truncate(1 << 40)
     with pytest.raises(UnsuitableFileError, match='has 1099511627776 bytes'):
         read_regular(path, 1 << 20)
+
+
+def test_pipes_and_devices_in_a_folder_of_images_are_left_out_in_words(tmp_path, caplog):
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / '1.png')
+    os.mkfifo(tmp_path / '2.png')
+    (tmp_path / '3.png').symlink_to('/dev/zero')
+    assert [frame.file for frame in ImageFolder(tmp_path)] == ['1.png']
+    assert [record.getMessage().split(': ')[1] for record in caplog.records] == [
+        '2 named like images are pipes, devices or broken links and are left out; the first is '
+        "'2.png'"
+    ]
+
+
+def test_a_pipe_as_a_mask_or_a_source_is_refused(tmp_path):
+    os.mkfifo(tmp_path / '2.png')
+    with pytest.raises(MaskFileError, match=r'2\.png is not a regular file'):
+        read_masks(tmp_path / '2.png')
+    with pytest.raises(SourceError, match='neither a file nor a folder'):
+        open_source(tmp_path / '2.png')
+
+
+def test_a_checkpoint_that_is_a_pipe_or_has_damaged_numbers_is_refused(tmp_path):
+    torch = pytest.importorskip('torch')
+    from tam_ros.models.build import read_checkpoint
+
+    os.mkfifo(tmp_path / 'pipe.safetensors')
+    with pytest.raises(WeightsError, match='not a regular file'):
+        read_checkpoint(tmp_path / 'pipe.safetensors')
+    torch.save(
+        {'model': {'a': torch.ones(2), 'b': torch.full((2,), torch.nan)}}, tmp_path / 'x.pt'
+    )
+    with pytest.raises(WeightsError, match=r"x\.pt are damaged: 'b'"):
+        read_checkpoint(tmp_path / 'x.pt')

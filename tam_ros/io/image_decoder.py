@@ -16,6 +16,10 @@ from tam_ros.io.compressed_images import decode_picture
 from tam_ros.io.encodings import decode, is_picture
 from tam_ros.io.image_data import as_bytes
 from tam_ros.io.sample_range import SampleRange
+from tam_ros.regular_file import read_regular
+
+MAX_FILE_BYTES = 1 << 29
+"""Largest image file that is read."""
 
 
 class ImageDecoder:
@@ -79,9 +83,9 @@ class ImageDecoder:
 
         Raises:
             ImageFormatError: see `decode_picture`.
-            OSError: the file cannot be read.
+            OSError: the file cannot be read, is not a regular file, or is too large.
         """
-        return self.compressed(path.suffix[1:], path.read_bytes())
+        return self.compressed(path.suffix[1:], read_regular(path, MAX_FILE_BYTES))
 
 
 @functools.cache

@@ -45,7 +45,8 @@ class ImageFolder:
         """List the image files.
 
         Args:
-            path: the folder. Subfolders and hidden files are ignored.
+            path: the folder. Subfolders and hidden files are ignored; pipes and devices too, with
+                a warning.
             rate_hz: frames per second, in place of the names; gives the stamps.
 
         Raises:
@@ -57,6 +58,7 @@ class ImageFolder:
         self.name = folder.name
         self._decoder = ImageDecoder()
         self.files = image_files(folder)
+        _warn_of_others(folder)
         if not self.files:
             kinds = ', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)
             raise SourceError(f'{folder} has no image file ({kinds})')
@@ -96,16 +98,30 @@ class ImageFolder:
 
 def image_files(folder: Path) -> Sequence[Path]:
     """Return the image files of a folder in natural order."""
-    return sorted(
-        (
-            file
-            for file in folder.iterdir()
-            if file.suffix.lower() in IMAGE_SUFFIXES
-            and not file.name.startswith('.')
-            and file.is_file()
-        ),
-        key=natural_key,
+    return sorted((file for file in _named_like_images(folder) if file.is_file()), key=natural_key)
+
+
+def _named_like_images(folder: Path) -> Iterator[Path]:
+    return (
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith('.')
     )
+
+
+def _warn_of_others(folder: Path) -> None:
+    """Report what has the name of an image and is none, in one line."""
+    others = sorted(
+        file.name for file in _named_like_images(folder) if not (file.is_file() or file.is_dir())
+    )
+    if others:
+        _log.warning(
+            '%s: %d named like images are pipes, devices or broken links and are left out; the '
+            'first is %r',
+            folder,
+            len(others),
+            others[0],
+        )
 
 
 def _times_ns(files: Sequence[Path]) -> Sequence[int] | None:

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tam_ros.closing import Closing
+from tam_ros.io.image_decoder import MAX_FILE_BYTES
 from tam_ros.io.soft_masks import has_soft_edge
 from tam_ros.new_output import NewOutput, OutputError
+from tam_ros.regular_file import open_regular
 
 MAX_INDEX = 255
 """The highest object id that an indexed PNG can hold."""
@@ -86,7 +88,7 @@ def read_masks(
 def _read_values(path: str | Path) -> tuple[NDArray[np.integer[Any]], bool, bool]:
     """Return the values of a mask image, whether the format changes them, and if it is indexed."""
     try:
-        with Image.open(path) as image:
+        with open_regular(path, MAX_FILE_BYTES) as file, Image.open(file) as image:
             is_lossy = image.format in _LOSSY
             image = ImageOps.exif_transpose(image)
             image.load()

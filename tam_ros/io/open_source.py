@@ -36,6 +36,8 @@ def open_source(
     path = Path(path)
     if not path.exists():
         raise SourceError(f'{path} does not exist')
+    if not (path.is_file() or path.is_dir()):
+        raise SourceError(f'{path} is neither a file nor a folder, but a pipe or a device')
     if _is_bag(path):
         from tam_ros.io.bag_source import BagSource
 

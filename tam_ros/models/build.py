@@ -4,19 +4,17 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tam_ros import catalogue
-from tam_ros.model_files import UNTRAINED, ModelSpec, WeightsError, sha256
+from tam_ros.model_files import MAX_WEIGHTS, UNTRAINED, ModelSpec, WeightsError, sha256
 from tam_ros.models import edgetam, efficienttam
 from tam_ros.models.family import Family
+from tam_ros.regular_file import UnsuitableFileError, open_regular
 
 # To add a family, write its module and add a row here.
 FAMILIES = {family.name: family for family in (efficienttam.FAMILY, edgetam.FAMILY)}
@@ -66,29 +64,30 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         WeightsError: the file is missing, truncated, or not a checkpoint.
     """
     try:
-        if path.suffix == '.safetensors':
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location='cpu', weights_only=True)
-            state = state.get('model', state) if isinstance(state, dict) else state
+        with open_regular(path, MAX_WEIGHTS) as file:
+            if path.suffix == '.safetensors':
+                state = load_file(path)
+            else:
+                state = torch.load(file, map_location='cpu', weights_only=True)
+                state = state.get('model', state) if isinstance(state, dict) else state
     except FileNotFoundError as error:
         raise WeightsError(f'weights {path} do not exist') from error
-    except (
-        RuntimeError,
-        EOFError,
-        ValueError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        SafetensorError,
-        IsADirectoryError,
-    ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except UnsuitableFileError as error:
+        raise WeightsError(f'the weights cannot be read: {error}') from error
+    except Exception as error:  # a damaged file causes many kinds of error
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise WeightsError(
             f'weights {path} cannot be read (truncated, or not a checkpoint?): {reason}'
         ) from error
     if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
         raise WeightsError(f'weights {path} contain no state_dict')
-    return {key: value.float() for key, value in state.items()}
+    state = {key: value.float() for key, value in state.items()}
+    damaged = [key for key, value in state.items() if not value.isfinite().all()]
+    if damaged:
+        raise WeightsError(
+            f'weights {path} are damaged: {damaged[0]!r} contains numbers that are not finite'
+        )
+    return state
 
 
 def _check_keys(name: str, path: Path, network: nn.Module, state: dict[str, Tensor]) -> None:
