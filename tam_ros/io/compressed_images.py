@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros.io.image_data import ImageFormatError
+from tam_ros.io.image_data import ImageFormatError, check_size
+from tam_ros.io.image_header import is_jpeg_or_png, picture_size
 from tam_ros.io.sample_range import SampleRange
 
 # The depth of the file and its channels as they are. An EXIF orientation is applied.
@@ -36,7 +37,10 @@ def is_depth_format(image_format: str) -> bool:
 
 
 def decode_picture(
-    raw: NDArray[np.uint8], image_format: str = '', levels: SampleRange | None = None
+    raw: NDArray[np.uint8],
+    image_format: str = '',
+    levels: SampleRange | None = None,
+    any_format: bool = False,
 ) -> NDArray[np.uint8]:
     """Decode an image file to uint8 RGB [H, W, 3].
 
@@ -46,15 +50,16 @@ def decode_picture(
         image_format: `CompressedImage.format` or the suffix of the file, for messages, and to
             refuse depth.
         levels: the range of values of the stream, for files of more than eight bits.
+        any_format: see `decode_file`.
 
     Raises:
-        ImageFormatError: the data is empty, cut short or cannot be decoded, or it is depth.
+        ImageFormatError: see `decode_file`; or it is depth.
     """
     if is_depth_format(image_format):
         raise ImageFormatError(
             f'format {image_format!r} is for depth, not colour: choose the colour topic'
         )
-    pixels = decode_file(raw, image_format)
+    pixels = decode_file(raw, image_format, any_format)
     if pixels.dtype != np.uint8:
         levels = SampleRange() if levels is None else levels
         pixels = levels.to_8_bits(pixels, spread=pixels.ndim == 2)
@@ -62,18 +67,37 @@ def decode_picture(
     return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
 
 
-def decode_file(raw: NDArray[np.uint8], image_format: str) -> NDArray[Any]:
+def decode_file(
+    raw: NDArray[np.uint8], image_format: str, any_format: bool = False
+) -> NDArray[Any]:
     """Decode an image file to the values it has, grey [H, W] or BGR [H, W, 3].
 
     Args:
         raw: uint8 [N], the content of the file.
         image_format: for messages.
+        any_format: whether formats other than JPEG and PNG are read, as files on disk have. From a
+            message they are not: fewer decoders are open to whoever can publish.
 
     Raises:
-        ImageFormatError: the data is empty, cut short or cannot be decoded.
+        ImageFormatError: the data is empty, cut short or cannot be decoded, or its header
+            announces too many pixels.
     """
     if raw.size == 0:
         raise ImageFormatError(f'compressed image ({image_format!r}) has no data')
+    if not (is_jpeg_or_png(raw) or any_format):
+        raise ImageFormatError(
+            f'compressed image ({image_format!r}, {raw.size} bytes) is not in a known image '
+            'format: send JPEG or PNG'
+        )
+    size = picture_size(raw)
+    if size is None and raw[:2].tobytes() == _JPEG_START:
+        raise ImageFormatError(f'JPEG image is truncated: {raw.size} bytes without a header')
+    if size is None:
+        raise ImageFormatError(
+            f'compressed image ({image_format!r}, {raw.size} bytes) is not in a known image '
+            'format, or its header is truncated'
+        )
+    check_size(*size)
     if raw[:2].tobytes() == _JPEG_START:
         data = raw.tobytes()
         # The end marker must follow the last start of scan; an embedded thumbnail has its own end

@@ -194,8 +194,9 @@ def single_channel(message: Any, dtype: type, what: str) -> np.ndarray:
         what: what it should be, for messages.
 
     Raises:
-        ImageFormatError: its fields are inconsistent.
+        ImageFormatError: it is empty or too large, or its fields are inconsistent.
     """
+    check_size(message.height, message.width)
     sample = np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
     row = message.width * sample.itemsize
     if message.step < row or message.step * message.height != len(message.data):

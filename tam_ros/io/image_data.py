@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 MAX_SIDE = 16384
 """Longest accepted image side in pixels; a larger value means a corrupt message."""
 
+MAX_PIXELS = 40_000_000
+"""Most pixels of an accepted picture, mask or depth image.
+
+A compressed message of some kilobytes can announce gigabytes, so its header is read first."""
+
 
 class ImageFormatError(ValueError):
     """An image message is malformed, or its encoding is not for this purpose."""
@@ -24,6 +29,10 @@ def check_size(height: int, width: int) -> None:
     if height > MAX_SIDE or width > MAX_SIDE:
         raise ImageFormatError(
             f'image has {width}x{height} pixels, the limit is {MAX_SIDE} per side'
+        )
+    if height * width > MAX_PIXELS:
+        raise ImageFormatError(
+            f'image of {width}x{height} pixels is too large: the limit is {MAX_PIXELS} pixels'
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tam_ros.io.compressed_images import decode_picture
 from tam_ros.io.encodings import decode, is_picture
-from tam_ros.io.image_data import as_bytes
+from tam_ros.io.image_data import as_bytes, check_size
 from tam_ros.io.sample_range import SampleRange
 from tam_ros.regular_file import read_regular
 
@@ -56,6 +56,7 @@ class ImageDecoder:
         if hasattr(message, 'format'):
             return self.compressed(message.format, message.data)
         if not is_picture(message.encoding) and (bridge := _cv_bridge()) is not None:
+            check_size(message.height, message.width)
             # CvBridgeError is a TypeError.
             with contextlib.suppress(ValueError, TypeError):
                 rgb: np.ndarray = bridge.imgmsg_to_cv2(message, 'rgb8')
@@ -85,7 +86,8 @@ class ImageDecoder:
             ImageFormatError: see `decode_picture`.
             OSError: the file cannot be read, is not a regular file, or is too large.
         """
-        return self.compressed(path.suffix[1:], read_regular(path, MAX_FILE_BYTES))
+        raw = as_bytes(read_regular(path, MAX_FILE_BYTES))
+        return decode_picture(raw, path.suffix[1:], self._levels, any_format=True)
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tam_ros.closing import Closing
+from tam_ros.io.image_data import check_size
 from tam_ros.io.image_decoder import MAX_FILE_BYTES
 from tam_ros.io.soft_masks import has_soft_edge
 from tam_ros.new_output import NewOutput, OutputError
@@ -89,6 +90,7 @@ def _read_values(path: str | Path) -> tuple[NDArray[np.integer[Any]], bool, bool
     """Return the values of a mask image, whether the format changes them, and if it is indexed."""
     try:
         with open_regular(path, MAX_FILE_BYTES) as file, Image.open(file) as image:
+            check_size(image.height, image.width)
             is_lossy = image.format in _LOSSY
             image = ImageOps.exif_transpose(image)
             image.load()
