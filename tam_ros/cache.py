@@ -1,15 +1,21 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""The user's folder for what can be made again: downloads, exported graphs, engines."""
+"""The user's folder for what can be made again: downloads, exported graphs, engines.
+
+Graphs and engines are code, and the folder may be shared or in a place that others can write. What
+another user could have written is therefore not used.
+"""
 
 from __future__ import annotations
 
 import os
 import pwd
+import stat
 import tempfile
 from pathlib import Path
 
 _REMEDY = 'set TAM_ROS_CACHE to a folder that can be written'
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class CacheError(OSError):
@@ -19,6 +25,14 @@ class CacheError(OSError):
         """Describe what happened to a file or folder in the cache."""
         reason = os.strerror(error.errno) if error.errno else str(error)
         super().__init__(f'{path} cannot be written: {reason}; {_REMEDY}')
+
+
+class UntrustedCacheError(CacheError):
+    """Another user could have written something in the cache; the message says what to do."""
+
+    def __init__(self, reason: str) -> None:
+        """Take the reason from `why_untrusted`."""
+        OSError.__init__(self, f'the cache is not used: {reason}')
 
 
 class NoHomeError(OSError):
@@ -54,8 +68,44 @@ def _home() -> Path:
         ) from None
 
 
-def make_cache_folder(name: str, mode: int = 0o777) -> Path:
-    """Create a folder in the cache, unless it exists, and return it.
+def why_untrusted(status: os.stat_result, path: Path) -> str:
+    """Return why somebody else than the user and root could have written a file, or nothing.
+
+    Args:
+        status: of the file or folder, not of what a link leads to.
+        path: for the text.
+    """
+    if status.st_uid not in (os.geteuid(), 0):
+        return (
+            f'{path} belongs to another user (uid {status.st_uid}); remove it, or set '
+            'TAM_ROS_CACHE to a folder of your own'
+        )
+    if status.st_mode & _OTHERS_MAY_WRITE:
+        return f'other users may write {path}; if you trust it, run `chmod -R go-w` on it'
+    return ''
+
+
+def check_trusted(path: Path) -> None:
+    """Check a file or folder in a folder of the cache, that folder, and everything below.
+
+    Raises:
+        UntrustedCacheError: somebody else than the user and root could have written one of them.
+        OSError: one cannot be read.
+    """
+    for one in (path.parent, path, *path.rglob('*')):
+        reason = why_untrusted(os.lstat(one), one)
+        if reason:
+            raise UntrustedCacheError(reason)
+
+
+def take_write_access(path: Path) -> None:
+    """Let only the owner write a file or a folder and everything below, whatever the umask is."""
+    for one in (path, *path.rglob('*')):
+        one.chmod(stat.S_IMODE(os.lstat(one).st_mode) & ~_OTHERS_MAY_WRITE)
+
+
+def make_cache_folder(name: str, mode: int = 0o755) -> Path:
+    """Create a folder in the cache, unless it exists, and return it; only the owner may write it.
 
     Args:
         name: of the folder.
@@ -63,13 +113,22 @@ def make_cache_folder(name: str, mode: int = 0o777) -> Path:
 
     Raises:
         NoHomeError: see `cache_dir`.
+        UntrustedCacheError: it belongs to another user, or is a link.
         CacheError: it cannot be created or written.
     """
     folder = cache_dir() / name
     try:
         folder.mkdir(mode, parents=True, exist_ok=True)
+        status = os.lstat(folder)
+        if status.st_uid == os.geteuid() and stat.S_ISDIR(status.st_mode):
+            folder.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS_MAY_WRITE)
+        reason = why_untrusted(os.lstat(folder), folder)
+        if reason:
+            raise UntrustedCacheError(reason)
         with tempfile.TemporaryFile(dir=folder):
             pass
+    except UntrustedCacheError:
+        raise
     except OSError as error:
         raise CacheError(folder, error) from error
     return folder

@@ -16,7 +16,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tam_ros import catalogue
-from tam_ros.cache import CacheError, cache_dir, make_cache_folder
+from tam_ros.cache import (
+    CacheError,
+    cache_dir,
+    check_trusted,
+    make_cache_folder,
+    take_write_access,
+)
 from tam_ros.model_files import (
     DESCRIPTION,
     FORMAT,
@@ -164,6 +170,7 @@ def find_weights(
 
     Raises:
         WeightsError: they do not exist; the message says how to get them.
+        CacheError: downloaded weights that another user could have written.
     """
     if weights is not None and str(weights) == UNTRAINED:
         return UNTRAINED
@@ -195,6 +202,7 @@ def find_weights(
             f'the weights of {entry.name} are not on this machine; fetch them with '
             f'`tam weights get {entry.name}`, or give a checkpoint file'
         )
+    check_trusted(checkpoint)
     return checkpoint
 
 
@@ -222,7 +230,8 @@ def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:
     Raises:
         WeightsError: the folder contains no graphs, or the libraries for exporting a checkpoint
             are not installed.
-        CacheError, NoHomeError: there is no folder to export a checkpoint into.
+        CacheError, NoHomeError: there is no folder to export a checkpoint into, or another user
+            could have written the exported graphs.
     """
     if isinstance(weights, Path) and weights.is_dir():
         if not (weights / DESCRIPTION).is_file():
@@ -236,6 +245,7 @@ def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:
     ).hexdigest()
     folder = cache_dir() / 'graphs' / f'{entry.name}-{key[:16]}'
     if (folder / DESCRIPTION).is_file():
+        check_trusted(folder)
         return folder
     try:
         from tam_ros.export.onnx import export_model
@@ -257,7 +267,14 @@ def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:
             # process can load it.
             shutil.rmtree(folder, ignore_errors=True)
             _log.info('exporting the graphs of %s', entry.name)
-            export_model(entry, weights, folder)
+            draft = folder.with_name(f'.{folder.name}.new')
+            shutil.rmtree(draft, ignore_errors=True)
+            export_model(entry, weights, draft)
+            take_write_access(draft)
+            draft.rename(folder)
+        check_trusted(folder)
+    except CacheError:
+        raise
     except OSError as error:
         raise CacheError(folder, error) from error
     finally:

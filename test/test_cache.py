@@ -13,9 +13,15 @@ from pathlib import Path
 import pytest
 
 from tam_ros import cache, catalogue
-from tam_ros.cache import CacheError, NoHomeError, cache_dir, make_cache_folder
+from tam_ros.cache import (
+    CacheError,
+    NoHomeError,
+    UntrustedCacheError,
+    cache_dir,
+    make_cache_folder,
+)
 from tam_ros.cli import main
-from tam_ros.loading import graphs_of
+from tam_ros.loading import find_weights, graphs_of
 from tam_ros.tensorrt.engine_cache import EngineCache, write_private
 
 
@@ -120,3 +126,65 @@ def test_engines_that_cannot_be_saved(monkeypatch, tmp_path):
     with pytest.raises(CacheError, match='/plan cannot be written: No space left on device'):
         write_private(tmp_path / 'plan', b'an engine')
     assert [item.name for item in tmp_path.iterdir()] == ['file']
+
+
+@pytest.fixture
+def exported(monkeypatch, tmp_path):
+    """Return a function that looks up the exported graphs, and their folder in the cache."""
+    monkeypatch.setenv('TAM_ROS_CACHE', str(tmp_path))
+
+    def export(entry, weights, folder):
+        folder.mkdir()
+        (folder / 'model.json').write_text('{}')
+        (folder / 'model.json').chmod(0o666)
+        folder.chmod(0o777)
+
+    monkeypatch.setattr('tam_ros.export.onnx.export_model', export)
+
+    def look_up():
+        return graphs_of(catalogue.model('efficienttam_ti'), 'untrained')
+
+    return look_up, look_up()
+
+
+def test_exported_graphs_can_be_written_by_their_owner_alone(exported):
+    look_up, folder = exported
+    assert look_up() == folder
+    for path in (folder.parent, folder, folder / 'model.json'):
+        assert path.stat().st_mode & 0o022 == 0
+
+
+@pytest.mark.parametrize('part', ['..', '.', 'model.json'])
+@pytest.mark.parametrize('others', ['own', 'write'])
+def test_graphs_that_another_user_could_have_planted_are_not_used(exported, part, others):
+    look_up, folder = exported
+    path = (folder / part).resolve()
+    if others == 'own':
+        if os.geteuid() != 0:
+            pytest.skip('only root can change the owner')
+        os.chown(path, 12345, -1)
+    else:
+        path.chmod(0o777)
+    with pytest.raises(UntrustedCacheError, match='another user|other users') as caught:
+        look_up()
+    assert str(path) in str(caught.value)
+
+
+def test_downloaded_weights_that_others_may_write_are_not_used(monkeypatch, tmp_path):
+    monkeypatch.setenv('TAM_ROS_CACHE', str(tmp_path))
+    entry = catalogue.model('efficienttam_ti')
+    path = make_cache_folder('weights') / entry.weights.file
+    path.write_bytes(b'')
+    path.chmod(0o644)
+    assert find_weights(entry, None, 'torch') == path
+    path.chmod(0o666)
+    with pytest.raises(UntrustedCacheError, match='other users may write'):
+        find_weights(entry, None, 'torch')
+
+
+def test_a_link_in_place_of_a_folder_of_the_cache_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv('TAM_ROS_CACHE', str(tmp_path))
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'graphs').symlink_to(tmp_path / 'elsewhere')
+    with pytest.raises(UntrustedCacheError, match='graphs'):
+        make_cache_folder('graphs')

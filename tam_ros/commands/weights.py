@@ -8,7 +8,7 @@ import argparse
 import os
 
 from tam_ros import catalogue
-from tam_ros.cache import make_cache_folder
+from tam_ros.cache import make_cache_folder, take_write_access
 from tam_ros.model_files import WeightsError
 
 
@@ -59,4 +59,5 @@ def run(options: argparse.Namespace) -> None:
             f'     Download it manually from https://huggingface.co/{repo}/resolve/main/{file}\n'
             f'     and save it as {path}, or name the file with --weights.'
         ) from error
+    take_write_access(path)
     print(path)

@@ -25,12 +25,10 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from tam_ros.cache import CacheError, cache_dir
+from tam_ros.cache import CacheError, cache_dir, why_untrusted
 from tam_ros.runtime.base import EngineError
 from tam_ros.tensorrt.builder import BuildCancelledError
 from tam_ros.tensorrt.identity import Identity
-
-OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class UntrustedError(EngineError):
@@ -287,12 +285,9 @@ class EngineCache:
 
 
 def _check_owner(status: os.stat_result, path: Path) -> None:
-    if status.st_uid not in (os.geteuid(), 0):
-        raise UntrustedError(f'{path} belongs to another user (uid {status.st_uid})')
-    if status.st_mode & OTHERS_MAY_WRITE:
-        raise UntrustedError(
-            f'other users may write {path}; if you trust it, run `chmod go-w` on it'
-        )
+    reason = why_untrusted(status, path)
+    if reason:
+        raise UntrustedError(reason)
 
 
 def read_trusted(path: Path) -> bytes:
