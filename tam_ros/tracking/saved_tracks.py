@@ -13,20 +13,33 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
 
+from tam_ros.checked_fields import check_types
 from tam_ros.model_files import TrackerSpec
 from tam_ros.new_output import NewOutput, OutputError
+from tam_ros.regular_file import UnsuitableFileError, open_regular
 from tam_ros.runtime.base import Floats
-from tam_ros.tracking.bank import BankShape, MemoryBank
+from tam_ros.tracking.bank import BankShape, Entry, MemoryBank
 from tam_ros.tracking.frame_pipeline import FramePipeline
 from tam_ros.tracking.objects import ObjectMemory, ObjectTable
+from tam_ros.tracking.prompts import MAX_ID
 
 FORMAT = 1
+MAX_BYTES = 1 << 31
+"""Largest file that is read."""
+
+_MAX_ABOUT = 1 << 24  # bytes of the description, which lists up to 65,535 ids
+_MAX_SLOTS = 512  # of an object, unless this run keeps more
+_MAX_INDEX = 1 << 53  # of an image; larger ones are not exact in other programs that read JSON
+_MAX_SIDE = 1 << 16  # of an image, pixels
 
 
 class SavedTracksError(ValueError):
@@ -103,59 +116,162 @@ def read_tracks(
             storage is unchanged then.
     """
     try:
-        arrays, about = _read_archive(path)
-        if about['format'] != FORMAT:
-            raise SavedTracksError(
-                f'{path} has format {about["format"]}; this version reads {FORMAT}'
-            )
-        if (about['model'], about['fingerprint']) != (spec.name, spec.fingerprint):
-            raise SavedTracksError(
-                f'{path} has memories of {about["model"]} with weights {about["fingerprint"]}, '
-                f'which {spec.name} with weights {spec.fingerprint} cannot use'
-            )
-        if len(about['objects']) > max_objects:
-            raise SavedTracksError(
-                f'{path} contains {len(about["objects"])} objects; max_objects is {max_objects}'
-            )
+        with open_regular(path, MAX_BYTES) as file:
+            sizes = _sizes(file)
+            about = _read_about(file, sizes)
+            if about['format'] != FORMAT:
+                raise SavedTracksError(
+                    f'{path} has format {str(about["format"])[:20]}; this version reads {FORMAT}'
+                )
+            if (about['model'], about['fingerprint']) != (spec.name, spec.fingerprint):
+                raise SavedTracksError(
+                    f'{path} has memories of {str(about["model"])[:100]} with weights '
+                    f'{str(about["fingerprint"])[:100]}, which {spec.name} with weights '
+                    f'{spec.fingerprint} cannot use'
+                )
+            if len(about['objects']) > max_objects:
+                raise SavedTracksError(
+                    f'{path} contains {len(about["objects"])} objects; max_objects is '
+                    f'{max_objects}'
+                )
+            _check_members(about, sizes)
+            arrays = _read_arrays(file, spec, about, pipeline.shape)
         loaded = [
             _object(row, values, arrays, spec, pipeline.shape)
             for row, values in enumerate(about['objects'])
         ]
-        table = ObjectTable(max_objects, used=set(about['used']))
-        size = tuple(about['size']) if about['size'] else None
-        tracks = SavedTracks(int(about['index']), float(about['seconds']), size, table)
+        table = ObjectTable(max_objects, used=_used(about))
+        tracks = SavedTracks(
+            _whole(about, 'index'), _finite(about, 'seconds'), _size(about), table
+        )
     except FileNotFoundError:
         raise SavedTracksError(f'{path} does not exist') from None
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, SavedTracksError):
-            raise
-        raise SavedTracksError(f'{path} cannot be read as a file of tracks: {error}') from error
+    except SavedTracksError:
+        raise
+    except UnsuitableFileError as error:
+        raise SavedTracksError(f'the tracks cannot be read: {error}') from error
+    except Exception as error:  # a damaged archive causes many kinds of error
+        raise SavedTracksError(
+            f'{path} cannot be read as a file of tracks: it is another kind of file, or damaged '
+            f'({(str(error) or type(error).__name__).splitlines()[0][:200]})'
+        ) from error
     for memory, memories, pointers in loaded:
         pipeline.write_row(memory.row, memories, pointers)
         table.add(memory)
     return tracks
 
 
-def _read_archive(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the arrays of a file, and its description.
+def _sizes(file: BinaryIO) -> dict[str, int]:
+    """Return the size of each array when unpacked, bytes; refuses an archive of another kind."""
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+    sizes = {member.filename.removesuffix('.npy'): member.file_size for member in members}
+    if len(sizes) != len(members) or not all(m.filename.endswith('.npy') for m in members):
+        raise ValueError('not an archive of numpy')
+    return sizes
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        SavedTracksError: it is not a file of tracks.
-    """
-    try:
-        if not zipfile.is_zipfile(path):
-            path.stat()
-            raise ValueError('not an archive of numpy')
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        return arrays, json.loads(str(arrays['about']))
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # the messages of numpy and zipfile are about their options
-        raise SavedTracksError(
-            f'{path} cannot be read as a file of tracks: it is another kind of file, or damaged'
-        ) from error
+
+def _read_about(file: BinaryIO, sizes: dict[str, int]) -> dict[str, Any]:
+    if sizes['about'] > _MAX_ABOUT:
+        raise ValueError(f'its description has {sizes["about"]} bytes')
+    file.seek(0)
+    with zipfile.ZipFile(file) as archive:
+        text = _read_array(archive, 'about', lambda shape, kind: shape == () and kind == 'U')
+    about = json.loads(str(text))
+    if not isinstance(about, dict) or not isinstance(about['objects'], list):
+        raise ValueError('its description is of another kind')
+    return about
+
+
+def _check_members(about: dict[str, Any], sizes: dict[str, int]) -> None:
+    numbers = [_id(values['id']) for values in about['objects']]
+    expected = {'about'}
+    for number in numbers:
+        expected |= {f'memories_{number}', f'pointers_{number}'}
+    if len(set(numbers)) != len(numbers):
+        raise ValueError('an object occurs twice')
+    if sizes.keys() != expected:
+        raise ValueError('its arrays are not those of its objects')
+
+
+def _read_arrays(
+    file: BinaryIO, spec: TrackerSpec, about: dict[str, Any], shape: BankShape
+) -> dict[str, NDArray[Any]]:
+    """Read the arrays of all objects, whose shapes are known before they are unpacked."""
+    arrays = {}
+    limit = max(_MAX_SLOTS, shape.memory_slots, shape.pointer_slots)
+    file.seek(0)
+    with zipfile.ZipFile(file) as archive:
+        for values in about['objects']:
+            for name, tail, kind in (
+                ('memories', (spec.memory_tokens, spec.memory_dim), 'u'),
+                ('pointers', (spec.dim,), 'f'),
+            ):
+                slots = values['bank'][name]
+                if not isinstance(slots, list):
+                    raise ValueError(f'the {name} of an object are of another kind')
+                if len(slots) > limit:
+                    raise ValueError(f'an object has {len(slots)} {name}; {limit} are read')
+                key, wanted = f'{name}_{values["id"]}', (len(slots), *tail)
+                arrays[key] = _read_array(
+                    archive,
+                    key,
+                    lambda shape, found, wanted=wanted, kind=kind: (  # type: ignore[misc]
+                        shape == wanted and found == kind
+                    ),
+                )
+    return arrays
+
+
+def _read_array(
+    archive: zipfile.ZipFile, name: str, fits: Callable[[tuple[int, ...], str], bool]
+) -> NDArray[Any]:
+    """Read one array; its header is read first, and nothing is unpacked unless it `fits`."""
+    with archive.open(f'{name}.npy') as member:
+        version = npy.read_magic(member)
+        if version != (1, 0):
+            raise ValueError(f'the array {name} has another version of the format')
+        shape, _, dtype = npy.read_array_header_1_0(member)
+        if not fits(shape, dtype.kind) or dtype.itemsize > _MAX_ABOUT:
+            raise ValueError(f'the array {name} has shape {str(shape)[:60]} and type {dtype.kind}')
+    with archive.open(f'{name}.npy') as member:
+        return npy.read_array(member, allow_pickle=False)
+
+
+def _id(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_ID:
+        raise ValueError(f'{repr(value)[:40]} is not an object id')
+    return value
+
+
+def _used(about: dict[str, Any]) -> set[int]:
+    used = {_id(value) for value in about['used']}
+    if not used.issuperset(values['id'] for values in about['objects']):
+        raise ValueError('the id of an object is not among those that were used')
+    return used
+
+
+def _whole(values: dict[str, Any], name: str) -> int:
+    value = values[name]
+    if type(value) is not int or not 0 <= value < _MAX_INDEX:
+        raise ValueError(f'{name} is {repr(value)[:40]}')
+    return value
+
+
+def _finite(values: dict[str, Any], name: str) -> float:
+    value = values[name]
+    if type(value) not in (int, float) or not -_MAX_INDEX < value < _MAX_INDEX:
+        raise ValueError(f'{name} is {repr(value)[:40]}')
+    return float(value)
+
+
+def _size(about: dict[str, Any]) -> tuple[int, int] | None:
+    if about['size'] is None:
+        return None
+    height, width = about['size']
+    if not all(type(side) is int and 1 <= side < _MAX_SIDE for side in (height, width)):
+        raise ValueError(f'the size of the images is {str(about["size"])[:40]}')
+    return height, width
 
 
 def _object(
@@ -166,16 +282,17 @@ def _object(
     shape: BankShape,
 ) -> tuple[ObjectMemory, Floats, Floats]:
     """Read one object; its memories may move to other slots, as `shape` may differ."""
-    number = int(values['id'])
+    number = _id(values['id'])
+    _check_bank(values['bank'])
     bank, *origins = MemoryBank.from_json(values['bank'], shape)
     halves = arrays[f'memories_{number}'].astype(np.uint32) << 16
     sources = halves.view(np.float32), arrays[f'pointers_{number}'].astype(np.float32)
+    if not all(np.isfinite(source).all() for source in sources):
+        raise ValueError(f'the memories of object {number} contain numbers that are not finite')
     targets = []
     for origin, source, expected in zip(
         origins, sources, ((spec.memory_tokens, spec.memory_dim), (spec.dim,)), strict=True
     ):
-        if source.shape[1:] != expected:
-            raise ValueError(f'an array of object {number} has shape {source.shape}')
         target = np.zeros((len(origin), *expected), np.float32)
         filled = np.flatnonzero(np.array(origin) >= 0)
         target[filled] = source[np.array(origin)[filled]]
@@ -184,9 +301,19 @@ def _object(
         number,
         row,
         bank,
-        int(values['born_index']),
-        float(values['born_at']),
-        float(values['seen_at']),
+        _whole(values, 'born_index'),
+        _finite(values, 'born_at'),
+        _finite(values, 'seen_at'),
     )
     memories, pointers = targets
     return memory, memories, pointers
+
+
+def _check_bank(bank: dict[str, Any]) -> None:
+    """Check the frames and times of the entries, see `tam_ros.tracking.bank.Entry`."""
+    for entry in (*bank['memories'], *bank['pointers']):
+        if entry is not None:
+            check_types(Entry(**entry))
+            for name in ('frame', 'time'):
+                if not -_MAX_INDEX < entry[name] < _MAX_INDEX:
+                    raise ValueError(f'{name} is {repr(entry[name])[:40]}')

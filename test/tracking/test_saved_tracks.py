@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -134,3 +137,111 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match='No space'):
         tracked().save(path)
     assert path.read_bytes() == old and [p.name for p in tmp_path.iterdir()] == ['tracks.npz']
+
+
+def rewrite(path, change):
+    """Change the description and the arrays of a file."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    about = json.loads(str(arrays.pop('about')))
+    change(about, arrays)
+    with path.open('wb') as file:
+        np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
+
+
+def setting(**values):
+    return lambda about, _: about.update(values)
+
+
+def of_the_first(**values):
+    return lambda about, _: about['objects'][0].update(values)
+
+
+def entry(**values):
+    return lambda about, _: about['objects'][0]['bank']['memories'][0].update(values)
+
+
+def number(name, value):
+    def change(_, arrays):
+        arrays[name] = arrays[name].copy()
+        arrays[name][0] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        setting(used=[0, 3, 7]),
+        setting(used=[3, 7, 70000]),
+        setting(used=[3]),
+        setting(used=['3', 7]),
+        setting(index=-1),
+        setting(index='5'),
+        setting(seconds=float('nan')),
+        setting(size=[0, 10]),
+        setting(size=[10]),
+        setting(size=[1e9, 1]),
+        setting(objects={}),
+        setting(objects=[5]),
+        of_the_first(id=7),
+        of_the_first(id=True),
+        of_the_first(born_index=None),
+        of_the_first(seen_at=float('inf')),
+        of_the_first(bank={'memories': 5, 'pointers': 5}),
+        entry(frame='a'),
+        entry(time=2.5),
+        entry(conditioning=1),
+        entry(time=10**30),
+        entry(other=1),
+        number('memories_3', 0x7FC0),
+        number('pointers_3', np.nan),
+        lambda _, arrays: arrays.update(unexpected=np.zeros(3)),
+        lambda _, arrays: arrays.pop('memories_3'),
+        lambda _, arrays: arrays.update(memories_3=arrays['memories_3'][:1]),
+        lambda _, arrays: arrays.update(memories_3=arrays['memories_3'].astype(float)),
+        lambda _, arrays: arrays.update(pointers_3=np.zeros(3)),
+    ],
+)
+def test_wrong_values_are_refused(tmp_path, change):
+    path = tmp_path / 'tracks.npz'
+    tracked(3).save(path)
+    rewrite(path, change)
+    with pytest.raises(SavedTracksError, match=r'tracks\.npz'):
+        Tracker(FakeRuntime()).load(path)
+
+
+def test_large_arrays_are_refused_before_they_are_unpacked(tmp_path):
+    path = tmp_path / 'tracks.npz'
+    tracked(3).save(path)
+    rewrite(path, lambda _, arrays: arrays.update(memories_3=np.zeros(1 << 27, np.uint8)))
+    tracemalloc.start()
+    with pytest.raises(SavedTracksError, match='memories_3 has shape'):
+        Tracker(FakeRuntime()).load(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    tracemalloc.stop()
+
+
+def test_every_damaged_file_is_refused_or_read(tmp_path):
+    path = tmp_path / 'tracks.npz'
+    tracked(3).save(path)
+    data = path.read_bytes()
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(100):
+        damaged = bytearray(data)
+        for place in random.integers(0, len(data), 4):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        try:
+            Tracker(FakeRuntime()).load(path)
+        except SavedTracksError as error:
+            refused += 1
+            assert len(str(error).splitlines()) == 1
+    assert refused > 50
+
+
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / 'tracks.npz')
+    with pytest.raises(SavedTracksError, match='not a regular file'):
+        Tracker(FakeRuntime()).load(tmp_path / 'tracks.npz')
