@@ -9,6 +9,7 @@ inference thread.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -158,6 +159,7 @@ class TrackingSession(Closing):
         parameters: Callable[[], SessionParameters],
         warn: Callable[[str], None],
         inform: Callable[[str], None] = lambda text: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take ownership of a tracker.
 
@@ -166,12 +168,14 @@ class TrackingSession(Closing):
             parameters: returns the current parameters.
             warn: called with the reason if a prompt is dropped after its request was answered.
             inform: called if an object ends without a request.
+            monotonic: returns the time that passes, seconds.
         """
         self._tracker = tracker
         self.names: dict[int, str] = {}
         self._parameters = parameters
         self._warn = warn
         self._inform = inform
+        self._monotonic = monotonic
         self._waiting: deque[_WaitingPrompt] = deque()
         self._used_ids: set[int] = set()  # since the start or the last reset
         self._clock = StreamClock()
@@ -223,10 +227,12 @@ class TrackingSession(Closing):
             The result of the tracker.
 
         Raises:
-            StaleFrameError: not newer than the previous image; nothing was changed.
+            StaleFrameError: not newer than the previous image, or alone far ahead of it; nothing
+                was changed.
             FrameError: the tracker refused the image; nothing was changed.
         """
-        self._advance(stamp_ns)
+        arrival = self._monotonic()
+        self._advance(stamp_ns, arrival)
         due = self._take_due(stamp_ns)
         before = self._tracker.objects
         while True:
@@ -247,7 +253,7 @@ class TrackingSession(Closing):
                 for item in due:
                     self._drop(item, f'tracking failed: {error}')
                 raise
-        self._clock.accept(stamp_ns)
+        self._clock.accept(stamp_ns, arrival)
         self._size = image.shape[:2]
         for number in sorted({*before} - {*self._tracker.objects}):
             self._inform(f'object {number} is removed: it was out of sight for remove_after')
@@ -387,12 +393,13 @@ class TrackingSession(Closing):
 
     # --- time ---
 
-    def _advance(self, stamp_ns: int) -> None:
-        """Refuse an image that is not newer; after a jump back, restart the clock."""
-        back = self._clock.check(stamp_ns, self._parameters().time_jump)
+    def _advance(self, stamp_ns: int, arrival: float) -> None:
+        """Refuse an image that is not newer or far ahead; after a jump, restart the clock."""
+        back = self._clock.check(stamp_ns, self._parameters().time_jump, arrival)
         if not back:
             return
-        self._warn(f'time went back by {back:.3f} s: objects are kept, the clock restarts')
+        way = 'back' if back > 0 else 'ahead'
+        self._warn(f'time went {way} by {abs(back):.3f} s: objects are kept, the clock restarts')
         self._tracker.restart_clock()
         for item in [item for item in self._waiting if item.request.stamp_ns]:
             self._waiting.remove(item)

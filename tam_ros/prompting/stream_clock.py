@@ -18,7 +18,7 @@ TIME_JUMP = 1.0
 
 
 class StaleFrameError(FrameError):
-    """An image that is not newer than the previous one."""
+    """An image that is not newer than the previous one, or alone far ahead of it."""
 
 
 class StreamClock:
@@ -27,22 +27,40 @@ class StreamClock:
     def __init__(self) -> None:
         """Begin a stream."""
         self._newest_ns: int | None = None
+        self._arrival: float | None = None  # of the image with the newest stamp
+        self._ahead_ns: int | None = None  # stamp of the previous image, if it was refused
 
-    def check(self, stamp_ns: int, time_jump: float = TIME_JUMP) -> float:
+    def check(
+        self, stamp_ns: int, time_jump: float = TIME_JUMP, arrival: float | None = None
+    ) -> float:
         """Compare the stamp of the next image with the newest one.
 
         Args:
             stamp_ns: stamp of the image, nanoseconds.
             time_jump: stamps that go back by more seconds start a new recording.
+            arrival: when the image arrived, seconds of a monotonic clock; None: a recording, whose
+                pauses cannot be told from jumps ahead.
 
         Returns:
-            By how many seconds time jumped back: the objects are kept and the clock restarts. 0
-            if it did not.
+            By how many seconds time jumped back, or minus those that it jumped ahead of the time
+            that passed: the objects are kept and the clock restarts. 0 if it did not.
 
         Raises:
-            StaleFrameError: the image is not newer than the previous one.
+            StaleFrameError: the image is not newer than the previous one; or it is further ahead
+                than `time_jump`, and the image before it was not: one wrong stamp must not move
+                the clock.
         """
-        newest_ns = self._newest_ns
+        newest_ns, ahead_ns, self._ahead_ns = self._newest_ns, self._ahead_ns, None
+        if newest_ns is not None and arrival is not None and self._arrival is not None:
+            passed = arrival - self._arrival
+            ahead = (stamp_ns - newest_ns) / NANOSECONDS - passed
+            if ahead > time_jump:
+                if ahead_ns is not None and stamp_ns > ahead_ns:
+                    return -ahead
+                self._ahead_ns = stamp_ns
+                raise StaleFrameError(
+                    f'the image has a stamp {ahead:.3f} s too far ahead of the previous one'
+                )
         # Seconds as the tracker computes them.
         if newest_ns is None or stamp_ns / NANOSECONDS > newest_ns / NANOSECONDS:
             return 0.0
@@ -56,9 +74,10 @@ class StreamClock:
             )
         raise StaleFrameError(f'the image is {back:.3f} s older than the previous one')
 
-    def accept(self, stamp_ns: int) -> None:
-        """Note the stamp of an image that was tracked, nanoseconds."""
+    def accept(self, stamp_ns: int, arrival: float | None = None) -> None:
+        """Note the stamp of an image that was tracked, nanoseconds, and its arrival as above."""
         self._newest_ns = stamp_ns
+        self._arrival = arrival
 
     def restart(self) -> None:
         """Forget the newest stamp."""

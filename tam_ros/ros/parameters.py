@@ -379,6 +379,8 @@ class Parameters:
         1.0,
         'Seconds by which stamps must jump back to count as a new recording (a bag that '
         'loops): objects stay and the clock restarts. An image that is late by less is dropped. '
+        'One that is ahead by more, beyond the time that passed, is dropped too, unless the '
+        'image before it was, with an earlier stamp. '
         'A prompt that is further ahead of the images than this is refused.',
         live=True,
         limits=(0.0, 3600.0),

@@ -37,11 +37,18 @@ class Stream:
             time_jump=time_jump,
         )
         self.session = TrackingSession(
-            self.tracker, lambda: parameters, self.warnings.append, self.events.append
+            self.tracker,
+            lambda: parameters,
+            self.warnings.append,
+            self.events.append,
+            lambda: self.passed,
         )
         self.newest = None
+        self.passed = 0.0
 
-    def image(self, milliseconds, pixels=IMAGE):
+    def image(self, milliseconds, pixels=IMAGE, passed=None):
+        """Track an image; `passed` are the milliseconds of the monotonic clock, if they differ."""
+        self.passed = max(self.passed, (milliseconds if passed is None else passed) / 1000)
         stamp = START + milliseconds * MS
         frame = self.session.step(pixels, stamp)
         self.newest = stamp
@@ -314,3 +321,37 @@ def test_reset_starts_over(stream):
     # The images may have another size from here on.
     stream.session.reset()
     assert stream.image(99, np.zeros((20, 20, 3), np.uint8)) == []
+
+
+YEARS_AHEAD = 400_000_000_000  # milliseconds
+
+
+def test_single_images_with_a_stamp_far_ahead_change_nothing(stream):
+    """Also once a second, among images with right stamps; late prompts are still taken."""
+    stream.session.set_options(TrackerOptions(max_objects=MAX_OBJECTS, remove_after=5.0))
+    stream.prompt(RED)
+    stream.image(100)
+    for turn in range(1, 4):
+        with pytest.raises(StaleFrameError, match='too far ahead'):
+            stream.image(YEARS_AHEAD + turn * 1000, passed=turn * 200)
+        assert stream.image(turn * 200 + 1) == [1]
+        assert stream.prompt(RED, object_id=1, action=Action.REFINE, at=turn * 200 + 1).success
+    assert stream.warnings == []
+    assert stream.events == []
+
+
+def test_a_clock_that_was_set_ahead_is_followed(stream):
+    stream.prompt(RED)
+    stream.image(100)
+    with pytest.raises(StaleFrameError, match='too far ahead'):
+        stream.image(YEARS_AHEAD, passed=200)
+    assert stream.image(YEARS_AHEAD + 100, passed=300) == [1]
+    assert stream.image(YEARS_AHEAD + 200, passed=400) == [1]
+    assert [text[:16] for text in stream.warnings] == ['time went ahead ']
+
+
+def test_a_pause_of_the_camera_is_not_a_jump(stream):
+    stream.prompt(RED)
+    stream.image(100)
+    assert stream.image(60_000) == [1]
+    assert stream.warnings == []
