@@ -20,6 +20,9 @@ from tam_ros.ros.inputs.source import PromptSource
 from tam_ros.srv import AddPrompt
 from tam_ros.tracking import PromptError
 
+MAX_POINTS = 256
+"""Most points of a message that are read; a model accepts fewer, and says how many."""
+
 _DONE = {
     Action.ADD: 'is added',
     Action.REFINE: 'is refined',
@@ -79,9 +82,9 @@ def read_prompt(message: msg.Prompt) -> PromptRequest:
     """Read a prompt message.
 
     Raises:
-        PromptError: the action is unknown; the prompt is empty; a mask is combined with points or
-            a box; points and labels differ in number; labels are not 0 or 1; the mask cannot be
-            read.
+        PromptError: the action is unknown; the prompt is empty or has too many points; a mask is
+            combined with points or a box; points and labels differ in number; labels are
+            not 0 or 1; the mask cannot be read.
     """
     try:
         action = Action(message.action)
@@ -99,6 +102,9 @@ def read_prompt(message: msg.Prompt) -> PromptRequest:
     if action is Action.REMOVE:
         return PromptRequest(**request)
 
+    longest = max(len(message.points), len(message.point_labels))
+    if longest > MAX_POINTS:
+        raise PromptError(f'{longest} points or point_labels; the limit is {MAX_POINTS}')
     points = tuple((point.x, point.y) for point in message.points)
     labels = tuple(message.point_labels) or (1,) * len(points)
     # A box with NaN is not "no box": the tracker refuses it.

@@ -13,7 +13,7 @@ from std_msgs.msg import Header
 from tam_ros.msg import Prompt
 from tam_ros.prompting.session import Action
 from tam_ros.ros.conversions import array_to_image
-from tam_ros.ros.inputs.prompts import describe, read_prompt
+from tam_ros.ros.inputs.prompts import MAX_POINTS, describe, read_prompt
 from tam_ros.tracking import PromptError
 
 NAN = float('nan')
@@ -36,6 +36,13 @@ def test_points():
 
 def test_points_without_labels_are_all_on_the_object():
     assert read_prompt(Prompt(points=POINTS)).point_labels == (1, 1)
+
+
+@pytest.mark.parametrize('field', ['points', 'point_labels'])
+def test_long_arrays_are_refused_by_their_length(field):
+    many = {'points': POINTS[:1], 'point_labels': [1]}[field] * (MAX_POINTS + 1)
+    with pytest.raises(PromptError, match='257 points or point_labels; the limit is 256'):
+        read_prompt(Prompt(**{field: many}))
 
 
 def test_a_box_with_and_without_points():
