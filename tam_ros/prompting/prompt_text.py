@@ -23,6 +23,13 @@ SYNTAX = (
 )
 
 
+MAX_DIGITS = 18
+"""Digits of a whole number, more than any frame index or id has."""
+
+MAX_SHOWN = 100
+"""Characters of a wrong text that a message repeats."""
+
+
 class PromptSpecError(ValueError):
     """The text of a prompt cannot be parsed; the message shows the syntax."""
 
@@ -133,14 +140,14 @@ def _parse_group(group: list[str]) -> PromptSpec:
         if x0 >= x1 or y0 >= y1:
             raise _error(text, 'a box needs X0 < X1 and Y0 < Y1')
         return PromptSpec(object_id, box=(x0, y0, x1, y1), frame=frame)
-    raise _error(text, f'{kind!r} is neither point nor box')
+    raise _error(text, f'{kind[:MAX_SHOWN]!r} is neither point nor box')
 
 
 def _numbers(text: str, whole: str) -> list[float]:
     try:
         values = [float(part) for part in text.split(',')]
     except ValueError:
-        raise _error(whole, f'{text!r} is not a list of numbers') from None
+        raise _error(whole, f'{text[:MAX_SHOWN]!r} is not a list of numbers') from None
     if not all(map(math.isfinite, values)):
         raise _error(whole, 'coordinates must be finite')
     return values
@@ -159,10 +166,13 @@ def _label(click: list[float], whole: str) -> int:
 
 
 def _whole(text: str, whole: str, what: str, minimum: int) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < minimum:
+    # Python refuses to convert thousands of digits, with an error of its own.
+    plain = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+    if not plain or int(text) < minimum:
         raise _error(whole, f'{what} must be a whole number from {minimum}')
     return int(text)
 
 
 def _error(text: str, why: str) -> PromptSpecError:
-    return PromptSpecError(f'cannot read the prompt {text!r}: {why}; write {SYNTAX}')
+    shown = text if len(text) <= MAX_SHOWN else f'{text[:MAX_SHOWN]}...'
+    return PromptSpecError(f'cannot read the prompt {shown!r}: {why}; write {SYNTAX}')

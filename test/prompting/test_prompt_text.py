@@ -100,3 +100,19 @@ def test_does_not_fit_the_recording(text, words):
 
 def test_any_frame_of_a_recording_of_unknown_length():
     check_prompts(parse_prompts('1:point:3,4@1000'), size=(360, 640), frames=None)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        f'{"1" * 5000}:point:3,4',
+        f'1:point:3,4@{"1" * 5000}',
+        f'1:{"x" * 5000}:3,4',
+        f'1:point:{"x" * 5000}',
+        f'1:point:{"9" * 5000},4',
+    ],
+)
+def test_endless_texts_are_refused_in_a_few_words(text):
+    with pytest.raises(PromptSpecError) as caught:
+        parse_prompts(text)
+    assert len(str(caught.value)) < 600
