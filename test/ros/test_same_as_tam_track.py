@@ -61,7 +61,9 @@ def labelled(tmp_path):
 def test_the_node_gives_the_results_of_tam_track(labelled, start, make_peer):
     """The bag of `tam track` is played into the node, with prompts at the same stamps."""
     bag, prompts = labelled
-    node = start('-p', f'model:={MODEL}', '-p', 'resize:=pil', command=NODE)
+    # The first images are some seconds before the recording, which is not a jump of the clock.
+    parameters = ('-p', f'model:={MODEL}', '-p', 'resize:=pil', '-p', 'time_jump:=60.0')
+    node = start(*parameters, command=NODE)
     peer = make_peer()
     # Before the recording, but within the time that a prompt may be ahead of the images.
     peer.stamp_ns = START_NS - 10**10
