@@ -105,6 +105,66 @@ class NewOutput(Closing):
             self._lock = None
 
 
+class NewFolder(Closing):
+    """A new folder of files, each of which is written completely or not at all.
+
+    Use it as a context manager: the folder appears at the end, also after an exception.
+
+    Attributes:
+        error: what is raised if a file cannot be written.
+    """
+
+    error: type[OutputError] = OutputError
+
+    def __init__(self, path: str | Path) -> None:
+        """Create the folder.
+
+        Raises:
+            OutputError: it exists, or cannot be created.
+        """
+        self._path = Path(path)
+        self._output: NewOutput | None = NewOutput(path)
+        self._partial = self._output.partial
+        try:
+            self._partial.mkdir()
+        except OSError as error:
+            self._output.close()
+            raise self.error(f'{self._path} cannot be created: {_reason(error)}') from error
+
+    def add_file(self, name: str, data: bytes) -> None:
+        """Write a file, also completely or not at all if the disk is full.
+
+        Raises:
+            OutputError: of the class `error`: the name was used already, or the disk is full.
+        """
+        file = self._partial / name
+        if file.exists():
+            raise self.error(f'two frames are named {name!r}; the file is of the first')
+        part = file.with_name(f'{name}.part')
+        try:
+            part.write_bytes(data)
+            part.replace(file)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise self.error(f'{self._path / name} cannot be written: {_reason(error)}') from error
+
+    def close(self) -> None:
+        """Move the folder to its path. Calling it again does nothing.
+
+        Raises:
+            OutputError: that is not possible.
+        """
+        if self._output is not None:
+            output, self._output = self._output, None
+            output.publish()
+
+    def discard(self) -> None:
+        """Remove what was written, in place of `close`."""
+        if self._output is not None:
+            self._output.close()
+            self._output = None
+
+
 class _Lock(Closing):
     """A lock of an output's name, by an empty file beside it; it ends with the process."""
 

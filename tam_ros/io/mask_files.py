@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import errno
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from tam_ros.closing import Closing
 from tam_ros.io.image_data import check_size
 from tam_ros.io.image_decoder import MAX_FILE_BYTES
 from tam_ros.io.soft_masks import has_soft_edge
-from tam_ros.new_output import NewOutput, OutputError
+from tam_ros.new_output import NewFolder, OutputError
 from tam_ros.regular_file import open_regular
 
 MAX_INDEX = 255
@@ -118,11 +115,10 @@ def _read_values(path: str | Path) -> tuple[NDArray[np.integer[Any]], bool, bool
     return values, is_lossy, image.mode == 'P'
 
 
-class MaskFolder(Closing):
-    """A new folder of indexed PNG files, one per frame, with the palette of DAVIS.
+class MaskFolder(NewFolder):
+    """A new folder of indexed PNG files, one per frame, with the palette of DAVIS."""
 
-    Use it as a context manager: the folder appears at the end, also after an exception.
-    """
+    error = MaskWriteError
 
     def __init__(self, path: str | Path) -> None:
         """Create the folder.
@@ -130,15 +126,8 @@ class MaskFolder(Closing):
         Raises:
             OutputError: the folder exists or cannot be created.
         """
-        self._path = Path(path)
+        super().__init__(path)
         self._palette = voc_palette().tobytes()
-        self._output: NewOutput | None = NewOutput(path)
-        self._partial = self._output.partial
-        try:
-            self._partial.mkdir()
-        except OSError as error:
-            self._output.close()
-            raise MaskWriteError(f'{self._path} cannot be created: {error.strerror}') from error
 
     def write(self, name: str, labels: NDArray[np.uint16]) -> None:
         """Write one frame.
@@ -157,38 +146,11 @@ class MaskFolder(Closing):
                 f'object id {labels.max()} does not fit into an indexed PNG, whose highest id is '
                 f'{MAX_INDEX}'
             )
-        path = self._partial / f'{name}.png'
-        if path.exists():
-            raise MaskWriteError(f'two frames are named {name!r}; the file is of the first')
         image = Image.fromarray(labels.astype(np.uint8))
         image.putpalette(self._palette)
         data = io.BytesIO()
         image.save(data, 'png')
-        part = path.with_suffix('.part')
-        try:
-            part.write_bytes(data.getvalue())
-            part.replace(path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            reason = os.strerror(error.errno or errno.EIO)
-            file = self._path / path.name
-            raise MaskWriteError(f'{file} cannot be written: {reason}') from error
-
-    def close(self) -> None:
-        """Move the folder to its path. Calling it again does nothing.
-
-        Raises:
-            OutputError: that is not possible.
-        """
-        if self._output is not None:
-            output, self._output = self._output, None
-            output.publish()
-
-    def discard(self) -> None:
-        """Remove what was written, in place of `close`."""
-        if self._output is not None:
-            self._output.close()
-            self._output = None
+        self.add_file(f'{name}.png', data.getvalue())
 
 
 def voc_palette() -> np.ndarray:

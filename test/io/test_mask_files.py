@@ -146,7 +146,7 @@ def test_ids_and_names_that_do_not_fit(tmp_path):
         with pytest.raises(MaskWriteError, match='object id 256 does not fit'):
             folder.write('a', np.full((2, 2), 256, np.uint16))
         folder.write('a', labels())
-        with pytest.raises(MaskWriteError, match="two frames are named 'a'"):
+        with pytest.raises(MaskWriteError, match="two frames are named 'a.png'"):
             folder.write('a', labels())
     with pytest.raises(OutputError, match='masks exists; choose another name'):
         MaskFolder(tmp_path / 'masks')
