@@ -177,19 +177,18 @@ def test_an_error_while_opening_is_raised_to_the_owner():
 
 
 def test_waiting_for_a_session_to_open_is_interrupted():
-    goes_on = threading.Event()
-    begun = time.monotonic()
-    interrupted = threading.Event()
+    goes_on, interrupted, opened = threading.Event(), threading.Event(), threading.Event()
 
     def open_session():
         interrupted.set()
-        goes_on.wait(20)
+        goes_on.wait(60)
+        opened.set()
         return Recorder()
 
     with pytest.raises(InterruptedOpeningError):
         InferenceThread(open_session, lambda *_: None, interrupted.is_set)
+    assert not opened.is_set(), 'the owner waited until the session was open'
     goes_on.set()
-    assert time.monotonic() - begun < 15
 
 
 def test_a_call_that_waits_is_interrupted():
