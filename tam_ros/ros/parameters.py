@@ -180,8 +180,9 @@ class Parameters:
     hide_below: float = _parameter(
         0.0,
         'Share of the usual confidence of an object below which its mask is not shown and the '
-        'object is occluded, since the mask probably lies on something else. 0.5 suits the '
-        'bundled model. 0: show every mask, as the official predictor does.',
+        'object is occluded, since the mask probably lies on something else. With the bundled '
+        'model, 0.5 hides most masks of absent objects, and some right ones. 0: show every mask, '
+        'as the official predictor does.',
         live=True,
         limits=(0.0, 1.0),
     )
