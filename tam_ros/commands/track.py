@@ -66,8 +66,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     what.add_argument(
         '--hide-below', type=float, default=0.0, metavar='SHARE',
         help='do not show masks whose confidence is below this share of the usual one of the '
-        'object, since they probably lie on something else; with the bundled model, 0.5 hides most '
-        'masks of absent objects, and some right ones (default 0: show every mask)',
+        'object, since they probably lie on something else; with the bundled model, 0.5 hides '
+        'most masks of absent objects, and some right ones (default 0: show every mask)',
     )  # fmt: skip
     what.add_argument(
         '--both-ways', action='store_true',
