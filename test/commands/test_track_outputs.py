@@ -16,7 +16,7 @@ from bagdata import read_bag
 
 from tam_ros.io.video_writer import VideoWriteError, VideoWriter
 from tam_ros.new_output import NewOutput
-from tam_ros.tracking import Tracker
+from tam_ros.tracking import ClipTracker, Tracker
 
 POINT = ('--prompt', '1:point:50,60')
 
@@ -118,10 +118,37 @@ def test_clicks_off_an_object_alone_are_refused(tam, video, tmp_path, capsys, di
     assert tam(video, *together, *out) == 0
 
 
-def test_too_many_threads(tam, video, capsys):
-    with pytest.raises(SystemExit):
-        tam(video, *POINT, '--out', 'o.json', '--threads', '100000')
-    assert '100000 is too many: at most' in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ('option', 'value', 'words'),
+    [
+        ('--threads', '100000', '100000 is too many: at most'),
+        ('--hide-below', '2', '2 is not between 0 and 1'),
+        ('--hide-below', 'nan', 'nan is not between 0 and 1'),
+        ('--max-objects', '0', '0 is less than 1'),
+    ],
+)
+def test_numbers_out_of_range(tam, video, capsys, option, value, words):
+    with pytest.raises(SystemExit) as caught:
+        tam(video, *POINT, '--out', 'o.json', option, value)
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('tracker', 'direction'), [(Tracker, ()), (ClipTracker, ('--both-ways',))]
+)
+def test_hide_below_is_an_option_of_the_tracker(tam, video, monkeypatch, tracker, direction):
+    given = []
+    opened = tracker.open
+    monkeypatch.setattr(
+        tracker,
+        'open',
+        lambda *rest, options, **more: (
+            given.append(options) or opened(*rest, options=options, **more)
+        ),
+    )
+    assert tam(video, *POINT, '--out', 'o.mcap', '--hide-below', '0.4', *direction) == 0
+    assert [options.hide_below for options in given] == [0.4]
 
 
 @pytest.mark.parametrize('content', [b'', b'text', b'\x93NUMPY\x01\0', b'PK\x03\x04'])
