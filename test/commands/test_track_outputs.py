@@ -134,21 +134,19 @@ def test_numbers_out_of_range(tam, video, capsys, option, value, words):
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ('tracker', 'direction'), [(Tracker, ()), (ClipTracker, ('--both-ways',))]
-)
-def test_hide_below_is_an_option_of_the_tracker(tam, video, monkeypatch, tracker, direction):
-    given = []
-    opened = tracker.open
-    monkeypatch.setattr(
-        tracker,
-        'open',
-        lambda *rest, options, **more: (
-            given.append(options) or opened(*rest, options=options, **more)
-        ),
-    )
-    assert tam(video, *POINT, '--out', 'o.mcap', '--hide-below', '0.4', *direction) == 0
-    assert [options.hide_below for options in given] == [0.4]
+@pytest.mark.parametrize('direction', [(), ('--both-ways',)])
+def test_hide_below_is_an_option_of_the_tracker(tam, video, tmp_path, monkeypatch, direction):
+    tracker = ClipTracker if direction else Tracker
+    given, opened = [], tracker.open
+
+    def recorded(*arguments, options, **others):
+        given.append(options.hide_below)
+        return opened(*arguments, options=options, **others)
+
+    monkeypatch.setattr(tracker, 'open', recorded)
+    out = ('--out', tmp_path / 'o.mcap', '--hide-below', '0.4')
+    assert tam(video, *POINT, *out, *direction) == 0
+    assert given == [0.4]
 
 
 @pytest.mark.parametrize('content', [b'', b'text', b'\x93NUMPY\x01\0', b'PK\x03\x04'])
