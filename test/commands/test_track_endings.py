@@ -153,7 +153,7 @@ def test_disk_full_of_masks(video, tam, tmp_path, capsys, monkeypatch):
     write = Path.write_bytes
 
     def write_few(path: Path, data: bytes) -> int:
-        if path.name == '00003.part':
+        if path.name == '00003.png.part':
             write(path, data[:20])
             raise OSError(errno.ENOSPC, 'No space left on device')
         return write(path, data)
