@@ -51,6 +51,19 @@ def add_backend_options(
     )
 
 
+def add_hide_below(parser: argparse._ActionsContainer) -> None:
+    """Add `--hide-below`, an option of the tracker that every command with a tracker can have."""
+    parser.add_argument(
+        '--hide-below',
+        type=_share,
+        default=0.0,
+        metavar='SHARE',
+        help='do not show masks whose confidence is below this share of the usual one of the '
+        'object, since they probably lie on something else; with the bundled model, 0.5 hides '
+        'most masks of absent objects, and some right ones (default 0: show every mask)',
+    )
+
+
 def runtime_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options as keyword arguments of `open_runtime` and `Tracker.open`.
 
@@ -94,4 +107,12 @@ def count(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f'{number} is less than 1')
+    return number
+
+
+def _share(text: str) -> float:
+    """Parse a number from 0 to 1, as a `type` of argparse."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
     return number

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tam_ros.commands import UsageError
-from tam_ros.commands.backend import add_backend_options, describe, runtime_arguments
+from tam_ros.commands.backend import (
+    add_backend_options,
+    add_hide_below,
+    describe,
+    runtime_arguments,
+)
 
 if TYPE_CHECKING:
     from tam_ros.evaluation.runner import SequenceScores
@@ -41,6 +46,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         '--plot', type=Path, metavar='FILE.png', help='draw a plot of J over time into this file'
     )
+    add_hide_below(parser)
     add_backend_options(parser)
     parser.set_defaults(run=run)
 
@@ -57,11 +63,12 @@ def run(options: argparse.Namespace) -> None:
 
     from tam_ros.evaluation.dataset import open_dataset
     from tam_ros.evaluation.runner import evaluate_sequence
-    from tam_ros.tracking import Tracker
+    from tam_ros.tracking import Tracker, TrackerOptions
 
     _check_outputs(options)
     sequences = open_dataset(options.dataset, options.sequences)
-    with Tracker.open(**runtime_arguments(options)) as tracker:
+    limits = TrackerOptions(hide_below=options.hide_below)
+    with Tracker.open(**runtime_arguments(options), options=limits) as tracker:
         print(f'{describe(tracker)}; prompt: {options.prompt}')
         results: list[SequenceScores] = []
         try:
@@ -100,6 +107,7 @@ def _report(
         about = {
             'dataset': str(options.dataset),
             'prompt': options.prompt,
+            'hide_below': options.hide_below,
             'model': tracker.model,
             'weights': tracker.weights,
             'runtime': tracker.runtime,

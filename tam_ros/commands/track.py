@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tam_ros.commands import UsageError
-from tam_ros.commands.backend import add_backend_options, count, describe, runtime_arguments
+from tam_ros.commands.backend import (
+    add_backend_options,
+    add_hide_below,
+    count,
+    describe,
+    runtime_arguments,
+)
 from tam_ros.commands.track_outputs import (
     Outputs,
     add_output_options,
@@ -63,12 +69,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help='most objects in one file of --masks (default 16)',
     )  # fmt: skip
 
-    what.add_argument(
-        '--hide-below', type=_share, default=0.0, metavar='SHARE',
-        help='do not show masks whose confidence is below this share of the usual one of the '
-        'object, since they probably lie on something else; with the bundled model, 0.5 hides '
-        'most masks of absent objects, and some right ones (default 0: show every mask)',
-    )  # fmt: skip
+    add_hide_below(what)
     what.add_argument(
         '--both-ways', action='store_true',
         help='also track each object backwards from its first prompt; every frame then uses all '
@@ -109,14 +110,6 @@ def run(options: argparse.Namespace) -> None:
             track = _track_both_ways if options.both_ways else _track_forwards
             interruption = track(options, source, prompts, outputs)
             interruption.raise_if_requested()
-
-
-def _share(text: str) -> float:
-    """Parse a number from 0 to 1, as a `type` of argparse."""
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
-    return number
 
 
 def _inputs(options: argparse.Namespace) -> list[Path]:

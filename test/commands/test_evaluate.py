@@ -28,7 +28,13 @@ def dataset(tmp_path):
 def scripted(monkeypatch):
     """Replace the tracker by one that keeps the first masks in place."""
     tracker = ScriptedTracker(first_masks_stay)
-    monkeypatch.setattr(Tracker, 'open', lambda *args, **kwargs: tracker)
+    tracker.opened_with = None
+
+    def opened(**arguments):
+        tracker.opened_with = arguments
+        return tracker
+
+    monkeypatch.setattr(Tracker, 'open', opened)
     return tracker
 
 
@@ -57,6 +63,16 @@ def test_only_the_named_sequences(dataset, scripted, tmp_path):
     out = tmp_path / 'scores.json'
     assert main(['eval', str(dataset), '--sequences', 'stays', '--json', str(out)]) == 0
     assert json.loads(out.read_text())['sequences'].keys() == {'stays'}
+
+
+def test_hide_below_reaches_the_tracker(dataset, scripted, tmp_path, capsys):
+    out = tmp_path / 'scores.json'
+    assert main(['eval', str(dataset), '--hide-below', '0.5', '--json', str(out)]) == 0
+    assert scripted.opened_with['options'].hide_below == 0.5
+    assert json.loads(out.read_text())['hide_below'] == 0.5
+    with pytest.raises(SystemExit):
+        main(['eval', str(dataset), '--hide-below', '1.5'])
+    assert '1.5 is not between 0 and 1' in capsys.readouterr().err
 
 
 def test_finished_sequences_are_reported(dataset, scripted, tmp_path, capsys):
