@@ -54,7 +54,7 @@ _ROWS = (
     BackendRow(
         'tensorrt',
         ('fp16', 'fp32'),
-        'tam_ros.tensorrt.prepare:TensorrtBackend',
+        'tam_ros.tensorrt.backend:TensorrtBackend',
         ('tensorrt', 'pycuda'),
     ),
     BackendRow(

@@ -9,24 +9,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 from tam_ros import __version__
-from tam_ros.model_files import ModelSpec, as_tracker, file_name, graph_file, read_spec, sha256
-from tam_ros.runtime.base import Backend, EngineError, LoadedGraphs, ModelSource, Runtime
+from tam_ros.model_files import ModelSpec, file_name, graph_file, read_spec, sha256
+from tam_ros.runtime.base import EngineError
 from tam_ros.runtime.engine_options import DEFAULT_MAX_OBJECTS, BuildProgress, EngineOptions
-from tam_ros.tensorrt.buffers import Arena
 from tam_ros.tensorrt.build_process import Request, Result, build_in_process
 from tam_ros.tensorrt.builder import Cancelled, ReportProgress
 from tam_ros.tensorrt.cuda import PycudaDevice, probe
 from tam_ros.tensorrt.device import Device
 from tam_ros.tensorrt.engine import Engine
 from tam_ros.tensorrt.engine_cache import CacheLookup, EngineCache, EngineRecord
-from tam_ros.tensorrt.engine_runner import EngineSession
 from tam_ros.tensorrt.identity import Identity, Machine, l4t_release
-from tam_ros.tensorrt.runtime import TensorrtRuntime
 from tam_ros.tensorrt.self_check import cached_references
 
 _log = logging.getLogger(__name__)
@@ -370,71 +366,3 @@ def engine_info(
     if replaced:
         info['precision'] = f'{precision}, but {SINGLE} in {", ".join(replaced)}'
     return info
-
-
-def open_sessions(loaded: LoadedEngines, options: EngineOptions) -> LoadedGraphs:
-    """Return a session for each engine. The device is closed with the last of them."""
-    device, engines = loaded.device, loaded.engines
-    arena = Arena(device)
-    still_open = set(engines)
-
-    def closed(name: str) -> None:
-        still_open.discard(name)
-        if not still_open:
-            arena.close()
-            device.close()
-
-    try:
-        scratch = arena.block(max(engine.scratch_bytes for engine in engines.values()))
-        for engine in engines.values():
-            engine.prepare(scratch.address)
-        sessions = {
-            name: EngineSession(
-                arena,
-                engine,
-                options.zero_copy,
-                options.cuda_graphs,
-                closed=partial(closed, name),
-            )
-            for name, engine in engines.items()
-        }
-        device.wait()
-    except BaseException:
-        device.wait()
-        for engine in engines.values():
-            engine.close()
-        arena.close()
-        device.close()
-        raise
-    return LoadedGraphs(loaded.spec, sessions, loaded.info)
-
-
-def open_runtime(loaded: LoadedEngines, options: EngineOptions) -> TensorrtRuntime:
-    """Return a tracker's runtime on loaded engines, which it closes."""
-    try:
-        return TensorrtRuntime(
-            as_tracker(loaded.spec),
-            loaded.engines,
-            loaded.device,
-            options,
-            loaded.info,
-            loaded.free_before,
-        )
-    except BaseException:
-        loaded.close()
-        raise
-
-
-class TensorrtBackend(Backend):
-    """Finds or builds the engines of a model, and runs them."""
-
-    def load(self, source: ModelSource) -> LoadedGraphs:
-        """Load the engines of a model of any kind."""
-        preparation = prepare(source.graphs, self.precision, self.engine_options)
-        return open_sessions(preparation.load(), self.engine_options)
-
-    def open_tracker(self, source: ModelSource) -> Runtime:
-        """Load a tracker."""
-        preparation = prepare(source.graphs, self.precision, self.engine_options)
-        as_tracker(preparation.spec)  # refuses other kinds before anything is built
-        return open_runtime(preparation.load(), self.engine_options)

@@ -20,12 +20,12 @@ from tam_ros.loading import FolderSource, open_graphs
 from tam_ros.model_files import WeightsError, graph_file, read_spec
 from tam_ros.runtime.base import EngineError
 from tam_ros.runtime.engine_options import EngineOptions
+from tam_ros.tensorrt.backend import TensorrtBackend
 from tam_ros.tensorrt.buffers import Arena
 from tam_ros.tensorrt.builder import BuildSettings, build_engine
 from tam_ros.tensorrt.engine import Engine
 from tam_ros.tensorrt.engine_cache import EngineCache
 from tam_ros.tensorrt.engine_runner import EngineSession
-from tam_ros.tensorrt.prepare import TensorrtBackend
 from tam_ros.tensorrt.self_check import (
     cached_references,
     check_engine,

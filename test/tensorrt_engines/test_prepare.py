@@ -19,6 +19,7 @@ from tam_ros.model_files import TRACKER_GRAPHS, WeightsError
 from tam_ros.runtime.base import EngineError
 from tam_ros.runtime.engine_options import BuildProgress, EngineOptions
 from tam_ros.tensorrt import prepare as prepare_module
+from tam_ros.tensorrt.backend import open_runtime
 from tam_ros.tensorrt.build_process import Result
 from tam_ros.tensorrt.builder import BuildCancelledError, BuildSettings, build_engine
 from tam_ros.tensorrt.prepare import (
@@ -26,7 +27,6 @@ from tam_ros.tensorrt.prepare import (
     available_precision,
     engine_info,
     load_tensorrt,
-    open_runtime,
 )
 
 
