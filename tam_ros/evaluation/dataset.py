@@ -22,11 +22,15 @@ from PIL import Image
 
 from tam_ros.evaluation.jaccard import VOID
 from tam_ros.io.frames import SourceError
-from tam_ros.io.image_decoder import ImageDecoder
+from tam_ros.io.image_data import check_size
+from tam_ros.io.image_decoder import MAX_FILE_BYTES, ImageDecoder
 from tam_ros.io.image_folder import ImageFolder
+from tam_ros.reading import reading
+from tam_ros.regular_file import open_regular, read_regular
 
 IMAGES, TRUTH = 'JPEGImages', 'Annotations'
 RESOLUTION = '480p'
+_MAX_LIST = 1 << 20  # bytes of a list of names
 MIN_FRAMES = 3  # the first is prompted and the last is not scored
 
 _LAYOUT = f'expected {IMAGES}/<sequence>/*.jpg and {TRUTH}/<sequence>/*.png'
@@ -186,7 +190,8 @@ def _named(names: Sequence[str]) -> list[str]:
     chosen: list[str] = []
     for name in names:
         if name.endswith('.txt'):
-            chosen += Path(name).read_text(encoding='utf-8').split()
+            with reading(name, DatasetError, 'a list of sequences'):
+                chosen += read_regular(name, _MAX_LIST).decode().split()
         else:
             chosen.append(name)
     return list(dict.fromkeys(chosen))
@@ -201,30 +206,29 @@ def _images_of(folder: Path) -> list[Path]:
 
 def _size(path: Path) -> tuple[int, int]:
     """Return (width, height) from the header of a file."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
-        raise DatasetError(f'{path} cannot be read: {error}') from error
+    with reading(path, DatasetError, 'an image'), Image.open(path) as image:
+        return image.size
 
 
 def _read_image(decoder: ImageDecoder, path: Path) -> np.ndarray:
-    try:
+    with reading(path, DatasetError, 'an image'):
         return decoder.file(path)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f'{path} cannot be read: {error}') from error
 
 
 def _read_labels(path: Path) -> np.ndarray:
     """Return integer [H, W]: the indices of the pixels, not the colours of the palette."""
-    try:
-        with Image.open(path) as image:
-            labels = np.asarray(image)
-    except (OSError, SyntaxError) as error:  # PIL raises SyntaxError for a damaged PNG
-        raise DatasetError(f'{path} cannot be read: {error}') from error
+    with (
+        reading(path, DatasetError, 'a mask'),
+        open_regular(path, MAX_FILE_BYTES) as file,
+        Image.open(file) as image,
+    ):
+        check_size(image.height, image.width)
+        labels = np.asarray(image)
     if labels.ndim != 2:
         raise DatasetError(
             f'{path} is a colour image; masks are indexed or grey PNG files '
             'whose pixel values are object ids'
         )
-    return labels.astype(np.uint8) if labels.dtype == bool else labels
+    if labels.dtype.kind not in 'biu' or labels.min() < 0 or labels.max() > VOID:
+        raise DatasetError(f'{path} has other values than 0 to {VOID}, so it is not a mask')
+    return labels.astype(np.uint8)

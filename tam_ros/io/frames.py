@@ -10,10 +10,12 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from tam_ros.reading import InputError
+
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
-class SourceError(ValueError):
+class SourceError(InputError, ValueError):
     """A recording is missing, damaged or not of the kind its name suggests; names the path."""
 
 

@@ -16,16 +16,18 @@ from tam_ros.io.image_data import check_size
 from tam_ros.io.image_decoder import MAX_FILE_BYTES
 from tam_ros.io.soft_masks import has_soft_edge
 from tam_ros.new_output import NewFolder, OutputError
+from tam_ros.reading import InputError, reading
 from tam_ros.regular_file import open_regular
 
 MAX_INDEX = 255
 """The highest object id that an indexed PNG can hold."""
 
 
+_MAX_MASKS = 1 << 30  # bytes of all masks of a file, one for each pixel and object
 _LOSSY = ('JPEG', 'MPO')
 
 
-class MaskFileError(ValueError):
+class MaskFileError(InputError, ValueError):
     """A file cannot be used as a mask; the message gives its path."""
 
 
@@ -34,7 +36,7 @@ class MaskWriteError(OutputError):
 
 
 def read_masks(
-    path: str | Path, threshold: int | None = None, limit: int | None = None
+    path: str | Path, threshold: int | None = None, limit: int = MAX_INDEX
 ) -> dict[int, NDArray[np.bool_]]:
     """Read an image whose values are object ids, as DAVIS and YouTube-VOS annotations are.
 
@@ -43,7 +45,7 @@ def read_masks(
             channels are equal is grey, and an EXIF orientation is applied, as with images.
         threshold: None, or the lowest value of the only object, which gets the id 1; for masks
             with a soft edge.
-        limit: None, or how many objects there may be.
+        limit: how many objects there may be.
 
     Returns:
         A mask bool [H, W] for each object, by id.
@@ -70,32 +72,36 @@ def read_masks(
             f'{path} has {len(ids)} values, but its format does not keep the values of pixels: '
             f'{advice}'
         )
-    if limit is not None and len(ids) > limit:
+    if len(ids) > limit:
         raise MaskFileError(
             f'{path} has {len(ids)} values, one for each object, more than max_objects, {limit}: '
-            f'{advice}; otherwise --max-objects {len(ids)}'
+            f'{advice}'
+            + (f'; otherwise --max-objects {len(ids)}' if len(ids) <= MAX_INDEX else '')
         )
     if not is_indexed and has_soft_edge(values, ids):
         raise MaskFileError(
             f'{path} has {len(ids)} values, of which all but {ids[-1]} are only along edges: '
             f'{advice}; as an indexed image it would be {len(ids)} objects'
         )
+    if len(ids) * values.size > _MAX_MASKS:
+        raise MaskFileError(
+            f'{path} has {len(ids)} objects of {values.shape[1]}x{values.shape[0]} pixels, which '
+            f'are more than {_MAX_MASKS} bytes of masks; use a smaller image or fewer objects'
+        )
     return {number: values == number for number in ids}
 
 
 def _read_values(path: str | Path) -> tuple[NDArray[np.integer[Any]], bool, bool]:
     """Return the values of a mask image, whether the format changes them, and if it is indexed."""
-    try:
-        with open_regular(path, MAX_FILE_BYTES) as file, Image.open(file) as image:
-            check_size(image.height, image.width)
-            is_lossy = image.format in _LOSSY
-            image = ImageOps.exif_transpose(image)
-            image.load()
-    except FileNotFoundError as error:
-        raise MaskFileError(f'{path} does not exist') from error
-    except Exception as error:  # a damaged file can cause many kinds of error
-        raise MaskFileError(f'{path} cannot be read as a mask: {error}') from error
-    values = np.asarray(image)
+    with (
+        reading(path, MaskFileError, 'a mask'),
+        open_regular(path, MAX_FILE_BYTES) as file,
+        Image.open(file) as image,
+    ):
+        check_size(image.height, image.width)
+        is_lossy = image.format in _LOSSY
+        image = ImageOps.exif_transpose(image)
+        values = np.asarray(image)
     if values.dtype == bool:
         values = values.astype(np.uint8)
     if image.mode in ('RGB', 'RGBA', 'LA'):

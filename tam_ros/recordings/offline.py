@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tam_ros.io.frames import Frame, FrameSource
-from tam_ros.io.mask_files import read_masks
+from tam_ros.io.mask_files import MAX_INDEX, read_masks
 from tam_ros.prompting.prompt_text import PromptSpec, PromptSpecError
 from tam_ros.recordings.timeline import timeline
 from tam_ros.tracking import (
@@ -72,7 +72,7 @@ def written_prompt(spec: PromptSpec) -> FramePrompt:
 
 
 def mask_prompts(
-    path: str | Path, frame: int, threshold: int | None = None, limit: int | None = None
+    path: str | Path, frame: int, threshold: int | None = None, limit: int = MAX_INDEX
 ) -> list[FramePrompt]:
     """Return a prompt for each object in a mask file.
 

@@ -11,7 +11,6 @@ also contains the fingerprint of the model.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +24,8 @@ from numpy.typing import NDArray
 from tam_ros.checked_fields import check_types
 from tam_ros.model_files import TrackerSpec
 from tam_ros.new_output import NewOutput, OutputError
-from tam_ros.regular_file import UnsuitableFileError, open_regular
+from tam_ros.reading import InputError, reading, reason
+from tam_ros.regular_file import open_regular
 from tam_ros.runtime.base import Floats
 from tam_ros.tracking.bank import BankShape, Entry, MemoryBank
 from tam_ros.tracking.frame_pipeline import FramePipeline
@@ -42,7 +42,7 @@ _MAX_INDEX = 1 << 53  # of an image; larger ones are not exact in other programs
 _MAX_SIDE = 1 << 16  # of an image, pixels
 
 
-class SavedTracksError(ValueError):
+class SavedTracksError(InputError, ValueError):
     """A file of saved tracks cannot be used; the message says why."""
 
 
@@ -101,8 +101,7 @@ def write_tracks(
             with output.partial.open('wb') as file:
                 np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise OutputError(f'{path} cannot be written: {reason}') from error
+            raise OutputError(f'{path} cannot be written: {reason(error)}') from error
         output.publish()
 
 
@@ -115,7 +114,7 @@ def read_tracks(
         SavedTracksError: the file is damaged, or not for this model and these options. The
             storage is unchanged then.
     """
-    try:
+    with reading(path, SavedTracksError, 'a file of tracks'):
         with open_regular(path, MAX_BYTES) as file:
             sizes = _sizes(file)
             about = _read_about(file, sizes)
@@ -144,17 +143,6 @@ def read_tracks(
         tracks = SavedTracks(
             _whole(about, 'index'), _finite(about, 'seconds'), _size(about), table
         )
-    except FileNotFoundError:
-        raise SavedTracksError(f'{path} does not exist') from None
-    except SavedTracksError:
-        raise
-    except UnsuitableFileError as error:
-        raise SavedTracksError(f'the tracks cannot be read: {error}') from error
-    except Exception as error:  # a damaged archive causes many kinds of error
-        raise SavedTracksError(
-            f'{path} cannot be read as a file of tracks: it is another kind of file, or damaged '
-            f'({(str(error) or type(error).__name__).splitlines()[0][:200]})'
-        ) from error
     for memory, memories, pointers in loaded:
         pipeline.write_row(memory.row, memories, pointers)
         table.add(memory)

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import os
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -149,6 +152,47 @@ def test_a_truncated_file_is_named_when_it_is_read(tmp_path):
     (sequence,) = open_dataset(tmp_path)
     with pytest.raises(DatasetError, match='00005.png cannot be read'):
         list(sequence)
+
+
+def bomb(root):
+    data = bytearray((root / 'Annotations/a/00002.png').read_bytes())
+    data[16:24] = (60_000).to_bytes(4, 'big') * 2  # the size in the header
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, 'big')
+    (root / 'Annotations/a/00002.png').write_bytes(data)
+
+
+def pipe(root):
+    (root / 'Annotations/a/00002.png').unlink()
+    os.mkfifo(root / 'Annotations/a/00002.png')
+
+
+def short_chunk(root):
+    """A chunk that is shorter than its fields makes Pillow raise struct.error."""
+    path = root / 'Annotations/a/00002.png'
+    data = path.read_bytes()
+    body = b'pHYs' + b'12'
+    chunk = (2).to_bytes(4, 'big') + body + zlib.crc32(body).to_bytes(4, 'big')
+    path.write_bytes(data[:33] + chunk + data[33:])
+
+
+def not_a_mask(root):
+    Image.fromarray(np.full((40, 60), 300, np.uint16)).save(root / 'Annotations/a/00000.png')
+
+
+@pytest.mark.parametrize('change', [bomb, pipe, short_chunk, not_a_mask])
+def test_whatever_a_file_contains_the_error_names_it(tmp_path, change):
+    write(tmp_path, 'a', moving())
+    change(tmp_path)
+    with pytest.raises(DatasetError, match=r'0000[02]\.png'):
+        for sequence in open_dataset(tmp_path):
+            list(sequence)
+
+
+def test_a_list_of_names_that_is_not_text(tmp_path):
+    write(tmp_path, 'a', moving())
+    (tmp_path / 'val.txt').write_bytes(b'\xff\xfe\0')
+    with pytest.raises(DatasetError, match=r'val\.txt cannot be read as a list of sequences'):
+        open_dataset(tmp_path, [str(tmp_path / 'val.txt')])
 
 
 def test_sequences_without_masks_are_skipped_with_a_warning(tmp_path, caplog):

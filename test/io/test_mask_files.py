@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tam_ros.io import mask_files
 from tam_ros.io.mask_files import (
     MaskFileError,
     MaskFolder,
@@ -150,3 +151,29 @@ def test_ids_and_names_that_do_not_fit(tmp_path):
             folder.write('a', labels())
     with pytest.raises(OutputError, match='masks exists; choose another name'):
         MaskFolder(tmp_path / 'masks')
+
+
+def test_a_ramp_of_16_bits_is_not_thousands_of_objects(tmp_path):
+    cv2.imwrite(str(tmp_path / 'm.png'), np.arange(4000, dtype=np.uint16).reshape(50, 80))
+    with pytest.raises(
+        MaskFileError, match='has 3999 values.*more than max_objects, 255'
+    ) as error:
+        read_masks(tmp_path / 'm.png')
+    assert '--max-objects' not in str(error.value)
+
+
+def test_the_masks_of_a_file_have_a_budget(tmp_path, monkeypatch):
+    monkeypatch.setattr(mask_files, '_MAX_MASKS', 95)
+    Image.fromarray(labels().astype(np.uint8)).save(tmp_path / 'm.png')
+    with pytest.raises(MaskFileError, match='2 objects of 8x6 pixels.*more than 95 bytes'):
+        read_masks(tmp_path / 'm.png')
+
+
+def test_too_little_memory_is_not_damage(tmp_path, monkeypatch):
+    def fail(image):
+        raise MemoryError
+
+    monkeypatch.setattr(mask_files.ImageOps, 'exif_transpose', fail)
+    Image.fromarray(labels().astype(np.uint8)).save(tmp_path / 'm.png')
+    with pytest.raises(MaskFileError, match='as a mask: there is not enough memory'):
+        read_masks(tmp_path / 'm.png')
