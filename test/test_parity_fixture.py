@@ -18,8 +18,8 @@ from tam_ros.model_files import PADDING
 from tam_ros.models.build import build_network
 from tam_ros.models.memory_attention import MemoryTokens
 from tam_ros.tracking import Prompt, Tracker, TrackerOptions
-from tam_ros.tracking.frame_pipeline import resize_to_network
 from tam_ros.tracking.frame_result import enlarge
+from tam_ros.tracking.network_input import resize_to_network
 
 TOLERANCE = 1e-4  # relative; 1e-6 of noise on the inputs changes the outputs by up to 1e-5
 

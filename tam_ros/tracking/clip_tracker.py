@@ -20,14 +20,13 @@ from tam_ros.runtime.base import Features, Runtime
 from tam_ros.tracking.bank import BankShape
 from tam_ros.tracking.frame_pipeline import (
     FrameContext,
-    FrameError,
     FramePipeline,
     FramePrompts,
-    check_image,
 )
 from tam_ros.tracking.frame_result import FrameResult, describe
 from tam_ros.tracking.mask_prediction import MaskPrediction
 from tam_ros.tracking.model_tracker import ModelTracker
+from tam_ros.tracking.network_input import FrameError, check_image
 from tam_ros.tracking.objects import ObjectMemory, ObjectTable
 from tam_ros.tracking.options import TrackerOptions
 from tam_ros.tracking.prompts import (

@@ -12,23 +12,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros.runtime.base import Runtime
+from tam_ros.runtime.base import Features, Runtime
 from tam_ros.tracking.bank import BankShape
 from tam_ros.tracking.frame_pipeline import (
     FrameContext,
-    FrameError,
     FramePipeline,
-    check_image,
 )
 from tam_ros.tracking.frame_result import FrameResult, describe
 from tam_ros.tracking.late_prompts import SPARE_ROWS, LatePrompts, StreamFrame
 from tam_ros.tracking.mask_prediction import MaskPrediction
 from tam_ros.tracking.model_tracker import ModelTracker
+from tam_ros.tracking.network_input import FrameError, check_image
 from tam_ros.tracking.objects import ObjectTable
 from tam_ros.tracking.options import FIXED, TrackerOptions
 from tam_ros.tracking.prompts import (
@@ -40,6 +39,22 @@ from tam_ros.tracking.prompts import (
     fit_mask,
 )
 from tam_ros.tracking.saved_tracks import SavedTracks, read_tracks, write_tracks
+
+
+class EncodedImage(NamedTuple):
+    """An image that a tracker keeps in encoded form.
+
+    Attributes:
+        runtime: the runtime that encoded it.
+        features: its features.
+        size: (height, width), pixels.
+        stamp: seconds; None if the clock was restarted after it.
+    """
+
+    runtime: Runtime
+    features: Features
+    size: tuple[int, int]
+    stamp: float | None
 
 
 class Tracker(ModelTracker):
@@ -158,6 +173,18 @@ class Tracker(ModelTracker):
         """
         current = StreamFrame(FrameContext(self._index, 0.0, size, None), np.inf)
         self._assign([prompt], current)
+
+    def encoded_image(self, stamp: float | None = None) -> EncodedImage:
+        """Return a recent image as the model has encoded it, for image mode; nothing is changed.
+
+        Args:
+            stamp: stamp of the image, seconds; None: the newest one.
+
+        Raises:
+            PromptError: that image is not kept, see `TrackerOptions.prompt_history_seconds`.
+        """
+        frame, features = self._late.encoded(stamp)
+        return EncodedImage(self._runtime, features, frame.context.size, frame.stamp)
 
     def step(
         self, image: NDArray[np.uint8], stamp: float, prompts: Sequence[Prompt] = ()

@@ -19,9 +19,9 @@ from tam_ros.models.layers import SinePosition
 from tam_ros.models.memory_attention import MemoryTokens
 from tam_ros.models.repvit import fuse
 from tam_ros.tracking.bank import BankShape, MemoryBank
-from tam_ros.tracking.frame_pipeline import resize_to_network
 from tam_ros.tracking.frame_result import enlarge
 from tam_ros.tracking.mask_prediction import choose_masks
+from tam_ros.tracking.network_input import resize_to_network
 from tam_ros.tracking.prompts import (
     MASK_PROMPT_LOGIT,
     downsample_mask,
