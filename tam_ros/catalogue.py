@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -29,11 +30,15 @@ class Weights:
         bundled: folder in `engines/` with the weights, and the graphs of the model of that name.
         repo: repository on the Hugging Face hub.
         file: name of the checkpoint in the repository.
+        revision: commit of the repository, 40 hexadecimal digits; None: the newest one.
+        sha256: of the checkpoint, also of a bundled one; None: not known, so not checked.
     """
 
     bundled: str | None = None
     repo: str | None = None
     file: str | None = None
+    revision: str | None = None
+    sha256: str | None = None
 
     def __post_init__(self) -> None:
         """Check that the fields belong together."""
@@ -45,6 +50,17 @@ class Weights:
             raise ValueError('repo and file are given together')
         if self.bundled is not None and self.repo is not None:
             raise ValueError('bundled and repo exclude each other')
+        # A branch or a tag can be moved by whoever owns the repository; a commit cannot.
+        for name, digits in (('revision', 40), ('sha256', 64)):
+            value = getattr(self, name)
+            if value is not None and not (
+                isinstance(value, str) and re.fullmatch(f'[0-9a-f]{{{digits}}}', value)
+            ):
+                raise ValueError(f'{name} is {value!r}, not {digits} hexadecimal digits')
+        if self.revision is not None and self.repo is None:
+            raise ValueError('revision is given without repo')
+        if self.sha256 is not None and self.repo is None and self.bundled is None:
+            raise ValueError('sha256 is given without repo or bundled')
 
 
 @dataclass(frozen=True)

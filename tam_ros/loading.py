@@ -169,7 +169,8 @@ def find_weights(
         `'untrained'`.
 
     Raises:
-        WeightsError: they do not exist; the message says how to get them.
+        WeightsError: they do not exist, or are not those that the catalogue has the SHA-256 of;
+            the message says how to get them.
         CacheError: downloaded weights that another user could have written.
     """
     if weights is not None and str(weights) == UNTRAINED:
@@ -187,11 +188,13 @@ def find_weights(
         half = choose_precision(runtime, precision) == 'fp16' and find_spec('torch') is not None
         graphs = BACKENDS[runtime].runs_graphs and bundled == entry.name and not half
         path = folder if graphs else folder / f'{bundled}.safetensors'
-        if path.exists():
-            return path
-        raise WeightsError(
-            f'the bundled weights {path} are missing; the installation is incomplete'
-        )
+        if not path.exists():
+            raise WeightsError(
+                f'the bundled weights {path} are missing; the installation is incomplete'
+            )
+        if not graphs:
+            check_pinned(entry, path)
+        return path
     checkpoint = downloaded(entry)
     if checkpoint is None:
         raise WeightsError(
@@ -203,7 +206,30 @@ def find_weights(
             f'`tam weights get {entry.name}`, or give a checkpoint file'
         )
     check_trusted(checkpoint)
+    check_pinned(entry, checkpoint)
     return checkpoint
+
+
+def check_pinned(entry: catalogue.Model, checkpoint: Path) -> None:
+    """Compare a checkpoint with the SHA-256 that the catalogue has for it, if it has one.
+
+    Raises:
+        WeightsError: it differs, or the file cannot be read.
+    """
+    expected = entry.weights.sha256
+    if expected is None:
+        return
+    found = sha256(checkpoint)
+    if found != expected:
+        remedy = (
+            'install the package again'
+            if entry.weights.bundled is not None
+            else f'remove it and run `tam weights get {entry.name}`'
+        )
+        raise WeightsError(
+            f'{checkpoint} is not the checkpoint of {entry.name}, or damaged: its SHA-256 is '
+            f'{found}, but the catalogue has {expected}; {remedy}'
+        )
 
 
 def downloaded(entry: catalogue.Model) -> Path | None:

@@ -22,6 +22,11 @@ ENTRY = {'architecture': 'toy', 'description': '', 'licence': 'Apache-2.0', 'con
         ({'repo': 'owner/name', 'file': 3}, 'file is 3, not a name'),
         ({'url': 'somewhere'}, 'url'),
         ('weights.pt', ''),
+        ({'repo': 'o/n', 'file': 'w.pt', 'revision': 'main'}, "revision is 'main', not 40 hex"),
+        ({'repo': 'o/n', 'file': 'w.pt', 'sha256': 'E' * 64}, 'sha256 is .* not 64 hexadecimal'),
+        ({'repo': 'o/n', 'file': 'w.pt', 'sha256': 64}, 'sha256 is 64, not 64 hexadecimal'),
+        ({'revision': 'c' * 40}, 'revision is given without repo'),
+        ({'sha256': 'e' * 64}, 'sha256 is given without repo or bundled'),
     ],
 )
 def test_wrong_weights_name_the_entry(weights, message):
@@ -37,7 +42,7 @@ def test_an_entry_needs_no_weights(entry):
 
 
 def test_the_weights_of_the_catalogue():
-    assert catalogue.model('efficienttam_nano').weights == Weights(bundled='efficienttam_nano')
+    assert catalogue.model('efficienttam_nano').weights.bundled == 'efficienttam_nano'
     official = catalogue.model('efficienttam_s').weights
     assert official.repo == 'yunyangx/efficient-track-anything'
     assert official.file == 'efficienttam_s.pt'

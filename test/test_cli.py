@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""`tam models`, `tam weights`, `tam export` and usage errors; the others are in commands/."""
+"""`tam models`, `tam export` and usage errors; the others are in commands/."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / 'cache'
 
 
-# --- models and weights ---
+# --- models ---
 
 
 def test_models_lists_the_catalogue(capsys, cache):
@@ -29,56 +29,6 @@ def test_models_lists_the_catalogue(capsys, cache):
     (cache / 'weights' / 'efficienttam_ti.pt').write_bytes(b'')
     assert main(['models']) == 0
     assert f'in {cache}/weights/efficienttam_ti.pt' in capsys.readouterr().out
-
-
-OFFICIAL = [name for name, model in catalogue.models().items() if model.weights.repo]
-
-
-@pytest.mark.parametrize('name', OFFICIAL)
-def test_weights_get_puts_the_file_where_the_tracker_looks(name, monkeypatch, capsys):
-    hub = pytest.importorskip('huggingface_hub', reason='huggingface_hub is not installed')
-    from tam_ros.loading import find_weights
-
-    requests = []
-
-    def download(repo, file, local_dir):
-        requests.append((repo, file))
-        Path(local_dir).mkdir(parents=True, exist_ok=True)
-        (Path(local_dir) / file).write_bytes(b'a checkpoint')
-
-    monkeypatch.setattr(hub, 'hf_hub_download', download)
-    assert main(['weights', 'get', name]) == 0
-    found = find_weights(catalogue.model(name), None, 'torch')
-    assert found.read_bytes() == b'a checkpoint'
-    assert str(found) in capsys.readouterr().out
-    published = (
-        ('facebook/EdgeTAM', 'edgetam.pt')
-        if name.startswith('edgetam')
-        else ('yunyangx/efficient-track-anything', f'{name}.pt')
-    )
-    assert requests == [published]
-    assert main(['weights', 'get', name]) == 0
-    assert 'exists already' in capsys.readouterr().out
-    assert len(requests) == 1
-
-
-def test_weights_that_cannot_be_downloaded(monkeypatch, capsys):
-    hub = pytest.importorskip('huggingface_hub', reason='huggingface_hub is not installed')
-
-    def download(*_, **__):
-        raise ConnectionError('Name or service not known')
-
-    monkeypatch.setattr(hub, 'hf_hub_download', download)
-    assert main(['weights', 'get', 'efficienttam_ti']) == 2
-    error = capsys.readouterr().err
-    assert 'Name or service not known' in error
-    address = 'https://huggingface.co/yunyangx/efficient-track-anything/resolve/main/'
-    assert address + 'efficienttam_ti.pt' in error
-
-
-def test_bundled_weights_need_no_download(capsys):
-    assert main(['weights', 'get', 'efficienttam_nano']) == 0
-    assert 'come with the package' in capsys.readouterr().out
 
 
 # --- export ---
