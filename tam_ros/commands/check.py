@@ -20,7 +20,7 @@ from tam_ros.runtime.backends import BACKENDS, RUNTIMES
 
 if TYPE_CHECKING:
     from tam_ros.model_files import ModelSpec
-    from tam_ros.tensorrt.self_check import Golden
+    from tam_ros.tensorrt.golden import Golden
 
 # Libraries besides those of the backends, and what they are used for.
 _ALWAYS = ('numpy', 'cv2')
@@ -136,7 +136,7 @@ def _test(options: argparse.Namespace) -> list[str]:
     from tam_ros.loading import find_weights, graphs_of
     from tam_ros.model_files import read_spec
     from tam_ros.tensorrt.engine_cache import EngineCache
-    from tam_ros.tensorrt.self_check import cached_references, load_references
+    from tam_ros.tensorrt.golden import cached_references, load_references
 
     entry = catalogue.model(options.model)
     folder = graphs_of(entry, find_weights(entry, options.weights, 'onnxruntime'))

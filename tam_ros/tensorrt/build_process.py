@@ -41,7 +41,8 @@ from tam_ros.tensorrt.builder import (
 )
 from tam_ros.tensorrt.device import Device
 from tam_ros.tensorrt.engine import Engine
-from tam_ros.tensorrt.self_check import check_engine, load_references
+from tam_ros.tensorrt.golden import load_references
+from tam_ros.tensorrt.self_check import check_engine
 
 TENSORRT = 'tensorrt'
 DEVICE = 'tam_ros.tensorrt.cuda:PycudaDevice'

@@ -22,8 +22,8 @@ from tam_ros.tensorrt.cuda import PycudaDevice, probe
 from tam_ros.tensorrt.device import Device
 from tam_ros.tensorrt.engine import Engine
 from tam_ros.tensorrt.engine_cache import CacheLookup, EngineCache, EngineRecord
+from tam_ros.tensorrt.golden import cached_references
 from tam_ros.tensorrt.identity import Identity, Machine, l4t_release
-from tam_ros.tensorrt.self_check import cached_references
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from tam_ros.runtime.base import EngineError
 from tam_ros.tensorrt import build_process
 from tam_ros.tensorrt.build_process import Request, build_in_process
 from tam_ros.tensorrt.builder import BuildCancelledError, OutOfMemoryError
-from tam_ros.tensorrt.self_check import cached_references
+from tam_ros.tensorrt.golden import cached_references
 
 
 @pytest.fixture

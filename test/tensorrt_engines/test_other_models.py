@@ -26,13 +26,8 @@ from tam_ros.tensorrt.builder import BuildSettings, build_engine
 from tam_ros.tensorrt.engine import Engine
 from tam_ros.tensorrt.engine_cache import EngineCache
 from tam_ros.tensorrt.engine_runner import EngineSession
-from tam_ros.tensorrt.self_check import (
-    cached_references,
-    check_engine,
-    check_graphs,
-    compute_references,
-    load_references,
-)
+from tam_ros.tensorrt.golden import cached_references, compute_references, load_references
+from tam_ros.tensorrt.self_check import check_engine, check_graphs
 
 GRAPHS = ('encode_image', 'match_queries')
 

@@ -14,17 +14,15 @@ from tam_ros import catalogue
 from tam_ros.export.onnx import export_model
 from tam_ros.loading import open_exported
 from tam_ros.model_files import SINGLE_MEMORY, as_tracker, read_spec
-from tam_ros.tensorrt import self_check
-from tam_ros.tensorrt.self_check import (
+from tam_ros.tensorrt import golden
+from tam_ros.tensorrt.golden import (
     AFTER_ONE,
-    LEAST_COSINE,
     PROMPTED,
     cached_references,
-    check_runtime,
-    compare,
     compute_references,
     load_references,
 )
+from tam_ros.tensorrt.self_check import LEAST_COSINE, check_runtime, compare
 
 
 @pytest.fixture(scope='module')
@@ -95,7 +93,7 @@ def test_every_graph_of_a_tracker_has_a_realistic_reference(reference, spec):
     for name in (PROMPTED, 'mask_decoder'):
         outputs = reference[name].outputs
         best = outputs['masks'][0, outputs['ious'][0].argmax()] > 0
-        disc, _ = self_check._disc(spec.mask_size)
+        disc, _ = golden._disc(spec.mask_size)
         assert np.count_nonzero(best & disc) > 0.7 * np.count_nonzero(best | disc), name
 
 
@@ -119,7 +117,7 @@ def computed(reference, monkeypatch) -> list:
         calls.append(arguments)
         return reference
 
-    monkeypatch.setattr(self_check, 'compute_references', compute)
+    monkeypatch.setattr(golden, 'compute_references', compute)
     return calls
 
 
