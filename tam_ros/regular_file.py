@@ -18,6 +18,26 @@ class UnsuitableFileError(OSError):
     """A pipe, a device, a folder, or a file that is too large; the message gives the path."""
 
 
+def resolve_inside(path: str | Path, folder: str | Path) -> Path:
+    """Return a file or folder without the links that lead to it; it must be in a certain folder.
+
+    Args:
+        path: the file or folder, also relative or with `~`. What a folder contains must not be a
+            link that leads out either.
+        folder: where it must be.
+
+    Raises:
+        UnsuitableFileError: it is elsewhere, or something that it contains.
+        OSError: the folder cannot be listed.
+    """
+    root = os.path.realpath(folder)
+    found = Path(os.path.realpath(os.path.expanduser(path)))
+    for one in (found, *(found.iterdir() if found.is_dir() else ())):
+        if not Path(os.path.realpath(one)).is_relative_to(root):
+            raise UnsuitableFileError(f'{str(one)!r} is not in {root}')
+    return found
+
+
 def open_regular(path: str | Path, limit: int) -> BinaryIO:
     """Open a regular file for reading.
 

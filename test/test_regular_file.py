@@ -17,7 +17,7 @@ from tam_ros.io.mask_files import MaskFileError, read_masks
 from tam_ros.io.open_source import open_source
 from tam_ros.model_files import WeightsError
 from tam_ros.model_files import sha256 as sha256_of_weights
-from tam_ros.regular_file import UnsuitableFileError, read_regular, sha256
+from tam_ros.regular_file import UnsuitableFileError, read_regular, resolve_inside, sha256
 
 
 def test_a_regular_file_is_read_also_through_a_link(tmp_path):
@@ -82,3 +82,61 @@ def test_a_checkpoint_that_is_a_pipe_or_has_damaged_numbers_is_refused(tmp_path)
     )
     with pytest.raises(WeightsError, match=r"x\.pt are damaged: 'b'"):
         read_checkpoint(tmp_path / 'x.pt')
+
+
+# --- files that must be in a folder ---
+
+
+@pytest.fixture
+def allowed(tmp_path):
+    """A folder with a file, and things beside it whose paths begin with its name or lead to it."""
+    folder = tmp_path / 'allowed'
+    (folder / 'graphs').mkdir(parents=True)
+    (folder / 'weights.pt').write_bytes(b'')
+    (folder / 'graphs' / 'model.json').write_bytes(b'')
+    (tmp_path / 'allowed_not').mkdir()
+    (tmp_path / 'allowed_not' / 'weights.pt').write_bytes(b'')
+    (tmp_path / 'into').symlink_to(folder)
+    (folder / 'inside').symlink_to('weights.pt')
+    (folder / 'out').symlink_to('../allowed_not/weights.pt')
+    (folder / 'folder_out').symlink_to('../allowed_not')
+    return folder
+
+
+@pytest.mark.parametrize(
+    'name', ['weights.pt', 'graphs', 'inside', '../into/weights.pt', 'new.pt']
+)
+def test_paths_inside_a_folder_are_resolved(allowed, name):
+    found = resolve_inside(allowed / name, allowed.parent / 'into')
+    assert found == (allowed / name).resolve() and found.is_relative_to(allowed)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        '..',
+        '../allowed_not/weights.pt',
+        'out',
+        'folder_out/weights.pt',
+        '/dev/zero',
+        'graphs/../..',
+    ],
+)
+def test_paths_outside_a_folder_are_refused(allowed, name):
+    with pytest.raises(UnsuitableFileError, match='is not in .*/allowed$'):
+        resolve_inside(allowed / name, allowed)
+
+
+def test_a_folder_whose_contents_are_elsewhere_is_refused(allowed):
+    (allowed / 'graphs' / 'mask_decoder_fp32.onnx').symlink_to('/etc/hostname')
+    with pytest.raises(UnsuitableFileError, match='mask_decoder_fp32.onnx.* is not in '):
+        resolve_inside(allowed / 'graphs', allowed)
+
+
+def test_relative_paths_and_the_home_directory(allowed, monkeypatch):
+    monkeypatch.chdir(allowed)
+    assert resolve_inside('weights.pt', allowed) == allowed / 'weights.pt'
+    monkeypatch.setenv('HOME', str(allowed))
+    assert resolve_inside('~/weights.pt', allowed) == allowed / 'weights.pt'
+    with pytest.raises(UnsuitableFileError):
+        resolve_inside('untrained', allowed / 'graphs')

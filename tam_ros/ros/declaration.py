@@ -103,7 +103,10 @@ def _descriptor(parameter: Parameter) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(description=parameter.description)
     allowed = parameter.allowed_texts()
     constraints = [f'one of {", ".join(allowed)}'] if allowed else []
-    if not parameter.live:
+    descriptor.read_only = parameter.read_only
+    if parameter.read_only:
+        constraints.append('set only when the node starts')
+    elif not parameter.live:
         constraints.append('changes only while the node is unconfigured')
     descriptor.additional_constraints = '; '.join(constraints)
     if parameter.limits is not None:
@@ -183,7 +186,7 @@ def markdown_table() -> str:
     for parameter in PARAMETERS:
         text = str(parameter.default)
         default = f'`{text.lower() if isinstance(parameter.default, bool) else text}`'
-        live = 'yes' if parameter.live else 'no'
+        live = 'never' if parameter.read_only else 'yes' if parameter.live else 'no'
         about = parameter.description
         if parameter.choices:
             about += f' One of {", ".join(f"`{choice}`" for choice in parameter.choices)}.'

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
@@ -13,6 +14,7 @@ from typing import Any, cast
 from tam_ros import catalogue
 from tam_ros.prompting.clicks import MODES
 from tam_ros.prompting.detection_filter import PIXELS, wrong_coordinates
+from tam_ros.regular_file import resolve_inside
 from tam_ros.ros.images.transports import DEPTH, IMAGES, what_is_missing
 from tam_ros.runtime.backends import PRECISIONS, RUNTIMES
 from tam_ros.runtime.engine_options import BUILD
@@ -33,6 +35,7 @@ class Parameter:
         description: what it does, with its unit, and what a higher value does.
         live: whether a change takes effect at once; otherwise only while the node is not
             configured.
+        read_only: whether it is only set when the node starts.
         choices: allowed strings; empty: any.
         names: returns the allowed strings where they are not constants; `check` refuses others.
         limits: allowed range of a number, both ends included.
@@ -43,6 +46,7 @@ class Parameter:
     default: str | bool | int | float
     description: str
     live: bool = False
+    read_only: bool = False
     choices: tuple[str, ...] = ()
     names: Callable[[], Sequence[str]] | None = None
     limits: tuple[int, int] | tuple[float, float] | None = None
@@ -90,6 +94,12 @@ def _not_a_model(name: str) -> str | None:
     return None
 
 
+def _not_a_folder(path: str) -> str | None:
+    if path and not (os.path.isabs(path) and os.path.isdir(path)):
+        return f'{path!r} is not the absolute path of a folder'
+    return None
+
+
 def _needs_tf2_msgs(value: bool) -> str | None:
     if value and importlib.util.find_spec('tf2_msgs') is None:
         return 'needs tf2_msgs, which is not installed here (ros-$ROS_DISTRO-tf2-msgs)'
@@ -113,6 +123,14 @@ class Parameters:
     weights: str = _parameter(
         '',
         'Checkpoint file or folder of exported graphs. Empty: the bundled or downloaded weights.',
+    )
+    allowed_weights_dir: str = _parameter(
+        '',
+        'Folder in which `weights` must be, by its absolute path; links that lead out of it are '
+        'refused. Weights that are downloaded or come with the package are used as well. Set it '
+        'where others may call the parameter services of the node. Empty: anywhere.',
+        read_only=True,
+        check=_not_a_folder,
     )
     runtime: str = _parameter(
         'onnxruntime',
@@ -443,3 +461,16 @@ def tracker_options(parameters: Parameters) -> TrackerOptions:
     given = {one.name: values[one.name] for one in fields(TrackerOptions) if one.name in values}
     given['remove_after'] = parameters.remove_after or None  # a parameter cannot be None
     return TrackerOptions(**given)
+
+
+def weights_to_open(parameters: Parameters) -> str | None:
+    """Return the weights to open a model with; None: those of the catalogue.
+
+    Raises:
+        tam_ros.regular_file.UnsuitableFileError: they are not in `allowed_weights_dir`.
+        OSError: they cannot be read.
+    """
+    if not parameters.weights or not parameters.allowed_weights_dir:
+        return parameters.weights or None
+    # Opened by the path that was checked, so that a link cannot be replaced in between.
+    return str(resolve_inside(parameters.weights, parameters.allowed_weights_dir))

@@ -46,7 +46,7 @@ from tam_ros.ros.outputs.objects import Objects
 from tam_ros.ros.outputs.output import Output, Publishers, TrackedImage
 from tam_ros.ros.outputs.spatial import Cloud, Frames, Markers
 from tam_ros.ros.outputs.vision_msgs_outputs import Detections2D, Detections3D, LabelInfo
-from tam_ros.ros.parameters import tracker_options
+from tam_ros.ros.parameters import tracker_options, weights_to_open
 from tam_ros.ros.shutdown import EndSignals
 from tam_ros.runtime.engine_options import EngineOptions
 from tam_ros.tracking import FrameError, Tracker
@@ -172,7 +172,7 @@ class TrackNode(ManagedNode):
         parameters = self._values.current
         tracker = self._open_tracker(
             parameters.model,
-            parameters.weights or None,
+            weights_to_open(parameters),
             parameters.runtime,
             threads=parameters.threads or None,
             precision=parameters.precision,

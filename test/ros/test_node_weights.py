@@ -140,6 +140,36 @@ def test_a_managed_node_whose_weights_are_wrong_can_be_configured_again(start, m
     peer.meet(node, picture())
 
 
+def test_a_caller_of_the_parameter_services_cannot_leave_the_allowed_folder(
+    start, make_peer, tmp_path
+):
+    from rcl_interfaces.srv import SetParameters
+    from rclpy.parameter import Parameter
+
+    allowed, outside = tmp_path / 'allowed', tmp_path / 'outside.pt'
+    allowed.mkdir()
+    outside.write_bytes(b'')
+    (allowed / 'link.pt').symlink_to(outside)
+    (allowed / 'inside.pt').write_bytes(b'')
+    node = start('-p', 'autostart:=false', '-p', f'allowed_weights_dir:={allowed}')
+    peer = make_peer()
+
+    def change(name, value):
+        values = [Parameter(name, value=str(value)).to_parameter_msg()]
+        request = SetParameters.Request(parameters=values)
+        return peer.call(SetParameters, 'set_parameters', request).results[0]
+
+    for folder in ('', '/', tmp_path):
+        answer = change('allowed_weights_dir', folder)
+        assert not answer.successful and 'read-only' in answer.reason
+    for weights in (outside, allowed / 'link.pt', allowed / '..' / 'outside.pt'):
+        assert change('weights', weights).successful
+        assert not change_state(peer, 'configure')
+    assert node.log.count(f"'{outside}' is not in {allowed}") == 3
+    assert change('weights', allowed / 'inside.pt').successful
+    assert change_state(peer, 'configure')
+
+
 def test_impossible_transitions_change_nothing(graph):
     """Activated twice, or cleaned up while it is active: it stays active."""
     node, peer = graph

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from rclpy.parameter import Parameter as RosParameter
 
+from tam_ros.regular_file import UnsuitableFileError
 from tam_ros.ros.declaration import apply_changes, markdown_table, unknown_parameter_warnings
-from tam_ros.ros.parameters import PARAMETERS, Parameters, tracker_options
+from tam_ros.ros.parameters import PARAMETERS, Parameters, tracker_options, weights_to_open
 from tam_ros.tracking import TrackerOptions
 from tam_ros.tracking.options import FIXED
 
@@ -49,6 +50,10 @@ def test_defaults_are_valid():
         pytest.param('max_objects', 2.0, 'must be of type integer', id='another number type'),
         pytest.param('max_objects', True, 'must be of type integer', id='bool for a number'),
         pytest.param('publish_masks', 'yes', 'must be of type bool', id='text for a bool'),
+        pytest.param(
+            'allowed_weights_dir', '/nowhere', 'absolute path of a folder', id='no folder'
+        ),
+        pytest.param('allowed_weights_dir', '.', 'absolute path of a folder', id='relative'),
     ],
 )
 def test_invalid_values_are_refused(name, value, words):
@@ -132,6 +137,19 @@ def test_a_parameter_is_live_if_the_tracker_can_change_its_option():
     assert {'max_conditioning', 'prompt_history_frames'} == OPTIONS - NAMES
     fixed = {parameter.name for parameter in PARAMETERS if not parameter.live}
     assert set(FIXED) - (OPTIONS - NAMES) == fixed & OPTIONS
+
+
+def test_weights_are_opened_from_the_allowed_folder_alone(tmp_path):
+    (tmp_path / 'weights.pt').write_bytes(b'')
+    (tmp_path / 'link').symlink_to('weights.pt')
+    allowed = str(tmp_path)
+    assert weights_to_open(Parameters(weights='anywhere.pt')) == 'anywhere.pt'
+    assert weights_to_open(Parameters(allowed_weights_dir=allowed)) is None
+    inside = Parameters(weights=f'{allowed}/link', allowed_weights_dir=allowed)
+    assert weights_to_open(inside) == f'{allowed}/weights.pt'
+    for outside in ('anywhere.pt', '/etc/passwd', f'{allowed}/..', 'untrained'):
+        with pytest.raises(UnsuitableFileError, match='is not in'):
+            weights_to_open(Parameters(weights=outside, allowed_weights_dir=allowed))
 
 
 def test_other_parameters_are_ignored():
