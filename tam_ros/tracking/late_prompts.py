@@ -123,6 +123,34 @@ class LatePrompts:
             return current
         return min(stamps, key=lambda item: abs(item[0] - stamp))[1]
 
+    def encoded(self, stamp: float | None) -> tuple[StreamFrame, Features]:
+        """Return a kept image and its features; it is encoded now if that was not needed before.
+
+        Args:
+            stamp: seconds; the kept image nearest to it is returned. None: the newest one.
+
+        Raises:
+            PromptError: no image is kept, or none that is so old or so new.
+        """
+        if not self._frames:
+            hint = (
+                'no image has been tracked yet'
+                if self.options.prompt_history_seconds
+                else 'set prompt_history_seconds to keep some'
+            )
+            raise PromptError(f'no encoded image is kept: {hint}')
+        frame = self._frames[-1]
+        if stamp is not None:
+            if frame.stamp is None:
+                raise PromptError('the clock was restarted, and no image has been tracked since')
+            if stamp > frame.stamp + SAME_STAMP:
+                raise PromptError(
+                    f'the prompt is for an image {stamp - frame.stamp:.3f} s after the last one '
+                    'that was tracked; send it again when that is tracked, or with stamp 0'
+                )
+            frame = self.find_frame(stamp, frame)
+        return frame, self._features(frame)
+
     def check(self, frame: StreamFrame, object_id: int, others: set[int]) -> None:
         """Raise PromptError if an existing object cannot be replayed from an image.
 
@@ -226,11 +254,16 @@ class LatePrompts:
             memory.confidences.before(index),
         )
 
+    def _features(self, frame: StreamFrame) -> Features:
+        """Return the features of a kept image."""
+        if frame.features is None:
+            assert frame.context.network_input is not None
+            frame.features = self._pipeline.encode(frame.context.network_input)
+        return frame.features
+
     def _replay(self, frame: StreamFrame) -> None:
         context = frame.context
-        if frame.features is None:
-            assert context.network_input is not None
-            frame.features = self._pipeline.encode(context.network_input)
+        features = self._features(frame)
         replayed = {
             number: one for number, one in self.objects.items() if one.next_index == context.index
         }
@@ -245,7 +278,7 @@ class LatePrompts:
         )
         outcome = self._pipeline.track(
             context,
-            frame.features,
+            features,
             [one.memory for one in replayed.values() if one.memory],
             prompts,
             lambda: next(new_rows),
