@@ -40,6 +40,7 @@ _TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
 _GRAPH, _INITIALIZER, _INPUT, _OUTPUT = 7, 5, 11, 12
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
+_FLOAT, _UINT8 = 1, 2
 _DTYPES = {
     1: 'float32',
     2: 'uint8',
@@ -113,6 +114,43 @@ def read_ports(data: bytes) -> Ports:
     return ports
 
 
+def with_float_input(data: bytes, name: str) -> bytes:
+    """Return a model in which an input of the type uint8 has the type float32.
+
+    Such a model gives the same for whole numbers and takes those in between as well, provided that
+    the graph converts the input before it does anything else with it.
+
+    Args:
+        data: the file.
+        name: name of the input.
+
+    Raises:
+        OnnxFileError: it is not an ONNX model, or has no such input of that type.
+    """
+    patched = bytearray(data)
+    found = 0
+    for number, start, end in _messages(data, 0, len(data)):
+        for part, first, last in _messages(data, start, end) if number == _GRAPH else ():
+            if part != _INPUT or _text(data, first, last, 1) != name:
+                continue
+            for position in _type_positions(data, first, last):
+                if data[position] == _UINT8:  # a number below 128 is one byte
+                    patched[position] = _FLOAT
+                    found += 1
+    if found != 1:
+        raise OnnxFileError(f'it has no input {name[:60]!r} of the type uint8')
+    return bytes(patched)
+
+
+def _type_positions(data: bytes, start: int, end: int) -> Iterator[int]:
+    """Yield where the element type of a ValueInfoProto is, see `_port`: its last byte."""
+    for number, first, last in _messages(data, start, end):
+        for kind, inner, outer in _messages(data, first, last) if number == 2 else ():
+            for part, wire, _, after in _fields(data, inner, outer) if kind == 1 else ():
+                if part == 1 and wire == _VARINT:
+                    yield after - 1
+
+
 def _refuse_external(data: bytes) -> None:
     waiting = [('ModelProto', 0, len(data))]
     while waiting:  # not recursive: the depth is the file's choice
@@ -175,7 +213,7 @@ def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, 
     """Yield the fields of a message.
 
     Yields:
-        Number, wire type, and the start and end of the value; of a varint its value and 0.
+        Number, wire type, and the start and end of the value; of a varint its value and end.
     """
     position = start
     while position < end:
@@ -185,7 +223,7 @@ def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, 
             raise OnnxFileError('it is not an ONNX file, or damaged')
         if wire == _VARINT:
             value, position = _varint(data, position, end)
-            yield number, wire, value, 0
+            yield number, wire, value, position
             continue
         if wire == _LENGTH:
             size, position = _varint(data, position, end)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tam_ros import catalogue
 from tam_ros.model_files import WeightsError, graph_file
-from tam_ros.onnx_file import OnnxFileError, Port, read_ports
+from tam_ros.onnx_file import OnnxFileError, Port, read_ports, with_float_input
 
 BUNDLED = catalogue.engines_dir() / 'efficienttam_nano'
 X = helper.make_tensor_value_info('x', TensorProto.FLOAT, [None, 2])
@@ -144,3 +144,35 @@ def test_a_graph_of_another_size_is_refused(folder):
     onnx.save(made, path)
     with pytest.raises(WeightsError, match=r'image is uint8 \[1, 512, 384, 3\], not uint8'):
         graph_file(folder, 'image_encoder', 'fp32')
+
+
+def image_model(dtype=TensorProto.UINT8, name='image'):
+    """Return the bytes of a graph that begins by converting its input."""
+    taken = helper.make_tensor_value_info(name, dtype, [2])
+    nodes = [
+        helper.make_node('Cast', [name], ['f'], to=TensorProto.FLOAT),
+        helper.make_node('Add', ['f', 'f'], ['y']),
+    ]
+    given = helper.make_tensor_value_info('y', TensorProto.FLOAT, [2])
+    return helper.make_model(
+        helper.make_graph(nodes, 'g', [taken], [given]),
+        opset_imports=[helper.make_opsetid('', 17)],
+        ir_version=8,
+    ).SerializeToString()
+
+
+def test_an_input_of_bytes_is_made_one_of_floats_and_nothing_else_changes():
+    data = image_model()
+    floats = with_float_input(data, 'image')
+    assert len(floats) == len(data)
+    assert sum(a != b for a, b in zip(floats, data, strict=True)) == 1
+    assert onnx.load_model_from_string(floats).graph.input[0].type.tensor_type.elem_type == 1
+    assert read_ports(floats).inputs['image'] == Port('image', 'float32', (2,))
+
+
+@pytest.mark.parametrize(
+    'data', [image_model(TensorProto.FLOAT), image_model(name='picture'), b'', image_model()[:-9]]
+)
+def test_a_model_without_that_input_is_refused(data):
+    with pytest.raises(OnnxFileError):
+        with_float_input(data, 'image')

@@ -230,11 +230,14 @@ class Runtime(Closing):
         spec: spec of the model.
         info: facts about what runs, for users, by name: `device`, `precision` and more. Shown in
             the diagnostics.
+        float_images: whether `image_encoder` also takes float32 images, of numbers in 0..255.
+            Image mode resizes an image to such numbers, as the official image predictor does.
     """
 
     name: str
     spec: TrackerSpec
     info: Mapping[str, str] = MappingProxyType({})
+    float_images: bool = False
 
     @abstractmethod
     def allocate(self, rows: int, memory_slots: int, pointer_slots: int, images: int = 1) -> None:
@@ -249,8 +252,8 @@ class Runtime(Closing):
         """
 
     @abstractmethod
-    def image_encoder(self, image: NDArray[np.uint8]) -> Features:
-        """Encode an RGB image, uint8 [R, R, 3].
+    def image_encoder(self, image: NDArray[np.uint8] | Floats) -> Features:
+        """Encode an RGB image, uint8 [R, R, 3]; also float32 if `float_images`.
 
         The handles keep their values as long as they are referenced.
         """

@@ -32,7 +32,13 @@ def round_to_bfloat16(x: Floats) -> Floats:
 class HostRuntime(Runtime):
     """Runs the graphs of a tracker and keeps its memories in numpy arrays."""
 
-    def __init__(self, name: str, loaded: LoadedGraphs, any_slots: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        loaded: LoadedGraphs,
+        any_slots: bool = False,
+        float_images: bool = False,
+    ) -> None:
         """Use the sessions, which are closed with the runtime.
 
         Args:
@@ -40,6 +46,7 @@ class HostRuntime(Runtime):
             loaded: the graphs of a tracker.
             any_slots: the memory attention accepts any number of memories. Slots that no object
                 of a batch uses are then left out instead of masked, which saves time.
+            float_images: see `Runtime`.
 
         Raises:
             WeightsError: the model is not a tracker.
@@ -47,6 +54,7 @@ class HostRuntime(Runtime):
         self.name = name
         self.spec = as_tracker(loaded.spec)
         self.info = dict(loaded.info)
+        self.float_images = float_images
         self._loaded = loaded
         self._sessions = loaded.sessions
         self._any_slots = any_slots
@@ -58,7 +66,7 @@ class HostRuntime(Runtime):
         )
         self._pointers = np.zeros((rows, pointer_slots, spec.dim), np.float32)
 
-    def image_encoder(self, image: NDArray[np.uint8]) -> Features:
+    def image_encoder(self, image: NDArray[np.uint8] | Floats) -> Features:
         encoded = self._sessions['image_encoder'].run({'image': image[None]})
         finer = tuple(encoded[name] for name in HIGH_RESOLUTION if name in encoded)
         return Features(encoded['features'], encoded['features_without_memory'], finer)
@@ -132,7 +140,8 @@ class HostBackend(Backend):
     """A backend whose sessions use the host's memory; a subclass implements `load`."""
 
     name: str
+    float_images = False  # see `Runtime`
 
     def open_tracker(self, source: ModelSource) -> Runtime:
         """Load a tracker."""
-        return HostRuntime(self.name, self.load(source))
+        return HostRuntime(self.name, self.load(source), float_images=self.float_images)

@@ -14,10 +14,19 @@ from typing import Any
 # directory in which to keep an identifier.
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
+import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tam_ros.model_files import GRAPH_PRECISIONS, WeightsError, graph_file, read_spec
+from tam_ros.model_files import (
+    GRAPH_PRECISIONS,
+    TrackerSpec,
+    WeightsError,
+    graph_file,
+    read_spec,
+)
+from tam_ros.onnx_file import MAX_BYTES, with_float_input
+from tam_ros.regular_file import read_regular
 from tam_ros.runtime.backends import choose_precision
 from tam_ros.runtime.base import Arrays, LoadedGraphs, ModelSource, Session
 from tam_ros.runtime.host import HostBackend
@@ -56,7 +65,12 @@ class OnnxRuntimeSession(Session):
     """One graph in ONNX Runtime."""
 
     def __init__(
-        self, path: Path, threads: int | None = None, *, shared_memory: bool = True
+        self,
+        path: Path,
+        threads: int | None = None,
+        *,
+        shared_memory: bool = True,
+        float_input: str | None = None,
     ) -> None:
         """Load a graph.
 
@@ -65,13 +79,19 @@ class OnnxRuntimeSession(Session):
             threads: CPU threads; None for one per core.
             shared_memory: work in the pool of memory that the process keeps; otherwise in memory
                 that is released with the session.
+            float_input: an input of the type uint8 that takes float32 as well, for numbers in
+                between; None: none. The graph must begin by converting it.
 
         Raises:
             WeightsError: the file is damaged.
         """
+        self._float_input = float_input
         try:
+            model: str | bytes = str(path)
+            if float_input is not None:
+                model = with_float_input(read_regular(path, MAX_BYTES), float_input)
             self._session = ort.InferenceSession(
-                str(path), session_options(threads), providers=['CPUExecutionProvider']
+                model, session_options(threads), providers=['CPUExecutionProvider']
             )
         except Exception as error:  # the library's exceptions have no narrower common base
             raise WeightsError(f'the graph {path} cannot be loaded: {error}') from error
@@ -79,9 +99,10 @@ class OnnxRuntimeSession(Session):
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """Run the graph."""
-        return dict(
-            zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True)
-        )
+        given = dict(inputs)
+        if self._float_input is not None:
+            given[self._float_input] = np.asarray(given[self._float_input], np.float32)
+        return dict(zip(self._outputs, self._session.run(self._outputs, given), strict=True))
 
 
 class OnnxRuntimeBackend(HostBackend):
@@ -92,6 +113,7 @@ class OnnxRuntimeBackend(HostBackend):
     """
 
     name = 'onnxruntime'
+    float_images = True
 
     def load(self, source: ModelSource) -> LoadedGraphs:
         """Load all graphs of a model."""
@@ -99,7 +121,13 @@ class OnnxRuntimeBackend(HostBackend):
         spec = read_spec(folder)
         precision = choose_precision(self.name, self.precision)
         sessions = {
-            name: OnnxRuntimeSession(graph_file(folder, name, precision), self.threads)
+            name: OnnxRuntimeSession(
+                graph_file(folder, name, precision),
+                self.threads,
+                float_input='image'
+                if isinstance(spec, TrackerSpec) and name == 'image_encoder'
+                else None,
+            )
             for name in spec.graph_names
         }
         info = {'device': 'cpu', 'precision': GRAPH_PRECISIONS[precision]}

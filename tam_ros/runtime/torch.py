@@ -69,4 +69,4 @@ class TorchBackend(Backend):
 
     def open_tracker(self, source: ModelSource) -> Runtime:
         """Load a tracker."""
-        return HostRuntime('torch', self.load(source), any_slots=True)
+        return HostRuntime('torch', self.load(source), any_slots=True, float_images=True)

@@ -176,7 +176,7 @@ class TensorrtRuntime(Runtime):
         self._row = arena.pinned(self._memory_bytes)
         self._device.wait()
 
-    def image_encoder(self, image: NDArray[np.uint8]) -> Features:
+    def image_encoder(self, image: NDArray[np.uint8] | Floats) -> Features:
         lease = self._images.lease()
         addresses = {
             name: lease.address + offset for name, offset in self._feature_offsets.items()
@@ -248,7 +248,9 @@ class TensorrtRuntime(Runtime):
         }
         found = []
         for index in batches(len(prompts.labels), runner.max_batch):
-            rows = Rows(tuple(source.addresses[i] for i in index), source.owners)
+            rows = Rows(
+                tuple(source.addresses[i % len(source.addresses)] for i in index), source.owners
+            )
             runner.run(
                 len(index),
                 {name: array[index] for name, array in prompts._asdict().items()},

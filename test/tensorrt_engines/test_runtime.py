@@ -19,13 +19,14 @@ from tam_ros.evaluation.dataset import open_dataset
 from tam_ros.export.onnx import export_model
 from tam_ros.loading import open_exported
 from tam_ros.model_files import SINGLE_MEMORY, as_tracker, graph_file, read_spec
-from tam_ros.runtime.base import EngineError
+from tam_ros.runtime.base import EngineError, PromptTokens
 from tam_ros.runtime.engine_options import EngineOptions
 from tam_ros.tensorrt.buffers import Rows
 from tam_ros.tensorrt.builder import BuildSettings, build_engine
 from tam_ros.tensorrt.engine import Engine
 from tam_ros.tensorrt.runtime import TensorrtRuntime
 from tam_ros.tracking import Prompt, Tracker, TrackerOptions
+from tam_ros.tracking.prompts import point_tokens
 
 FOLDER = catalogue.engines_dir() / 'efficienttam_nano'
 SPEC = as_tracker(read_spec(FOLDER))
@@ -183,6 +184,26 @@ def test_encoded_images_keep_their_values_while_they_are_referred_to(ready):
     del raw, two
     gc.collect()
     assert runtime.image_encoder(image(4)).raw.addresses in places, 'memory is reused'
+
+
+def test_many_prompts_on_one_image_are_decoded_as_each_alone(ready):
+    """As image mode does: one source for all, and more prompts than an engine runs at once."""
+    runtime, _ = ready
+    features = runtime.image_encoder(image(1))
+    clicks = [(40, 50), (200, 60), (90, 220), (300, 300), (150, 150)]
+    tokens = [
+        point_tokens(np.array([xy], np.float32), np.array([1]), None, (384, 384), SPEC)
+        for xy in clicks
+    ]
+    alone = [runtime.mask_decoder(features, features.without_memory, one) for one in tokens]
+    together = runtime.mask_decoder(
+        features,
+        features.without_memory,
+        PromptTokens(*map(np.concatenate, zip(*tokens, strict=True))),
+    )
+    for index, expected in enumerate(alone):
+        np.testing.assert_allclose(together.masks[index], expected.masks[0], atol=1e-4)
+        np.testing.assert_allclose(together.ious[index], expected.ious[0], atol=1e-5)
 
 
 def test_more_images_than_planned_get_more_memory(ready, caplog):
