@@ -28,6 +28,7 @@ ROS_LIBRARIES = {
     'launch_ros',
     'rcl_interfaces',
     'rclpy',
+    'rosidl_parser',
     'rosidl_runtime_py',
     'sensor_msgs_py',
     'std_srvs',

@@ -17,6 +17,7 @@ from std_msgs.msg import Header
 from tam_ros.prompting.detection_filter import Explanation
 from tam_ros.prompting.published_images import PublishedImages
 from tam_ros.prompting.session import Action, Answer, PromptRequest, TrackingSession
+from tam_ros.ros.bounded_messages import Refused, bounded, bounded_service
 from tam_ros.ros.conversions import stamp_ns
 from tam_ros.ros.declaration import NodeParameters
 from tam_ros.ros.diagnostics.statistics import DROPPED_DETECTIONS, Statistics
@@ -106,13 +107,20 @@ class InputPort:
         Args:
             message_type: type of the topic.
             topic: name of the topic.
-            callback: called with each message.
+            callback: called with each message; those with too many elements are refused.
             qos: None: no message of a reliable publisher is lost, and best-effort ones are heard.
         """
+
+        def receive(message: Any) -> None:
+            if isinstance(message, Refused):
+                self.refused(f'{topic}: message refused: {message.reason}')
+            else:
+                callback(message)
+
         if qos is None:
-            PromptSubscription(self._node, message_type, topic, callback)
+            PromptSubscription(self._node, bounded(message_type), topic, receive)
         else:
-            self._node.create_subscription(message_type, topic, callback, qos)
+            self._node.create_subscription(bounded(message_type), topic, receive, qos)
 
     def serve(self, service_type: type, name: str, answer: Callable[[Any, Any], None]) -> None:
         """Offer a service whose response has the fields `success` and `message`.
@@ -120,16 +128,22 @@ class InputPort:
         Args:
             service_type: type of the service.
             name: name of the service.
-            answer: called with each request and the response to fill.
+            answer: called with each request and the response to fill; requests with too many
+                elements are refused.
         """
 
         def respond(request: Any, response: Any) -> Any:
-            answer(request, response)
+            if isinstance(request, Refused):
+                response.message = f'request refused: {request.reason}'
+            else:
+                answer(request, response)
             if not response.success:
                 self._statistics.count('refused_requests', response.message)
             return response
 
-        self._node.create_service(service_type, name, respond, qos_profile=_SERVICE_QOS)
+        self._node.create_service(
+            bounded_service(service_type), name, respond, qos_profile=_SERVICE_QOS
+        )
 
     def transforms_for(self, topic: str) -> Transforms:
         """Return the transforms that messages of a topic need."""
