@@ -14,6 +14,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from tam_ros import reading
+
 _REMEDY = 'set TAM_ROS_CACHE to a folder that can be written'
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -23,8 +25,7 @@ class CacheError(OSError):
 
     def __init__(self, path: Path, error: OSError) -> None:
         """Describe what happened to a file or folder in the cache."""
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        super().__init__(f'{path} cannot be written: {reason}; {_REMEDY}')
+        super().__init__(f'{path} cannot be written: {reading.reason(error)}; {_REMEDY}')
 
 
 class UntrustedCacheError(CacheError):

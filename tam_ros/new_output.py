@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 from tam_ros.closing import Closing
+from tam_ros.reading import reason
 
 _NAME_SHOWN = 40  # characters of the output's name in that of the temporary folder
 
@@ -62,14 +63,16 @@ class NewOutput(Closing):
                 raise OutputError(f'{self.path} exists; choose another name or remove it')
             self._folder = Path(
                 tempfile.mkdtemp(
-                    prefix=f'{self.path.name[:_NAME_SHOWN]}.', suffix='.partial', dir=folder
+                    prefix=f'{self.path.name[:_NAME_SHOWN]}.',
+                    suffix='.partial',
+                    dir=folder.absolute(),  # FFmpeg takes `http:/a.mp4` for an address
                 )
             )
         except OSError as error:
             self.close()
             if isinstance(error, OutputError):
                 raise
-            raise OutputError(f'{self.path} cannot be written: {_reason(error)}') from error
+            raise OutputError(f'{self.path} cannot be written: {reason(error)}') from error
         self.partial = self._folder / self.path.name
 
     def publish(self) -> None:
@@ -87,7 +90,7 @@ class NewOutput(Closing):
                 _move(self.partial, self.path)
         except OSError as error:
             raise OutputError(
-                f'{self.path} cannot be written: {_reason(error)}; the results are in '
+                f'{self.path} cannot be written: {reason(error)}; the results are in '
                 f'{self.partial}'
             ) from error
         else:
@@ -129,7 +132,7 @@ class NewFolder(Closing):
             self._partial.mkdir()
         except OSError as error:
             self._output.close()
-            raise self.error(f'{self._path} cannot be created: {_reason(error)}') from error
+            raise self.error(f'{self._path} cannot be created: {reason(error)}') from error
 
     def add_file(self, name: str, data: bytes) -> None:
         """Write a file, also completely or not at all if the disk is full.
@@ -146,7 +149,7 @@ class NewFolder(Closing):
             part.replace(file)
         except OSError as error:
             part.unlink(missing_ok=True)
-            raise self.error(f'{self._path / name} cannot be written: {_reason(error)}') from error
+            raise self.error(f'{self._path / name} cannot be written: {reason(error)}') from error
 
     def close(self) -> None:
         """Move the folder to its path. Calling it again does nothing.
@@ -208,7 +211,3 @@ def _move(source: Path, target: Path) -> None:
     if os.path.lexists(target):
         raise FileExistsError(f'{target} was created by another program in the meantime')
     source.rename(target)
-
-
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else str(error)

@@ -8,15 +8,18 @@ lose and copy, is used only for bags that are compressed as whole files.
 
 from __future__ import annotations
 
+import logging
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
+from rosbags.rosbag1 import Reader as Reader1
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -31,13 +34,21 @@ from tam_ros.io.bag_files import (
     recordings,
 )
 from tam_ros.io.frames import SourceError
+from tam_ros.reading import reading, reason
+from tam_ros.regular_file import read_regular
 
 if TYPE_CHECKING:
     from tam_ros.io.mcap_reader import McapFile
 
+_MAX_METADATA = 1 << 24  # bytes of `metadata.yaml`, which may contain message definitions
+_MAX_MESSAGE = 1 << 29  # bytes of a message that was compressed
+_MAX_TIME_NS = 1 << 63
+
+_log = logging.getLogger(__name__)
+
 _REPAIR = {
-    BagKind.ROS1: '; `rosbag reindex` may restore it',
-    BagKind.SQLITE: '; `sqlite3 OLD.db3 .recover | sqlite3 NEW.db3` may recover the rest',
+    BagKind.ROS1: '`rosbag reindex` may restore it',
+    BagKind.SQLITE: '`sqlite3 OLD.db3 .recover | sqlite3 NEW.db3` may recover the rest',
 }
 
 
@@ -51,13 +62,17 @@ class BagReader:
         notes: what is missing or was skipped, in words.
     """
 
-    def __init__(self, readers: Sequence[AnyReader | McapFile], notes: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, readers: Sequence[AnyReader | McapFile], notes: Sequence[str]
+    ) -> None:
         """Join the files.
 
         Args:
+            path: the bag, for messages.
             readers: open, of the same kind.
             notes: about missing files.
         """
+        self._path = path
         self._readers = readers
         self.is2 = readers[0].is2
         self.connections: list[Connection] = [
@@ -72,6 +87,10 @@ class BagReader:
         self.notes = list(notes)
         if skipped:
             self.notes.append(f'not ROS 2 messages, skipped: {", ".join(skipped)}')
+        announced = sum(_announced(reader) for reader in readers if isinstance(reader, AnyReader))
+        listed = sum(connection.msgcount for connection in self.connections)
+        if listed < announced:
+            self.notes.append(f'{announced} messages are announced, but only {listed} are listed')
 
     def messages(
         self, connections: Collection[Connection] = ()
@@ -79,16 +98,49 @@ class BagReader:
         """Yield (connection, time of recording in nanoseconds, data) of the connections' messages.
 
         Raises:
-            Exception: the bag is damaged.
+            SourceError: where the damage begins; or at the end, if there were fewer messages than
+                the bag announces.
         """
         for reader in self._readers:
             own = [one for one in reader.connections if not connections or one in connections]
-            for connection, recorded_ns, data in reader.messages(own) if own else ():
+            if own:
+                yield from self._messages_of(reader, own)
+
+    def _messages_of(
+        self, reader: AnyReader | McapFile, connections: Sequence[Connection]
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        read: Counter[str] = Counter()
+        valid_ns = 0
+        odd = 0
+        with _reading(self._path):
+            for connection, recorded_ns, data in reader.messages(connections):
+                read[connection.topic] += 1
+                # SQLite stores a value of any type and sign.
+                if type(recorded_ns) is int and 0 <= recorded_ns < _MAX_TIME_NS:
+                    valid_ns = recorded_ns
+                else:
+                    odd += 1
                 # rosbag2 may compress each message. The data of one that is not compressed begin
                 # with the encapsulation header of CDR, whose first byte is 0.
                 if self.is2 and data[: len(ZSTD_MAGIC)] == ZSTD_MAGIC:
                     data = _unpack(data)
-                yield connection, recorded_ns, data
+                yield connection, valid_ns, data
+        if odd:
+            _log.warning(
+                '%s: %d messages have no valid time of recording; that of the message before was '
+                'taken',
+                self._path,
+                odd,
+            )
+        announced: Counter[str] = Counter()
+        for connection in connections:
+            announced[connection.topic] += connection.msgcount
+        for topic, count in announced.items():
+            if read[topic] < count:
+                raise SourceError(
+                    f'{self._path} is damaged: it announces {count} messages on {topic}, but only '
+                    f'{read[topic]} can be read'
+                )
 
     def deserialize(self, data: bytes, message_type: str) -> Any:
         """Return a message from its serialized form.
@@ -111,29 +163,49 @@ def open_bag(path: Path) -> Iterator[BagReader]:
     Raises:
         SourceError: not a bag, or a damaged one; also raised when reading reaches the damage.
     """
-    if not path.exists():
-        raise SourceError(f'{path} does not exist')
-    files, notes = _files_of(path)
-    try:
-        with ExitStack() as stack:
-            yield BagReader([_open(file, stack) for file in files], notes)
-    except (SourceError, GeneratorExit):
-        raise
-    except PermissionError as error:
-        raise SourceError(f'{path} cannot be read: {error.strerror}') from error
-    except Exception as error:  # a damaged file can cause many kinds of error
-        detail = str(error) or type(error).__name__
-        kind = _kind(files[0])
-        advice = _REPAIR.get(kind, '') if kind is not None else ''
-        raise SourceError(
-            f'{path} cannot be read as a bag, it is damaged: {detail}{advice}'
-        ) from error
+    with ExitStack() as stack:
+        # What the user of the reader raises does not pass through the boundary.
+        with _reading(path):
+            files, notes = _files_of(path)
+            reader = BagReader(path, [_open(file, stack) for file in files], notes)
+        if len(files) > 1 or files[0] != path:
+            missing = _listed_count(path) - sum(item.msgcount for item in reader.connections)
+            # Parts that are missing, or are not messages of ROS 2, have been noted already.
+            if missing > 0 and not reader.notes:
+                reader.notes.append(f'{METADATA} lists {missing} more messages than there are')
+        yield reader
+
+
+def _reading(path: Path) -> AbstractContextManager[None]:
+    kind = _kind(path) if path.is_file() else None
+    advice = _REPAIR.get(kind, '') if kind is not None else ''
+    return reading(path, SourceError, 'a bag', folders=True, advice=advice)
+
+
+def _announced(reader: AnyReader) -> int:
+    """Return how many messages the index of a bag, or the metadata, announces."""
+    count = 0
+    for one in reader.readers:
+        if isinstance(one, Reader1):
+            count += sum(sum(info.connection_counts.values()) for info in one.chunk_infos)
+        else:
+            count += one.message_count
+    return count
 
 
 def _unpack(data: bytes) -> bytes:
+    """Return a message as it was before its compression; as it is, if that is not possible.
+
+    Such a message is skipped where it is deserialized.
+    """
     import zstandard
 
-    return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(data) as stream:
+            message = stream.read(_MAX_MESSAGE)
+            return message if not stream.read(1) else data
+    except zstandard.ZstdError:
+        return data
 
 
 def _files_of(path: Path) -> tuple[list[Path], list[str]]:
@@ -169,14 +241,30 @@ def _files_of(path: Path) -> tuple[list[Path], list[str]]:
 
 def _listed_files(folder: Path) -> list[str]:
     """Return the names of the files in `metadata.yaml`; empty if it cannot be read."""
+    paths = _metadata(folder).get('relative_file_paths')
+    if not isinstance(paths, list):
+        return []
+    # Foxy wrote the folder as well.
+    return [Path(path).name for path in paths if isinstance(path, str)]
+
+
+def _listed_count(folder: Path) -> int:
+    """Return the number of messages in `metadata.yaml`; 0 if it cannot be read."""
+    count = _metadata(folder).get('message_count')
+    return count if type(count) is int else 0
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    """Return what `metadata.yaml` says; empty if it cannot be read."""
     if not has_metadata(folder):
-        return []
+        return {}
     try:
-        information = yaml.safe_load((folder / METADATA).read_text(encoding='utf-8'))
-        paths = information['rosbag2_bagfile_information']['relative_file_paths']
-        return [Path(path).name for path in paths]  # Foxy wrote the folder as well
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-        return []
+        with reading(folder / METADATA, SourceError, 'metadata'):
+            text = read_regular(folder / METADATA, _MAX_METADATA)
+            information = yaml.safe_load(text.decode())['rosbag2_bagfile_information']
+    except SourceError:
+        return {}
+    return information if isinstance(information, dict) else {}
 
 
 def _kind(file: Path) -> BagKind | None:
@@ -207,7 +295,7 @@ def _open(path: Path, stack: ExitStack) -> AnyReader | McapFile:
         return stack.enter_context(reader)
     except Exception as error:
         raise SourceError(
-            f'{path} cannot be read as a bag: {error}. Damaged files, and those of other '
+            f'{path} cannot be read as a bag: {reason(error)}. Damaged files, and those of other '
             f'recorders, can be read with the package mcap, which is missing ({missing.name}): '
             'pip install mcap'
         ) from error

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from tam_ros.io.image_data import ImageFormatError
 from tam_ros.io.image_decoder import ImageDecoder
 from tam_ros.io.stamps import NANOSECONDS, ImageStamps, are_stuck, median_rate
 from tam_ros.io.video_packets import PACKET_TYPES, VideoDecoder, is_video_format, packet_encoding
+from tam_ros.reading import failing_as
 
 if TYPE_CHECKING:
     from tam_ros.io.bag_reader import BagReader
@@ -147,7 +149,8 @@ class BagSource:
             for data, message_type, recorded_ns in _data(reader, self._chosen):
                 try:
                     message = _deserialize(reader, data, message_type)
-                    pictures = decoder.decode(message, recorded_ns)
+                    with failing_as(ImageFormatError, 'it cannot be decoded'):
+                        pictures = decoder.decode(message, recorded_ns)
                 except ImageFormatError as error:
                     bad += 1
                     first_error = first_error or error
@@ -221,14 +224,14 @@ def _image_topics(reader: BagReader) -> list[ImageTopic]:
             topic = topics[connection.topic, connection.msgtype]
             looked_at += 1
             if len(topic.stamps_ns) < _LOOK_AT:
-                try:
-                    topic.add(_deserialize(reader, data, connection.msgtype), recorded_ns)
-                except ImageFormatError:
-                    continue
+                with contextlib.suppress(ImageFormatError):
+                    message = _deserialize(reader, data, connection.msgtype)
+                    with failing_as(ImageFormatError, 'it has no encoding'):
+                        topic.add(message, recorded_ns)
             seen = [len(one.stamps_ns) for one in topics.values()]
             if min(seen) >= _LOOK_AT or (min(seen) and looked_at >= _LOOK_AT * len(topics)):
                 break
-    except Exception:  # damaged from here on, which reading the frames will report
+    except SourceError:  # damaged from here on, which reading the frames will report
         if not looked_at:
             raise
     return list(topics.values())
@@ -275,11 +278,14 @@ def _data(reader: BagReader, topic: ImageTopic) -> Iterator[tuple[bytes, str, in
 
 
 def _deserialize(reader: BagReader, data: bytes, message_type: str) -> Any:
-    """Return a message; ImageFormatError if the data are not one of this type."""
-    try:
-        return reader.deserialize(data, message_type)
-    except Exception as error:  # rosbags raises many kinds of error
-        detail = str(error) or type(error).__name__
-        raise ImageFormatError(
-            f'its {len(data)} bytes are not a {message_type}: {detail}'
-        ) from error
+    """Return a message; ImageFormatError if the data are not one of this type.
+
+    A bag brings its own definitions, in which fields of that name may be missing or different.
+    """
+    with failing_as(ImageFormatError, f'its {len(data)} bytes are not a {message_type}'):
+        message = reader.deserialize(data, message_type)
+        stamp, frame_id = _stamp_and_frame(message)
+        fields = (stamp.sec, int), (stamp.nanosec, int), (frame_id, str)
+        if not all(type(value) is kind for value, kind in fields):
+            raise ImageFormatError('its header has fields of other types')
+        return message

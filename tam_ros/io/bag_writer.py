@@ -36,6 +36,7 @@ from tam_ros.interfaces import (
 from tam_ros.io.disk_space import ensure_room
 from tam_ros.io.frames import Header
 from tam_ros.new_output import NewOutput, OutputError
+from tam_ros.reading import reason
 
 # For the chunk of 1 MiB that rosbags buffers before writing, and for the index at the end.
 _RESERVE = 3 * 2**20  # bytes
@@ -203,6 +204,11 @@ class BagWriter(Closing):
         self.write_serialized(topic, message.__msgtype__, time_ns, data)
 
     def _append(self, connection: Connection, time_ns: int, data: bytes | memoryview) -> None:
+        if not 0 <= time_ns < 1 << 63:
+            raise BagWriteError(
+                f'{self._path}: no message can be recorded at the time {time_ns} ns; it counts '
+                'from 1970'
+            )
         self._written += len(data)
         self._unchecked += len(data)
         try:
@@ -211,12 +217,18 @@ class BagWriter(Closing):
                 self._unchecked = 0
             self._writer.write(connection, time_ns, data)
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise BagWriteError(f'{self._path} cannot be written any further: {reason}') from error
+            raise BagWriteError(
+                f'{self._path} cannot be written any further: {reason(error)}'
+            ) from error
 
     def _header(self, header: Header) -> Any:
         types = self._types.types
         seconds, nanoseconds = divmod(header.stamp_ns, 1_000_000_000)
+        if not -(1 << 31) <= seconds < 1 << 31:
+            raise BagWriteError(
+                f'{self._path}: the time {header.stamp_ns} ns of an image does not fit into a '
+                'message, which counts seconds in 32 bits'
+            )
         time = types['builtin_interfaces/msg/Time'](seconds, nanoseconds)
         return types['std_msgs/msg/Header'](time, header.frame_id)
 

@@ -12,7 +12,6 @@ which `area` and `bbox` belong to. In addition, an annotation has the `track_id`
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from tam_ros.closing import Closing
 from tam_ros.io.disk_space import ensure_room
 from tam_ros.io.outlines import polygons
 from tam_ros.new_output import NewOutput, OutputError
+from tam_ros.reading import reason
 
 Segmentation: TypeAlias = Literal['rle', 'polygons']
 
@@ -160,8 +160,7 @@ class CocoWriter(Closing):
         }
 
     def _error(self, what: str, error: OSError) -> CocoWriteError:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        return CocoWriteError(f'{self._path} {what}: {reason}')
+        return CocoWriteError(f'{self._path} {what}: {reason(error)}')
 
 
 def _run_lengths() -> Callable[[NDArray[np.bool_]], dict[str, Any]]:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tam_ros.reading import InputError
+
 MAX_SIDE = 16384
 """Longest accepted image side in pixels; a larger value means a corrupt message."""
 
@@ -18,7 +20,7 @@ MAX_PIXELS = 40_000_000
 A compressed message of some kilobytes can announce gigabytes, so its header is read first."""
 
 
-class ImageFormatError(ValueError):
+class ImageFormatError(InputError, ValueError):
     """An image message is malformed, or its encoding is not for this purpose."""
 
 

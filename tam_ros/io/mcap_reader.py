@@ -11,6 +11,7 @@ like any other, up to the damage. Channels that are not ROS 2 messages are skipp
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +19,17 @@ from typing import Any, NamedTuple
 
 from mcap.exceptions import UnsupportedCompressionError
 from mcap.reader import SeekingReader
-from mcap.records import Channel, McapRecord, Message, Schema
-from mcap.stream_reader import StreamReader
+from mcap.records import (
+    Channel,
+    Chunk,
+    DataEnd,
+    McapRecord,
+    Message,
+    MessageIndex,
+    Schema,
+    Statistics,
+)
+from mcap.stream_reader import StreamReader, breakup_chunk
 from rosbags.interfaces import (
     Connection,
     ConnectionExtRosbag2,
@@ -31,6 +41,8 @@ from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_
 from rosbags.typesys.store import Typestore
 
 from tam_ros.io.frames import SourceError
+from tam_ros.reading import reason
+from tam_ros.regular_file import open_regular
 
 # `omgidl` is the name in the registry of MCAP, `ros2idl` the one that rosbag2 writes.
 _FORMATS = {
@@ -39,7 +51,11 @@ _FORMATS = {
     'omgidl': MessageDefinitionFormat.IDL,
 }
 _MESSAGE_ENCODING = 'cdr'
+_MAX_BYTES = 1 << 63
+_MAX_CHUNK = 1 << 30  # bytes when unpacked; recorders write chunks of some megabytes
 _REORDER_NS = 200_000_000  # recorders write messages of different topics out of order by less
+
+_log = logging.getLogger(__name__)
 
 
 class DamageError(SourceError):
@@ -167,7 +183,7 @@ def _contents(path: Path, size: int, changed_ns: int) -> _Contents:
 def _indexed(path: Path) -> _Contents | None:
     """Return the contents according to the index; None if it does not list them."""
     try:
-        with path.open('rb') as stream:
+        with open_regular(path, _MAX_BYTES) as stream:
             summary = SeekingReader(stream).get_summary()
     except Exception:  # a truncated file can cause many kinds of error
         return None
@@ -197,34 +213,77 @@ def _scan(path: Path) -> _Contents:
                 schemas[record.id] = record
             elif isinstance(record, Channel):
                 channels[record.id] = record
-            elif isinstance(record, Message) and record.channel_id in channels:
+            elif isinstance(record, Message):
                 counts[record.channel_id] = counts.get(record.channel_id, 0) + 1
                 start_ns, end_ns = min(start_ns, record.log_time), max(end_ns, record.log_time)
     except DamageError as error:
         damage = error
+    # The definitions may have been lost with a chunk; a file repeats them at its end.
+    counts = {number: count for number, count in counts.items() if number in channels}
     return _Contents(channels, schemas, counts, min(start_ns, end_ns), end_ns, damage)
 
 
 def _records(path: Path) -> Iterator[McapRecord]:
-    """Yield the records; DamageError where the damage begins."""
-    messages = False
-    with path.open('rb') as stream:
+    """Yield the records, and those in chunks.
+
+    Raises:
+        DamageError: where the damage begins; or at the end, if there were fewer messages than
+            the file announces.
+    """
+    read = indexed = announced = 0
+    complete = False
+    with open_regular(path, _MAX_BYTES) as stream:
         size = path.stat().st_size
-        reader = StreamReader(stream, validate_crcs=True, record_size_limit=size)
+        reader = StreamReader(stream, emit_chunks=True, validate_crcs=True, record_size_limit=size)
         try:
-            for record in reader.records:
-                messages = messages or isinstance(record, Message)
+            for record in _in_chunks(reader.records):
+                if isinstance(record, Message):
+                    read += 1
+                    complete = False
+                elif isinstance(record, MessageIndex):
+                    indexed += len(record.records)
+                elif isinstance(record, Statistics):
+                    announced = record.message_count
+                elif isinstance(record, DataEnd):
+                    complete = True
                 yield record
         except UnsupportedCompressionError as error:
             raise SourceError(
                 f'{path} cannot be read: {error}; pip install lz4 zstandard'
             ) from error
+        except MemoryError as error:
+            raise SourceError(f'{path} cannot be read as a bag: {reason(error)}') from error
         except Exception as error:  # a damaged file can cause many kinds of error
-            raise _damage(path, stream.tell(), size, messages, error) from error
+            # All messages stand before the end of the data; only the index follows.
+            if not complete:
+                raise _damage(path, stream.tell(), size, read > 0, error) from error
+            _warn_of_index(path, reason(error))
+    if read < max(indexed, announced):
+        raise DamageError(
+            f'{path} is damaged: it announces {max(indexed, announced)} messages, but only {read} '
+            'can be read'
+        )
+
+
+def _in_chunks(records: Iterable[McapRecord]) -> Iterator[McapRecord]:
+    """Replace each chunk by its records."""
+    for record in records:
+        if not isinstance(record, Chunk):
+            yield record
+            continue
+        if record.uncompressed_size > _MAX_CHUNK:
+            raise MemoryError
+        yield from breakup_chunk(record, validate_crc=True)
+
+
+@lru_cache(maxsize=64)
+def _warn_of_index(path: Path, detail: str) -> None:
+    """Report a damaged index, once for each file: a recording may be read several times."""
+    _log.warning('%s: the index at its end is damaged (%s) and was not needed', path, detail)
 
 
 def _damage(path: Path, place: int, size: int, messages: bool, error: Exception) -> DamageError:
-    detail = str(error) or type(error).__name__
+    detail = reason(error)
     if not messages:
         return DamageError(f'{path} cannot be read as a bag, it is damaged: {detail}')
     if place == size:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from pathlib import Path
 
 import cv2
@@ -18,6 +17,7 @@ from tam_ros.io.disk_space import ensure_room
 from tam_ros.io.stamps import NANOSECONDS, median_rate
 from tam_ros.io.video_encoders import Encoder, explanation, open_encoder
 from tam_ros.new_output import NewOutput, OutputError
+from tam_ros.reading import reason
 
 _RESERVE = 2**20  # bytes for what the encoder has buffered and for the fixed parts of the index
 _INDEX_ENTRY = 64  # bytes per frame in the index at the end, at most
@@ -206,8 +206,7 @@ class VideoWriter(Closing):
         return self._shown_ns
 
     def _error(self, what: str, error: OSError) -> VideoWriteError:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        return VideoWriteError(f'{self.path} {what}: {reason}')
+        return VideoWriteError(f'{self.path} {what}: {reason(error)}')
 
 
 def _fitted(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -6,18 +6,24 @@ from __future__ import annotations
 
 import re
 import shutil
+import sqlite3
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import zstandard
 from bagdata import IMAGE, serialized_image
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 
-from tam_ros.io.bag_copy import topics_to_copy
+from tam_ros.io import bag_reader
+from tam_ros.io.bag_copy import BagCopy, topics_to_copy
+from tam_ros.io.bag_reader import open_bag
 from tam_ros.io.bag_source import BagSource
-from tam_ros.io.bag_writer import BagWriter, message_types
+from tam_ros.io.bag_writer import BagWriteError, BagWriter, message_types
 from tam_ros.io.frames import Header, SourceError
 from tam_ros.io.image_folder import ImageFolder
 from tam_ros.io.open_source import open_source
@@ -276,3 +282,151 @@ def test_the_first_message_may_be_of_another_kind(tmp_path):
         for index in range(1, 4):
             writer.write_image('/image', header(index), grey(index))
     assert levels(tmp_path / 'a.mcap') == [1, 2, 3]
+
+
+def records(data: bytes) -> list[tuple[int, int, int]]:
+    """Return opcode, start and end of each record of an MCAP file."""
+    found, at = [], 8
+    while at < len(data) - 8:
+        end = at + 9 + int.from_bytes(data[at + 1 : at + 9], 'little')
+        found.append((data[at], at, end))
+        at = end
+    return found
+
+
+CHUNK, MESSAGE_INDEX, CHUNK_INDEX, STATISTICS, DATA_END, FOOTER = 6, 7, 8, 0xB, 0xF, 2
+
+
+def without(path: Path, opcode: int, which: int) -> Path:
+    data = path.read_bytes()
+    _, start, end = [item for item in records(data) if item[0] == opcode][which]
+    path.write_bytes(data[:start] + data[end:])
+    return path
+
+
+def test_all_messages_are_read_whatever_is_missing_in_the_index(tmp_path, monkeypatch):
+    for opcode, which in ((CHUNK_INDEX, 0), (CHUNK_INDEX, 1), (STATISTICS, 0), (MESSAGE_INDEX, 1)):
+        path = without(
+            write_mcap(tmp_path / f'{opcode}_{which}.mcap', chunk_size=20_000), opcode, which
+        )
+        assert levels(path) == [*range(6)]
+    # Without the package mcap, rosbags goes by the index.
+    path = without(write_mcap(tmp_path / 'b.mcap', chunk_size=20_000), CHUNK_INDEX, 0)
+    monkeypatch.setitem(sys.modules, 'tam_ros.io.mcap_reader', None)
+    with pytest.raises(SourceError):
+        levels(path)
+
+
+@pytest.mark.parametrize('which', [0, 1])
+@pytest.mark.parametrize('options', [{}, {'use_statistics': False}])
+def test_messages_that_are_announced_and_missing_are_reported(tmp_path, which, options):
+    path = without(write_mcap(tmp_path / 'a.mcap', chunk_size=20_000, **options), CHUNK, which)
+    read = []
+    with pytest.raises(SourceError, match='announces 6 messages, but only 3 can be read'):
+        for frame in open_source(path):
+            read.append(int(frame.rgb[0, 0, 0]))
+    assert read == ([3, 4, 5] if which == 0 else [0, 1, 2])
+
+
+def test_damage_after_the_messages_is_a_warning(tmp_path, caplog):
+    path = write_mcap(tmp_path / 'a.mcap')
+    data = bytearray(path.read_bytes())
+    place = next(start for opcode, start, _ in records(data) if opcode == STATISTICS)
+    data[place + 1 : place + 9] = b'\xff' * 8
+    path.write_bytes(data)
+    assert levels(path) == levels(path) == [*range(6)]
+    assert caplog.text.count('the index at its end is damaged') == 1
+
+
+def test_a_chunk_that_announces_too_much_is_not_unpacked(tmp_path):
+    path = write_mcap(tmp_path / 'a.mcap')
+    data = bytearray(path.read_bytes())
+    place = next(start for opcode, start, _ in records(data) if opcode == CHUNK)
+    data[place + 25 : place + 33] = (1 << 40).to_bytes(8, 'little')
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match='not enough memory'):
+        levels(path)
+
+
+def test_metadata_that_lists_more_messages_than_there_are(tmp_path, caplog):
+    folder = write_folder(tmp_path / 'bag')
+    replaced('message_count: 3', 'message_count: 5')(folder)
+    assert levels(folder) == [0, 1, 2]
+    assert 'metadata.yaml lists 2 more messages than there are' in caplog.text
+
+
+@pytest.mark.parametrize('paths', ['{a: 1}', 'bag.mcap', '[1, null, [x]]', '[[' * 2000])
+def test_a_list_of_files_of_another_type(tmp_path, paths):
+    folder = write_folder(tmp_path / 'bag')
+    replaced(r'relative_file_paths:\n *- bag\.mcap', f'relative_file_paths: {paths}')(folder)
+    assert levels(folder) == [0, 1, 2]
+
+
+def test_what_the_user_of_a_bag_raises_is_not_damage(tmp_path):
+    path = write_mcap(tmp_path / 'a.mcap')
+    with pytest.raises(ZeroDivisionError), open_bag(path) as reader:
+        for _ in reader.messages():
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize('time', [-1, 1.5, 'noon', 2**63 - 1])
+def test_times_of_sqlite_may_be_anything(tmp_path, caplog, time):
+    folder = sqlite_bag(tmp_path / 'bag')
+    with closing(sqlite3.connect(folder / 'bag.db3')) as database:
+        database.execute('UPDATE messages SET timestamp = ? WHERE id = 2', (time,))
+        database.commit()
+    frames = list(open_source(folder))
+    assert sorted(int(frame.rgb[0, 0, 0]) for frame in frames) == [0, 1, 2]
+    assert ('no valid time of recording' in caplog.text) == (time != 2**63 - 1)
+    with BagWriter(tmp_path / 'copy') as writer:
+        BagCopy(folder, ['/image'], writer).copy_rest()
+    assert len(levels(tmp_path / 'copy')) == 3
+
+
+def test_messages_of_a_topic_that_is_not_listed_are_reported(tmp_path, caplog):
+    folder = sqlite_bag(tmp_path / 'bag')
+    with closing(sqlite3.connect(folder / 'bag.db3')) as database:
+        database.execute('UPDATE messages SET topic_id = 9 WHERE id = 2')
+        database.commit()
+    assert levels(folder) == [0, 2]
+    assert '3 messages are announced, but only 2 are listed' in caplog.text
+
+
+def test_a_definition_may_lack_what_an_image_has(tmp_path):
+    for name, text in (
+        ('none', 'uint8 a'),
+        ('header', 'int32 header\nstring encoding'),
+        ('stamp', 'std_msgs/Header header\n' + '=' * 80 + '\nMSG: std_msgs/Header\nstring stamp'),
+        ('encoding', 'uint32 height\nbuiltin_interfaces/Time timestamp\nstring frame_id'),
+    ):
+        path = tmp_path / f'{name}.mcap'
+        writer = mcap.Writer(str(path))
+        writer.start(profile='ros2')
+        schema = writer.register_schema(IMAGE, 'ros2msg', text.encode())
+        channel = writer.register_channel('/image', 'cdr', schema)
+        writer.add_message(channel, 1, bytes([0, 1, 0, 0]) + bytes(100), 1)
+        writer.finish()
+        with pytest.raises(SourceError, match='image'):
+            levels(path)
+
+
+def test_a_time_that_a_bag_cannot_hold(tmp_path):
+    with BagWriter(tmp_path / 'a.mcap') as writer:
+        for stamp_ns, recorded_ns in ((10**9, -1), (1 << 62, 5)):
+            with pytest.raises(BagWriteError, match='time'):
+                writer.write_image('/image', Header(stamp_ns, ''), grey(0), recorded_ns)
+        writer.write_image('/image', Header(-(10**9), ''), grey(7), 5)
+    assert levels(tmp_path / 'a.mcap') == [7]
+
+
+def test_a_compressed_message_that_is_a_bomb_is_skipped(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(bag_reader, '_MAX_MESSAGE', 10_000)
+    writer = Writer2(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.SQLITE3)
+    with writer:
+        connection = writer.add_connection('/image', IMAGE, typestore=message_types())
+        for index in range(3):
+            data = serialized_image(header(index), grey(index))
+            data = zstandard.compress(bytes(10**6) if index == 1 else data)
+            writer.write(connection, header(index).stamp_ns, data)
+    assert levels(tmp_path / 'bag') == [0, 2]
+    assert 'message 2 skipped' in caplog.text
