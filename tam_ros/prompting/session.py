@@ -70,6 +70,12 @@ class PromptRequest:
     box: tuple[float, float, float, float] | None = None
     mask: NDArray[np.bool_] | None = field(default=None, compare=False)
 
+    @property
+    def only_renames(self) -> bool:
+        """Whether it gives a tracked object a name and nothing else."""
+        marks = bool(self.points) or self.box is not None or self.mask is not None
+        return self.action is Action.REFINE and bool(self.name) and not marks
+
     def prompt(self, object_id: int, stamped: bool = True) -> Prompt:
         """Return the tracker's prompt for this request.
 
@@ -272,7 +278,10 @@ class TrackingSession(Closing):
         try:
             if request.action is Action.REMOVE:
                 return self.remove(request.object_id)
-            object_id = self._queue(request, newest_received_ns)
+            if request.only_renames:
+                object_id = self._require(request.object_id, request.action)
+            else:
+                object_id = self._queue(request, newest_received_ns)
         except PromptError as error:
             return Answer(False, request.object_id, str(error))
         if request.name:
@@ -319,10 +328,8 @@ class TrackingSession(Closing):
         object_id = request.object_id
         if request.action is Action.ADD:
             object_id = self._new_id(object_id)
-        elif object_id not in self.tracked:
-            raise PromptError(
-                f'no object {object_id} to {request.action.name}; {self.list_tracked()}'
-            )
+        else:
+            self._require(object_id, request.action)
         prompt = request.prompt(object_id, stamped=self._parameters().prompt_history_seconds > 0)
         if request.action is not Action.REFINE:
             check_begins([prompt], object_id)
@@ -330,6 +337,12 @@ class TrackingSession(Closing):
             self._tracker.check(prompt, self._size)
         self._used_ids.add(object_id)
         self._waiting.append(_WaitingPrompt(prompt, request, object_id))
+        return object_id
+
+    def _require(self, object_id: int, action: Action) -> int:
+        """Return an id; raise PromptError if there is no such object."""
+        if object_id not in self.tracked:
+            raise PromptError(f'no object {object_id} to {action.name}; {self.list_tracked()}')
         return object_id
 
     def _new_id(self, object_id: int) -> int:

@@ -139,6 +139,12 @@ def test_names_live_as_long_as_their_objects(stream):
     assert stream.session.names == {1: 'mug'}, 'an empty name changes nothing'
     stream.prompt(RED, 1, Action.REFINE, name='cup')
     assert stream.session.names == {1: 'cup'}
+    renaming = PromptRequest(Action.REFINE, 1, name='vase')
+    assert renaming.only_renames
+    assert stream.session.submit_prompt(renaming, stream.newest).success
+    assert stream.session.names == {1: 'vase'}
+    unknown = stream.session.submit_prompt(PromptRequest(Action.REFINE, 7, name='x'), None)
+    assert not unknown.success and 'no object 7' in unknown.message
     stream.prompt((), 1, Action.REMOVE)
     assert stream.session.names == {}
 

@@ -75,6 +75,8 @@ def describe(request: PromptRequest, object_id: int) -> str:
     marks += ['a box'] if request.box is not None else []
     marks += ['a mask'] if request.mask is not None else []
     given = f' ({" and ".join(marks)})' if marks else ''
+    if request.only_renames:
+        return f'object {object_id} is now called {request.name}'
     return f'object {object_id}{name} {_DONE[request.action]}{given}'
 
 
@@ -82,9 +84,9 @@ def read_prompt(message: msg.Prompt) -> PromptRequest:
     """Read a prompt message.
 
     Raises:
-        PromptError: the action is unknown; the prompt is empty or has too many points; a mask is
-            combined with points or a box; points and labels differ in number; labels are
-            not 0 or 1; the mask cannot be read.
+        PromptError: the action is unknown; the prompt is empty (REFINE may have a name alone) or
+            has too many points; a mask is combined with points or a box; points and labels differ
+            in number; labels are not 0 or 1; the mask cannot be read.
     """
     try:
         action = Action(message.action)
@@ -121,7 +123,7 @@ def read_prompt(message: msg.Prompt) -> PromptRequest:
         raise PromptError(
             'a mask cannot be combined with points or a box: send them in another prompt'
         )
-    if not (points or has_box or has_mask):
+    if not (points or has_box or has_mask) and not (action is Action.REFINE and message.name):
         raise PromptError('the prompt is empty: send points, a box or a mask')
     return PromptRequest(
         **request,

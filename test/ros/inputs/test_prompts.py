@@ -103,6 +103,14 @@ def test_the_other_fields():
     )
 
 
+def test_a_name_alone_renames_a_tracked_object():
+    request = read_prompt(Prompt(action=Prompt.REFINE, object_id=2, name='mug'))
+    assert request.only_renames and (request.object_id, request.name) == (2, 'mug')
+    assert describe(request, 2) == 'object 2 is now called mug'
+    with pytest.raises(PromptError, match='empty'):
+        read_prompt(Prompt(action=Prompt.REPLACE, object_id=2, name='mug'))
+
+
 def test_removal_needs_only_the_id():
     assert read_prompt(Prompt(action=Prompt.REMOVE, object_id=2)).action is Action.REMOVE
 
