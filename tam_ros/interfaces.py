@@ -37,6 +37,9 @@ STATE_NUMBERS = {'visible': 1, 'occluded': 2, 'lost': 3}
 """`TrackedObject.state` of each `ObjectState`; the constants of msg/TrackedObject.msg."""
 STATE_NAMES = {number: name for name, number in STATE_NUMBERS.items()}
 
+MAX_POINTS = 256
+"""Most points of a `Prompt`: the bound in msg/Prompt.msg. A model takes fewer."""
+
 
 def labels_encoding(highest_id: int) -> str:
     """Return the encoding of a label image: the smallest that holds its highest id.

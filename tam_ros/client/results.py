@@ -16,7 +16,7 @@ from geometry_msgs.msg import Point
 from numpy.typing import ArrayLike, NDArray
 from std_msgs.msg import Header
 
-from tam_ros.interfaces import STATE_NAMES
+from tam_ros.interfaces import MAX_POINTS, STATE_NAMES
 from tam_ros.msg import Prompt, TrackedObject, TrackedObjectArray
 from tam_ros.ros.conversions import array_to_image, decode_mask, stamp_ns
 
@@ -128,11 +128,15 @@ def make_prompt(
     """Return the message of a prompt; the node checks that its fields are consistent.
 
     Raises:
-        ValueError: the mask is not a two-dimensional array.
+        ValueError: the mask is not a two-dimensional array; or there are more points or labels
+            than a message may have. Sent nevertheless, such a request has no answer.
     """
     prompt = Prompt(action=action, object_id=object_id, name=name)
     prompt.points = [Point(x=float(x), y=float(y)) for x, y in points]
     prompt.point_labels = [int(label) for label in labels]
+    longest = max(len(prompt.points), len(prompt.point_labels))
+    if longest > MAX_POINTS:
+        raise ValueError(f'{longest} points or labels; the limit of a prompt is {MAX_POINTS}')
     if box is not None:
         prompt.box = [float(edge) for edge in box]
     if mask is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros import msg
+from tam_ros.interfaces import MAX_POINTS
 from tam_ros.io.encodings import image_to_mask
 from tam_ros.io.image_data import ImageFormatError
 from tam_ros.prompting.published_images import Box
@@ -19,9 +20,6 @@ from tam_ros.ros.conversions import stamp_ns
 from tam_ros.ros.inputs.source import PromptSource
 from tam_ros.srv import AddPrompt
 from tam_ros.tracking import PromptError
-
-MAX_POINTS = 256
-"""Most points of a message that are read; a model accepts fewer, and says how many."""
 
 _DONE = {
     Action.ADD: 'is added',

@@ -10,10 +10,12 @@ from geometry_msgs.msg import Point
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from tam_ros.client.results import make_prompt
+from tam_ros.interfaces import MAX_POINTS
 from tam_ros.msg import Prompt
 from tam_ros.prompting.session import Action
 from tam_ros.ros.conversions import array_to_image
-from tam_ros.ros.inputs.prompts import MAX_POINTS, describe, read_prompt
+from tam_ros.ros.inputs.prompts import describe, read_prompt
 from tam_ros.tracking import PromptError
 
 NAN = float('nan')
@@ -43,6 +45,16 @@ def test_long_arrays_are_refused_by_their_length(field):
     many = {'points': POINTS[:1], 'point_labels': [1]}[field] * (MAX_POINTS + 1)
     with pytest.raises(PromptError, match='257 points or point_labels; the limit is 256'):
         read_prompt(Prompt(**{field: many}))
+
+
+def test_the_limit_is_that_of_the_message_and_the_client_checks_it():
+    bound = f', {MAX_POINTS}>'
+    kinds = Prompt.get_fields_and_field_types()
+    assert kinds['points'].endswith(bound) and kinds['point_labels'].endswith(bound)
+    points = [(1.0, 2.0)] * MAX_POINTS
+    assert len(make_prompt(Prompt.ADD, 0, points).points) == MAX_POINTS
+    with pytest.raises(ValueError, match='257 points or labels'):
+        make_prompt(Prompt.ADD, 0, [*points, (1.0, 2.0)])
 
 
 def test_a_box_with_and_without_points():
