@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tam_ros.io.frames import Frame, Header, SourceError, check_rate, paced_header
 from tam_ros.io.stamps import NANOSECONDS
+from tam_ros.io.video_file import FFMPEG_OPTIONS, video_address
 
 
 class AvVideo:
@@ -47,7 +48,8 @@ class AvVideo:
 
         index = first_ns = stamp_ns = 0
         try:
-            with av.open(str(self._path)) as container:
+            address = video_address(self._path)
+            with av.open(address, container_options=FFMPEG_OPTIONS) as container:
                 (stream, *_) = container.streams.video or [None]
                 if stream is None:
                     raise SourceError(f'{self._path} has no video')

@@ -1,6 +1,6 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of a folder of image files."""
+"""Frames of a folder of image files, or of one image file."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _TIME = re.compile(r'(\D*?)(\d+\.\d{3,}|\d{13}|\d{16}|\d{19})')
 _SECONDS = {13: Decimal(1000), 16: Decimal(10**6), 19: Decimal(10**9)}  # by number of digits
+_BEGINNINGS = (b'\xff\xd8\xff', b'\x89PNG', b'BM', b'II*\0', b'MM\0*')  # WebP: see below
 _DATES = range(10**9, 4 * 10**9)  # seconds since 1970, from 2001 to 2096
 
 
@@ -45,20 +46,23 @@ class ImageFolder:
         """List the image files.
 
         Args:
-            path: the folder. Subfolders and hidden files are ignored; pipes and devices too, with
-                a warning.
+            path: the folder, or one image file. Subfolders and hidden files are ignored; pipes
+                and devices too, with a warning.
             rate_hz: frames per second, in place of the names; gives the stamps.
 
         Raises:
             SourceError: the folder is missing or has no image file.
         """
         folder = Path(path)
-        if not folder.is_dir():
-            raise SourceError(f'{folder} is not a folder')
         self.name = folder.name
         self._decoder = ImageDecoder()
-        self.files = image_files(folder)
-        _warn_of_others(folder)
+        if folder.is_file():
+            self.files: Sequence[Path] = [folder]
+        elif folder.is_dir():
+            self.files = image_files(folder)
+            _warn_of_others(folder)
+        else:
+            raise SourceError(f'{folder} is not a folder')
         if not self.files:
             kinds = ', '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)
             raise SourceError(f'{folder} has no image file ({kinds})')
@@ -94,6 +98,17 @@ class ImageFolder:
             else:
                 header = Header(self._stamps_ns[index], '')
             yield Frame(header.stamp, rgb, header, file=file.name)
+
+
+def is_image_file(path: Path) -> bool:
+    """Return whether a file is an image by its name and its content, and not a video."""
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        return False
+    with path.open('rb') as file:
+        beginning = file.read(12)
+    return beginning.startswith(_BEGINNINGS) or (
+        beginning.startswith(b'RIFF') and beginning.endswith(b'WEBP')
+    )
 
 
 def image_files(folder: Path) -> Sequence[Path]:

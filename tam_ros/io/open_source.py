@@ -23,9 +23,9 @@ def open_source(
     """Open a recording of any kind.
 
     Args:
-        path: a video file, an animated image, a folder of images, a ROS 1 bag (`.bag`), or a ROS 2
-            bag (a folder, or a single `.mcap` or `.db3`). The kind is told by content, not by
-            name.
+        path: a video file, an image, which may be animated, a folder of images, a ROS 1 bag
+            (`.bag`), or a ROS 2 bag (a folder, or a single `.mcap` or `.db3`). The kind is told
+            by content, not by name.
         topic: image topic of a bag; not needed if there is only one.
         rate_hz: frames per second of an image folder or a video, in place of its own times.
 
@@ -54,6 +54,11 @@ def open_source(
 
     if is_animation(path):
         return Animation(path, rate_hz)
+    from tam_ros.io.image_folder import ImageFolder, is_image_file
+
+    if is_image_file(path):
+        # FFmpeg would read `im%03d.png` as the sequence of that name.
+        return ImageFolder(path, rate_hz)
     from tam_ros.io.video import UndecodedVideoError, VideoSource
 
     try:

@@ -14,6 +14,7 @@ import cv2
 from tam_ros.io.frames import Frame, Header, SourceError, check_rate
 from tam_ros.io.stamps import NANOSECONDS, median_rate
 from tam_ros.io.video_container import is_truncated
+from tam_ros.io.video_file import open_capture
 
 _FALLBACK_RATE_HZ = 30.0
 # Headers without a known rate have the clock of the container instead, 1000 or 90000 per second.
@@ -127,11 +128,7 @@ class VideoSource:
         return _FALLBACK_RATE_HZ
 
     def _open(self) -> cv2.VideoCapture:
-        if not self._path.is_file():
-            raise SourceError(f'{self._path} is not a file')
-        if self._path.stat().st_size == 0:
-            raise SourceError(f'{self._path} is empty')
-        capture = cv2.VideoCapture(str(self._path))
+        capture = open_capture(self._path)
         if not capture.isOpened():
             capture.release()
             raise SourceError(

@@ -53,7 +53,7 @@ def place(tmp_path, monkeypatch, video, pictures) -> Path:
         broken = serialized_image(Header(5, ''), pictures[0], missing=5)
         bag.write_serialized('/image', IMAGE, 5, broken)
     Path('cut.mp4').write_bytes(video.read_bytes()[:2000])
-    Path('noise.mp4').write_bytes(b'not a video' * 500)
+    Path('noise.mp4').write_bytes(b'\0not a video' * 500)
     Path('noise.mcap').write_bytes(b'not a bag' * 500)
     return tmp_path
 

@@ -94,7 +94,8 @@ def break_mp4(path: Path) -> None:
     [
         (lambda path: None, 'does not exist'),
         (lambda path: path.write_bytes(b''), 'is empty'),
-        (lambda path: path.write_bytes(b'no video at all' * 99), 'cannot be opened as a video'),
+        (lambda path: path.write_bytes(b'no video at all' * 99), 'is text, not a video'),
+        (lambda path: path.write_bytes(b'\0' * 999), 'cannot be opened as a video'),
         (break_mp4, 'cannot be opened as a video'),  # the index of an MP4 is at its end
     ],
 )

@@ -24,7 +24,7 @@ class FakeCapture:
     times: list[float] = []  # milliseconds
     header = {cv2.CAP_PROP_FPS: 30.0, cv2.CAP_PROP_FRAME_COUNT: 0.0}
 
-    def __init__(self, path):
+    def __init__(self, path, backend):
         self.index = -1
 
     def isOpened(self):  # noqa: N802
@@ -52,7 +52,7 @@ def opened(tmp_path, monkeypatch):
 
     def open_fake(times, fps=30.0, count=0.0, **options):
         path = tmp_path / 'clip.mkv'
-        path.write_bytes(b'fake')
+        path.write_bytes(b'\0fake')
         header = {cv2.CAP_PROP_FPS: fps, cv2.CAP_PROP_FRAME_COUNT: count}
         capture = type('Capture', (FakeCapture,), {'times': times, 'header': header})
         monkeypatch.setattr(video.cv2, 'VideoCapture', capture)
