@@ -10,7 +10,6 @@ inference thread.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from tam_ros.closing import Closing
 from tam_ros.prompting.stream_clock import NANOSECONDS, StreamClock
+from tam_ros.prompting.waiting_prompts import WaitingPrompt, WaitingPrompts
 from tam_ros.runtime.base import DeviceMemory
 from tam_ros.tracking import (
     FrameError,
@@ -32,9 +32,6 @@ from tam_ros.tracking import (
     TrackerOptions,
 )
 from tam_ros.tracking.prompts import check_begins
-
-MAX_WAITING = 64
-"""Prompts that may wait for an image; more waiting prompts mean that no image arrives."""
 
 
 class Action(IntEnum):
@@ -110,12 +107,6 @@ class Answer(NamedTuple):
     message: str
 
 
-class _WaitingPrompt(NamedTuple):
-    prompt: Prompt
-    request: PromptRequest
-    object_id: int
-
-
 class SessionParameters(Protocol):
     """The parameters that a session uses.
 
@@ -182,7 +173,7 @@ class TrackingSession(Closing):
         self._warn = warn
         self._inform = inform
         self._monotonic = monotonic
-        self._waiting: deque[_WaitingPrompt] = deque()
+        self._waiting = WaitingPrompts()
         self._used_ids: set[int] = set()  # since the start or the last reset
         self._clock = StreamClock()
         self._size: tuple[int, int] | None = None
@@ -208,7 +199,7 @@ class TrackingSession(Closing):
     @property
     def tracked(self) -> set[int]:
         """Ids of the objects that are tracked or wait for their first image."""
-        return {*self._tracker.objects, *(item.object_id for item in self._waiting)}
+        return {*self._tracker.objects, *self._waiting.object_ids}
 
     def set_options(self, options: TrackerOptions) -> None:
         """Set the options of the tracker from the next image on.
@@ -239,7 +230,7 @@ class TrackingSession(Closing):
         """
         arrival = self._monotonic()
         self._advance(stamp_ns, arrival)
-        due = self._take_due(stamp_ns)
+        due = self._waiting.take_due(stamp_ns)
         before = self._tracker.objects
         while True:
             try:
@@ -252,7 +243,7 @@ class TrackingSession(Closing):
                     raise
                 self._drop_one(due, image.shape[:2], error)
             except FrameError:
-                self._waiting.extendleft(reversed(due))
+                self._waiting.put_back(due)
                 raise
             except Exception as error:
                 # They may be the cause: the next image is tracked without them.
@@ -290,15 +281,13 @@ class TrackingSession(Closing):
 
     def remove(self, object_id: int) -> Answer:
         """Remove an object, whether it is tracked or waits for its first image."""
-        waited = [item for item in self._waiting if item.object_id == object_id]
         if object_id == 0:
             return Answer(False, 0, f'the ids of objects begin at 1; {self.list_tracked()}')
-        if object_id not in self._tracker.objects and not waited:
-            return Answer(False, object_id, f'no object {object_id}; {self.list_tracked()}')
+        waited = self._waiting.remove(object_id)
         if object_id in self._tracker.objects:
             self._tracker.remove(object_id)
-        for item in waited:
-            self._waiting.remove(item)
+        elif not waited:
+            return Answer(False, object_id, f'no object {object_id}; {self.list_tracked()}')
         self.names.pop(object_id, None)
         return Answer(True, object_id, '')
 
@@ -321,10 +310,7 @@ class TrackingSession(Closing):
     def _queue(self, request: PromptRequest, newest_received_ns: int | None) -> int:
         """Queue a prompt and return the id of its object; raise PromptError if it is refused."""
         self._check_stamp(request, newest_received_ns)
-        if len(self._waiting) >= MAX_WAITING:
-            raise PromptError(
-                f'{MAX_WAITING} prompts are waiting for an image: check that images arrive'
-            )
+        self._waiting.check_room()
         object_id = request.object_id
         if request.action is Action.ADD:
             object_id = self._new_id(object_id)
@@ -335,8 +321,8 @@ class TrackingSession(Closing):
             check_begins([prompt], object_id)
         if self._size is not None:
             self._tracker.check(prompt, self._size)
+        self._waiting.add(prompt, request.stamp_ns)
         self._used_ids.add(object_id)
-        self._waiting.append(_WaitingPrompt(prompt, request, object_id))
         return object_id
 
     def _require(self, object_id: int, action: Action) -> int:
@@ -376,16 +362,8 @@ class TrackingSession(Closing):
                 f'image the prompt was made on, not the current time'
             )
 
-    def _take_due(self, stamp_ns: int) -> list[_WaitingPrompt]:
-        """Remove and return the waiting prompts on this image or an earlier one."""
-        waiting, self._waiting = self._waiting, deque()
-        due: list[_WaitingPrompt] = []
-        for item in waiting:
-            (self._waiting if item.request.stamp_ns > stamp_ns else due).append(item)
-        return due
-
     def _drop_one(
-        self, due: list[_WaitingPrompt], size: tuple[int, int], error: PromptError
+        self, due: list[WaitingPrompt], size: tuple[int, int], error: PromptError
     ) -> None:
         """Remove the prompt that the tracker refuses on this image.
 
@@ -401,7 +379,7 @@ class TrackingSession(Closing):
                 return
         self._drop(due.pop(), str(error))
 
-    def _drop(self, item: _WaitingPrompt, reason: str) -> None:
+    def _drop(self, item: WaitingPrompt, reason: str) -> None:
         self._warn(f'prompt for object {item.object_id} refused: {reason}')
 
     # --- time ---
@@ -414,7 +392,6 @@ class TrackingSession(Closing):
         way = 'back' if back > 0 else 'ahead'
         self._warn(f'time went {way} by {abs(back):.3f} s: objects are kept, the clock restarts')
         self._tracker.restart_clock()
-        for item in [item for item in self._waiting if item.request.stamp_ns]:
-            self._waiting.remove(item)
+        for item in self._waiting.take_stamped():
             self._drop(item, 'the recording of its image has ended')
         self._clock.restart()

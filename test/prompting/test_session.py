@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 from fakes.colour_tracker import MAX_OBJECTS, ColourTracker, picture
 
-from tam_ros.prompting.session import (
-    MAX_WAITING,
-    Action,
-    PromptRequest,
-    SessionState,
-    TrackingSession,
-)
+from tam_ros.prompting.session import Action, PromptRequest, SessionState, TrackingSession
 from tam_ros.prompting.stream_clock import StaleFrameError
+from tam_ros.prompting.waiting_prompts import MAX_WAITING
 from tam_ros.ros.parameters import Parameters
 from tam_ros.tracking import FrameError, TrackerOptions
 
@@ -361,3 +356,19 @@ def test_a_pause_of_the_camera_is_not_a_jump(stream):
     stream.image(100)
     assert stream.image(60_000) == [1]
     assert stream.warnings == []
+
+
+def test_a_mask_that_does_not_fit_into_the_memory_uses_no_id(monkeypatch):
+    monkeypatch.setattr('tam_ros.prompting.waiting_prompts.MAX_MASK_BYTES', 3)
+    stream = Stream()
+
+    def add(shape):
+        request = PromptRequest(Action.ADD, mask=np.ones(shape, bool))
+        return stream.session.submit_prompt(request, None)
+
+    assert add((4, 4)) == (True, 1, '')
+    refused = add((4, 4))
+    assert (refused.success, refused.object_id) == (False, 0)
+    assert 'send this one after the next image' in refused.message
+    assert stream.session.tracked == {1}
+    assert add((2, 4)).object_id == 2
