@@ -114,7 +114,9 @@ def run(options: argparse.Namespace) -> None:
 
 def _inputs(options: argparse.Namespace) -> list[Path]:
     """Return the files and folders that are read."""
-    masks = [_split_frame(text)[0] for option, text in options.prompts or () if option == 'masks']
+    from tam_ros.recordings.offline import split_frame
+
+    masks = [split_frame(text)[0] for option, text in options.prompts or () if option == 'masks']
     given = [options.source, *masks, options.load_tracks]
     return [Path(path) for path in given if path is not None]
 
@@ -126,9 +128,9 @@ def _track_forwards(
     outputs: Outputs,
 ) -> Interruption:
     from tam_ros.recordings import offline
-    from tam_ros.tracking import Tracker, TrackerOptions
+    from tam_ros.tracking import Tracker
 
-    limits = TrackerOptions(max_objects=_max_objects(prompts), hide_below=options.hide_below)
+    limits = offline.options_for(prompts, options.hide_below)
     with Tracker.open(**runtime_arguments(options), options=limits) as tracker:
         print(describe(tracker), flush=True)
         if options.load_tracks:
@@ -146,26 +148,15 @@ def _track_both_ways(
     outputs: Outputs,
 ) -> Interruption:
     from tam_ros.recordings import both_ways, offline
-    from tam_ros.tracking import ClipTracker, TrackerOptions
+    from tam_ros.tracking import ClipTracker
 
-    limits = TrackerOptions(
-        max_objects=_max_objects(prompts),
-        max_conditioning=both_ways.conditioning_frames(prompts),
-        hide_below=options.hide_below,
-    )
+    limits = both_ways.options_for(prompts, options.hide_below)
     with ClipTracker.open(**runtime_arguments(options), options=limits) as tracker:
         print(describe(tracker), flush=True)
         offline.check(tracker, source, prompts)
         if any(item.frame for item in prompts):
             print('reading the frames up to the last prompt first', flush=True)
         return _write(source, both_ways.track(tracker, source, prompts), outputs)
-
-
-def _max_objects(prompts: list[FramePrompt]) -> int:
-    from tam_ros.tracking import TrackerOptions
-
-    objects = {item.prompt.object_id for item in prompts}
-    return max(TrackerOptions().max_objects, len(objects))
 
 
 def _write(
@@ -217,7 +208,7 @@ def _read_prompts(options: argparse.Namespace, kind: str | None) -> list[FramePr
         if option == 'prompt':
             prompts += map(offline.written_prompt, parse_prompts(text))
         else:
-            file, frame = _split_frame(text)
+            file, frame = offline.split_frame(text)
             prompts += offline.mask_prompts(file, frame, options.mask_threshold, limit)
     if kind == 'png':
         for item in prompts:
@@ -227,16 +218,6 @@ def _read_prompts(options: argparse.Namespace, kind: str | None) -> list[FramePr
                     f'up to {MAX_INDEX}'
                 )
     return prompts
-
-
-def _split_frame(text: str) -> tuple[str, int]:
-    """Split FILE@FRAME; the name of the file may contain another @."""
-    file, at, frame = text.rpartition('@')
-    if not at or Path(text).exists():
-        return text, 0
-    if not frame.isascii() or not frame.isdigit():
-        raise UsageError(f'{text!r}: the frame after @ must be a whole number from 0')
-    return file, int(frame)
 
 
 def _open_source(options: argparse.Namespace) -> FrameSource:

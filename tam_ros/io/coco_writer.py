@@ -12,7 +12,7 @@ which `area` and `bbox` belong to. In addition, an annotation has the `track_id`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -60,12 +60,15 @@ class CocoWriter(Closing):
     memory. The list of images follows at the end.
     """
 
-    def __init__(self, path: str | Path, masks: Segmentation = 'rle') -> None:
+    def __init__(
+        self, path: str | Path, masks: Segmentation = 'rle', classes: Sequence[str] = ('object',)
+    ) -> None:
         """Create the file.
 
         Args:
             path: of the file.
             masks: how masks are written.
+            classes: names of the categories; their ids count from 1.
 
         Raises:
             ModuleNotFoundError: pycocotools, which `rle` needs, is not installed.
@@ -74,7 +77,7 @@ class CocoWriter(Closing):
         self._segment = _polygons if masks == 'polygons' else _run_lengths()
         self._path = Path(path)
         self._images: list[dict[str, Any]] = []
-        self._categories = [{'id': 1, 'name': 'object', 'supercategory': 'object'}]
+        self._categories = _categories(classes)
         self._annotations = 0
         self._tail_size = _SLACK
         self._output = NewOutput(path)
@@ -86,12 +89,18 @@ class CocoWriter(Closing):
             self._output.close()
             raise self._error('cannot be written', error) from error
 
-    def write(self, image: CocoImage, objects: Iterable[Any]) -> None:
+    def write(
+        self,
+        image: CocoImage,
+        objects: Iterable[Any],
+        class_of: Callable[[int], int] = lambda object_id: 0,
+    ) -> None:
         """Append one frame.
 
         Args:
             image: the frame.
             objects: `tam_ros.tracking.TrackedObject`s; one with an empty mask gets no annotation.
+            class_of: returns the place of an object's class in `classes`.
 
         Raises:
             CocoWriteError: the disk is full; the file can still be closed with the frames before.
@@ -107,7 +116,7 @@ class CocoWriter(Closing):
         }
         seen = [item for item in objects if item.area]
         annotations = [
-            self._annotation(number, image.index + 1, item)
+            self._annotation(number, image.index + 1, item, class_of(item.id) + 1)
             for number, item in enumerate(seen, self._annotations + 1)
         ]
         text = ''.join(
@@ -129,8 +138,7 @@ class CocoWriter(Closing):
         """Finish the file. Calling it again does nothing."""
         if self._file.closed:
             return
-        lines = ',\n'.join(map(json.dumps, self._images))
-        tail = f'\n],\n"images": [\n{lines}\n],\n"categories": {json.dumps(self._categories)}}}\n'
+        tail = _tail(map(json.dumps, self._images), self._categories)
         try:
             with self._file:
                 self._file.write(tail.encode())
@@ -144,12 +152,12 @@ class CocoWriter(Closing):
         self._file.close()
         self._output.close()
 
-    def _annotation(self, number: int, image_id: int, item: Any) -> dict[str, Any]:
+    def _annotation(self, number: int, image_id: int, item: Any, category: int) -> dict[str, Any]:
         x0, y0, x1, y1 = item.box
         return {
             'id': number,
             'image_id': image_id,
-            'category_id': 1,
+            'category_id': category,
             'track_id': item.id,
             'segmentation': self._segment(item.mask),
             'area': item.area,
@@ -161,6 +169,40 @@ class CocoWriter(Closing):
 
     def _error(self, what: str, error: OSError) -> CocoWriteError:
         return CocoWriteError(f'{self._path} {what}: {reason(error)}')
+
+
+def joined(paths: Iterable[Path], classes: Sequence[str]) -> Iterator[str]:
+    """Yield the text of a file with the contents of several, whose ids are counted anew.
+
+    Args:
+        paths: files of a `CocoWriter` with these classes.
+        classes: names of the categories.
+    """
+    yield _HEAD
+    images: list[str] = []
+    annotations = 0
+    for path in paths:
+        content = json.loads(path.read_bytes())
+        first = len(images)
+        numbers = {one['id']: first + place for place, one in enumerate(content['images'], 1)}
+        images += [json.dumps(one | {'id': numbers[one['id']]}) for one in content['images']]
+        for one in content['annotations']:
+            annotations += 1
+            one |= {'id': annotations, 'image_id': numbers[one['image_id']]}
+            yield (',\n' if annotations > 1 else '\n') + json.dumps(one)
+    yield _tail(images, _categories(classes))
+
+
+def _categories(classes: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {'id': number, 'name': name, 'supercategory': 'object'}
+        for number, name in enumerate(classes, 1)
+    ]
+
+
+def _tail(images: Iterable[str], categories: list[dict[str, Any]]) -> str:
+    lines = ',\n'.join(images)
+    return f'\n],\n"images": [\n{lines}\n],\n"categories": {json.dumps(categories)}}}\n'
 
 
 def _run_lengths() -> Callable[[NDArray[np.bool_]], dict[str, Any]]:

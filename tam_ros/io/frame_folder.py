@@ -38,16 +38,29 @@ class FrameFolder(NewFolder):
                 disk is full.
         """
         try:
-            written, data = cv2.imencode(
-                Path(name).suffix.lower(),
-                cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR),
-                [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY],
-            )
-        except cv2.error:
-            written = False
-        if not written:
-            height, width = rgb.shape[:2]
-            raise FrameWriteError(
-                f'{self._path / name} cannot be written: its format does not hold {width}x{height}'
-            )
-        self.add_file(name, data.tobytes())
+            data = encode_frame(rgb, Path(name).suffix.lower())
+        except ValueError as error:
+            raise FrameWriteError(f'{self._path / name} cannot be written: {error}') from error
+        self.add_file(name, data)
+
+
+def encode_frame(rgb: NDArray[np.uint8], suffix: str) -> bytes:
+    """Return a frame as the content of an image file.
+
+    Args:
+        rgb: [H, W, 3].
+        suffix: of the file, which is its format.
+
+    Raises:
+        ValueError: the format cannot hold the image.
+    """
+    try:
+        written, data = cv2.imencode(
+            suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+        )
+    except cv2.error:
+        written = False
+    if not written:
+        height, width = rgb.shape[:2]
+        raise ValueError(f'its format does not hold {width}x{height}')
+    return data.tobytes()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -126,15 +127,6 @@ class MaskFolder(NewFolder):
 
     error = MaskWriteError
 
-    def __init__(self, path: str | Path) -> None:
-        """Create the folder.
-
-        Raises:
-            OutputError: the folder exists or cannot be created.
-        """
-        super().__init__(path)
-        self._palette = voc_palette().tobytes()
-
     def write(self, name: str, labels: NDArray[np.uint16]) -> None:
         """Write one frame.
 
@@ -147,16 +139,33 @@ class MaskFolder(NewFolder):
         Raises:
             MaskWriteError: an id above `MAX_INDEX`, a name that was used already, or a full disk.
         """
-        if labels.max(initial=0) > MAX_INDEX:
-            raise MaskWriteError(
-                f'object id {labels.max()} does not fit into an indexed PNG, whose highest id is '
-                f'{MAX_INDEX}'
-            )
-        image = Image.fromarray(labels.astype(np.uint8))
-        image.putpalette(self._palette)
-        data = io.BytesIO()
-        image.save(data, 'png')
-        self.add_file(f'{name}.png', data.getvalue())
+        self.add_file(f'{name}.png', encode_labels(labels))
+
+
+def encode_labels(labels: NDArray[np.uint16]) -> bytes:
+    """Return a label image as the content of an indexed PNG file with the palette of DAVIS.
+
+    Args:
+        labels: [H, W], 0 background, else the object id, at most `MAX_INDEX`.
+
+    Raises:
+        MaskWriteError: an id above `MAX_INDEX`.
+    """
+    if labels.max(initial=0) > MAX_INDEX:
+        raise MaskWriteError(
+            f'object id {labels.max()} does not fit into an indexed PNG, whose highest id is '
+            f'{MAX_INDEX}'
+        )
+    image = Image.fromarray(labels.astype(np.uint8))
+    image.putpalette(_palette())
+    data = io.BytesIO()
+    image.save(data, 'png')
+    return data.getvalue()
+
+
+@lru_cache(maxsize=1)
+def _palette() -> bytes:
+    return voc_palette().tobytes()
 
 
 def voc_palette() -> np.ndarray:

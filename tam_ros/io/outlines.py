@@ -37,6 +37,32 @@ def polygons(mask: NDArray[np.bool_]) -> list[Ring]:
     return [_moved(ring, window) for ring in rings]
 
 
+def one_ring(rings: list[Ring]) -> Ring:
+    """Join polygons to one, by lines of no width that are run along in both directions.
+
+    Args:
+        rings: as `polygons` returns them, at least one.
+    """
+    joined, *others = rings
+    for ring in others:
+        at, start = _nearest(joined, ring)
+        there_and_back = np.roll(ring, -start, axis=0)
+        joined = np.concatenate(
+            (joined[: at + 1], there_and_back, there_and_back[:1], joined[at:])
+        )
+    return joined
+
+
+def _nearest(one: Ring, other: Ring) -> tuple[int, int]:
+    """Return the places of the corners of two rings that are nearest to each other."""
+    best = (np.inf, 0, 0)
+    for at, corner in enumerate(one):
+        distances = np.square(other - corner).sum(axis=1)
+        start = int(distances.argmin())
+        best = min(best, (float(distances[start]), at, start))
+    return best[1:]
+
+
 def _without_holes(part: NDArray[np.bool_]) -> list[Ring]:
     """Return the outlines of a connected part, cut at columns so that none has a hole."""
     window = _window(part)

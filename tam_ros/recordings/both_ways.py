@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tam_ros.io.frames import FrameSource
+from tam_ros.recordings import offline
 from tam_ros.recordings.offline import FramePrompt, RecordedFrame, check_applied
 from tam_ros.recordings.timeline import timeline
 from tam_ros.tracking import ClipTracker, FrameError, PromptError, TrackerOptions
@@ -61,17 +62,20 @@ class _DiskStore:
         return self._folder / f'{self._name}_{index}'
 
 
-def conditioning_frames(prompts: Iterable[FramePrompt]) -> int:
-    """Return the number of conditioning frames to keep: those of the object with most prompts.
+def options_for(prompts: Sequence[FramePrompt], hide_below: float = 0.0) -> TrackerOptions:
+    """Return options with room for all prompted objects and their conditioning frames.
 
-    It is at least the default of `TrackerOptions`, and at most six, so that one of the seven
-    memory slots of the graphs remains for a recent frame.
+    As many conditioning frames are kept as the object with most prompts has: at least the default
+    of `TrackerOptions`, and at most six, so that one of the seven memory slots of the graphs
+    remains for a recent frame.
     """
+    options = offline.options_for(prompts, hide_below)
     frames: dict[int, set[int]] = {}
     for item in prompts:
         frames.setdefault(item.prompt.object_id, set()).add(item.frame)
     most = max(map(len, frames.values()), default=0)
-    return min(max(most, TrackerOptions().max_conditioning), MAX_CONDITIONING)
+    most = min(max(most, options.max_conditioning), MAX_CONDITIONING)
+    return replace(options, max_conditioning=most)
 
 
 def track(

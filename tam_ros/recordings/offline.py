@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tam_ros.io.frames import Frame, FrameSource
 from tam_ros.io.mask_files import MAX_INDEX, read_masks
-from tam_ros.prompting.prompt_text import PromptSpec, PromptSpecError
+from tam_ros.prompting.prompt_text import MAX_DIGITS, PromptSpec, PromptSpecError
 from tam_ros.recordings.timeline import timeline
 from tam_ros.tracking import (
     ClipTracker,
@@ -20,6 +20,7 @@ from tam_ros.tracking import (
     Prompt,
     PromptError,
     Tracker,
+    TrackerOptions,
 )
 from tam_ros.tracking.prompts import check_begins
 
@@ -89,6 +90,27 @@ def mask_prompts(
         FramePrompt(frame, Prompt.mask(number, mask), f'object {number} of {path}')
         for number, mask in read_masks(path, threshold, limit).items()
     ]
+
+
+def split_frame(text: str) -> tuple[str, int]:
+    """Split `FILE@FRAME`, where `@FRAME` may be missing; the file's name may contain another @.
+
+    Raises:
+        PromptSpecError: the frame is not a whole number.
+    """
+    file, at, frame = text.rpartition('@')
+    if not at or Path(text).exists():
+        return text, 0
+    if not (frame.isascii() and frame.isdigit() and len(frame) <= MAX_DIGITS):
+        raise PromptSpecError(f'{text!r}: the frame after @ must be a whole number from 0')
+    return file, int(frame)
+
+
+def options_for(prompts: Iterable[FramePrompt], hide_below: float = 0.0) -> TrackerOptions:
+    """Return options with room for all prompted objects."""
+    objects = {item.prompt.object_id for item in prompts}
+    most = max(TrackerOptions().max_objects, len(objects))
+    return TrackerOptions(max_objects=most, hide_below=hide_below)
 
 
 def check(

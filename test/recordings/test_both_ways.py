@@ -106,7 +106,7 @@ def test_temporary_folder_that_is_full(tracker, tmp_path, monkeypatch):
 )
 def test_up_to_six_prompted_frames_are_kept(runtime, frames, kept):
     prompts = [click(1, frame, 12 + 4 * frame) for frame in frames] + [click(2, 0, 50)]
-    assert both_ways.conditioning_frames(prompts) == kept
+    assert both_ways.options_for(prompts).max_conditioning == kept
     tracker = ClipTracker(runtime, TrackerOptions(max_objects=2, max_conditioning=kept))
     list(both_ways.track(tracker, Recording(), prompts))
     shown = runtime.banks[-1]
