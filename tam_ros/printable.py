@@ -4,6 +4,12 @@
 
 from __future__ import annotations
 
+MAX_NAME = 256
+"""Most characters of a name from outside: of an object, a class, a frame, an encoding, a node."""
+
+MAX_TEXT = 500
+"""Most characters of a sentence that is sent out, which may contain such names."""
+
 
 def one_line(text: str, limit: int) -> str:
     """Return a text as one printable line: what a terminal would obey is shown as an escape.
@@ -20,3 +26,8 @@ def one_line(text: str, limit: int) -> str:
             one if one.isprintable() else one.encode('unicode_escape').decode() for one in shown
         )
     return f'{shown[: max(0, limit - 3)]}...' if is_long or len(shown) > limit else shown
+
+
+def printable(text: str, limit: int) -> str:
+    """Return a text as it is if it is printable and not too long, otherwise see `one_line`."""
+    return text if len(text) <= limit and text.isprintable() else one_line(text, limit)

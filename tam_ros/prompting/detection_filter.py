@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tam_ros.printable import MAX_NAME, printable
 from tam_ros.prompting.published_images import Box
 
 MAX_DETECTIONS = 100
@@ -29,13 +30,17 @@ class Detection:
 
     Attributes:
         box: x0, y0, x1, y1.
-        label: class name, or empty.
+        label: class name, or empty; one printable line of at most `MAX_NAME` characters.
         score: confidence, 0 to 1, or in percent if it is above 1; 0: the detector gives none.
     """
 
     box: Box
     label: str = ''
     score: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Make the class name fit for results and logs."""
+        object.__setattr__(self, 'label', printable(self.label, MAX_NAME))
 
     @property
     def usable(self) -> bool:

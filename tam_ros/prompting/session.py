@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros.closing import Closing
+from tam_ros.printable import MAX_NAME, printable
 from tam_ros.prompting.stream_clock import NANOSECONDS, StreamClock
 from tam_ros.prompting.waiting_prompts import WaitingPrompt, WaitingPrompts
 from tam_ros.runtime.base import DeviceMemory
@@ -51,7 +52,7 @@ class PromptRequest:
         action: what to do.
         object_id: the object; 0 for a new one.
         stamp_ns: stamp of the image the prompt was made on, nanoseconds; 0: the next image.
-        name: name of the object, or empty.
+        name: name of the object, or empty; one printable line of at most `MAX_NAME` characters.
         points: (x, y) in pixels of the image.
         point_labels: one per point: 1 on the object, 0 off it.
         box: (x0, y0, x1, y1) in pixels of the image, or None.
@@ -66,6 +67,10 @@ class PromptRequest:
     point_labels: tuple[int, ...] = ()
     box: tuple[float, float, float, float] | None = None
     mask: NDArray[np.bool_] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make the name fit for results and logs."""
+        object.__setattr__(self, 'name', printable(self.name, MAX_NAME))
 
     @property
     def only_renames(self) -> bool:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tam_ros.printable import MAX_TEXT, printable
+
 WINDOW_S = 10.0
 """Seconds over which rates, shares and percentiles are computed."""
 
@@ -159,13 +161,13 @@ class Statistics:
         with self._lock:
             self._totals[what] += count
             self._events[what].add(self._clock(), count)
-            self._last[what] = text
+            self._last[what] = printable(text, MAX_TEXT)
 
     def failed(self, text: str) -> None:
         """Count a failure, and report it until the next tracked image."""
         self.count('failures', text)
         with self._lock:
-            self._failure = text
+            self._failure = printable(text, MAX_TEXT)
 
     def summary(self) -> Summary:
         """Return the current state."""

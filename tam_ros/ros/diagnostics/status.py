@@ -14,6 +14,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from tam_ros.printable import MAX_TEXT, printable
 from tam_ros.prompting.detection_filter import Reason
 from tam_ros.ros.diagnostics.shared_memory import describe
 from tam_ros.ros.diagnostics.statistics import (
@@ -112,7 +113,10 @@ def statuses(report: Report, limits: Parameters) -> list[DiagnosticStatus]:
             name=f'{name}: {entry.part}',
             message=entry.message(),
             hardware_id=report.host,
-            values=[KeyValue(key=key, value=str(value)) for key, value in entry.values.items()],
+            values=[
+                KeyValue(key=key, value=printable(str(value), MAX_TEXT))
+                for key, value in entry.values.items()
+            ],
         )
         for entry in entries
     ]
@@ -148,7 +152,8 @@ class _Entry:
 
     def message(self) -> str:
         worst_first = sorted(self.problems, key=lambda item: item[0], reverse=True)
-        return '; '.join(text for _, text in worst_first) or self.ok_message
+        texts = [printable(text, MAX_TEXT) for _, text in worst_first]
+        return '; '.join(texts) or self.ok_message
 
 
 def _input(report: Report, limits: Parameters) -> _Entry:

@@ -18,6 +18,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 
 from tam_ros.ros.declaration import NodeParameters
+from tam_ros.ros.incoming_texts import cut_texts
 from tam_ros.spatial import Camera, CameraError
 
 PERIOD_S = 0.5
@@ -125,6 +126,7 @@ class Calibration:
                 )
 
     def _keep(self, message: CameraInfo) -> None:
+        cut_texts(message)
         old = self._info
         if old is not None:
             # Drivers send one with every image: keep the camera if only the header changed.

@@ -16,6 +16,7 @@ from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from tam_ros.io.video_packets import is_video_format
+from tam_ros.printable import MAX_NAME, MAX_TEXT, printable
 from tam_ros.ros.images.offers import (
     Graph,
     Publisher,
@@ -29,6 +30,7 @@ from tam_ros.ros.images.offers import (
 from tam_ros.ros.images.transports import transport_of
 from tam_ros.ros.images.video import QUEUE_DEPTH, VideoPackets
 from tam_ros.ros.images.watch import Watch
+from tam_ros.ros.incoming_texts import cut_texts
 from tam_ros.ros.message_loss import remedy, subscribe
 
 PERIOD_S = 0.5
@@ -103,7 +105,12 @@ class ImageSubscription:
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         )
         message_type = _message_class(self._wanted.transport.type)
-        receive = self._video.receive if self._video is not None else self._receive_message
+        read = self._video.receive if self._video is not None else self._receive_message
+
+        def receive(message: Any) -> None:
+            cut_texts(message)
+            read(message)
+
         return subscribe(self._node, message_type, self._choice.topic, receive, qos, self._lose)
 
     def _receive_message(self, message: Any) -> None:
@@ -159,12 +166,12 @@ class ImageSubscription:
         self._looked_at, self._received, self._lost = now, 0, 0
         self.problem = self._watch.problem
         for line in lines:
-            log = self._node.get_logger()
+            log, text = self._node.get_logger(), printable(line.text, 2 * MAX_TEXT)
             # rclpy refuses another severity from the same line.
             if line.warning:
-                log.warning(line.text)
+                log.warning(text)
             else:
-                log.info(line.text)
+                log.info(text)
 
     def _explain(self) -> str:
         if self._video is not None and self._video.problem:
@@ -188,7 +195,7 @@ class ImageSubscription:
         for topic in topics:
             publishers = [
                 Publisher(
-                    _node_name(info),
+                    printable(_node_name(info), MAX_NAME),
                     info.topic_type,
                     info.qos_profile.reliability == ReliabilityPolicy.RELIABLE,
                 )

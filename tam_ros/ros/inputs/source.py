@@ -14,6 +14,7 @@ from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 
+from tam_ros.printable import MAX_TEXT, printable
 from tam_ros.prompting.detection_filter import Explanation
 from tam_ros.prompting.published_images import PublishedImages
 from tam_ros.prompting.session import Action, Answer, PromptRequest, TrackingSession
@@ -23,6 +24,7 @@ from tam_ros.ros.declaration import NodeParameters
 from tam_ros.ros.diagnostics.statistics import DROPPED_DETECTIONS, Statistics
 from tam_ros.ros.geometry.calibration import Calibration
 from tam_ros.ros.geometry.transforms import Transforms
+from tam_ros.ros.incoming_texts import cut_texts
 from tam_ros.ros.inference import BusyError, InferenceThread
 from tam_ros.ros.inputs.subscription import PromptSubscription
 from tam_ros.tracking import FrameResult
@@ -115,6 +117,7 @@ class InputPort:
             if isinstance(message, Refused):
                 self.refused(f'{topic}: message refused: {message.reason}')
             else:
+                cut_texts(message)
                 callback(message)
 
         if qos is None:
@@ -136,7 +139,9 @@ class InputPort:
             if isinstance(request, Refused):
                 response.message = f'request refused: {request.reason}'
             else:
+                cut_texts(request)
                 answer(request, response)
+            response.message = printable(response.message, MAX_TEXT)
             if not response.success:
                 self._statistics.count('refused_requests', response.message)
             return response
@@ -203,6 +208,7 @@ class InputPort:
 
     def log(self, text: str, *, warning: bool = False) -> None:
         """Log the effect of a prompt."""
+        text = printable(text, MAX_TEXT)
         if warning:
             self._node.get_logger().warning(text)
         else:
@@ -229,6 +235,7 @@ class InputPort:
             repeats: whether it repeats with every message of a stream; it is then logged once a
                 minute.
         """
+        reason = printable(reason, MAX_TEXT)
         self._statistics.count('refused_requests', reason)
         # rclpy throttles by the line of the call.
         if repeats:
