@@ -382,7 +382,8 @@ def main(argv: list[str] | None = None) -> None:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument('--data', type=Path, required=True)
-    parser.add_argument('--models', nargs='+', default=list(catalogue.models()), metavar='NAME')
+    trackers = [model.name for model in catalogue.models().values() if model.kind == 'tracker']
+    parser.add_argument('--models', nargs='+', default=trackers, metavar='NAME')
     parser.add_argument('--checkpoints', type=Path, metavar='DIR')
     parser.add_argument('--sequences', nargs='+', default=(), metavar='NAME')
     parser.add_argument('--frames', type=int, default=10, help='of each sequence')

@@ -76,7 +76,7 @@ def open_runtime(
 
 
 def open_graphs(
-    model: str,
+    model: str | catalogue.Model,
     weights: str | Path | None = None,
     runtime: str = 'onnxruntime',
     threads: int | None = None,
@@ -84,10 +84,13 @@ def open_graphs(
     precision: str = AUTO,
     engines: EngineOptions | None = None,
 ) -> LoadedGraphs:
-    """Load the graphs of a model of any kind; arguments and errors as for `open_runtime`."""
-    source, backend = _select(
-        catalogue.model(model), weights, runtime, threads, precision, engines
-    )
+    """Load the graphs of a model of any kind; further arguments and errors as for `open_runtime`.
+
+    Args:
+        model: catalogue name, or an entry that is not in the catalogue.
+    """
+    entry = catalogue.model(model) if isinstance(model, str) else model
+    source, backend = _select(entry, weights, runtime, threads, precision, engines)
     return backend.load(source)
 
 

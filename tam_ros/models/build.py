@@ -5,19 +5,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tam_ros import catalogue
 from tam_ros.model_files import MAX_WEIGHTS, UNTRAINED, ModelSpec, WeightsError, sha256
-from tam_ros.models import edgetam, efficienttam
+from tam_ros.models import clip, edgetam, efficienttam
 from tam_ros.models.family import Family
+from tam_ros.models.torchscript_archive import is_torchscript, read_torchscript
 from tam_ros.regular_file import UnsuitableFileError, open_regular
 
 # To add a family, write its module and add a row here.
-FAMILIES = {family.name: family for family in (efficienttam.FAMILY, edgetam.FAMILY)}
+FAMILIES = {family.name: family for family in (efficienttam.FAMILY, edgetam.FAMILY, clip.FAMILY)}
 SHOWN = 4  # names that an error message lists
 
 
@@ -46,19 +49,29 @@ def build_network(entry: catalogue.Model, weights: Path | str) -> nn.Module:
         WeightsError: the checkpoint is missing, damaged or belongs to another model.
     """
     family = family_of(entry)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = family.network(family.config(**entry.config))
     if isinstance(weights, str):
-        return network.eval()
-    state = read_checkpoint(weights)
+        return _network(family, entry.config).eval()
+    state = family.official_state(read_checkpoint(weights))
+    try:
+        network = _network(family, {**family.config_from(state), **entry.config})
+    except ValueError as error:
+        raise WeightsError(f'weights {weights} do not belong to {entry.name}: {error}') from error
     _check_keys(entry.name, weights, network, state)
     network.load_state_dict(state)
     return network.eval()
 
 
+def _network(family: Family, config: dict[str, Any]) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return family.network(family.config(**config))
+
+
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint: `.safetensors`, or `torch.load(...)['model']`.
+    """Read the tensors of a checkpoint.
+
+    It may be a `.safetensors` file, an `.npz` archive, what `torch.save` writes (the tensors or
+    `{'model': tensors}`), or a TorchScript archive; nothing in any of them is executed.
 
     Raises:
         WeightsError: the file is missing, truncated, or not a checkpoint.
@@ -67,6 +80,11 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         with open_regular(path, MAX_WEIGHTS) as file:
             if path.suffix == '.safetensors':
                 state = load_file(path)
+            elif path.suffix == '.npz':
+                with np.load(file, allow_pickle=False) as arrays:
+                    state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+            elif is_torchscript(file):
+                state = read_torchscript(file)
             else:
                 state = torch.load(file, map_location='cpu', weights_only=True)
                 state = state.get('model', state) if isinstance(state, dict) else state

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from tam_ros.model_files import ModelSpec
 
@@ -46,6 +46,10 @@ class Family:
         half_precision: parts that compute in half precision in fp16 graphs.
         fuse: called with a trained network before it is exported; replaces parts, in place, by
             faster ones with the same results.
+        official_state: called with the tensors of a checkpoint; returns them by the names of the
+            network. Differs from the identity where a model is published in several forms.
+        config_from: called with the result of that; returns the values of the configuration that
+            follow from the shapes. Those of a catalogue entry have precedence.
     """
 
     name: str
@@ -55,3 +59,5 @@ class Family:
     graph_modules: Callable[[Any, Any], dict[str, nn.Module]]
     half_precision: HalfPrecision
     fuse: Callable[[nn.Module], None] = lambda network: None
+    official_state: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda state: state
+    config_from: Callable[[dict[str, Tensor]], dict[str, Any]] = lambda state: {}
