@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tam_ros import catalogue
 from tam_ros.model_files import MAX_WEIGHTS, UNTRAINED, ModelSpec, WeightsError, sha256
 from tam_ros.models import clip, edgetam, efficienttam
+from tam_ros.models.checkpoint_pickle import load_pickle
 from tam_ros.models.family import Family
 from tam_ros.models.torchscript_archive import is_torchscript, read_torchscript
 from tam_ros.regular_file import UnsuitableFileError, open_regular
@@ -86,10 +87,12 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             elif is_torchscript(file):
                 state = read_torchscript(file)
             else:
-                state = torch.load(file, map_location='cpu', weights_only=True)
+                state = load_pickle(file)
                 state = state.get('model', state) if isinstance(state, dict) else state
     except FileNotFoundError as error:
         raise WeightsError(f'weights {path} do not exist') from error
+    except WeightsError as error:
+        raise WeightsError(f'weights {path} are not read: {error}') from error
     except UnsuitableFileError as error:
         raise WeightsError(f'the weights cannot be read: {error}') from error
     except Exception as error:  # a damaged file causes many kinds of error
