@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from itertools import count
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from tam_ros.closing import Closing
 from tam_ros.printable import MAX_NAME, printable
+from tam_ros.prompting.object_ids import ObjectIds
 from tam_ros.prompting.stream_clock import NANOSECONDS, StreamClock
 from tam_ros.prompting.waiting_prompts import WaitingPrompt, WaitingPrompts
 from tam_ros.runtime.base import DeviceMemory
@@ -117,12 +117,17 @@ class SessionParameters(Protocol):
 
     Attributes:
         max_objects: objects that can be tracked at once.
+        max_new_objects: new objects per second; 0: any number.
         prompt_history_seconds: how long the tracker keeps images for prompts that come late.
         time_jump: stamps that go back by more seconds start a new recording.
     """
 
     @property
     def max_objects(self) -> int:
+        """See the class."""
+
+    @property
+    def max_new_objects(self) -> float:
         """See the class."""
 
     @property
@@ -139,11 +144,13 @@ class SessionState(NamedTuple):
 
     Attributes:
         waiting_prompts: how many prompts wait for their image.
+        used_ids: how many ids objects have had since the start or the last reset.
         late_objects: ids of the objects that are being replayed after a late prompt.
         device_memory: memory of the device; None: the runtime uses none.
     """
 
     waiting_prompts: int = 0
+    used_ids: int = 0
     late_objects: Sequence[int] = ()
     device_memory: DeviceMemory | None = None
 
@@ -179,7 +186,7 @@ class TrackingSession(Closing):
         self._inform = inform
         self._monotonic = monotonic
         self._waiting = WaitingPrompts()
-        self._used_ids: set[int] = set()  # since the start or the last reset
+        self._ids = ObjectIds(monotonic)
         self._clock = StreamClock()
         self._size: tuple[int, int] | None = None
 
@@ -198,7 +205,10 @@ class TrackingSession(Closing):
     def state(self) -> SessionState:
         """The current state, for the diagnostics."""
         return SessionState(
-            len(self._waiting), self._tracker.late_objects, self._tracker.device_memory()
+            len(self._waiting),
+            self._ids.used,
+            self._tracker.late_objects,
+            self._tracker.device_memory(),
         )
 
     @property
@@ -300,7 +310,7 @@ class TrackingSession(Closing):
         """Remove every object and every waiting prompt."""
         self._tracker.reset()
         self._waiting.clear()
-        self._used_ids.clear()
+        self._ids.clear()
         self.names.clear()
         self._size = None
         return Answer(True, 0, '')
@@ -318,7 +328,10 @@ class TrackingSession(Closing):
         self._waiting.check_room()
         object_id = request.object_id
         if request.action is Action.ADD:
-            object_id = self._new_id(object_id)
+            limits = self._parameters()
+            object_id = self._ids.choose(
+                object_id, self.tracked, limits.max_objects, limits.max_new_objects
+            )
         else:
             self._require(object_id, request.action)
         prompt = request.prompt(object_id, stamped=self._parameters().prompt_history_seconds > 0)
@@ -327,7 +340,7 @@ class TrackingSession(Closing):
         if self._size is not None:
             self._tracker.check(prompt, self._size)
         self._waiting.add(prompt, request.stamp_ns)
-        self._used_ids.add(object_id)
+        self._ids.use(object_id)
         return object_id
 
     def _require(self, object_id: int, action: Action) -> int:
@@ -335,22 +348,6 @@ class TrackingSession(Closing):
         if object_id not in self.tracked:
             raise PromptError(f'no object {object_id} to {action.name}; {self.list_tracked()}')
         return object_id
-
-    def _new_id(self, object_id: int) -> int:
-        """Return the id of a new object: `object_id` if it is free; for 0 the lowest free one."""
-        tracked = self.tracked
-        if object_id in tracked:
-            raise PromptError(f'object {object_id} is already tracked: send REFINE or REPLACE')
-        if object_id in self._used_ids:
-            raise PromptError(
-                f'object {object_id} was removed, and its id is not used again before a reset: '
-                f'send 0 for a new id'
-            )
-        # The tracker does not count objects that wait for their first image.
-        limit = self._parameters().max_objects
-        if len(tracked) >= limit:
-            raise PromptError(f'{limit} objects are tracked, the limit: remove one first')
-        return object_id or next(number for number in count(1) if number not in self._used_ids)
 
     def _check_stamp(self, request: PromptRequest, newest_received_ns: int | None) -> None:
         if request.stamp_ns == 0:

@@ -170,6 +170,15 @@ class Parameters:
         'the node configures.',
         limits=(1, 255),
     )
+    max_new_objects: float = _parameter(
+        2.0,
+        'New objects per second, of all prompts, clicks and detections together; 64 more, or '
+        'max_objects, may come at once. There are 65535 ids until a reset, which last nine hours '
+        'at 2. Higher lets a program that adds and removes objects in a loop use them up sooner. '
+        '0: any number.',
+        live=True,
+        limits=(0.0, 1000.0),
+    )
     lost_after: float = _parameter(
         2.0,
         'Seconds out of sight after which the state of an object is lost instead of occluded.',

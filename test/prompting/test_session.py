@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fakes.colour_tracker import MAX_OBJECTS, ColourTracker, picture
 
+from tam_ros.prompting.object_ids import BURST
 from tam_ros.prompting.session import Action, PromptRequest, SessionState, TrackingSession
 from tam_ros.prompting.stream_clock import StaleFrameError
 from tam_ros.prompting.waiting_prompts import MAX_WAITING
@@ -25,6 +26,7 @@ class Stream:
 
     def __init__(self, max_objects=MAX_OBJECTS, prompt_history_seconds=1.0, time_jump=1.0):
         self.warnings, self.events = [], []
+        self.passed = 0.0
         self.tracker = ColourTracker()
         parameters = Parameters(
             max_objects=max_objects,
@@ -39,7 +41,6 @@ class Stream:
             lambda: self.passed,
         )
         self.newest = None
-        self.passed = 0.0
 
     def image(self, milliseconds, pixels=IMAGE, passed=None):
         """Track an image; `passed` are the milliseconds of the monotonic clock, if they differ."""
@@ -300,7 +301,7 @@ def test_the_session_reports_its_state(stream):
     assert stream.session.state == SessionState()
     stream.prompt(RED)
     stream.tracker.late_objects = (1,)
-    assert stream.session.state == SessionState(waiting_prompts=1, late_objects=(1,))
+    assert stream.session.state == SessionState(waiting_prompts=1, used_ids=1, late_objects=(1,))
 
 
 def test_the_session_sets_the_options_of_its_tracker_and_closes_it(stream):
@@ -372,3 +373,14 @@ def test_a_mask_that_does_not_fit_into_the_memory_uses_no_id(monkeypatch):
     assert 'send this one after the next image' in refused.message
     assert stream.session.tracked == {1}
     assert add((2, 4)).object_id == 2
+
+
+def test_new_objects_are_limited_whoever_removes_them():
+    stream = Stream()
+    stream.image(0)
+    for _ in range(BURST):
+        assert stream.session.remove(stream.prompt(RED).object_id).success
+    assert 'max_new_objects' in stream.prompt(RED).message
+    assert stream.session.state.used_ids == BURST
+    stream.passed += 0.5
+    assert stream.prompt(RED).object_id == BURST + 1

@@ -25,7 +25,7 @@ from tam_ros.ros.declaration import NodeParameters
 from tam_ros.ros.diagnostics.namesakes import Namesakes
 from tam_ros.ros.diagnostics.shared_memory import PortWatch, describe
 from tam_ros.ros.diagnostics.statistics import Statistics
-from tam_ros.ros.diagnostics.status import CLOCK_MISSING, Report, statuses
+from tam_ros.ros.diagnostics.status import CLOCK_MISSING, Report, few_ids, statuses
 from tam_ros.ros.geometry.depth_images import DepthViews
 from tam_ros.ros.images.subscription import ImageSubscription
 from tam_ros.ros.inference import BusyError, InferenceThread
@@ -147,6 +147,7 @@ class Health:
             self._update_session_state()
             self._check_ports()
             self._check_namesakes()
+            self._check_ids()
             self._log_rate()
             self._publish()
 
@@ -209,6 +210,10 @@ class Health:
                     self._node.get_logger().warning(changed)
                 else:
                     self._node.get_logger().info(changed)
+
+    def _check_ids(self) -> None:
+        if few := few_ids(self._session_state.used_ids):
+            self._node.get_logger().warning(few, throttle_duration_sec=600.0)
 
     def _update_session_state(self) -> None:
         """Read the state that was requested last, and request it again, without waiting."""

@@ -16,6 +16,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from tam_ros.printable import MAX_TEXT, printable
 from tam_ros.prompting.detection_filter import Reason
+from tam_ros.prompting.object_ids import FEW_LEFT
 from tam_ros.ros.diagnostics.shared_memory import describe
 from tam_ros.ros.diagnostics.statistics import (
     DEPTH_OFFSET,
@@ -31,6 +32,7 @@ from tam_ros.ros.images.watch import MAX_LOST_SHARE
 from tam_ros.ros.parameters import Parameters
 from tam_ros.runtime.base import DeviceMemory
 from tam_ros.tracking import TrackedObject
+from tam_ros.tracking.prompts import MAX_ID
 
 ERROR_FACTOR = 5
 MIN_FREE_SHARE = 0.05
@@ -61,6 +63,7 @@ class Report:
         activity: what the node does while it configures, or empty.
         busy_s: seconds for which the current image has been processed; 0: there is none.
         waiting_prompts: prompts that wait for their image.
+        used_ids: how many ids objects have had since the start or the last reset.
         late_objects: objects that are being replayed because their prompt was late.
         waiting_requests: requests that wait for the current image.
         objects: objects of the newest result.
@@ -81,6 +84,7 @@ class Report:
     activity: str = ''
     busy_s: float = 0.0
     waiting_prompts: int = 0
+    used_ids: int = 0
     late_objects: Sequence[int] = ()
     waiting_requests: int = 0
     objects: Sequence[TrackedObject] = ()
@@ -120,6 +124,14 @@ def statuses(report: Report, limits: Parameters) -> list[DiagnosticStatus]:
         )
         for entry in entries
     ]
+
+
+def few_ids(used: int) -> str:
+    """Return a warning if few ids are left for new objects, or an empty text."""
+    left = MAX_ID - used
+    if left > FEW_LEFT:
+        return ''
+    return f'{left} of {MAX_ID} ids are left for new objects: ~/reset when that is possible'
 
 
 @dataclass
@@ -309,11 +321,14 @@ def _prompts(report: Report) -> _Entry:
         {
             'waiting_prompts': report.waiting_prompts,
             'waiting_requests': report.waiting_requests,
+            'used_ids': report.used_ids,
             'replayed_objects': ', '.join(map(str, report.late_objects)),
             **_counts(summary, 'refused_requests'),
             **_counts(summary, *(f'{DROPPED_DETECTIONS}_{reason.value}' for reason in Reason)),
         },
     )
+    if few := few_ids(report.used_ids):
+        entry.add(DiagnosticStatus.WARN, few)
     entry.add_recent(summary, 'refused_requests', 'refused')
     entry.add_recent(summary, DROPPED_DETECTIONS, 'detections were not used')
     return entry

@@ -67,3 +67,13 @@ def test_a_state_that_cannot_be_read(answer, warnings):
     Health._update_session_state(part)
     assert part._node.warnings == warnings
     assert part._session_state == SessionState() and part._scheduled is None
+
+
+def test_the_log_says_when_few_ids_are_left():
+    part = health(None)
+    Health._check_ids(part)
+    part._session_state = SessionState(used_ids=65_000)
+    Health._check_ids(part)
+    assert part._node.warnings == [
+        '535 of 65535 ids are left for new objects: ~/reset when that is possible'
+    ]

@@ -368,3 +368,17 @@ def test_queues_and_memory():
     _, values = entry('model', made)
     assert values['device_used_mb'] == '1500'
     assert (values['device_free_mb'], values['device_total_mb']) == ('4000', '8000')
+
+
+@pytest.mark.parametrize(
+    ('used', 'message'),
+    [
+        (58_981, '0 waiting'),
+        (58_982, '6553 of 65535 ids are left for new objects: ~/reset when that is possible'),
+        (65_535, '0 of 65535 ids are left for new objects: ~/reset when that is possible'),
+    ],
+)
+def test_when_few_ids_are_left(used, message):
+    found, values = entry('prompts', report(used_ids=used))
+    assert found.message == message
+    assert values['used_ids'] == str(used)
