@@ -24,6 +24,7 @@ OPTIONAL = {
     'matplotlib': 'matplotlib is not installed: make test installs it',
     'av': 'av is not installed: make test installs it',
     'openvino': 'openvino is not installed: make test installs it',
+    'aiohttp': 'aiohttp is not installed: make test installs it',
     'onnxruntime': 'onnxruntime is not installed: make setup installs it',
     'rosbags': 'rosbags is not installed: make setup installs it',
     'mcap': 'mcap is not installed: make setup installs it',

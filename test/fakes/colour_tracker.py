@@ -92,7 +92,7 @@ class ColourTracker:
             points = prompt.points_xy.tolist(), prompt.labels.tolist()
             print(f'prompt of {prompt.object_id} at {prompt.stamp}: {points}', flush=True)
             if prompt.labels.any() or prompt.mask_image is not None:
-                self._colours[prompt.object_id] = image[_anchor(prompt)]
+                self._colours[prompt.object_id] = self._colour(prompt, image)
             self._born.setdefault(prompt.object_id, (self._frame, stamp))
         labels = np.zeros(image.shape[:2], np.uint16)
         objects = []
@@ -158,8 +158,35 @@ class ColourTracker:
             age_seconds=stamp - first_stamp,
         )
 
+    def _colour(self, prompt, image):
+        return image[_anchor(prompt)]
+
     def _mask(self, object_id, image):
         return (image == self._colours[object_id]).all(-1)
+
+
+class RememberingTracker(ColourTracker):
+    """Applies prompts to the image that they were made on, as the tracker does."""
+
+    model = 'remembering'
+    prompt_history_seconds = 2.0
+    kept = 60
+
+    def step(self, image, stamp, prompts=()):
+        self._images[stamp] = image.copy()
+        while len(self._images) > self.kept:
+            del self._images[min(self._images)]
+        return super().step(image, stamp, prompts)
+
+    def reset(self):
+        super().reset()
+        self._images = {}
+
+    def _colour(self, prompt, image):
+        if prompt.stamp is not None:
+            nearest = min(self._images, key=lambda stamp: abs(stamp - prompt.stamp))
+            image = self._images[nearest]
+        return super()._colour(prompt, image)
 
 
 class UnresettableTracker(ColourTracker):

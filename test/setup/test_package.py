@@ -36,6 +36,7 @@ ROSDEP_KEYS = {
 ROS_PACKAGES = {'tf2_ros': 'tf2_ros_py'}
 # What pip installs where it is used; see the README and docs/jetson.md.
 FROM_PIP = {
+    'aiohttp',
     'av',
     'huggingface_hub',
     'matplotlib',
@@ -47,6 +48,7 @@ FROM_PIP = {
     'pycuda',
     'rosbags',
     'safetensors',
+    'segno',
     'tensorrt',
     'torch',
     'zstandard',
