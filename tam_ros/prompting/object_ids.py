@@ -12,8 +12,7 @@ from tam_ros.tracking import PromptError
 from tam_ros.tracking.prompts import MAX_ID
 
 BURST = 64
-"""New objects that may come at once, beyond the number per second; as many as there may be if that is
-more."""
+"""New objects that may come at once, beyond the number per second; more where `max_objects` is."""
 
 FEW_LEFT = MAX_ID // 10
 """So many ids and less are few."""
