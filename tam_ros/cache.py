@@ -105,12 +105,24 @@ def take_write_access(path: Path) -> None:
         one.chmod(stat.S_IMODE(os.lstat(one).st_mode) & ~_OTHERS_MAY_WRITE)
 
 
-def make_cache_folder(name: str, mode: int = 0o755) -> Path:
+def make_private(folder: Path) -> None:
+    """Create a folder, and those above it that are missing, with access for the user alone.
+
+    The mode of `Path.mkdir` does not hold for the folders above, which the usual umask of a user
+    with a group of their own, 002, would let that group write.
+
+    Raises:
+        OSError: it cannot be created, or is a file.
+    """
+    for one in (*reversed(folder.parents), folder):
+        if not os.path.exists(one):
+            one.mkdir(0o700, exist_ok=True)
+
+
+def make_cache_folder(name: str) -> Path:
     """Create a folder in the cache, unless it exists, and return it; only the owner may write it.
 
-    Args:
-        name: of the folder.
-        mode: permissions of a new folder, further limited by the umask.
+    A new one can be read by nobody else either.
 
     Raises:
         NoHomeError: see `cache_dir`.
@@ -119,7 +131,7 @@ def make_cache_folder(name: str, mode: int = 0o755) -> Path:
     """
     folder = cache_dir() / name
     try:
-        folder.mkdir(mode, parents=True, exist_ok=True)
+        make_private(folder)
         status = os.lstat(folder)
         if status.st_uid == os.geteuid() and stat.S_ISDIR(status.st_mode):
             folder.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS_MAY_WRITE)

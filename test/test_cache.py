@@ -19,6 +19,7 @@ from tam_ros.cache import (
     UntrustedCacheError,
     cache_dir,
     make_cache_folder,
+    take_write_access,
 )
 from tam_ros.cli import main
 from tam_ros.loading import find_weights, graphs_of
@@ -83,10 +84,48 @@ def test_commands_without_a_home(no_home, tmp_path, capsys):
 
 def test_folder_is_created(monkeypatch, tmp_path):
     monkeypatch.setenv('TAM_ROS_CACHE', str(tmp_path / 'a' / 'b'))
-    folder = make_cache_folder('weights', 0o700)
+    folder = make_cache_folder('weights')
     assert folder == make_cache_folder('weights') == tmp_path / 'a' / 'b' / 'weights'
-    assert folder.stat().st_mode & 0o777 == 0o700
     assert not list(folder.iterdir())
+
+
+@pytest.fixture(params=[0o000, 0o002, 0o022, 0o077], ids=oct)
+def umask(request):
+    """002 is the usual one of a user with a group of their own."""
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_what_is_created_is_trusted_later_whatever_the_umask_is(umask, monkeypatch, tmp_path):
+    root = tmp_path / 'home' / 'cache'
+    monkeypatch.setenv('TAM_ROS_CACHE', str(root))
+    engines = EngineCache()
+    engines.save_timings('machine', b'timings')
+    assert engines.timings('machine') == b'timings'
+
+    def export(entry, weights, folder):
+        folder.mkdir()
+        (folder / 'model.json').write_text('{}')
+
+    monkeypatch.setattr('tam_ros.export.onnx.export_model', export)
+    entry = catalogue.model('efficienttam_ti')
+    assert graphs_of(entry, 'untrained') == graphs_of(entry, 'untrained')
+    path = make_cache_folder('weights') / entry.weights.file
+    path.write_bytes(b'')
+    take_write_access(path)
+    assert find_weights(entry, None, 'torch') == path
+    for folder in (root.parent, root, *(one for one in root.iterdir() if one.is_dir())):
+        assert folder.stat().st_mode & 0o777 == 0o700, folder
+    for one in root.rglob('*'):  # the library of the locks leaves their mode to the umask
+        assert one.name.endswith('.lock') or one.stat().st_mode & 0o022 == 0, one
+
+
+def test_a_folder_that_an_older_version_made_is_closed(monkeypatch, tmp_path):
+    monkeypatch.setenv('TAM_ROS_CACHE', str(tmp_path))
+    (tmp_path / 'weights').mkdir()
+    (tmp_path / 'weights').chmod(0o775)
+    assert make_cache_folder('weights').stat().st_mode & 0o777 == 0o755
 
 
 def test_the_cache_is_a_file(monkeypatch, tmp_path, capsys):

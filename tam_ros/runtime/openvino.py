@@ -169,7 +169,7 @@ def _cache_settings() -> dict[Any, str]:
     OpenVINO compares the graph, the processor and its own version before it uses a file.
     """
     try:
-        return {properties.cache_dir: str(make_cache_folder('openvino', 0o700))}
+        return {properties.cache_dir: str(make_cache_folder('openvino'))}
     except OSError as error:
         _log.warning('the graphs are compiled each time a model is opened: %s', error)
         return {}

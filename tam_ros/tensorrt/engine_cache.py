@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from tam_ros.cache import CacheError, cache_dir, why_untrusted
+from tam_ros.cache import CacheError, cache_dir, make_private, why_untrusted
 from tam_ros.runtime.base import EngineError
 from tam_ros.tensorrt.builder import BuildCancelledError
 from tam_ros.tensorrt.identity import Identity
@@ -236,7 +236,7 @@ class EngineCache:
         """
         for one in (self.root, path):
             try:
-                one.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private(one)
             except OSError as error:
                 raise CacheError(one, error) from error
             status = os.lstat(one)
