@@ -100,3 +100,7 @@ class PromptableModel(Closing):
     @abstractmethod
     def enlarge(self, logits: Floats, size: tuple[int, int]) -> Floats:
         """Resize mask logits [M, M] to an image of `size` (height, width)."""
+
+    @abstractmethod
+    def shrink(self, mask: NDArray[np.bool_]) -> Floats:
+        """Return the logits [M, M] of a mask of the image [H, W], to be refined."""

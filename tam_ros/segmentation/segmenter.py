@@ -183,7 +183,8 @@ class Segmenter(Closing):
             points: clicks [P, 2], (x, y) in pixels of the image.
             labels: [P], 1 on the object, 0 off it; None: all are on it.
             box: (x0, y0, x1, y1) around the object, pixels.
-            mask: logits [M, M] of an earlier prediction on this image, to be refined.
+            mask: what is to be refined: logits [M, M] of an earlier prediction on this image, or
+                a mask bool [H, W].
             candidates: 3 for a prompt that may mean several things, such as a single click: the
                 whole, a part, a part of the part. 1 for a clear one. 4: all that the decoder has.
 
@@ -209,6 +210,35 @@ class Segmenter(Closing):
             decoded.ious[0, chosen],
             np.array([stability_of(one) for one in enlarged], np.float32),
             logits.clip(-LOGIT_LIMIT, LOGIT_LIMIT),
+        )
+
+    def segment(self, prompt: Prompt) -> Segmentation:
+        """Return the one mask that a prompt most likely means, with N = 1.
+
+        For points and boxes it is the mask that the tracker would begin an object with: of a
+        single click the candidate with the highest predicted IoU, otherwise that for clear
+        prompts. A mask is refined, while the tracker takes it as it is.
+
+        Args:
+            prompt: its object and stamp are not used.
+
+        Raises:
+            PromptError, RuntimeError: as for `predict`.
+        """
+        labels, xy = prompt.labels, prompt.points_xy
+        corners = labels >= 2
+        box = xy[corners].ravel() if corners.any() else None
+        clicks = [int(label) for label in labels[~corners]]
+        single = prompt.mask_image is None and len(labels) <= 1
+        found = self.predict(
+            xy[~corners], clicks, box, prompt.mask_image, candidates=3 if single else 1
+        )
+        best = slice(found.best, found.best + 1)
+        return Segmentation(
+            found.masks[best],
+            found.predicted_iou[best],
+            found.stability[best],
+            found.low_resolution[best],
         )
 
     def everything(self, options: EverythingOptions | None = None) -> list[Proposal]:
@@ -266,14 +296,18 @@ class Segmenter(Closing):
         return PromptBatch(prompt.points_xy[None], prompt.labels[None], refined)
 
     def _logits(self, mask: ArrayLike) -> Floats:
-        side = self.network.mask_size
-        logits = np.asarray(mask)
-        if logits.shape == (1, side, side):
-            logits = logits[0]
+        """Check a mask and return its logits as a batch of one."""
+        side, size = self.network.mask_size, self.embedding.size
+        given = np.asarray(mask)
+        if given.shape == size and given.dtype == np.bool_:
+            if not given.any():
+                raise PromptError('the mask is empty; mark at least one pixel')
+            return self.network.shrink(given)[None]
+        logits = given[0] if given.shape == (1, side, side) else given
         if logits.shape != (side, side) or logits.dtype.kind != 'f':
             raise PromptError(
-                f'the mask is {logits.dtype} {logits.shape}; logits of an earlier prediction are '
-                f'needed, float32 ({side}, {side})'
+                f'the mask is {given.dtype} {given.shape}; bool {size} of the size of the image '
+                f'is needed, or float32 ({side}, {side}), logits of an earlier prediction'
             )
         if not np.isfinite(logits).all():
             raise PromptError('the logits of the mask are not finite')

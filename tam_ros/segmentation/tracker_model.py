@@ -18,7 +18,7 @@ from tam_ros.segmentation.base import Decoded, Embedding, PromptableModel, Promp
 from tam_ros.tracking import EncodedImage
 from tam_ros.tracking.frame_result import enlarge
 from tam_ros.tracking.mask_prediction import STABILITY_THRESHOLD, stability
-from tam_ros.tracking.prompts import point_tokens
+from tam_ros.tracking.prompts import fit_mask, mask_to_logits, point_tokens
 
 
 class TrackerModel(PromptableModel):
@@ -80,6 +80,10 @@ class TrackerModel(PromptableModel):
     def enlarge(self, logits: Floats, size: tuple[int, int]) -> Floats:
         """Resize mask logits [M, M] to the image, bilinear; its sides were not kept in ratio."""
         return enlarge(logits, *size)
+
+    def shrink(self, mask: NDArray[np.bool_]) -> Floats:
+        """Return the logits [M, M] of a mask of the image [H, W], those of a mask prompt."""
+        return mask_to_logits(fit_mask(mask, self._spec.image_size), self.mask_size)
 
     def close(self) -> None:
         """Release the device memory of the runtime."""

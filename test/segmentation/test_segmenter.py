@@ -84,6 +84,33 @@ def test_a_mask_is_fed_back_with_points_or_alone(runtime, segmenter):
     np.testing.assert_array_equal(tokens.mask[0, 0], low)
 
 
+def test_a_mask_of_the_image_becomes_logits(runtime, segmenter):
+    mask = np.zeros((30, 40), bool)
+    mask[:15] = True
+    segmenter.predict(mask=mask)
+    fed = runtime.prompts[-1].mask[0, 0]
+    assert fed.shape == (16, 16) and (fed[:7] == 10).all() and (fed[9:] == -10).all()
+
+
+@pytest.mark.parametrize(
+    ('prompt', 'iou'),
+    [
+        (Prompt.points(1, [(20, 15)], [1]), 0.3),  # of 0.1, 0.3 and 0.2
+        (Prompt.points(1, [(20, 15), (5, 5)], [1, 0]), 0.9),
+        (Prompt.box(1, (10, 6, 30, 24)), 0.9),
+        (Prompt.mask(1, np.ones((30, 40), bool)), 0.9),
+    ],
+)
+def test_the_mask_that_a_prompt_most_likely_means_is_that_of_the_tracker(segmenter, prompt, iou):
+    found = segmenter.segment(prompt)
+    assert found.masks.shape == (1, 30, 40) and found.low_resolution.shape == (1, 16, 16)
+    assert found.predicted_iou == pytest.approx(iou)
+    if prompt.mask_image is None:
+        tracker = Tracker(FakeRuntime())
+        (tracked,) = tracker.step(IMAGE, 0.0, [prompt]).objects
+        assert np.array_equal(found.masks[0], tracked.mask)
+
+
 @pytest.mark.parametrize(
     ('prompt', 'message'),
     [
@@ -102,8 +129,12 @@ def test_a_mask_is_fed_back_with_points_or_alone(runtime, segmenter):
         ({'box': (30, 6, 10, 24)}, 'has its corners swapped'),
         ({'box': (50, 6, 60, 24)}, 'lies outside the image'),
         ({'box': (1, 2, 3)}, 'a box is four numbers'),
-        ({'mask': np.ones((30, 40), bool)}, 'logits of an earlier prediction are needed'),
-        ({'mask': np.ones((16, 16), bool)}, 'the mask is bool (16, 16)'),
+        ({'mask': np.zeros((30, 40), bool)}, 'the mask is empty'),
+        (
+            {'mask': np.ones((30, 40), np.uint8)},
+            'the mask is uint8 (30, 40); bool (30, 40) of the',
+        ),
+        ({'mask': np.ones((16, 16), bool)}, 'or float32 (16, 16), logits of an earlier'),
         ({'mask': np.full((16, 16), np.nan)}, 'the logits of the mask are not finite'),
         ({'points': [(20, 15)], 'candidates': 2}, 'candidates is 2; 1, 3 or 4'),
     ],
