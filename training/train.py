@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tam_ros.models.config import CROSS_ATTENTION_KINDS, EfficientTAMConfig
+from tam_ros.models.config import CROSS_ATTENTION_KINDS, TRUNK_ATTENTIONS, EfficientTAMConfig
 from tam_ros.models.efficienttam import EfficientTAM
 from training import recipe as recipes
 from training.clips import ClipStore, sample
@@ -378,6 +378,11 @@ def main(argv: list[str] | None = None) -> None:
         choices=CROSS_ATTENTION_KINDS,
         help="train with another kind than the model's: it has no parameters",
     )
+    parser.add_argument(
+        '--trunk-attention',
+        choices=TRUNK_ATTENTIONS,
+        help="train with another trunk than the model's, an experiment",
+    )
     parser.add_argument('--initial', type=Path, help='start from these weights')
     parser.add_argument('--teacher', help='learn from this model of the catalogue as well')
     parser.add_argument(
@@ -409,6 +414,8 @@ def main(argv: list[str] | None = None) -> None:
     config = dict(model(args.model).config)
     if args.cross_attention:
         config['cross_attention'] = args.cross_attention
+    if args.trunk_attention:
+        config['trunk_attention'] = args.trunk_attention
     launch(
         Settings(
             clips=args.clips,

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 CROSS_ATTENTION_KINDS = ('full', 'pooled', 'pooled_key_offset')
+ATTENTION_MODES = ('softmax', 'relu', 'relu_layer_norm')
+TRUNK_ATTENTIONS = (*ATTENTION_MODES, 'depthwise')
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet, of RGB in 0..1
 IMAGE_STD = (0.229, 0.224, 0.225)
 
@@ -102,6 +104,10 @@ class EfficientTAMConfig(ModelConfig):
         cross_attention: `full` (SAM 2's), `pooled` (the paper's efficient cross-attention,
             official suffix `_1`) or `pooled_key_offset` (official suffix `_2`, which adds
             2 ln 2 to the key vectors instead of the logits).
+        trunk_attention: how the tokens of the trunk are mixed: `softmax`, as in all official
+            models; `relu` or `relu_layer_norm` (see `tam_ros.models.layers.dynamic_attention`); or
+            `depthwise` (`tam_ros.models.vit.DynamicDepthwise`). The others than `softmax` are
+            experiments: weights have to be trained with them.
     """
 
     image_size: int = 512
@@ -111,6 +117,7 @@ class EfficientTAMConfig(ModelConfig):
     window_size: int = 14
     global_blocks: tuple[int, ...] = (2, 5, 8, 11)
     cross_attention: str = 'full'  # type: ignore[misc]  # a constant of other families
+    trunk_attention: str = 'softmax'
 
     def __post_init__(self) -> None:
         """Check that a network can be built."""
@@ -119,6 +126,10 @@ class EfficientTAMConfig(ModelConfig):
         if self.cross_attention not in CROSS_ATTENTION_KINDS:
             raise ValueError(
                 f'cross_attention is {self.cross_attention!r}; one of {CROSS_ATTENTION_KINDS}'
+            )
+        if self.trunk_attention not in TRUNK_ATTENTIONS:
+            raise ValueError(
+                f'trunk_attention is {self.trunk_attention!r}; one of {TRUNK_ATTENTIONS}'
             )
         if self.pooled and self.grid % 2:
             raise ValueError(

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tam_ros.models.config import ATTENTION_MODES
+
 
 class LayerNorm2d(nn.Module):
     """Layer normalisation over the channels of [B, C, H, W]."""
@@ -76,6 +78,38 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     if bias is not None:
         logits = logits + bias
     return logits.softmax(-1) @ v
+
+
+def dynamic_attention(q: Tensor, k: Tensor, v: Tensor, mode: str = 'softmax') -> Tensor:
+    """Attention as two dynamic 1x1 convolutions ("Vision Transformers as dynamic convolutions").
+
+    The keys are the Nk filters of a 1x1 convolution over the map of queries, and the values are
+    the filters of a second one over its result (arXiv 2309.10713). Between two convolutions there
+    may be another function than softmax. The abstract does not say how the sum over keys is scaled
+    with ReLU; here it is not.
+
+    Args:
+        q: queries [..., Nq, D].
+        k: keys [..., Nk, D].
+        v: values [..., Nk, D].
+        mode: one of `ATTENTION_MODES`, the function between the convolutions: softmax, ReLU, or
+            ReLU and then layer normalisation over the keys, without weights.
+
+    Returns:
+        [..., Nq, D].
+    """
+    if mode == 'softmax':
+        return attend(q, k, v)
+    if mode not in ATTENTION_MODES:
+        raise ValueError(f'mode is {mode!r}; one of {", ".join(ATTENTION_MODES)}')
+    scale = 1.0 / math.sqrt(math.sqrt(sizes(q)[-1]))
+    response = functional.relu((q * scale) @ (k * scale).transpose(-2, -1))
+    if mode == 'relu_layer_norm':
+        # Written out: the operator of ONNX needs weights as large as the number of keys.
+        response = response - response.mean(-1, keepdim=True)
+        variance = (response * response).mean(-1, keepdim=True)
+        response = response / torch.sqrt(variance + 1e-5)
+    return response @ v
 
 
 def by_row(axis: Tensor) -> Tensor:

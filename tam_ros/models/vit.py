@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tam_ros.models.config import EfficientTAMConfig
-from tam_ros.models.layers import MLP, LayerNorm2d, attend, sizes
+from tam_ros.models.layers import MLP, LayerNorm2d, dynamic_attention, sizes
 
 PRETRAIN_GRID = 14  # side of the position embedding in the checkpoints
+DEPTHWISE_SIDE = 5  # of the kernels of `DynamicDepthwise`, tokens
 
 
 class PatchEmbed(nn.Module):
@@ -33,9 +34,10 @@ class PatchEmbed(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention with one projection for queries, keys and values."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, mode: str) -> None:
         super().__init__()
         self.heads = heads
+        self.mode = mode
         self.qkv = nn.Linear(dim, dim * 3)
         self.proj = nn.Linear(dim, dim)
 
@@ -44,7 +46,37 @@ class Attention(nn.Module):
         tokens, channels = sizes(x)[1:]
         qkv = self.qkv(x).reshape(-1, tokens, 3, self.heads, channels // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        return self.proj(attend(q, k, v).transpose(1, 2).reshape(-1, tokens, channels))
+        attended = dynamic_attention(q, k, v, self.mode)
+        return self.proj(attended.transpose(1, 2).reshape(-1, tokens, channels))
+
+
+class DynamicDepthwise(nn.Module):
+    """Depthwise convolution whose kernels follow from the image: one for each channel.
+
+    In place of the attention of a block, on the whole map. arXiv 2309.10713 proposes a block of
+    this kind; its exact form is not known to us. Here the kernels are a linear function of the
+    mean of all tokens. Han et al. (arXiv 2106.04263) compare such a layer with windowed attention.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.value = nn.Linear(dim, dim)
+        self.kernel = nn.Linear(dim, dim * DEPTHWISE_SIDE**2)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, H, W, C] to the same."""
+        height, width, channels = sizes(x)[1:]
+        kernel = self.kernel(x.mean((1, 2))).reshape(-1, 1, 1, channels, DEPTHWISE_SIDE**2)
+        edge = DEPTHWISE_SIDE // 2
+        padded = functional.pad(self.value(x), (0, 0, edge, edge, edge, edge))
+        # A sum of shifted maps: no runtime has a fast convolution with computed weights.
+        mixed = 0 * padded[:, :height, :width]
+        for index in range(DEPTHWISE_SIDE**2):
+            row, column = divmod(index, DEPTHWISE_SIDE)
+            shifted = padded[:, row : row + height, column : column + width]
+            mixed = mixed + shifted * kernel[..., index]
+        return self.proj(mixed)
 
 
 class Block(nn.Module):
@@ -54,10 +86,11 @@ class Block(nn.Module):
     padding is not masked: its tokens take part as keys, as in the official code.
     """
 
-    def __init__(self, dim: int, heads: int, window_size: int) -> None:
+    def __init__(self, dim: int, heads: int, window_size: int, attention: str) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = Attention(dim, heads)
+        self.depthwise = attention == 'depthwise'
+        self.attn = DynamicDepthwise(dim) if self.depthwise else Attention(dim, heads, attention)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = MLP((dim, dim * 4, dim), nn.GELU)
         self.window_size = window_size
@@ -65,7 +98,10 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, H, W, C] to [B, H, W, C]."""
         attended = self.norm1(x)
-        attended = self._windowed(attended) if self.window_size else self._global(attended)
+        if self.depthwise:
+            attended = self.attn(attended)
+        else:
+            attended = self._windowed(attended) if self.window_size else self._global(attended)
         x = x + attended
         return x + self.mlp(self.norm2(x))
 
@@ -96,7 +132,10 @@ class ViT(nn.Module):
         self.patch_embed = PatchEmbed(dim)
         self.blocks = nn.ModuleList(
             Block(
-                dim, config.trunk_heads, 0 if index in config.global_blocks else config.window_size
+                dim,
+                config.trunk_heads,
+                0 if index in config.global_blocks else config.window_size,
+                config.trunk_attention,
             )
             for index in range(config.trunk_depth)
         )
