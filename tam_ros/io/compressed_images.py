@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros.io.image_data import ImageFormatError, check_size
+from tam_ros.io.image_data import MAX_PIXELS, ImageFormatError, check_size
 from tam_ros.io.image_header import is_jpeg_or_png, picture_size
 from tam_ros.io.sample_range import SampleRange
 
@@ -41,6 +41,7 @@ def decode_picture(
     image_format: str = '',
     levels: SampleRange | None = None,
     any_format: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> NDArray[np.uint8]:
     """Decode an image file to uint8 RGB [H, W, 3].
 
@@ -51,6 +52,7 @@ def decode_picture(
             refuse depth.
         levels: the range of values of the stream, for files of more than eight bits.
         any_format: see `decode_file`.
+        max_pixels: see `decode_file`.
 
     Raises:
         ImageFormatError: see `decode_file`; or it is depth.
@@ -59,7 +61,7 @@ def decode_picture(
         raise ImageFormatError(
             f'format {image_format!r} is for depth, not colour: choose the colour topic'
         )
-    pixels = decode_file(raw, image_format, any_format)
+    pixels = decode_file(raw, image_format, any_format, max_pixels)
     if pixels.dtype != np.uint8:
         levels = SampleRange() if levels is None else levels
         pixels = levels.to_8_bits(pixels, spread=pixels.ndim == 2)
@@ -68,7 +70,10 @@ def decode_picture(
 
 
 def decode_file(
-    raw: NDArray[np.uint8], image_format: str, any_format: bool = False
+    raw: NDArray[np.uint8],
+    image_format: str,
+    any_format: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> NDArray[Any]:
     """Decode an image file to the values it has, grey [H, W] or BGR [H, W, 3].
 
@@ -77,6 +82,7 @@ def decode_file(
         image_format: for messages.
         any_format: whether formats other than JPEG and PNG are read, as files on disk have. From a
             message they are not: fewer decoders are open to whoever can publish.
+        max_pixels: most pixels of the image, in its header.
 
     Raises:
         ImageFormatError: the data is empty, cut short or cannot be decoded, or its header
@@ -97,7 +103,7 @@ def decode_file(
             f'compressed image ({image_format!r}, {raw.size} bytes) is not in a known image '
             'format, or its header is truncated'
         )
-    check_size(*size)
+    check_size(*size, max_pixels)
     if raw[:2].tobytes() == _JPEG_START:
         data = raw.tobytes()
         # The end marker must follow the last start of scan; an embedded thumbnail has its own end

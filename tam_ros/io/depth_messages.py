@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tam_ros.io.compressed_images import decode_file, is_depth_format
 from tam_ros.io.encodings import single_channel
-from tam_ros.io.image_data import ImageFormatError, as_bytes, check_size
+from tam_ros.io.image_data import MAX_PIXELS, ImageFormatError, as_bytes, check_size
 from tam_ros.io.rvl import decode_rvl
 
 Depth = NDArray[np.uint16] | NDArray[np.float32]
@@ -27,7 +27,7 @@ _RVL_SIZE = struct.Struct('<ii')  # columns, rows
 _PNG_START = b'\x89PNG'
 
 
-def message_to_depth(message: Any) -> Depth:
+def message_to_depth(message: Any, max_pixels: int = MAX_PIXELS) -> Depth:
     """Return a depth image (REP 118) [H, W]: uint16 millimetres or float32 metres.
 
     Without row padding, and in the byte order of this machine, that of an `Image` is a view of the
@@ -36,32 +36,34 @@ def message_to_depth(message: Any) -> Depth:
     Args:
         message: a `sensor_msgs/Image`, or a `sensor_msgs/CompressedImage` with the format of
             compressed_depth_image_transport, or with a PNG of 16 bits.
+        max_pixels: most pixels of an image.
 
     Raises:
         ImageFormatError: not a depth image, or its fields are inconsistent.
     """
     if hasattr(message, 'format'):
-        return _decompress(message.format, as_bytes(message.data))
+        return _decompress(message.format, as_bytes(message.data), max_pixels)
     dtype = _TYPES.get(message.encoding)
     if dtype is None:
         raise ImageFormatError(
             f'depth cannot have the encoding {message.encoding!r}; send {_WANTED}'
         )
-    return single_channel(message, dtype, 'depth').astype(dtype, copy=False)
+    return single_channel(message, dtype, 'depth', max_pixels).astype(dtype, copy=False)
 
 
-def _decompress(image_format: str, raw: NDArray[np.uint8]) -> Depth:
+def _decompress(image_format: str, raw: NDArray[np.uint8], max_pixels: int) -> Depth:
     """Decode the fields of a `CompressedImage`, see `message_to_depth`.
 
     Args:
         image_format: such as `16UC1; compressedDepth png`, `32FC1; compressedDepth rvl`,
             `16UC1; compressedDepth` (from older senders) or `16UC1; png compressed `.
         raw: uint8 [N].
+        max_pixels: most pixels of an image.
     """
     has_header = raw[_HEADER.size :][: len(_PNG_START)].tobytes() == _PNG_START
     if has_header or 'compressedDepth' in image_format:
-        return _decompress_depth(image_format, raw)
-    pixels = decode_file(raw, image_format)
+        return _decompress_depth(image_format, raw, max_pixels)
+    pixels = decode_file(raw, image_format, max_pixels=max_pixels)
     if pixels.dtype == np.uint16 and pixels.ndim == 2:
         return pixels
     if is_depth_format(image_format):
@@ -74,18 +76,18 @@ def _decompress(image_format: str, raw: NDArray[np.uint8]) -> Depth:
     )
 
 
-def _decompress_depth(image_format: str, raw: NDArray[np.uint8]) -> Depth:
+def _decompress_depth(image_format: str, raw: NDArray[np.uint8], max_pixels: int) -> Depth:
     """Decode a message of compressed_depth_image_transport."""
     data = raw.tobytes()
     if len(data) <= _HEADER.size:
         raise ImageFormatError(f'compressed depth ({image_format!r}) has no data')
     _, a, b = _HEADER.unpack_from(data)
     if data.startswith(_PNG_START):  # written without the header
-        values = decode_file(raw, image_format)
+        values = decode_file(raw, image_format, max_pixels=max_pixels)
     elif data.startswith(_PNG_START, _HEADER.size):
-        values = decode_file(raw[_HEADER.size :], image_format)
+        values = decode_file(raw[_HEADER.size :], image_format, max_pixels=max_pixels)
     else:
-        values = _decompress_rvl(image_format, raw[_HEADER.size :])
+        values = _decompress_rvl(image_format, raw[_HEADER.size :], max_pixels)
     if values.dtype != np.uint16 or values.ndim != 2:
         raise ImageFormatError(
             f'compressed depth ({image_format!r}) has {values.dtype} values, not 16 bits per pixel'
@@ -99,9 +101,11 @@ def _decompress_depth(image_format: str, raw: NDArray[np.uint8]) -> Depth:
     return metres
 
 
-def _decompress_rvl(image_format: str, raw: NDArray[np.uint8]) -> NDArray[np.uint16]:
+def _decompress_rvl(
+    image_format: str, raw: NDArray[np.uint8], max_pixels: int
+) -> NDArray[np.uint16]:
     if raw.size < _RVL_SIZE.size:
         raise ImageFormatError(f'compressed depth ({image_format!r}) is cut short')
     columns, rows = _RVL_SIZE.unpack_from(raw.tobytes())
-    check_size(rows, columns)
+    check_size(rows, columns, max_pixels)
     return decode_rvl(raw[_RVL_SIZE.size :], rows * columns).reshape(rows, columns)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from tam_ros.io.image_data import ImageFormatError, as_bytes, check_size
+from tam_ros.io.image_data import MAX_PIXELS, ImageFormatError, as_bytes, check_size
 from tam_ros.io.sample_range import SampleRange
 from tam_ros.io.yuv import ENCODINGS as PLANAR_ENCODINGS
 from tam_ros.io.yuv import planar_to_rgb
@@ -99,6 +99,7 @@ def decode(
     data: Any,
     is_bigendian: bool = False,
     levels: SampleRange | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
     """Decode a `sensor_msgs/Image` to uint8 RGB [height, width, 3].
 
@@ -111,6 +112,7 @@ def decode(
             separate colour have more, see `tam_ros.io.yuv`.
         is_bigendian: byte order of 16-bit samples.
         levels: the range of the 16-bit samples of the stream; None: that of this image.
+        max_pixels: most pixels of an image.
 
     Returns:
         uint8 RGB [height, width, 3]. For unpadded `rgb8` this is a view of `data` (writeable if
@@ -124,7 +126,7 @@ def decode(
     known = _known(encoding)
     if known is None:
         raise ImageFormatError(_unknown_encoding(encoding))
-    check_size(height, width)
+    check_size(height, width, max_pixels)
     if known in PLANAR_ENCODINGS:
         return planar_to_rgb(known, height, width, step, as_bytes(data))
     layout = _LAYOUTS[known]
@@ -160,8 +162,8 @@ def _known(encoding: str) -> str | None:
     return next((name for name in names if name in SUPPORTED_ENCODINGS), None)
 
 
-def image_to_labels(message: Any) -> np.ndarray:
-    """Return a one-channel `sensor_msgs/Image` as integers [H, W].
+def image_to_labels(message: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Return a one-channel `sensor_msgs/Image` of at most `max_pixels` as integers [H, W].
 
     Raises:
         ImageFormatError: not `mono8`, `8UC1`, `mono16`, `16UC1` or `32SC1`; or its fields
@@ -172,31 +174,34 @@ def image_to_labels(message: Any) -> np.ndarray:
         raise ImageFormatError(
             f'a mask cannot have the encoding {message.encoding!r}; send {", ".join(_LABEL_TYPES)}'
         )
-    return single_channel(message, dtype, 'mask')
+    return single_channel(message, dtype, 'mask', max_pixels)
 
 
-def image_to_mask(message: Any) -> np.ndarray:
+def image_to_mask(message: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Return a mask message as bool [H, W], true where a pixel is not 0.
 
     Raises:
         ImageFormatError: see `image_to_labels`.
     """
-    mask: np.ndarray = image_to_labels(message) != 0
+    mask: np.ndarray = image_to_labels(message, max_pixels) != 0
     return mask
 
 
-def single_channel(message: Any, dtype: type, what: str) -> np.ndarray:
+def single_channel(
+    message: Any, dtype: type, what: str, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Return the only channel [H, W] of an image message, in the message's byte order.
 
     Args:
         message: a `sensor_msgs/Image`.
         dtype: type of its samples.
         what: what it should be, for messages.
+        max_pixels: most pixels of an image.
 
     Raises:
         ImageFormatError: it is empty or too large, or its fields are inconsistent.
     """
-    check_size(message.height, message.width)
+    check_size(message.height, message.width, max_pixels)
     sample = np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
     row = message.width * sample.itemsize
     if message.step < row or message.step * message.height != len(message.data):

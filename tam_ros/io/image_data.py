@@ -15,7 +15,7 @@ MAX_SIDE = 16384
 """Longest accepted image side in pixels; a larger value means a corrupt message."""
 
 MAX_PIXELS = 40_000_000
-"""Most pixels of an accepted picture, mask or depth image.
+"""Most pixels of an accepted picture, mask or depth image, if nothing else is set.
 
 A compressed message of some kilobytes can announce gigabytes, so its header is read first."""
 
@@ -24,7 +24,7 @@ class ImageFormatError(InputError, ValueError):
     """An image message is malformed, or its encoding is not for this purpose."""
 
 
-def check_size(height: int, width: int) -> None:
+def check_size(height: int, width: int, max_pixels: int = MAX_PIXELS) -> None:
     """Raise ImageFormatError unless an image may have this size."""
     if height < 1 or width < 1:
         raise ImageFormatError(f'image of {width}x{height} pixels is empty')
@@ -32,9 +32,9 @@ def check_size(height: int, width: int) -> None:
         raise ImageFormatError(
             f'image has {width}x{height} pixels, the limit is {MAX_SIDE} per side'
         )
-    if height * width > MAX_PIXELS:
+    if height * width > max_pixels:
         raise ImageFormatError(
-            f'image of {width}x{height} pixels is too large: the limit is {MAX_PIXELS} pixels'
+            f'image of {width}x{height} pixels is too large: the limit is {max_pixels} pixels'
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tam_ros.io.compressed_images import decode_picture
 from tam_ros.io.encodings import decode, is_picture
-from tam_ros.io.image_data import as_bytes, check_size
+from tam_ros.io.image_data import MAX_PIXELS, as_bytes, check_size
 from tam_ros.io.sample_range import SampleRange
 from tam_ros.regular_file import read_regular
 
@@ -29,13 +29,17 @@ class ImageDecoder:
     same brightness in two of its images has it in the arrays as well, also with 16-bit images.
     """
 
-    def __init__(self, report: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, report: Callable[[str], None] | None = None, max_pixels: int = MAX_PIXELS
+    ) -> None:
         """Start a stream.
 
         Args:
             report: called with a sentence for the user about the range of its values, once; None:
                 a warning of the module `sample_range`.
+            max_pixels: most pixels of an image.
         """
+        self._max_pixels = max_pixels
         self._levels = SampleRange() if report is None else SampleRange(report)
 
     def message(self, message: Any) -> np.ndarray:
@@ -56,7 +60,7 @@ class ImageDecoder:
         if hasattr(message, 'format'):
             return self.compressed(message.format, message.data)
         if not is_picture(message.encoding) and (bridge := _cv_bridge()) is not None:
-            check_size(message.height, message.width)
+            check_size(message.height, message.width, self._max_pixels)
             # CvBridgeError is a TypeError.
             with contextlib.suppress(ValueError, TypeError):
                 rgb: np.ndarray = bridge.imgmsg_to_cv2(message, 'rgb8')
@@ -69,6 +73,7 @@ class ImageDecoder:
             message.data,
             bool(message.is_bigendian),
             self._levels,
+            self._max_pixels,
         )
 
     def compressed(self, image_format: str, data: Any) -> np.ndarray:
@@ -77,7 +82,9 @@ class ImageDecoder:
         Raises:
             ImageFormatError: see `decode_picture`.
         """
-        return decode_picture(as_bytes(data), image_format, self._levels)
+        return decode_picture(
+            as_bytes(data), image_format, self._levels, max_pixels=self._max_pixels
+        )
 
     def file(self, path: Path) -> np.ndarray:
         """Decode an image file to uint8 RGB [H, W, 3].
@@ -87,7 +94,7 @@ class ImageDecoder:
             OSError: the file cannot be read, is not a regular file, or is too large.
         """
         raw = as_bytes(read_regular(path, MAX_FILE_BYTES))
-        return decode_picture(raw, path.suffix[1:], self._levels, any_format=True)
+        return decode_picture(raw, path.suffix[1:], self._levels, True, self._max_pixels)
 
 
 @functools.cache

@@ -4,15 +4,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from tam_ros.interfaces import FFMPEG_TYPE, FOXGLOVE_TYPE
-from tam_ros.io.image_data import ImageFormatError, as_bytes, check_size
+from tam_ros.io.image_data import MAX_PIXELS, ImageFormatError, as_bytes, check_size
 
 T = TypeVar('T')
 
@@ -32,6 +34,9 @@ _CODECS = {
 
 # Some drivers send packets as `CompressedImage`.
 _VIDEO_FORMAT = re.compile(r'\b(h\.?26[45]|hevc|av1|vp[89])\b', re.IGNORECASE)
+
+# "Picture size 16000x16000 exceeds specified max pixel count", "Frame size 16000x16000 exceeds".
+_TOO_LARGE = re.compile(r'(\d+)x(\d+) exceeds')
 
 _WAITING = 100  # packets whose picture has not come out of the decoder
 
@@ -79,8 +84,13 @@ class VideoDecoder(Generic[T]):
         waiting: whether no picture can be decoded before the next key frame.
     """
 
-    def __init__(self) -> None:
-        """Start a stream, which may begin anywhere."""
+    def __init__(self, max_pixels: int = MAX_PIXELS) -> None:
+        """Start a stream, which may begin anywhere.
+
+        Args:
+            max_pixels: most pixels of a picture.
+        """
+        self._max_pixels = max_pixels
         self.waiting = True
         self._codec = ''
         self._context: Any = None
@@ -101,10 +111,10 @@ class VideoDecoder(Generic[T]):
 
         Raises:
             ImageFormatError: the codec is unknown, PyAV is not installed, or the packet is
-                damaged.
+                damaged, or has too large a picture, which is not decoded then.
         """
         if encoding != self._codec:
-            self._context = _open(encoding)
+            self._context = _open(encoding, self._max_pixels)
             self._codec, self.waiting = encoding, True
             self._tags.clear()
         import av
@@ -115,9 +125,13 @@ class VideoDecoder(Generic[T]):
         self._count += 1
         while len(self._tags) > _WAITING:
             self._tags.popitem(last=False)
+        logs: list[Any] = []
         try:
-            frames = self._context.decode(packet)
+            with _errors_of_ffmpeg(logs):
+                frames = self._context.decode(packet)
         except av.FFmpegError as error:
+            if large := _TOO_LARGE.search(' '.join(text for _, _, text in logs)):
+                self._check_size(int(large[2]), int(large[1]))
             if self.waiting:
                 return []
             self.waiting = True
@@ -126,14 +140,41 @@ class VideoDecoder(Generic[T]):
         for frame in frames:
             if frame.is_corrupt or frame.pts not in self._tags:
                 continue
-            check_size(frame.height, frame.width)
+            self._check_size(frame.height, frame.width)
             pictures.append((self._tags.pop(frame.pts), VideoPicture(frame)))
         self.waiting = self.waiting and not pictures
         return pictures
 
+    def _check_size(self, height: int, width: int) -> None:
+        try:
+            check_size(height, width, self._max_pixels)
+        except ImageFormatError:
+            # Some decoders say nothing about the next packet: begin with a new one.
+            self._codec, self.waiting = '', True
+            raise
 
-def _open(encoding: str) -> Any:
-    """Return a decoder of PyAV that returns each picture at once.
+
+@contextlib.contextmanager
+def _errors_of_ffmpeg(logs: list[Any]) -> Iterator[None]:
+    """Add to `logs` what FFmpeg says about an error in this thread."""
+    import av
+
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture() as captured:
+            try:
+                yield
+            finally:
+                logs += captured
+    finally:
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(skips)
+
+
+def _open(encoding: str, max_pixels: int) -> Any:
+    """Return a decoder of PyAV that returns each picture at once, and refuses too large ones.
 
     Raises:
         ImageFormatError: there is none for this encoding.
@@ -149,7 +190,11 @@ def _open(encoding: str) -> Any:
             context = av.CodecContext.create(decoder, 'r')
             # With several threads the pictures come out later.
             context.thread_count = 1
-            context.options = {'flags': 'low_delay'}
+            context.options = {
+                'flags': 'low_delay',
+                # Before it allocates pictures. Decoders count what they add at the edges.
+                'max_pixels': str(max_pixels + max_pixels // 8),
+            }
             return context
     raise ImageFormatError(
         f'video packets have the encoding {encoding!r}, for which there is no decoder; known are '

@@ -239,6 +239,13 @@ class Parameters:
         choices=tuple(IMAGES),
         check=lambda name: what_is_missing(IMAGES[name]),
     )
+    max_image_megapixels: int = _parameter(
+        40,
+        'Most million pixels of an image, a depth image or a mask. Larger ones are refused by '
+        'their header, before they are decoded. Higher allows larger cameras, and lets whoever '
+        'can publish take more memory and time.',
+        limits=(1, 268),
+    )
     qos_reliability: str = _parameter(
         'auto',
         'Reliability of the subscriptions to `image` and `depth`. auto: reliable while all '
@@ -441,6 +448,11 @@ class Parameters:
         live=True,
         limits=(0.0, 1.0),
     )
+
+    @property
+    def max_pixels(self) -> int:
+        """Most pixels of an image, a depth image or a mask."""
+        return self.max_image_megapixels * 1_000_000
 
     def conflict(self) -> str | None:
         """Return which values are inconsistent, or None."""

@@ -118,7 +118,7 @@ class TrackNode(ManagedNode):
         self._ending = ending
         self._inference: InferenceThread[TrackingSession, ImageMessage] | None = None
         self._images: ImageSubscription | None = None
-        self._decoder = ImageDecoder(self.get_logger().info)
+        self._decoder = ImageDecoder()  # until the node is active
         self._stamps = ImageStamps(self.get_logger().warning)
         self._calibration = Calibration(self, self._values)
         self._health = Health(self, self._values)
@@ -203,7 +203,7 @@ class TrackNode(ManagedNode):
         )
         # One image here and one in the mailbox of the inference thread, so that the newest image
         # is tracked.
-        self._decoder = ImageDecoder(self.get_logger().info)
+        self._decoder = ImageDecoder(self.get_logger().info, parameters.max_pixels)
         self._stamps = ImageStamps(self.get_logger().warning)
         self._images = ImageSubscription(
             self,
@@ -212,6 +212,7 @@ class TrackNode(ManagedNode):
             depth=1,
             timeout_s=lambda: self._values.current.image_timeout,
             lost=self._statistics.lost,
+            max_pixels=parameters.max_pixels,
         )
         self._health.images = self._images
         self._port.activate()

@@ -115,3 +115,37 @@ def test_a_header_that_is_cut_anywhere_is_refused_in_words(make):
 
 def test_the_budget_holds_the_images_of_cameras():
     assert MAX_PIXELS >= 7680 * 4320
+
+
+@pytest.mark.parametrize(
+    ('read', 'message'),
+    [
+        (image_to_mask, Image(encoding='mono8', height=10, width=8, step=8, data=bytes(80))),
+        (message_to_depth, Image(encoding='16UC1', height=10, width=8, step=16, data=bytes(160))),
+        (
+            message_to_depth,
+            CompressedImage(
+                format='16UC1; compressedDepth png',
+                data=bytes(12) + cv2.imencode('.png', np.zeros((10, 8), np.uint16))[1].tobytes(),
+            ),
+        ),
+    ],
+)
+def test_another_budget_of_masks_and_depth(read, message):
+    assert read(message, max_pixels=80).shape == (10, 8)
+    with pytest.raises(ImageFormatError, match='of 8x10 pixels is too large: the limit is 79'):
+        read(message, max_pixels=79)
+
+
+@pytest.mark.parametrize('kind', ['raw', 'nv12', 'jpeg'])
+def test_another_budget_of_pictures(kind):
+    if kind == 'jpeg':
+        data = cv2.imencode('.jpg', np.zeros((10, 8, 3), np.uint8))[1].tobytes()
+        message = CompressedImage(format='jpeg', data=data)
+    elif kind == 'nv12':
+        message = Image(encoding='nv12', height=10, width=8, step=8, data=bytes(120))
+    else:
+        message = Image(encoding='rgb8', height=10, width=8, step=24, data=bytes(240))
+    assert ImageDecoder(max_pixels=80).message(message).shape == (10, 8, 3)
+    with pytest.raises(ImageFormatError, match='of 8x10 pixels is too large: the limit is 79'):
+        ImageDecoder(max_pixels=79).message(message)

@@ -98,3 +98,40 @@ def test_without_pyav_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     with pytest.raises(ImageFormatError, match='pip install av'):
         VideoDecoder().decode('h264', b'x', None)
+
+
+@pytest.mark.parametrize(
+    ('encoder', 'encoding', 'options'),
+    [
+        ('libx264', 'h264', {'preset': 'ultrafast', 'tune': 'zerolatency'}),
+        ('libx265', 'h265', {'preset': 'ultrafast', 'tune': 'zerolatency'}),
+        ('libvpx', 'vp8', {'deadline': 'realtime'}),
+        ('libvpx-vp9', 'vp9', {'deadline': 'realtime'}),
+        ('libsvtav1', 'av1', {}),
+    ],
+)
+def test_large_pictures_are_refused_before_they_are_decoded(encoder, encoding, options):
+    if encoder not in av.codecs_available:
+        pytest.skip(f'PyAV has no {encoder}')
+    context = av.CodecContext.create(encoder, 'w')
+    context.height, context.width = 400, 500
+    context.pix_fmt, context.time_base = 'yuv420p', Fraction(1, 30)
+    context.options, context.thread_count = options, 1
+    frame = av.VideoFrame.from_ndarray(np.zeros((600, 500), np.uint8), 'yuv420p')
+    frame.pts = 0
+    made = [bytes(one) for part in (frame, None) for one in context.encode(part)]
+    ((_, decoded),) = VideoDecoder(max_pixels=200_000).decode(encoding, made[0], 0)
+    assert (decoded.height, decoded.width) == (400, 500)
+    for limit in (199_999, 100_000):
+        decoder = VideoDecoder(max_pixels=limit)
+        for index in range(2):
+            with pytest.raises(ImageFormatError, match=f'too large: the limit is {limit} pixels'):
+                decoder.decode(encoding, made[0], index)
+        assert decoder.waiting
+
+
+def test_the_log_of_ffmpeg_is_as_before():
+    before = av.logging.get_level(), av.logging.get_skip_repeated()
+    with pytest.raises(ImageFormatError):
+        VideoDecoder(max_pixels=100).decode('h264', packets(count=1)[0], 0)
+    assert (av.logging.get_level(), av.logging.get_skip_repeated()) == before

@@ -45,6 +45,9 @@ DepthMessage: TypeAlias = Image | CompressedImage
 KEPT = 30
 """Maximum number of depth images kept: one second of a camera, enough for slow trackers."""
 
+KEPT_BYTES = 1 << 28
+"""Memory that the kept depth images may take, but for the newest one."""
+
 _SILENT_S = 1.0  # without a depth image for so long, `find` does not wait for one
 
 
@@ -166,6 +169,9 @@ class DepthImages(ManagedEntity):
             if self._newest_ns is not None and stamp <= self._newest_ns:
                 self._kept.clear()  # a recording was restarted
             self._kept.append((stamp, message))
+            size = sum(len(one.data) for _, one in self._kept)
+            while size > KEPT_BYTES and len(self._kept) > 1:
+                size -= len(self._kept.popleft()[1].data)
             self._newest_ns = stamp
             self._received_at = time.monotonic()
             self._changed.notify_all()
@@ -226,7 +232,7 @@ class DepthViews:
         image_ns = stamp_ns(header)
         message = self._images.find(image_ns, parameters.depth_tolerance, parameters.depth_wait)
         topic = self._images.topic
-        depth = message_to_depth(message)
+        depth = message_to_depth(message, parameters.max_pixels)
         if depth.shape != (height, width):
             raise DepthError(
                 f'{topic} has {depth.shape[1]}x{depth.shape[0]} pixels, the image '

@@ -15,6 +15,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from tam_ros.io.image_data import MAX_PIXELS
 from tam_ros.io.video_packets import is_video_format
 from tam_ros.printable import MAX_NAME, MAX_TEXT, printable
 from tam_ros.ros.images.offers import (
@@ -57,6 +58,7 @@ class ImageSubscription:
         depth: int,
         timeout_s: Callable[[], float],
         lost: Callable[[int], None] = lambda count: None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         """Subscribe.
 
@@ -67,6 +69,7 @@ class ImageSubscription:
             depth: messages that may wait for the executor; not of a video.
             timeout_s: returns the seconds without an image after which that is a problem.
             lost: called with the number of messages that the transport lost.
+            max_pixels: most pixels of a picture of a video.
         """
         self.problem = ''
         self._node = node
@@ -75,6 +78,7 @@ class ImageSubscription:
         self._depth = depth
         self._timeout_s = timeout_s
         self._on_lost = lost
+        self._max_pixels = max_pixels
         self._received = self._lost = 0
         self._had_images = False
         # Some drivers send video packets as `CompressedImage`.
@@ -98,7 +102,9 @@ class ImageSubscription:
 
     def _subscribe(self) -> Subscription:
         reliable = self._choice.reliable
-        self._video = VideoPackets(self._receive_image) if self._is_video else None
+        self._video = None
+        if self._is_video:
+            self._video = VideoPackets(self._receive_image, self._max_pixels)
         qos = QoSProfile(
             depth=QUEUE_DEPTH if self._is_video else self._depth,
             history=HistoryPolicy.KEEP_LAST,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from std_msgs.msg import Header
 
-from tam_ros.io.image_data import ImageFormatError
+from tam_ros.io.image_data import MAX_PIXELS, ImageFormatError
 from tam_ros.io.video_packets import VideoDecoder, VideoPicture, packet_encoding
 
 QUEUE_DEPTH = 60
@@ -51,15 +51,18 @@ class VideoPackets:
         problem: why packets give no image now, or empty.
     """
 
-    def __init__(self, callback: Callable[[VideoImage], None]) -> None:
+    def __init__(
+        self, callback: Callable[[VideoImage], None], max_pixels: int = MAX_PIXELS
+    ) -> None:
         """Start a stream.
 
         Args:
             callback: called with each image.
+            max_pixels: most pixels of an image.
         """
         self.problem = ''
         self._callback = callback
-        self._decoder: VideoDecoder[Header] = VideoDecoder()
+        self._decoder: VideoDecoder[Header] = VideoDecoder(max_pixels)
 
     def receive(self, message: Any) -> None:
         """Decode a `FFMPEGPacket` or `CompressedVideo`."""

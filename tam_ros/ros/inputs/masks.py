@@ -29,7 +29,7 @@ class MaskTopic(PromptSource):
             self.port.refused(f'mask prompt refused: {reason}')
             return
         try:
-            labels = image_to_labels(message)
+            labels = image_to_labels(message, self.port.parameters.current.max_pixels)
         except ImageFormatError as error:
             self.port.refused(f'mask prompt refused: {error}')
             return

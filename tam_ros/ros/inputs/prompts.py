@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tam_ros import msg
 from tam_ros.interfaces import MAX_POINTS
 from tam_ros.io.encodings import image_to_mask
-from tam_ros.io.image_data import ImageFormatError
+from tam_ros.io.image_data import MAX_PIXELS, ImageFormatError
 from tam_ros.prompting.published_images import Box
 from tam_ros.prompting.session import Action, Answer, PromptRequest
 from tam_ros.ros.conversions import stamp_ns
@@ -51,7 +51,7 @@ class PromptTopic(PromptSource):
     def _submit(self, message: msg.Prompt, sender: str) -> Answer:
         # Not in the inference thread: reading a mask takes time.
         try:
-            request = read_prompt(message)
+            request = read_prompt(message, self.port.parameters.current.max_pixels)
         except PromptError as error:
             return Answer(False, message.object_id, str(error))
         answer = self.port.submit(request)
@@ -78,8 +78,8 @@ def describe(request: PromptRequest, object_id: int) -> str:
     return f'object {object_id}{name} {_DONE[request.action]}{given}'
 
 
-def read_prompt(message: msg.Prompt) -> PromptRequest:
-    """Read a prompt message.
+def read_prompt(message: msg.Prompt, max_pixels: int = MAX_PIXELS) -> PromptRequest:
+    """Read a prompt message, whose mask may have `max_pixels`.
 
     Raises:
         PromptError: the action is unknown; the prompt is empty (REFINE may have a name alone) or
@@ -128,12 +128,12 @@ def read_prompt(message: msg.Prompt) -> PromptRequest:
         points=points,
         point_labels=labels,
         box=cast('Box', box) if has_box else None,
-        mask=_read_mask(message) if has_mask else None,
+        mask=_read_mask(message, max_pixels) if has_mask else None,
     )
 
 
-def _read_mask(message: msg.Prompt) -> NDArray[np.bool_]:
+def _read_mask(message: msg.Prompt, max_pixels: int) -> NDArray[np.bool_]:
     try:
-        return image_to_mask(message.mask)
+        return image_to_mask(message.mask, max_pixels)
     except ImageFormatError as error:
         raise PromptError(str(error)) from error

@@ -163,6 +163,14 @@ def test_few_are_kept():
     assert KEPT == 30
 
 
+def test_large_ones_are_kept_within_a_budget(monkeypatch):
+    monkeypatch.setattr('tam_ros.ros.geometry.depth_images.KEPT_BYTES', 5000)  # 4 of 20x30
+    kept, node = images(*range(0, 8 * 33, 33))
+    assert [stamp for stamp, _ in kept._kept] == [ms * MS for ms in (132, 165, 198, 231)]
+    node.receive(depth(264, size=(60, 60)))
+    assert [stamp for stamp, _ in kept._kept] == [264 * MS], 'the newest one is always kept'
+
+
 def test_a_bag_that_loops():
     kept, node = images(1000, 1033, 1066)
     assert found(kept, 1033) == 1033
