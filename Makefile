@@ -5,10 +5,10 @@
 # distribution than Jazzy has its own .venv-DISTRO and build/ros-DISTRO.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo play test lint clean
 
 # Passed through the environment, so that file names may contain spaces and quotes.
-export PYTHON VIDEO PROMPTS PYTEST_ARGS QUICK ALL JOBS
+export PYTHON VIDEO PROMPTS CAMERA PHONE PYTEST_ARGS QUICK ALL JOBS
 # Only from the command line: a shell with a ROS installation of the system has ROS_DISTRO set as well.
 ifeq ($(origin ROS_DISTRO),command line)
 TAM_ROS_DISTRO := $(ROS_DISTRO)
@@ -19,6 +19,8 @@ help:
 	@echo 'make demo     track two objects in a drawn clip with a real ROS 2 graph; results in demo_output/'
 	@echo '              your own clip: VIDEO=file (video, image folder or bag)'
 	@echo "                        PROMPTS='1:point:320,240;2:box:40,60,200,180'"
+	@echo 'make play     the same clip in a loop, and a page on which you click objects; VIDEO=... as well,'
+	@echo '              or a webcam: CAMERA=0; PHONE=1: phones in the network can open the page'
 	@echo 'make test     the whole test suite; QUICK=1: the daily subset; ALL=1: every size of every'
 	@echo '              model as well; JOBS=2: processes, 0: none besides pytest itself; PYTEST_ARGS=...'
 	@echo 'make setup    only set up: .venv, ROS 2 Jazzy, our messages (PYTHON=python3.12 to choose)'
@@ -33,6 +35,11 @@ setup:
 demo:
 	@scripts/setup.sh
 	@. ./env.sh && exec python -m tam_ros.demo $${VIDEO:+--video "$$VIDEO"} $${PROMPTS:+--prompts "$$PROMPTS"}
+
+play:
+	@scripts/setup.sh --page
+	@. ./env.sh && exec python -m tam_ros.demo.play $${VIDEO:+--video "$$VIDEO"} $${CAMERA:+--camera "$$CAMERA"} \
+	  $${PHONE:+--host 0.0.0.0}
 
 test:
 	@scripts/setup.sh --test

@@ -22,6 +22,7 @@ from launch.actions import (
 )
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, ThisLaunchFileDir
+from launch_ros.actions import Node
 
 from tam_ros.ros import launching
 
@@ -56,7 +57,10 @@ def start(context: LaunchContext) -> list[Action]:
     }
     # One folder for all cameras, even if the clock reaches the next second.
     value['record_to'] = value['record_to'] or time.strftime('tam_ros_%Y%m%d_%H%M%S')
-    return [
+    # One page for all cameras.
+    page = launching.page_node(value, launching.profile(value['fastdds_profile']))
+    value['page'] = 'false'
+    cameras = [
         # The group limits launch configurations to one camera.
         GroupAction(
             [
@@ -68,3 +72,4 @@ def start(context: LaunchContext) -> list[Action]:
         )
         for name in launching.camera_namespaces(LaunchConfiguration('cameras').perform(context))
     ]
+    return [*(Node(**one) for one in page), *cameras]

@@ -21,7 +21,6 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from tam_ros.ros import launching, recording
-from tam_ros.ros.distribution import PROFILE_VARIABLE
 from tam_ros.ros.parameters import PARAMETERS
 
 
@@ -50,7 +49,7 @@ def start(context: LaunchContext) -> list[Action]:
     config = launching.existing_file('config', value['config'])
     in_file = launching.read_parameter_file(config)
     given = given_parameters(context)
-    environment = profile(value['fastdds_profile'])
+    environment = launching.profile(value['fastdds_profile'])
     topics = launching.remapped_topics(value)
     node = Node(
         package='tam_ros',
@@ -65,10 +64,11 @@ def start(context: LaunchContext) -> list[Action]:
         respawn=launching.is_true('respawn', value['respawn']),
         respawn_delay=2.0,
     )
+    actions = [node, *(Node(**page) for page in launching.page_node(value, environment))]
     if not launching.is_true('record', value['record']):
-        return [node]
+        return actions
     values = in_file | {name: one.evaluate(context) for name, one in given.items()}
-    return [node, *record(value, topics, values, environment)]
+    return [*actions, *record(value, topics, values, environment)]
 
 
 def given_parameters(context: LaunchContext) -> dict[str, ParameterValue]:
@@ -79,13 +79,6 @@ def given_parameters(context: LaunchContext) -> dict[str, ParameterValue]:
         for name, kind in types.items()
         if LaunchConfiguration(name).perform(context)
     }
-
-
-def profile(argument: str) -> dict[str, str]:
-    """Return the environment that chooses a profile of Fast DDS; other middlewares ignore it."""
-    if argument == 'none':
-        return {}
-    return {PROFILE_VARIABLE: str(launching.existing_file('fastdds_profile', argument))}
 
 
 def record(

@@ -45,6 +45,8 @@ TORCH = 'torch==2.13.0'
 # Builds TensorRT engines without a GPU, for tests. The two wheels are complete; the package that
 # has them as dependencies is left out because it would have to be compiled.
 TENSORRT_RTX = ('tensorrt-rtx-cu13-libs==1.7.1.116', 'tensorrt-rtx-cu13-bindings==1.7.1.116')
+# The extra `page` of pyproject.toml.
+PAGE = ('aiohttp>=3.9,<4', 'segno>=1.5,<2')
 MINIMUM_CMAKE = (3, 20)
 
 
@@ -52,6 +54,7 @@ def main() -> int:
     """Run the steps that are due; return the exit status."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument('--test', action='store_true', help='also what the test suite needs')
+    arguments.add_argument('--page', action='store_true', help='also what the page needs')
     arguments.add_argument('--python-chosen', action='store_true', help=argparse.SUPPRESS)
     options = arguments.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -67,6 +70,8 @@ def main() -> int:
             install_packages(runner)
             compile_messages(runner)
             install_project(runner)
+            if options.page:
+                install_page_packages(runner)
             if options.test:
                 install_test_packages(runner)
     except SetupError as error:
@@ -159,6 +164,16 @@ def install_project(runner: Runner) -> None:
     if stamp.is_current():
         return
     runner.pip('tam_ros itself', '--no-deps', '--no-build-isolation', '--editable', ROOT)
+    stamp.write()
+
+
+def install_page_packages(runner: Runner) -> None:
+    """Install the extra `page` of pyproject.toml."""
+    stamp = Stamp(VENV / '.tam_ros' / 'page', [*PAGE])
+    if stamp.is_current():
+        return
+    remove_half_installed()
+    runner.pip('packages of the page', *PAGE)
     stamp.write()
 
 

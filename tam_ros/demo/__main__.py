@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import itertools
 import os
-import shutil
 import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
-from tam_ros.catalogue import UnknownModelError, engines_dir, model
+from tam_ros.catalogue import UnknownModelError, model
+from tam_ros.demo.graph import isolate, node_arguments, require_ros
 from tam_ros.demo.processes import ChildProcess, DemoError, raise_on_termination, wait_until
 from tam_ros.demo.scene import DemoScene
 from tam_ros.io.frames import SourceError
@@ -33,14 +32,12 @@ from tam_ros.prompting.prompt_text import (
     check_prompts,
     parse_prompts,
 )
-from tam_ros.ros.distribution import ON_THIS_MACHINE, PROFILE_VARIABLE
 from tam_ros.runtime.backends import RUNTIMES
 
 _OUTPUTS = ('recording.mcap', 'overlay.mp4', 'contact_sheet.png', 'summary.json')
 _START_TIMEOUT = 180.0  # a slow disk reading a large model
 _PROMPT_TIMEOUT = 30.0
 _POLL_S = 0.2  # between two checks of the processes
-_SHARED_MEMORY = 4 * 70_000_000  # bytes: our three processes with config/fastdds_images.xml
 _QUIET_S = 1.5  # the node has caught up when no result arrives for this long
 
 
@@ -52,13 +49,13 @@ def main(arguments: list[str] | None = None) -> int:
         size, frames = _inspect_source(options)
         check_prompts(prompts, size, frames)
         model(options.model)
-        _require_ros()
+        require_ros()
         out = Path(options.out).resolve()
         out.mkdir(parents=True, exist_ok=True)
         for name in _OUTPUTS:
             (out / name).unlink(missing_ok=True)
         raise_on_termination()
-        _isolate(out)
+        isolate(out)
         _run(options, prompts, frames, out)
     except (SourceError, PromptSpecError, UnknownModelError, DemoError, OSError) as error:
         print(f'demo: {error}', file=sys.stderr)
@@ -120,41 +117,11 @@ def _inspect_source(options: argparse.Namespace) -> tuple[tuple[int, int], int |
     return size, min(counts, default=None)
 
 
-def _require_ros() -> None:
-    for name in ('rclpy', 'tam_ros.msg'):
-        if importlib.util.find_spec(name) is None:
-            raise DemoError(
-                f'{name} is not in this environment: run `make demo`, or `. ./env.sh` first'
-            )
-
-
-def _isolate(out: Path) -> None:
-    """Isolate this graph from others on the machine. Call it before rclpy is imported."""
-    os.environ['ROS_DOMAIN_ID'] = str(60 + os.getpid() % 40)
-    os.environ['ROS_LOG_DIR'] = str(out / 'logs')
-    os.environ.update(ON_THIS_MACHINE)
-    if _free_shared_memory() >= _SHARED_MEMORY:
-        profile = engines_dir().parent / 'config' / 'fastdds_images.xml'
-        os.environ.setdefault(PROFILE_VARIABLE, str(profile))
-    else:
-        print('demo: too little shared memory (/dev/shm) for images, using UDP instead')
-        os.environ.pop(PROFILE_VARIABLE, None)
-        os.environ['FASTDDS_BUILTIN_TRANSPORTS'] = 'UDPv4'
-    (out / 'logs').mkdir(exist_ok=True)
-
-
-def _free_shared_memory() -> int:
-    try:
-        return shutil.disk_usage('/dev/shm').free
-    except OSError:
-        return 0
-
-
 def _run(
     options: argparse.Namespace, prompts: list[PromptSpec], frames: int | None, out: Path
 ) -> None:
     logs = out / 'logs'
-    node = ChildProcess('tam_ros.ros.track_node', _node_arguments(options), logs / 'node.log')
+    node = ChildProcess('tam_ros.ros.track_node', node_arguments(options), logs / 'node.log')
     camera = ChildProcess('tam_ros.demo.camera', _camera_arguments(options), logs / 'camera.log')
     try:
         arrivals, status = _record(prompts, frames, node, camera, out / 'recording.mcap')
@@ -179,7 +146,7 @@ def _record(
         (stamp, arrival of the result) of each tracked image, nanoseconds, and the values of the
         node's diagnostics entry `model`.
     """
-    # rclpy reads the environment of _isolate when it is imported.
+    # rclpy reads the environment of isolate when it is imported.
     from std_srvs.srv import Trigger
 
     from tam_ros.client import PromptRefusedError, TamClient
@@ -255,23 +222,6 @@ def _report(
     print('\n'.join(['', *summary.lines(), '']))
     for path in (bag, video, sheet, numbers):
         print(path)
-
-
-def _node_arguments(options: argparse.Namespace) -> list[str]:
-    values = {
-        'model': options.model,
-        'weights': options.weights,
-        'runtime': options.runtime,
-        # One of the objects leaves the image for seconds, and the small model would forget it.
-        'skip_occluded_memories': 'true',
-        # Containers often have too little shared memory for images. Only the node should drop
-        # images, not the transport.
-        'qos_reliability': 'reliable',
-    }
-    parameters = itertools.chain.from_iterable(
-        ('-p', f'{name}:={value}') for name, value in values.items() if value
-    )
-    return ['--ros-args', *parameters]
 
 
 def _camera_arguments(options: argparse.Namespace) -> list[str]:

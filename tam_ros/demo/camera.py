@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import rclpy
 from rclpy.executors import ExternalShutdownException
@@ -121,10 +122,28 @@ def recorded_shots(path: str, topic: str | None, rate_hz: float | None) -> Itera
         yield Shot(frame.stamp - first, frame.rgb, None)
 
 
+def webcam_shots(number: int) -> Iterator[Shot]:
+    """Read a webcam; each frame is due when it arrives.
+
+    Raises:
+        SourceError: there is no such webcam, or it has stopped.
+    """
+    capture = cv2.VideoCapture(number)
+    try:
+        while True:
+            captured, bgr = capture.read()
+            if not captured:
+                raise SourceError(f'no image from camera {number} (/dev/video{number})')
+            yield Shot(0.0, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), None)
+    finally:
+        capture.release()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Play a clip; return the exit status."""
     parser = argparse.ArgumentParser(prog='python -m tam_ros.demo.camera', description=__doc__)
     parser.add_argument('--video', help='video, image folder or bag; default: the drawn clip')
+    parser.add_argument('--device', type=int, help='number of a webcam, instead of a clip')
     parser.add_argument('--topic', help='image topic of a bag')
     parser.add_argument(
         '--rate', type=float, help="frames per second, instead of the clip's own rate"
@@ -138,9 +157,13 @@ def main(arguments: list[str] | None = None) -> int:
         help='repeat the first frame until ~/play is called',
     )
     options = parser.parse_args(rclpy.utilities.remove_ros_args(arguments or sys.argv)[1:])
-    drawn = None if options.video else drawn_shots(options.seed, options.rate or DemoScene.rate_hz)
+    drawn = None
+    if not options.video and options.device is None:
+        drawn = drawn_shots(options.seed, options.rate or DemoScene.rate_hz)
 
     def clip() -> Iterator[Shot]:
+        if options.device is not None:
+            return webcam_shots(options.device)
         shots = drawn or recorded_shots(options.video, options.topic, options.rate)
         return itertools.islice(shots, options.frames)
 

@@ -19,8 +19,14 @@ MAX_KEPT_BYTES = 128_000_000
 MAX_RESULTS = 8
 """Results that may wait for their image or for their other half."""
 
-LIVE_AFTER_S = 1.0
+LIVE_AFTER_S = 2.0
 """Seconds without a result after which images are shown without one."""
+
+LIVE_AFTER_GAPS = 3.0
+"""As many times the usual time between results: those of a slow tracker are waited for, since the
+pictures would jump back when one arrives."""
+
+_LONGEST_WAIT_S = 15.0
 
 _I = TypeVar('_I')
 _L = TypeVar('_L')
@@ -58,7 +64,7 @@ class Joiner(Generic[_I, _L, _O]):
         self._bytes = 0
         self._labels: OrderedDict[int, _L] = OrderedDict()
         self._objects: OrderedDict[int, _O] = OrderedDict()
-        self._joined_s = clock() - LIVE_AFTER_S
+        self._joined_s, self._gap_s = clock(), 0.0
 
     def add_image(self, stamp_ns: int, image: _I, size: int) -> Joined[_I, _L, _O] | None:
         """Add an image; return it without a result if there has been none for a while.
@@ -76,9 +82,12 @@ class Joiner(Generic[_I, _L, _O]):
         ):
             self._drop(next(iter(self._images)))
         joined = self._join(stamp_ns)
-        if joined is None and self._clock() - self._joined_s >= LIVE_AFTER_S:
+        if joined is None and self._clock() - self._joined_s >= self._patience_s():
             return Joined(stamp_ns, image)
         return joined
+
+    def _patience_s(self) -> float:
+        return min(_LONGEST_WAIT_S, max(LIVE_AFTER_S, LIVE_AFTER_GAPS * self._gap_s))
 
     def add_labels(self, stamp_ns: int, labels: _L) -> Joined[_I, _L, _O] | None:
         """Add a label image; return everything about its image if it is complete."""
@@ -100,7 +109,8 @@ class Joiner(Generic[_I, _L, _O]):
             self._labels.pop(stamp_ns),
             self._objects.pop(stamp_ns),
         )
-        self._joined_s = self._clock()
+        now = self._clock()
+        self._joined_s, self._gap_s = now, now - self._joined_s
         # The images before it were skipped. After a clock that went back, those are all others.
         while self._images and stamp_ns in self._images:
             self._drop(next(iter(self._images)))

@@ -7,6 +7,7 @@ Can be imported and tested where `launch` is not installed.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -87,6 +88,13 @@ def node_arguments(share: Path) -> list[Argument]:
             '',
             'Folder of the recording; the namespace is a subfolder. Nothing is overwritten: if '
             'the folder exists, a new one is named after the time. Empty: tam_ros_ and the time.',
+        ),
+        'page': ('false', 'true: serve a page for browsers, see docs/page.md.'),
+        'page_host': ('127.0.0.1', 'Address of the page. 0.0.0.0: other devices can open it.'),
+        'page_port': ('8080', 'Port of the page.'),
+        'page_config': (
+            '',
+            'Parameter file of page_node, which overrides these two. Empty: none.',
         ),
     }
     return [Argument(name, default, about) for name, (default, about) in rows.items()]
@@ -197,6 +205,49 @@ def require_package(package: str, reason: str) -> None:
             f'{reason} needs the package {package}: '
             f'sudo apt-get install ros-$ROS_DISTRO-{package.replace("_", "-")}'
         ) from error
+
+
+def profile(argument: str) -> dict[str, str]:
+    """Return the environment that chooses a profile of Fast DDS; other middlewares ignore it."""
+    if argument == 'none':
+        return {}
+    return {PROFILE_VARIABLE: str(existing_file('fastdds_profile', argument))}
+
+
+def page_node(value: Mapping[str, str], environment: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the arguments of the action that starts page_node; nothing unless `page` is true.
+
+    One serves all cameras: it finds the tracking nodes on the graph.
+
+    Args:
+        value: the arguments.
+        environment: additional environment variables.
+
+    Raises:
+        LaunchError: an argument cannot be used, or aiohttp is not installed.
+    """
+    if not is_true('page', value['page']):
+        return []
+    if importlib.util.find_spec('aiohttp') is None:
+        raise LaunchError(
+            'page:=true needs aiohttp: python3 -m pip install "aiohttp>=3.9,<4" segno'
+        )
+    port = value['page_port']
+    if not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise LaunchError(f'page_port:={port} is not a port')
+    parameters: list[Any] = [{'host': value['page_host'], 'port': int(port)}]
+    if value['page_config']:
+        parameters.append(str(existing_file('page_config', value['page_config'])))
+    return [
+        {
+            'package': 'tam_ros',
+            'executable': 'page_node',
+            'name': 'page_node',
+            'output': 'screen',
+            'parameters': parameters,
+            'additional_env': dict(environment),
+        }
+    ]
 
 
 def remapped_topics(value: Mapping[str, str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from tam_ros.demo import __main__ as demo_main
+from tam_ros.demo import graph
 from tam_ros.io.open_source import open_source
 from tam_ros.io.video_writer import VideoWriter
 from tam_ros.ros.distribution import PROFILE_VARIABLE
@@ -174,14 +175,14 @@ def test_images_use_shared_memory_if_there_is_enough(
     environment, monkeypatch, tmp_path, free, shared
 ):
     os.environ[PROFILE_VARIABLE] = '/from/env.sh'
-    monkeypatch.setattr(demo_main, '_free_shared_memory', lambda: free)
-    demo_main._isolate(tmp_path)
+    monkeypatch.setattr(graph, '_free_shared_memory', lambda: free)
+    graph.isolate(tmp_path)
     assert (PROFILE_VARIABLE in environment) == shared
     assert (environment.get('FASTDDS_BUILTIN_TRANSPORTS') == 'UDPv4') != shared
 
 
 def test_the_demo_is_isolated(environment, tmp_path):
-    demo_main._isolate(tmp_path)
+    graph.isolate(tmp_path)
     assert 0 < int(environment['ROS_DOMAIN_ID']) <= 101  # what every operating system can do
     assert environment['ROS_LOG_DIR'] == str(tmp_path / 'logs')
     assert environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'

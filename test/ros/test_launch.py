@@ -194,6 +194,16 @@ def test_what_is_wrong_ends_the_launch_before_it_starts(processes, file, argumen
     assert processes.status == 1
 
 
+def test_one_page_serves_all_cameras(processes):
+    pytest.importorskip('aiohttp', reason='aiohttp is not installed here: make test installs it')
+    nodes = processes('cameras.launch.py', cameras='front,rear', page='true', page_port=8123)
+    commands = [' '.join(node.final_cmd) for node in nodes]
+    assert [command.count('page_node') > 0 for command in commands] == [True, False, False]
+    assert parameters_of(nodes[0]) == {'host': '127.0.0.1', 'port': 8123}
+    assert len(processes('track.launch.py', page='true')) == 2
+    assert len(processes('track.launch.py')) == 1
+
+
 def test_a_recording(processes, tmp_path):
     node, recorder = processes('track.launch.py', record='true', depth='/cam/depth')
     command = recorder.final_cmd

@@ -63,6 +63,23 @@ def test_true_and_false():
         launching.is_true('record', 'yes')
 
 
+def test_a_page_is_served_if_it_is_asked_for(tmp_path, monkeypatch):
+    value = {'page': 'false', 'page_host': '0.0.0.0', 'page_port': '80', 'page_config': ''}
+    assert launching.page_node(value, {}) == []
+    value['page'] = 'true'
+    monkeypatch.setattr(launching.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(LaunchError, match='pip install "aiohttp'):
+        launching.page_node(value, {})
+    monkeypatch.setattr(launching.importlib.util, 'find_spec', lambda name: name)
+    (node,) = launching.page_node(value, {'A': 'b'})
+    assert (node['executable'], node['additional_env']) == ('page_node', {'A': 'b'})
+    assert node['parameters'] == [{'host': '0.0.0.0', 'port': 80}]
+    with pytest.raises(LaunchError, match='page_port:=1e3 is not a port'):
+        launching.page_node(value | {'page_port': '1e3'}, {})
+    with pytest.raises(LaunchError, match='page_config:=nosuch.yaml: there is no such file'):
+        launching.page_node(value | {'page_config': 'nosuch.yaml'}, {})
+
+
 def test_a_file_that_does_not_exist(tmp_path, monkeypatch):
     with pytest.raises(LaunchError, match='config:=nosuch.yaml: there is no such file'):
         launching.existing_file('config', 'nosuch.yaml')
