@@ -1,0 +1,81 @@
+# Copyright the tam_ros maintainers
+# SPDX-License-Identifier: Apache-2.0
+"""Real worker processes with the bundled model: one is killed, all are stopped by Ctrl-C."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from labelling.conftest import write_clip
+
+from tam_ros import catalogue
+from tam_ros.labelling.job import read_job
+from tam_ros.labelling.run import fingerprint_of, run
+from tam_ros.labelling.state import OutputFolder
+from tam_ros.labelling.workers import LocalWorkers
+
+MODEL = 'efficienttam_nano_256'
+FRAMES = 12
+
+
+@pytest.fixture
+def job(write_job, tmp_path):
+    if not (catalogue.engines_dir() / 'efficienttam_nano').is_dir():
+        pytest.skip('the weights of efficienttam_nano are not bundled yet')
+    for seed in range(2):
+        write_clip(tmp_path / 'long' / f'drive{seed}', seed, FRAMES)
+    recordings = [{'source': 'long/*', 'prompts': ['1:box:10,20,30,40']}]
+    return write_job(recordings=recordings, model=MODEL)
+
+
+def test_a_killed_worker(job, tmp_path):
+    job_ = read_job(job)
+    killed = []
+
+    def kill(progress):
+        if not killed and any(frames > 3 for frames, _ in progress.running.values()):
+            killed.append(multiprocessing.active_children()[0].pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    fingerprint = fingerprint_of(MODEL, None, 'onnxruntime', 'auto')
+    with OutputFolder(job_.output) as folder, LocalWorkers(2) as workers:
+        summary = run(job_, folder, workers, fingerprint, report=kill)
+    assert killed and not summary.failed
+    assert [one.frames for one in summary.finished] == [FRAMES, FRAMES]
+    assert not multiprocessing.active_children()
+    alone = tmp_path / 'alone'
+    subprocess.run(
+        [sys.executable, '-m', 'tam_ros.cli', 'track', tmp_path / 'long/drive0', '--model', MODEL]
+        + ['--threads', '1', '--prompt', '1:box:10,20,30,40', '--out', alone],
+        check=True,
+        capture_output=True,
+    )
+    expected = [path.read_bytes() for path in sorted(alone.iterdir())]
+    found = sorted((job_.output / 'masks/drive0').iterdir())
+    assert [path.read_bytes() for path in found] == expected and len(expected) == FRAMES
+
+
+def test_ctrl_c(job, tmp_path):
+    """Recordings that were being labelled are begun again by the next run, the rest is kept."""
+    program = [sys.executable, '-m', 'tam_ros.cli', 'label', str(job), '--workers', '1']
+    process = subprocess.Popen(program, start_new_session=True, stderr=subprocess.PIPE)
+    records = tmp_path / 'out/.tam_label/records'
+    while process.poll() is None:  # the test has a time limit of its own
+        if records.is_dir() and any(records.iterdir()):
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    _, said = process.communicate()
+    if process.returncode == 0:
+        pytest.skip('it was finished before it could be interrupted')
+    assert process.returncode == 130, said
+    done = {path.name for path in (tmp_path / 'out/masks').iterdir()}
+    assert done and all(
+        len(list((tmp_path / 'out/masks' / name).iterdir())) == FRAMES for name in done
+    )
+    assert subprocess.run(program, check=True, capture_output=True).returncode == 0
+    assert len(list((tmp_path / 'out/masks').iterdir())) == 2
