@@ -23,6 +23,7 @@ OPTIONAL = {
     'pycocotools': 'pycocotools is not installed: make test installs it',
     'matplotlib': 'matplotlib is not installed: make test installs it',
     'av': 'av is not installed: make test installs it',
+    'tokenizers': 'tokenizers is not installed: make test installs it',
     'openvino': 'openvino is not installed: make test installs it',
     'aiohttp': 'aiohttp is not installed: make test installs it',
     'onnxruntime': 'onnxruntime is not installed: make setup installs it',

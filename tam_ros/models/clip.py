@@ -176,14 +176,15 @@ class VisionTransformer(nn.Module):
             valid: int64 [B, N], 1 or 0 for places without a patch.
 
         Returns:
-            Features [B, N, D], and the keys of the last block [B, N, W].
+            Features [B, N, D], zeros in unused places, and the keys of the last block [B, N, W].
         """
         x, bias = self.embed(patches, position), self.bias(valid)
         *blocks, last = self.transformer.resblocks
         for block in blocks:
             x = block(x, bias)
         keys, values = last.keys_and_values(x[:, 1:])
-        return self.ln_post(values) @ self.proj, keys
+        features = self.ln_post(values) @ self.proj
+        return features * valid[..., None].to(features.dtype), keys
 
 
 class CLIP(nn.Module):
