@@ -108,6 +108,20 @@ class NewOutput(Closing):
             self._lock = None
 
 
+def write_file(path: str | Path, data: bytes) -> None:
+    """Write a new file, completely or not at all.
+
+    Raises:
+        OutputError: the path exists, is being written by another run, or cannot be written.
+    """
+    with NewOutput(path) as output:
+        try:
+            output.partial.write_bytes(data)
+        except OSError as error:
+            raise OutputError(f'{path} cannot be written: {reason(error)}') from error
+        output.publish()
+
+
 class NewFolder(Closing):
     """A new folder of files, each of which is written completely or not at all.
 

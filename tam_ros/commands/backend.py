@@ -14,6 +14,7 @@ from tam_ros.runtime.backends import AUTO, PRECISIONS, RUNTIMES, choose_precisio
 MAX_THREADS = 256
 
 if TYPE_CHECKING:
+    from tam_ros.segmentation import Segmenter
     from tam_ros.tracking import ClipTracker, Tracker
 
 
@@ -55,7 +56,7 @@ def add_hide_below(parser: argparse._ActionsContainer) -> None:
     """Add `--hide-below`, an option of the tracker that every command with a tracker can have."""
     parser.add_argument(
         '--hide-below',
-        type=_share,
+        type=share,
         default=0.0,
         metavar='SHARE',
         help='do not show masks whose confidence is below this share of the usual one of the '
@@ -86,7 +87,7 @@ def runtime_arguments(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def describe(tracker: Tracker | ClipTracker) -> str:
+def describe(tracker: Tracker | ClipTracker | Segmenter) -> str:
     """Describe model, weights, runtime, device and precision in one line."""
     info = f' ({", ".join(tracker.info.values())})' if tracker.info else ''
     return f'{tracker.model}, {tracker.weights}, run by {tracker.runtime}{info}'
@@ -110,7 +111,7 @@ def count(text: str) -> int:
     return number
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
     """Parse a number from 0 to 1, as a `type` of argparse."""
     number = float(text)
     if not 0 <= number <= 1:
