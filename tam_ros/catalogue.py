@@ -13,12 +13,19 @@ from typing import Any
 
 import yaml
 
+from tam_ros.checked_fields import check_types
+from tam_ros.model_files import check_name
+from tam_ros.reading import InputError, failing_as, reading
+from tam_ros.regular_file import read_regular
 
-class CatalogueError(ValueError):
+_MAX_BYTES = 1 << 20
+
+
+class CatalogueError(InputError, ValueError):
     """An entry of the catalogue that is not valid; the message names it."""
 
 
-class UnknownModelError(ValueError):
+class UnknownModelError(InputError, ValueError):
     """A model name that is not in the catalogue."""
 
 
@@ -46,6 +53,9 @@ class Weights:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
                 raise ValueError(f'{name} is {value!r}, not a name')
+            # They become parts of paths.
+            if value is not None and (value[0] in '/~' or '..' in Path(value).parts):
+                raise ValueError(f'{name} is {value!r}, which leads to another folder')
         if (self.repo is None) != (self.file is None):
             raise ValueError('repo and file are given together')
         if self.bundled is not None and self.repo is not None:
@@ -85,6 +95,11 @@ class Model:
     weights: Weights = field(default_factory=Weights)
     kind: str = 'tracker'
 
+    def __post_init__(self) -> None:
+        """Check the values; ValueError says which is wrong."""
+        check_types(self)
+        check_name(self.name)
+
 
 def engines_dir() -> Path:
     """Return the folder of the catalogue and the bundled weights.
@@ -106,10 +121,14 @@ def models() -> dict[str, Model]:
     """Read the catalogue, in the order of the file.
 
     Raises:
-        ValueError: an entry is not valid; the message names it.
+        CatalogueError: the file or an entry is not valid; the message names it.
     """
-    entries = yaml.safe_load((engines_dir() / 'models.yaml').read_text(encoding='utf-8'))
-    return {name: read_model(name, entry) for name, entry in entries.items()}
+    path = engines_dir() / 'models.yaml'
+    with reading(path, CatalogueError, 'the catalogue of models'):
+        entries = yaml.safe_load(read_regular(path, _MAX_BYTES).decode())
+        if not isinstance(entries, dict):
+            raise ValueError('it is not a mapping of names to models')
+        return {name: read_model(name, entry) for name, entry in entries.items()}
 
 
 def read_model(name: str, entry: dict[str, Any]) -> Model:
@@ -118,11 +137,9 @@ def read_model(name: str, entry: dict[str, Any]) -> Model:
     Raises:
         CatalogueError: it is not valid; the message names it.
     """
-    try:
+    with failing_as(CatalogueError, f'the entry {name} of the catalogue is not valid'):
         weights = Weights(**(entry.get('weights') or {}))
         return Model(name=name, **{**entry, 'weights': weights})
-    except (AttributeError, TypeError, ValueError) as error:
-        raise CatalogueError(f'the entry {name} of the catalogue is not valid: {error}') from error
 
 
 def model(name: str) -> Model:

@@ -26,6 +26,9 @@ def check_types(values: Any) -> None:
                 raise ValueError(f'{one.name} is not a list')
             for item in value:
                 _check(one.name, item, (get_args(hint)[0],))
+        elif get_origin(hint) is dict:
+            if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+                raise ValueError(f'{one.name} is not a mapping of names')
         else:
             _check(one.name, value, get_args(hint) or (hint,))
 

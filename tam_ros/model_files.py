@@ -24,7 +24,7 @@ from typing import Any
 
 from tam_ros import regular_file
 from tam_ros.checked_fields import check_types
-from tam_ros.onnx_file import MAX_BYTES, OnnxFileError, read_ports
+from tam_ros.reading import InputError, reading
 from tam_ros.regular_file import read_regular
 
 DESCRIPTION = 'model.json'
@@ -36,6 +36,10 @@ UNTRAINED = 'untrained'
 
 TRACKER = 'tracker'
 """The kind of model whose graphs are the four functions of a tracker."""
+SEGMENTER = 'segmenter'
+"""The kind of model that segments what prompts show in single images."""
+DETECTOR = 'detector'
+"""The kind of model that finds objects of known classes in an image."""
 
 # Labels of point tokens besides those of clicks and box corners, see
 # tam_ros.models.prompt_encoder. PADDING is the "not a point" token that SAM appends to every
@@ -66,7 +70,7 @@ _RANGES = {
 }
 
 
-class WeightsError(RuntimeError):
+class WeightsError(InputError, RuntimeError):
     """Weights or graphs that cannot be used; the message says why and how to fix it."""
 
 
@@ -121,7 +125,7 @@ class GraphSpec:
     def __post_init__(self) -> None:
         """Check the values; ValueError says which is wrong."""
         check_types(self)
-        _check_name(self.name)
+        check_name(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +149,7 @@ class ModelSpec:
     def __post_init__(self) -> None:
         """Check the values; ValueError says which is wrong."""
         check_types(self)
-        _check_name(self.name)
+        check_name(self.name)
 
     @property
     def graph_names(self) -> tuple[str, ...]:
@@ -225,7 +229,19 @@ class TrackerSpec(ModelSpec):
         return json.dumps({'format': FORMAT, **values}, indent=2)
 
 
-def _check_name(name: str) -> None:
+@dataclass(frozen=True, kw_only=True)
+class DetectorSpec(ModelSpec):
+    """A model that finds objects of known classes.
+
+    Attributes:
+        class_names: the classes, in the order of its scores.
+    """
+
+    class_names: tuple[str, ...]
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError unless a name can be part of a path."""
     if not _NAME.fullmatch(name):
         raise ValueError(
             f'the name {name[:100]!r} does not begin with a letter or digit, or has other '
@@ -303,7 +319,12 @@ def read_spec(folder: Path) -> ModelSpec:
         WeightsError: it is missing or damaged, or another version of tam_ros wrote it.
     """
     path = folder / DESCRIPTION
-    try:
+    if not path.exists():
+        raise WeightsError(
+            f'{folder} contains no {DESCRIPTION}, so it is not a folder of exported graphs'
+        )
+    advice = 'export the graphs again'
+    with reading(path, WeightsError, 'the description of the graphs', advice=advice):
         values = json.loads(read_regular(path, _MAX_DESCRIPTION).decode())
         # Older folders lack `format`, `kind` and `high_resolution`; their graphs are the same.
         version = values.pop('format', FORMAT)
@@ -314,25 +335,9 @@ def read_spec(folder: Path) -> ModelSpec:
         if values.get('kind', TRACKER) == TRACKER:
             return _read_tracker(values)
         values['graphs'] = tuple(map(_read_graph, values['graphs']))
+        if values['kind'] == DETECTOR:
+            return DetectorSpec(**{**values, 'class_names': tuple(values['class_names'])})
         return ModelSpec(**values)
-    except FileNotFoundError as error:
-        raise WeightsError(
-            f'{folder} contains no {DESCRIPTION}, so it is not a folder of exported graphs'
-        ) from error
-    # What Python raises for values of other types, and for lists nested thousands deep.
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RecursionError,
-        ArithmeticError,
-    ) as error:
-        raise WeightsError(
-            f'{path}, the description of the graphs, cannot be read ({str(error)[:200]}); export '
-            'them again'
-        ) from error
 
 
 def as_tracker(spec: ModelSpec) -> TrackerSpec:
@@ -368,61 +373,11 @@ def file_name(graph: str, precision: str) -> str:
     return f'{graph}_{precision}.onnx'
 
 
-def graph_file(folder: Path, graph: str, precision: str) -> Path:
-    """Return the path of a graph's file, which was compared with the description of the folder.
-
-    Raises:
-        ValueError: the precision is unknown.
-        KeyError: the description has no such graph.
-        WeightsError: the file is missing or damaged, refers to other files, or is another graph.
-    """
-    if precision not in GRAPH_PRECISIONS:
-        raise ValueError(
-            f'there are no graphs in {precision!r}; choose one of {", ".join(GRAPH_PRECISIONS)}'
-        )
-    path = folder / file_name(graph, precision)
-    if not path.exists():
-        raise WeightsError(
-            f'{folder} contains no {path.name}; export the graphs into a new folder with '
-            '`tam export MODEL --weights CHECKPOINT --out FOLDER` (needs torch), and give that as '
-            'weights'
-        )
-    spec = read_spec(folder).graph(graph)
-    try:
-        ports = read_ports(read_regular(path, MAX_BYTES))
-    except (OSError, OnnxFileError) as error:
-        raise WeightsError(f'the graph {path} cannot be loaded: {error}') from error
-    for side, tensors, found in (
-        ('inputs', spec.inputs, ports.inputs),
-        ('outputs', spec.outputs, ports.outputs),
-    ):
-        if {tensor.name for tensor in tensors} != found.keys():
-            raise WeightsError(
-                f'{path} is another graph than {graph}: its {side} are '
-                f'{", ".join(found)[:200] or "none"}'
-            )
-        for tensor in tensors:
-            port = found[tensor.name]
-            shape = (None, *tensor.shape) if tensor.batched else tensor.shape
-            # A size that either of them leaves open agrees with every size.
-            agree = len(shape) == len(port.shape) and all(
-                a == b or None in (a, b) for a, b in zip(shape, port.shape, strict=True)
-            )
-            if port.dtype != tensor.dtype or not agree:
-                raise WeightsError(
-                    f'{path} does not belong to {DESCRIPTION}: {tensor.name} is {port.dtype} '
-                    f'{list(port.shape)[:8]}, not {tensor.dtype} {list(shape)}'
-                )
-    return path
-
-
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a checkpoint or a graph, in hexadecimal.
 
     Raises:
         WeightsError: it cannot be read, is not a regular file, or is too large.
     """
-    try:
+    with reading(path, WeightsError, 'weights'):
         return regular_file.sha256(path, MAX_WEIGHTS)
-    except OSError as error:
-        raise WeightsError(f'the weights {path} cannot be read: {error}') from error

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tam_ros.reading import InputError
+
 MAX_BYTES = (1 << 31) - 1
 """Largest file: protobuf does not read larger messages."""
 
@@ -37,6 +39,7 @@ _CHILDREN = {
     'SparseTensorProto': {1: 'TensorProto', 2: 'TensorProto'},
 }
 _TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
+_DATA_TYPE, _FLOAT_DATA, _RAW_DATA, _DOUBLE_DATA = 2, 4, 9, 10
 _GRAPH, _INITIALIZER, _INPUT, _OUTPUT = 7, 5, 11, 12
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
@@ -58,7 +61,7 @@ _DTYPES = {
 }
 
 
-class OnnxFileError(ValueError):
+class OnnxFileError(InputError, ValueError):
     """The bytes are not an ONNX model, or one that may not be used; the message says why."""
 
 
@@ -151,22 +154,76 @@ def _type_positions(data: bytes, start: int, end: int) -> Iterator[int]:
                     yield after - 1
 
 
+def check_numbers(data: bytes, infinities: bool) -> None:
+    """Check that the stored numbers of a model are not damaged.
+
+    Numbers of 32 or 64 bits that were written one by one are checked as well as raw ones; for
+    half precision the format has only the raw form in use.
+
+    Args:
+        data: the file.
+        infinities: whether infinite numbers are allowed.
+
+    Raises:
+        OnnxFileError: a tensor contains numbers that are not finite; the message gives its name.
+    """
+    for start, end in _tensors(data):
+        kind = ''
+        parts = []
+        for number, wire, first, last in _fields(data, start, end):
+            if number == _DATA_TYPE and wire == _VARINT:
+                kind = _DTYPES.get(first, '')
+            elif number in (_FLOAT_DATA, _RAW_DATA, _DOUBLE_DATA) and wire == _LENGTH:
+                parts.append((number, first, last))
+        for number, first, last in parts:
+            dtype = {_FLOAT_DATA: 'float32', _DOUBLE_DATA: 'float64'}.get(number, kind)
+            if not _is_sound(data[first:last], dtype, infinities):
+                name = _text(data, start, end, _TENSOR_NAME)
+                raise OnnxFileError(
+                    f'it is damaged: its tensor {name[:60]!r} contains numbers that are not finite'
+                )
+
+
+def _is_sound(raw: bytes, dtype: str, infinities: bool) -> bool:
+    import numpy as np  # takes a while, and commands that read no graph start without it
+
+    if dtype == 'bfloat16':  # the upper half of float32
+        numbers = (np.frombuffer(raw[: len(raw) // 2 * 2], '<u2').astype(np.uint32) << 16).view(
+            np.float32
+        )
+    elif dtype in ('float16', 'float32', 'float64'):
+        kind = np.dtype(dtype).newbyteorder('<')
+        numbers = np.frombuffer(raw[: len(raw) // kind.itemsize * kind.itemsize], kind)
+    else:
+        return True
+    sound = ~np.isnan(numbers) if infinities else np.isfinite(numbers)
+    return bool(sound.all())
+
+
 def _refuse_external(data: bytes) -> None:
+    for start, end in _tensors(data):
+        for number, wire, first, _ in _fields(data, start, end):
+            # The location is 0 for a tensor in the file, which is the default.
+            elsewhere = number == _DATA_LOCATION and wire == _VARINT and first != 0
+            if elsewhere or (number == _EXTERNAL_DATA and wire == _LENGTH):
+                name = _text(data, start, end, _TENSOR_NAME)
+                raise OnnxFileError(
+                    f'its tensor {name[:60]!r} is stored in another file, which is not '
+                    'allowed; export the graph with all tensors inside'
+                )
+
+
+def _tensors(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the start and end of every TensorProto, wherever it is."""
     waiting = [('ModelProto', 0, len(data))]
     while waiting:  # not recursive: the depth is the file's choice
         kind, start, end = waiting.pop()
+        if kind == 'TensorProto':
+            yield start, end
+            continue
         children = _CHILDREN.get(kind, {})
         for number, wire, first, last in _fields(data, start, end):
-            if kind == 'TensorProto':
-                # The location is 0 for a tensor in the file, which is the default.
-                elsewhere = number == _DATA_LOCATION and wire == _VARINT and first != 0
-                if elsewhere or (number == _EXTERNAL_DATA and wire == _LENGTH):
-                    name = _text(data, start, end, _TENSOR_NAME)
-                    raise OnnxFileError(
-                        f'its tensor {name[:60]!r} is stored in another file, which is not '
-                        'allowed; export the graph with all tensors inside'
-                    )
-            elif number in children and wire == _LENGTH:
+            if number in children and wire == _LENGTH:
                 waiting.append((children[number], first, last))
 
 

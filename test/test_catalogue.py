@@ -25,6 +25,8 @@ ENTRY = {'architecture': 'toy', 'description': '', 'licence': 'Apache-2.0', 'con
         ({'repo': 'o/n', 'file': 'w.pt', 'revision': 'main'}, "revision is 'main', not 40 hex"),
         ({'repo': 'o/n', 'file': 'w.pt', 'sha256': 'E' * 64}, 'sha256 is .* not 64 hexadecimal'),
         ({'repo': 'o/n', 'file': 'w.pt', 'sha256': 64}, 'sha256 is 64, not 64 hexadecimal'),
+        ({'bundled': '/etc'}, 'bundled is ./etc., which leads to another folder'),
+        ({'repo': 'o/n', 'file': 'a/../../w.pt'}, 'file is .*, which leads to another folder'),
         ({'revision': 'c' * 40}, 'revision is given without repo'),
         ({'sha256': 'e' * 64}, 'sha256 is given without repo or bundled'),
     ],
@@ -61,3 +63,27 @@ def test_the_command_line_reports_an_entry_that_is_not_valid(tmp_path, monkeypat
     finally:
         catalogue.models.cache_clear()
     assert 'the entry broken of the catalogue is not valid' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'a: [', 'cannot be read as the catalogue of models'),
+        (b'\xff\xfe', 'cannot be read as the catalogue of models'),
+        (b'[' * 20_000, 'nested too deeply'),
+        (b'- a\n- b', 'not a mapping of names'),
+        (b'', 'not a mapping of names'),
+        (b'a: 1', 'the entry a of the catalogue is not valid'),
+        (b'2: {architecture: x, description: x, licence: x, config: {}}', 'name is 2'),
+        (b'../a: {architecture: x, description: x, licence: x, config: {}}', 'the name'),
+        (b'a: {architecture: 1, description: x, licence: x, config: {}}', 'architecture is 1'),
+        (b'a: {architecture: x, description: x, licence: x, config: [1]}', 'config is not a mapp'),
+        (b'a: {architecture: x, description: x, licence: x, config: {1: 2}}', 'config is not a m'),
+        (b'a: {architecture: x, description: x, licence: x, config: {}, kind: []}', 'kind is'),
+    ],
+)
+def test_a_catalogue_that_is_not_one(tmp_path, monkeypatch, content, message):
+    (tmp_path / 'models.yaml').write_bytes(content)
+    monkeypatch.setattr(catalogue, 'engines_dir', lambda: tmp_path)
+    with pytest.raises(catalogue.CatalogueError, match=message):
+        catalogue.models.__wrapped__()

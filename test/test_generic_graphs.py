@@ -60,6 +60,7 @@ def test_the_folder_describes_the_graphs(folder, entry):
     assert spec.kind == entry.kind and spec.graph_names == ('encode_image', 'match_queries')
     assert {path.name for path in folder.iterdir()} == {
         'model.json',
+        'SHA256SUMS',
         *(file_name(name, p) for name in spec.graph_names for p in GRAPH_PRECISIONS),
     }
     for graph in spec.graphs:

@@ -128,7 +128,7 @@ def test_checkpoint_is_exported_once(state, tmp_path, cache, monkeypatch):
     open_runtime(NAME, path, 'onnxruntime')
     # The message names a graph that was damaged later.
     (folder / 'mask_decoder_fp32.onnx').write_bytes(b'not a graph')
-    with pytest.raises(WeightsError, match='mask_decoder_fp32.onnx cannot be loaded'):
+    with pytest.raises(WeightsError, match='mask_decoder_fp32.onnx cannot be read as a graph'):
         open_runtime(NAME, path, 'onnxruntime')
     (folder / 'model.json').write_text('{}')
     with pytest.raises(WeightsError, match='export them again'):
@@ -148,7 +148,8 @@ LOADS = """
 import sys, time
 from tam_ros import catalogue
 from tam_ros.loading import graphs_of, open_exported
-from tam_ros.model_files import TRACKER_GRAPHS, graph_file
+from tam_ros.graph_files import graph_file
+from tam_ros.model_files import TRACKER_GRAPHS
 folder = graphs_of(catalogue.model(sys.argv[1]), 'untrained')
 print('loaded', folder.stat().st_ino, flush=True)
 sys.stdin.read()

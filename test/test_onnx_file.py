@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tam_ros import catalogue
-from tam_ros.model_files import WeightsError, graph_file
-from tam_ros.onnx_file import OnnxFileError, Port, read_ports, with_float_input
+from tam_ros.graph_files import CHECKSUMS, graph_file, read_graph, write_checksums
+from tam_ros.model_files import WeightsError
+from tam_ros.onnx_file import OnnxFileError, Port, check_numbers, read_ports, with_float_input
 
 BUNDLED = catalogue.engines_dir() / 'efficienttam_nano'
 X = helper.make_tensor_value_info('x', TensorProto.FLOAT, [None, 2])
@@ -104,6 +107,30 @@ def test_inputs_and_outputs_without_the_stored_tensors():
     assert ports.outputs == {'y': Port('y', 'float32', (None, 2))}
 
 
+def numbers(value, dtype, raw=True):
+    """Return a tensor of three numbers, one of which is `value`."""
+    array = np.array([1, value, 2], dtype)
+    if raw:
+        return numpy_helper.from_array(array, 'c')
+    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+    return helper.make_tensor('c', kind, [3], array.tolist())
+
+
+@pytest.mark.parametrize('raw', [True, False])
+@pytest.mark.parametrize('dtype', [np.float32, np.float64, np.float16, ml_dtypes.bfloat16])
+def test_damaged_numbers_are_found(dtype, raw):
+    raw = raw or dtype in (np.float16, ml_dtypes.bfloat16)
+    for value, allowed in ((1, (True, False)), (np.inf, (True,)), (np.nan, ())):
+        tensor = numbers(value, dtype, raw)
+        for made in (model(initializers=[tensor]), model([constant(value=tensor)])):
+            for infinities in (True, False):
+                if infinities in allowed:
+                    check_numbers(made.SerializeToString(), infinities)
+                    continue
+                with pytest.raises(OnnxFileError, match="damaged: its tensor 'c' contains"):
+                    check_numbers(made.SerializeToString(), infinities)
+
+
 def test_damaged_files_raise_one_error():
     data = (BUNDLED / 'memory_encoder_fp32.onnx').read_bytes()
     random = np.random.default_rng(0)
@@ -176,3 +203,36 @@ def test_an_input_of_bytes_is_made_one_of_floats_and_nothing_else_changes():
 def test_a_model_without_that_input_is_refused(data):
     with pytest.raises(OnnxFileError):
         with_float_input(data, 'image')
+
+
+def test_damaged_numbers_of_a_graph_are_refused(folder):
+    path = folder / 'memory_encoder_fp32.onnx'
+    made = onnx.load(path)
+    tensor = next(one for one in made.graph.initializer if len(one.raw_data) > 1000)
+    tensor.raw_data = tensor.raw_data[:-2] + b'\xff\x7f'
+    onnx.save(made, path)
+    with pytest.raises(WeightsError, match=r'memory_encoder_fp32\.onnx .*not finite'):
+        read_graph(folder, 'memory_encoder', 'fp32')
+
+
+def test_the_hashes_of_an_export_are_checked(folder):
+    path = folder / 'memory_encoder_fp32.onnx'
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1  # a number of some tensor
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match='damaged, or was replaced.*SHA256SUMS'):
+        read_graph(folder, 'memory_encoder', 'fp32')
+    assert len(read_graph(folder, 'mask_decoder', 'fp32')) > 1000
+    write_checksums(folder)
+    assert read_graph(folder, 'memory_encoder', 'fp32') == data
+    (folder / CHECKSUMS).write_bytes(b'\xff' * 9)
+    with pytest.raises(WeightsError, match='cannot be read as a list of checksums'):
+        read_graph(folder, 'memory_encoder', 'fp32')
+    (folder / CHECKSUMS).unlink()
+    read_graph(folder, 'memory_encoder', 'fp32')
+
+
+def test_the_hashes_of_the_bundled_graphs_are_those_of_sha256sum():
+    done = subprocess.run(['sha256sum', '-c', '--quiet', CHECKSUMS], cwd=BUNDLED)
+    assert done.returncode == 0
+    assert len((BUNDLED / CHECKSUMS).read_text().splitlines()) == 4

@@ -21,7 +21,14 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from tam_ros import catalogue
-from tam_ros.export.half_precision import DOMAIN, in_half_precision, mark, without_marks
+from tam_ros.export.half_precision import (
+    DOMAIN,
+    in_half_precision,
+    is_marked,
+    mark,
+    without_marks,
+)
+from tam_ros.graph_files import write_checksums
 from tam_ros.model_files import DESCRIPTION, GraphSpec, file_name
 from tam_ros.models.build import build_network, describe, family_of
 
@@ -87,7 +94,7 @@ def trace(graph: GraphSpec, module: nn.Module) -> onnx.ModelProto:
             dynamic_axes={name: {0: BATCH} for name in batched},
             dynamo=False,
             do_constant_folding=graph.fold_constants,
-            custom_opsets={DOMAIN: 1},
+            custom_opsets={DOMAIN: 1} if is_marked(module) else None,
         )
     model = onnx.load_from_string(file.getvalue())
     for value, tensor in zip(model.graph.output, graph.outputs, strict=True):
@@ -209,5 +216,6 @@ def export_model(entry: catalogue.Model, weights: Path | str, folder: Path) -> P
         for graph in spec.graphs:
             export_graph(graph, modules[graph.name], draft)
         (draft / DESCRIPTION).write_text(spec.to_json() + '\n', encoding='utf-8')
+        write_checksums(draft)
         draft.rename(folder)  # replaces an empty folder, and fails on any other
     return folder

@@ -17,6 +17,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tam_ros.reading import InputError
+
 SYNTAX = (
     'ID:point:X,Y[,LABEL][;X,Y[,LABEL]...][@FRAME] or ID:box:X0,Y0,X1,Y1[@FRAME], several joined '
     "by ';', for example '1:point:320,240;2:box:40,60,200,180'"
@@ -30,7 +32,7 @@ MAX_SHOWN = 100
 """Characters of a wrong text that a message repeats."""
 
 
-class PromptSpecError(ValueError):
+class PromptSpecError(InputError, ValueError):
     """The text of a prompt cannot be parsed; the message shows the syntax."""
 
 

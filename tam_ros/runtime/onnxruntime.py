@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 # Read when the library is imported. Without it, it sends reports, and warns if there is no home
@@ -18,15 +17,16 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from tam_ros.graph_files import read_graph
 from tam_ros.model_files import (
     GRAPH_PRECISIONS,
     TrackerSpec,
     WeightsError,
-    graph_file,
+    file_name,
     read_spec,
 )
-from tam_ros.onnx_file import MAX_BYTES, with_float_input
-from tam_ros.regular_file import read_regular
+from tam_ros.onnx_file import with_float_input
+from tam_ros.reading import reason
 from tam_ros.runtime.backends import choose_precision
 from tam_ros.runtime.base import Arrays, LoadedGraphs, ModelSource, Session
 from tam_ros.runtime.host import HostBackend
@@ -66,7 +66,8 @@ class OnnxRuntimeSession(Session):
 
     def __init__(
         self,
-        path: Path,
+        model: bytes,
+        name: str,
         threads: int | None = None,
         *,
         shared_memory: bool = True,
@@ -75,7 +76,8 @@ class OnnxRuntimeSession(Session):
         """Load a graph.
 
         Args:
-            path: path of the ONNX file.
+            model: content of the ONNX file, which was checked.
+            name: of the graph, for messages.
             threads: CPU threads; None for one per core.
             shared_memory: work in the pool of memory that the process keeps; otherwise in memory
                 that is released with the session.
@@ -87,14 +89,13 @@ class OnnxRuntimeSession(Session):
         """
         self._float_input = float_input
         try:
-            model: str | bytes = str(path)
             if float_input is not None:
-                model = with_float_input(read_regular(path, MAX_BYTES), float_input)
+                model = with_float_input(model, float_input)
             self._session = ort.InferenceSession(
                 model, session_options(threads), providers=['CPUExecutionProvider']
             )
         except Exception as error:  # the library's exceptions have no narrower common base
-            raise WeightsError(f'the graph {path} cannot be loaded: {error}') from error
+            raise WeightsError(f'the graph {name} cannot be loaded: {reason(error)}') from error
         self._outputs = [value.name for value in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
@@ -122,7 +123,8 @@ class OnnxRuntimeBackend(HostBackend):
         precision = choose_precision(self.name, self.precision)
         sessions = {
             name: OnnxRuntimeSession(
-                graph_file(folder, name, precision),
+                read_graph(folder, name, precision),
+                str(folder / file_name(name, precision)),
                 self.threads,
                 float_input='image'
                 if isinstance(spec, TrackerSpec) and name == 'image_encoder'

@@ -8,17 +8,19 @@ real footage, but not on all (docs/performance.md).
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros.cache import make_cache_folder
-from tam_ros.model_files import GraphSpec, WeightsError, graph_file, read_spec
+from tam_ros.graph_files import read_graph
+from tam_ros.model_files import GraphSpec, WeightsError, read_spec
+from tam_ros.reading import reason
 from tam_ros.runtime.backends import choose_precision
 from tam_ros.runtime.base import Arrays, EngineError, LoadedGraphs, ModelSource, Session
 from tam_ros.runtime.host import HostBackend
@@ -57,13 +59,13 @@ class OpenVinoSession(Session):
     """
 
     def __init__(
-        self, core: ov.Core, path: Path, graph: GraphSpec, settings: dict[Any, Any]
+        self, core: ov.Core, model: bytes, graph: GraphSpec, settings: dict[Any, Any]
     ) -> None:
         """Load and compile a graph.
 
         Args:
             core: OpenVINO's core.
-            path: path of the ONNX file.
+            model: content of the ONNX file, which was checked.
             graph: its spec, for which inputs and outputs are batched.
             settings: properties to compile it with.
 
@@ -71,7 +73,7 @@ class OpenVinoSession(Session):
             WeightsError: the file is damaged.
         """
         self._graph = graph
-        self._request = _compile(core, path, settings)
+        self._request = _compile(core, model, graph.name, settings)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """Run the graph."""
@@ -131,7 +133,7 @@ class OpenVinoBackend(HostBackend):
             half = precision == 'bf16' and graph.tolerates_bf16
             settings[hint.inference_precision] = ov.Type.bf16 if half else ov.Type.f32
             sessions[graph.name] = OpenVinoSession(
-                core, graph_file(folder, graph.name, 'fp32'), graph, settings
+                core, read_graph(folder, graph.name, 'fp32'), graph, settings
             )
         info = {
             'device': core.get_property(DEVICE, properties.device.full_name),
@@ -147,9 +149,9 @@ def _check(core: ov.Core, precision: str) -> None:
         raise EngineError(f'{name} cannot compute in bf16; choose the precision fp32')
 
 
-def _compile(core: ov.Core, path: Path, settings: dict[Any, Any]) -> ov.InferRequest:
+def _compile(core: ov.Core, data: bytes, name: str, settings: dict[Any, Any]) -> ov.InferRequest:
     try:
-        model = core.read_model(path)
+        model = core.read_model(io.BytesIO(data))
         model.reshape(
             {
                 port.any_name: [
@@ -160,7 +162,7 @@ def _compile(core: ov.Core, path: Path, settings: dict[Any, Any]) -> ov.InferReq
         )
         return core.compile_model(model, DEVICE, settings).create_infer_request()
     except RuntimeError as error:
-        raise WeightsError(f'the graph {path} cannot be loaded: {error}') from error
+        raise WeightsError(f'the graph {name} cannot be loaded: {reason(error)}') from error
 
 
 def _cache_settings() -> dict[Any, str]:

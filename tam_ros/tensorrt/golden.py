@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tam_ros.graph_files import read_graph
 from tam_ros.model_files import (
     ABSENT,
     HIGH_RESOLUTION,
@@ -31,7 +32,6 @@ from tam_ros.model_files import (
     ModelSpec,
     TensorSpec,
     TrackerSpec,
-    graph_file,
 )
 from tam_ros.runtime.base import Arrays
 from tam_ros.tensorrt.engine_cache import (
@@ -228,7 +228,8 @@ def compute_references(folder: Path, spec: ModelSpec) -> dict[str, Golden]:
 
     def run(graph: str, inputs: Arrays) -> Arrays:
         # One session at a time: a robot's memory is too small for two and an engine build.
-        with OnnxRuntimeSession(graph_file(folder, graph, 'fp32'), shared_memory=False) as session:
+        model = read_graph(folder, graph, 'fp32')
+        with OnnxRuntimeSession(model, f'{graph} in {folder}', shared_memory=False) as session:
             return session.run(inputs)
 
     return golden_runs(spec, run)
@@ -242,7 +243,7 @@ def cached_references(cache: EngineCache, folder: Path, spec: ModelSpec) -> Path
     """
     key = hashlib.sha256(f'{FORMAT}'.encode())
     for graph in spec.graph_names:
-        key.update(graph_file(folder, graph, 'fp32').read_bytes())
+        key.update(read_graph(folder, graph, 'fp32'))
     path = cache.folder(cache.root / spec.name) / f'golden-{key.hexdigest()[:16]}.npz'
     try:
         load_references(path)

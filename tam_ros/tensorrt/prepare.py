@@ -13,7 +13,8 @@ from pathlib import Path
 from types import ModuleType
 
 from tam_ros import __version__
-from tam_ros.model_files import ModelSpec, file_name, graph_file, read_spec, sha256
+from tam_ros.graph_files import graph_file
+from tam_ros.model_files import ModelSpec, file_name, read_spec, sha256
 from tam_ros.runtime.base import EngineError
 from tam_ros.runtime.engine_options import DEFAULT_MAX_OBJECTS, BuildProgress, EngineOptions
 from tam_ros.tensorrt.build_process import Request, Result, build_in_process

@@ -227,7 +227,7 @@ def test_a_damaged_graph_is_named(tmp_path):
     broken = tmp_path / 'mask_decoder_fp32.onnx'
     broken.unlink()
     broken.write_bytes(b'not a graph')
-    with pytest.raises(WeightsError, match='mask_decoder_fp32.onnx cannot be loaded'):
+    with pytest.raises(WeightsError, match='mask_decoder_fp32.onnx cannot be read as a graph'):
         open_runtime(NAME, tmp_path, 'openvino')
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict
 import onnx
 import pytest
 
-from tam_ros.model_files import graph_file
+from tam_ros.graph_files import graph_file
 from tam_ros.runtime.base import EngineError
 from tam_ros.tensorrt import build_process
 from tam_ros.tensorrt.build_process import Request, build_in_process

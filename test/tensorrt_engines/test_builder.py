@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from fakes import trt as fake_trt
 
-from tam_ros.model_files import graph_file
+from tam_ros.graph_files import graph_file
 from tam_ros.runtime.base import EngineError
 from tam_ros.tensorrt.builder import (
     BuildCancelledError,

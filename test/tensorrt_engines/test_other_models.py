@@ -16,8 +16,9 @@ from fakes import trt as fake_trt
 from fakes.device import FakeDevice
 
 from tam_ros.export.onnx import export_model
+from tam_ros.graph_files import graph_file
 from tam_ros.loading import FolderSource, open_graphs
-from tam_ros.model_files import WeightsError, graph_file, read_spec
+from tam_ros.model_files import WeightsError, read_spec
 from tam_ros.runtime.base import EngineError
 from tam_ros.runtime.engine_options import EngineOptions
 from tam_ros.tensorrt.backend import TensorrtBackend

@@ -17,8 +17,9 @@ from tam_ros import catalogue
 from tam_ros.demo.scene import DemoScene
 from tam_ros.evaluation.dataset import open_dataset
 from tam_ros.export.onnx import export_model
+from tam_ros.graph_files import graph_file
 from tam_ros.loading import open_exported
-from tam_ros.model_files import SINGLE_MEMORY, as_tracker, graph_file, read_spec
+from tam_ros.model_files import SINGLE_MEMORY, as_tracker, read_spec
 from tam_ros.runtime.base import EngineError, PromptTokens
 from tam_ros.runtime.engine_options import EngineOptions
 from tam_ros.tensorrt.buffers import Rows
