@@ -43,7 +43,7 @@ def one_ring(rings: list[Ring]) -> Ring:
     Args:
         rings: as `polygons` returns them, at least one.
     """
-    joined, *others = rings
+    joined, *others = (ring if _turns_left(ring) else ring[::-1] for ring in rings)
     for ring in others:
         at, start = _nearest(joined, ring)
         there_and_back = np.roll(ring, -start, axis=0)
@@ -51,6 +51,11 @@ def one_ring(rings: list[Ring]) -> Ring:
             (joined[: at + 1], there_and_back, there_and_back[:1], joined[at:])
         )
     return joined
+
+
+def _turns_left(ring: Ring) -> bool:
+    x, y = ring.T.astype(np.int64)
+    return bool(np.dot(x, np.roll(y, -1)) > np.dot(y, np.roll(x, -1)))
 
 
 def _nearest(one: Ring, other: Ring) -> tuple[int, int]:
