@@ -46,7 +46,7 @@ TORCH = 'torch==2.13.0'
 # has them as dependencies is left out because it would have to be compiled.
 TENSORRT_RTX = ('tensorrt-rtx-cu13-libs==1.7.1.116', 'tensorrt-rtx-cu13-bindings==1.7.1.116')
 # The extra `page` of pyproject.toml.
-PAGE = ('aiohttp>=3.9,<4', 'segno>=1.5,<2')
+PAGE = ('aiohttp>=3.14,<4', 'segno>=1.5,<2')
 MINIMUM_CMAKE = (3, 20)
 
 

@@ -148,7 +148,7 @@ def main(args: Sequence[str] | None = None) -> int:
         args: with the name of the program; None: those of the process.
     """
     if importlib.util.find_spec('aiohttp') is None:
-        return _refuse('the page needs aiohttp: python3 -m pip install "aiohttp>=3.9,<4" segno')
+        return _refuse('the page needs aiohttp: python3 -m pip install "aiohttp>=3.14,<4" segno')
     with EndSignals() as signals:
         node: Node | None = None
         try:

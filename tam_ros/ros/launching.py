@@ -230,7 +230,7 @@ def page_node(value: Mapping[str, str], environment: Mapping[str, str]) -> list[
         return []
     if importlib.util.find_spec('aiohttp') is None:
         raise LaunchError(
-            'page:=true needs aiohttp: python3 -m pip install "aiohttp>=3.9,<4" segno'
+            'page:=true needs aiohttp: python3 -m pip install "aiohttp>=3.14,<4" segno'
         )
     port = value['page_port']
     if not (port.isascii() and port.isdigit() and int(port) < 65536):
