@@ -34,7 +34,6 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from tam_ros.models.family import HalfPrecision
-from tam_ros.models.layers import MLP
 
 DOMAIN = 'tam_ros'
 MARK = 'Precision'
@@ -86,11 +85,16 @@ def mark(network: nn.Module, precision: HalfPrecision) -> None:
     for name, module in network.named_modules():
         if name in precision.halves:
             inputs(module, FLOAT16)
-        elif name.startswith(precision.heads) and isinstance(module, MLP):
+        elif name.startswith(precision.heads):
             inputs(module, FLOAT32)
         elif isinstance(module, precision.islands) and name.split('.')[0] in precision.halves:
             inputs(module, FLOAT32)
             outputs(module, FLOAT16)
+
+
+def is_marked(network: nn.Module) -> bool:
+    """Return whether anything in a network is marked."""
+    return any(part._forward_pre_hooks for part in network.modules())
 
 
 TYPES = {FLOAT32: TensorProto.FLOAT, FLOAT16: TensorProto.FLOAT16}

@@ -14,14 +14,17 @@ from torch import Tensor, nn
 
 from tam_ros import catalogue
 from tam_ros.model_files import MAX_WEIGHTS, UNTRAINED, ModelSpec, WeightsError, sha256
-from tam_ros.models import clip, edgetam, efficienttam
+from tam_ros.models import clip, edgetam, efficienttam, yolact
 from tam_ros.models.checkpoint_pickle import load_pickle
 from tam_ros.models.family import Family
 from tam_ros.models.torchscript_archive import is_torchscript, read_torchscript
 from tam_ros.regular_file import UnsuitableFileError, open_regular
 
 # To add a family, write its module and add a row here.
-FAMILIES = {family.name: family for family in (efficienttam.FAMILY, edgetam.FAMILY, clip.FAMILY)}
+FAMILIES = {
+    family.name: family
+    for family in (efficienttam.FAMILY, edgetam.FAMILY, clip.FAMILY, yolact.FAMILY)
+}
 SHOWN = 4  # names that an error message lists
 
 

@@ -18,11 +18,11 @@ class HalfPrecision:
     """Which parts of a network may compute in half precision; see `tam_ros.export.half_precision`.
 
     Attributes:
-        halves: names of direct children of the network that do, with the exceptions below.
+        halves: names of modules of the network that do, with the exceptions below.
         islands: classes of modules inside those that compute in single precision and return their
             results in half precision.
-        heads: name prefixes of `layers.MLP` modules that compute in single precision and return
-            their results in it.
+        heads: name prefixes of modules that compute in single precision and return their results
+            in it.
     """
 
     halves: tuple[str, ...]
