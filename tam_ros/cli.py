@@ -28,6 +28,7 @@ from tam_ros.commands import (
     segment,
     track,
     weights,
+    words,
 )
 from tam_ros.printable import one_line
 from tam_ros.reading import InputError
@@ -49,6 +50,7 @@ _COMMANDS = (
     bench,
     models,
     weights,
+    words,
     export,
     build,
     engines,

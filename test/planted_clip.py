@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tam_ros.language.dense_clip import MEAN, STD
+from tam_ros.language.dense_options import MEAN, STD
 
 PATCH, GRID, WIDTH, DIM, LENGTH = 8, 6, 64, 4, 20
 COLOURS = {

@@ -19,7 +19,7 @@ from tam_ros.cache import cache_dir, check_trusted, make_cache_folder, take_writ
 from tam_ros.language.arrays import Floats, unit
 from tam_ros.language.templates import TEMPLATES, sentences
 from tam_ros.language.text_features import TextError, TextFeatures
-from tam_ros.language.tokenizer import FILES, Tokenizer, find_vocabulary, open_tokenizer
+from tam_ros.language.tokenizer import FILES, Tokenizer, find_table, open_tokenizer
 from tam_ros.printable import one_line
 from tam_ros.regular_file import read_regular
 from tam_ros.runtime.base import LoadedGraphs
@@ -39,7 +39,7 @@ class TextEncoder:
     """Texts to features; nothing is loaded before it is needed."""
 
     def __init__(
-        self, graphs: LoadedGraphs, identity: str, dim: int, weights: Path, vocabulary: Path | None
+        self, graphs: LoadedGraphs, identity: str, dim: int, weights: Path, table: Path | None
     ) -> None:
         """Keep what is needed.
 
@@ -47,14 +47,14 @@ class TextEncoder:
             graphs: of a CLIP; it need not have a text tower.
             identity: of the weights; features are kept under it.
             dim: D.
-            weights: file or folder of the weights, beside which the vocabulary is looked for.
-            vocabulary: file or folder of the vocabulary; None: beside the weights.
+            weights: file or folder of the weights, beside which the tokenizer is looked for.
+            table: file or folder of the tokenizer's table; None: beside the weights.
         """
         self._graphs = graphs
         self._identity = identity
         self._dim = dim
         self._weights = weights
-        self._vocabulary = vocabulary
+        self._table = table
         self._tokenizer: Tokenizer | None = None
         self._folder: Path | None = None
         self._caches = True
@@ -63,7 +63,7 @@ class TextEncoder:
         self,
         texts: Sequence[str],
         templates: Sequence[str] = TEMPLATES,
-        progress: Callable[[int], None] = lambda done: None,
+        progress: Callable[[int], object] = lambda done: None,
     ) -> TextFeatures:
         """Encode texts; each is averaged over the templates.
 
@@ -74,7 +74,7 @@ class TextEncoder:
 
         Raises:
             TextError: a text is empty or too long, there are too many, the model has no text
-                tower, or its vocabulary is missing.
+                tower, or its tokenizer is missing.
         """
         checked = [_checked(text) for text in texts]
         if not 0 < len(checked) <= MAX_TEXTS:
@@ -119,13 +119,13 @@ class TextEncoder:
 
     def _open_tokenizer(self) -> Tokenizer:
         if self._tokenizer is None:
-            vocabulary = self._vocabulary or find_vocabulary(self._weights)
-            if vocabulary is None:
+            table = self._table or find_table(self._weights)
+            if table is None:
                 raise TextError(
-                    f'there is no vocabulary beside {self._weights}; put one of '
+                    f'there is no tokenizer beside {self._weights}; put one of '
                     f'{", ".join(FILES)} there, as it comes with the weights, or name it'
                 )
-            self._tokenizer = open_tokenizer(vocabulary)
+            self._tokenizer = open_tokenizer(table)
         return self._tokenizer
 
     # --- features on disk ---

@@ -1,8 +1,8 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Texts to CLIP's tokens, by the library `tokenizers` and the vocabulary that comes with weights.
+"""Texts to CLIP's tokens, by the library `tokenizers` and the table that comes with weights.
 
-The vocabulary is one of
+The table is one of
 - `tokenizer.json`, as transformers publishes it beside its weights;
 - `vocab.json` and `merges.txt`, the older form of the same;
 - `bpe_simple_vocab_16e6.txt.gz`, the table of OpenAI's repository.
@@ -26,7 +26,7 @@ from tam_ros.reading import reading
 from tam_ros.regular_file import read_regular
 
 FILES = ('tokenizer.json', 'vocab.json', 'bpe_simple_vocab_16e6.txt.gz')
-"""Names under which a vocabulary is looked for beside weights; merges are beside `vocab.json`."""
+"""Names under which a table is looked for beside weights; merges are beside `vocab.json`."""
 
 _START, _END = '<|startoftext|>', '<|endoftext|>'
 _MERGES = 49152 - 256 - 2  # lines of OpenAI's table that CLIP uses
@@ -44,7 +44,7 @@ class Tokenizer:
         """Wrap a `tokenizers.Tokenizer`.
 
         Raises:
-            TextError: its vocabulary is not that of a CLIP.
+            TextError: its table is not that of a CLIP.
         """
         self._library = library
         library.no_truncation()
@@ -53,7 +53,7 @@ class Tokenizer:
         # The text tower finds the end of a text by its number, which is the highest.
         if start is None or end != library.get_vocab_size(with_added_tokens=True) - 1:
             raise TextError(
-                f'{source} is not the vocabulary of a CLIP: its last word is not {_END}, or '
+                f'{source} is not the tokenizer of a CLIP: its last word is not {_END}, or '
                 f'{_START} is missing'
             )
         self._start, self._end = start, end
@@ -77,17 +77,17 @@ class Tokenizer:
         return tokens
 
 
-def find_vocabulary(beside: Path) -> Path | None:
-    """Return the vocabulary in the folder of a checkpoint or of graphs; None: there is none."""
+def find_table(beside: Path) -> Path | None:
+    """Return the table in the folder of a checkpoint or of graphs; None: there is none."""
     folder = beside if beside.is_dir() else beside.parent
     return next((folder / name for name in FILES if (folder / name).is_file()), None)
 
 
-def open_tokenizer(vocabulary: Path) -> Tokenizer:
-    """Read a vocabulary.
+def open_tokenizer(table: Path) -> Tokenizer:
+    """Read a table.
 
     Args:
-        vocabulary: a file of one of the kinds above, or a folder with one; its name says which.
+        table: a file of one of the kinds above, or a folder with one; its name says which.
 
     Raises:
         TextError: it is missing, damaged or of another model, or `tokenizers` is not installed.
@@ -99,10 +99,10 @@ def open_tokenizer(vocabulary: Path) -> Tokenizer:
             'texts need the package tokenizers: pip install tokenizers, or give features that '
             '`tam words` made'
         ) from error
-    path = find_vocabulary(vocabulary) if vocabulary.is_dir() else vocabulary
+    path = find_table(table) if table.is_dir() else table
     if path is None:
-        raise TextError(f'{vocabulary} has none of {", ".join(FILES)}')
-    with reading(path, TextError, 'a vocabulary'):
+        raise TextError(f'{table} has none of {", ".join(FILES)}')
+    with reading(path, TextError, 'a tokenizer'):
         data = read_regular(path, _MAX_FILE)
         if path.name.endswith('.txt.gz'):
             library = _from_table(tokenizers, data)
@@ -118,7 +118,7 @@ def _from_table(tokenizers: Any, data: bytes) -> Any:
     with gzip.open(io.BytesIO(data)) as file:
         text = file.read(_MAX_TABLE + 1)
     if len(text) > _MAX_TABLE:
-        raise TextError('the table of the vocabulary is too large')
+        raise TextError('the table is too large')
     merges = _pairs(text.decode().split('\n')[1 : _MERGES + 1])
     # In OpenAI's order: the bytes, the bytes at the end of a word, what merges make.
     letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())

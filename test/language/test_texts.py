@@ -18,7 +18,7 @@ import tokenizers
 from tam_ros.language import DenseClip, TextError, TextFeatures
 from tam_ros.language.templates import TEMPLATES, sentences
 from tam_ros.language.text_encoder import MAX_TEXTS
-from tam_ros.language.tokenizer import find_vocabulary, open_tokenizer
+from tam_ros.language.tokenizer import find_table, open_tokenizer
 from tam_ros.new_output import OutputError
 
 
@@ -34,7 +34,7 @@ def clip(tmp_path, cache):
         yield clip
 
 
-# --- vocabularies ---
+# --- tokenizers ---
 
 
 def alphabet():
@@ -47,8 +47,8 @@ MERGES = ['r e', 're d</w>', 'm u', 'mu g</w>']
 
 
 @pytest.fixture(params=['bpe_simple_vocab_16e6.txt.gz', 'vocab.json', 'tokenizer.json'])
-def vocabulary(request, tmp_path, monkeypatch):
-    """Return a vocabulary of four merges, in each of the forms in which CLIP's is published."""
+def table(request, tmp_path, monkeypatch):
+    """Return a table of four merges, in each of the forms in which CLIP's is published."""
     words = [*alphabet(), 're', 'red</w>', 'mu', 'mug</w>', '<|startoftext|>', '<|endoftext|>']
     ids = {word: index for index, word in enumerate(words)}
     path = tmp_path / request.param
@@ -77,42 +77,42 @@ def vocabulary(request, tmp_path, monkeypatch):
         ('', []),
     ],
 )
-def test_tokens(vocabulary, text, words):
-    tokenizer = open_tokenizer(vocabulary)
+def test_tokens(table, text, words):
+    tokenizer = open_tokenizer(table)
     ids = [*alphabet(), 're', 'red</w>', 'mu', 'mug</w>']
     wanted = [516, *map(ids.index, words), 517]
     assert tokenizer.encode([text], 20)[0].tolist() == wanted + [0] * (20 - len(wanted))
 
 
-def test_a_vocabulary_is_found_beside_weights(tmp_path):
+def test_a_tokenizer_is_found_beside_weights(tmp_path):
     (tmp_path / 'model.pt').write_bytes(b'')
-    assert find_vocabulary(tmp_path / 'model.pt') is None
+    assert find_table(tmp_path / 'model.pt') is None
     planted.write_vocabulary(tmp_path / 'tokenizer.json')
     for place in (tmp_path, tmp_path / 'model.pt'):
-        assert find_vocabulary(place) == tmp_path / 'tokenizer.json'
+        assert find_table(place) == tmp_path / 'tokenizer.json'
     assert open_tokenizer(tmp_path).encode(['red'], 4).tolist() == [[14, 0, 15, 0]]
 
 
 @pytest.mark.parametrize(
     ('name', 'data', 'says'),
     [
-        ('tokenizer.json', b'{}', 'cannot be read as a vocabulary'),
-        ('tokenizer.json', b'\xff\xfe', 'cannot be read as a vocabulary'),
-        ('bpe.txt.gz', b'no gzip', 'cannot be read as a vocabulary'),
+        ('tokenizer.json', b'{}', 'cannot be read as a tokenizer'),
+        ('tokenizer.json', b'\xff\xfe', 'cannot be read as a tokenizer'),
+        ('bpe.txt.gz', b'no gzip', 'cannot be read as a tokenizer'),
         ('bpe.txt.gz', gzip.compress(bytes(1 << 25)), 'too large'),
-        ('vocab.json', b'{"a": 1}', 'cannot be read as a vocabulary'),
+        ('vocab.json', b'{"a": 1}', 'cannot be read as a tokenizer'),
     ],
 )
-def test_other_files_are_no_vocabulary(tmp_path, name, data, says):
+def test_other_files_are_no_tokenizer(tmp_path, name, data, says):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(TextError, match=says):
         open_tokenizer(tmp_path / name)
 
 
-def test_the_vocabulary_of_another_model(tmp_path):
+def test_the_tokenizer_of_another_model(tmp_path):
     library = tokenizers.Tokenizer(tokenizers.models.WordLevel({'a': 0, 'b': 1}, unk_token='a'))
     library.save(str(tmp_path / 'tokenizer.json'))
-    with pytest.raises(TextError, match='is not the vocabulary of a CLIP'):
+    with pytest.raises(TextError, match='is not the tokenizer of a CLIP'):
         open_tokenizer(tmp_path / 'tokenizer.json')
 
 
@@ -187,19 +187,19 @@ def test_many_words(clip):
     assert clip.scores(planted.scene(), found).shape[0] == 200
 
 
-def test_a_missing_vocabulary_is_named(tmp_path, cache):
+def test_a_missing_tokenizer_is_named(tmp_path, cache):
     weights = planted.write(tmp_path)
     os.unlink(tmp_path / 'tokenizer.json')
     with (
         DenseClip.open(None, weights, 'torch') as clip,
-        pytest.raises(TextError, match='no vocabulary beside .*tokenizer.json'),
+        pytest.raises(TextError, match='no tokenizer beside .*tokenizer.json'),
     ):
         clip.encode_texts(['red'])
     elsewhere = tmp_path / 'elsewhere'
     elsewhere.mkdir()
     planted.write_vocabulary(elsewhere / 'tokenizer.json')
     for path in (elsewhere, elsewhere / 'tokenizer.json'):
-        with DenseClip.open(None, weights, 'torch', vocabulary=path) as clip:
+        with DenseClip.open(None, weights, 'torch', tokenizer=path) as clip:
             assert clip.encode_texts(['red']).features.shape == (1, 4)
 
 
