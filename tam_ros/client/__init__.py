@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from tam_ros.client.results import (
     ObjectStatus,
+    Preview,
     PromptRefusedError,
     RequestRefusedError,
     StatusEntry,
@@ -31,6 +32,7 @@ from tam_ros.client.tam_client import TamClient
 
 __all__ = [
     'ObjectStatus',
+    'Preview',
     'PromptRefusedError',
     'RequestRefusedError',
     'StatusEntry',

@@ -17,8 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from std_msgs.msg import Header
 
 from tam_ros.interfaces import MAX_POINTS, STATE_NAMES
+from tam_ros.io.encodings import image_to_mask
 from tam_ros.msg import Prompt, TrackedObject, TrackedObjectArray
 from tam_ros.ros.conversions import array_to_image, decode_mask, stamp_ns
+from tam_ros.srv import Segment
 
 Stamp: TypeAlias = 'Time | int'
 """Stamp of an image: `header.stamp`, or its nanoseconds. 0: the next image."""
@@ -99,6 +101,43 @@ class ObjectStatus:
             return decode_mask(self._message, *self._size)
         except ValueError:
             return None
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What a prompt shows on one image, without being tracked; the fields of srv/Segment.
+
+    Attributes:
+        mask: bool [H, W] of the image.
+        box: (x0, y0, x1, y1) of the mask, pixels, x1 and y1 exclusive; None: the mask is empty.
+        predicted_iou: the model's own estimate of the intersection over union of the mask with
+            the object, 0 to 1.
+        stability: how little the mask depends on its threshold, 0 to 1.
+        stamp_ns: stamp of the image, nanoseconds.
+        frame_id: coordinate frame of the image.
+    """
+
+    mask: NDArray[np.bool_]
+    box: tuple[int, int, int, int] | None
+    predicted_iou: float
+    stability: float
+    stamp_ns: int
+    frame_id: str
+
+
+def preview_of(response: Segment.Response) -> Preview:
+    """Convert the response of a request that succeeded."""
+    box = response.box
+    return Preview(
+        image_to_mask(response.mask),
+        (box.x_offset, box.y_offset, box.x_offset + box.width, box.y_offset + box.height)
+        if box.width
+        else None,
+        response.predicted_iou,
+        response.stability,
+        stamp_ns(response.header),
+        response.header.frame_id,
+    )
 
 
 @dataclass(frozen=True)

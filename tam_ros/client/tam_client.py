@@ -20,12 +20,14 @@ from std_srvs.srv import Trigger
 from tam_ros.client.connection import Connection
 from tam_ros.client.results import (
     ObjectStatus,
+    Preview,
     PromptRefusedError,
     RequestRefusedError,
     Stamp,
     StatusEntry,
     make_prompt,
     object_status,
+    preview_of,
     status_entries,
     to_time,
 )
@@ -33,7 +35,7 @@ from tam_ros.interfaces import STATE_NAMES
 from tam_ros.io.encodings import image_to_labels
 from tam_ros.msg import Prompt, TrackedObjectArray
 from tam_ros.ros.conversions import stamp_ns
-from tam_ros.srv import AddPrompt, RemoveObject, SetClickMode
+from tam_ros.srv import AddPrompt, RemoveObject, Segment, SetClickMode
 
 _STATE_POLL_S = 0.2  # between two requests for the lifecycle state
 _STATUS_AGE_S = 5.0  # the node reports each second; an older report is out of date
@@ -82,6 +84,7 @@ class TamClient(Connection):
                 'remove_object': RemoveObject,
                 'reset': Trigger,
                 'set_click_mode': SetClickMode,
+                'segment': Segment,
                 'get_state': GetState,
             }
         )
@@ -305,6 +308,38 @@ class TamClient(Connection):
         if not answer.success:
             raise RequestRefusedError(answer.message, object_id)
         return answer.mode, int(answer.object_id)
+
+    def segment(
+        self,
+        points: Iterable[Sequence[float]] = (),
+        labels: Iterable[int] = (),
+        *,
+        box: Sequence[float] | None = None,
+        mask: ArrayLike | None = None,
+        stamp: Stamp | None = None,
+        timeout: float | None = None,
+    ) -> Preview:
+        """Return the mask that a prompt shows, without tracking anything.
+
+        Args:
+            points: as in `add_points`.
+            labels: as in `add_points`.
+            box: as in `add_points`.
+            mask: [H, W] of the size of the image, nonzero on the object; the model refines it.
+            stamp: stamp of an image that was tracked in the last `prompt_history_seconds`; None:
+                that of the newest one that this client received; 0: the node's newest.
+            timeout: seconds; None: the client's.
+
+        Raises:
+            RequestRefusedError: the prompt cannot be used, or its image is not kept.
+            TimeoutError: no node, or no answer.
+        """
+        prompt = make_prompt(Prompt.ADD, 0, points, labels, box, mask)
+        prompt.header.stamp = to_time(self.newest_stamp_ns if stamp is None else stamp)
+        answer = self.call(Segment, 'segment', Segment.Request(prompt=prompt), timeout)
+        if not answer.success:
+            raise RequestRefusedError(answer.message)
+        return preview_of(answer)
 
     # --- results ---
 

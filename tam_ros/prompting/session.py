@@ -25,6 +25,7 @@ from tam_ros.prompting.stream_clock import NANOSECONDS, StreamClock
 from tam_ros.prompting.waiting_prompts import WaitingPrompt, WaitingPrompts
 from tam_ros.runtime.base import DeviceMemory
 from tam_ros.tracking import (
+    EncodedImage,
     FrameError,
     FrameResult,
     Prompt,
@@ -227,6 +228,17 @@ class TrackingSession(Closing):
     def close(self) -> None:
         """Close the tracker. Calling it again does nothing."""
         self._tracker.close()
+
+    def encoded_image(self, stamp_ns: int) -> EncodedImage:
+        """Return a recent image as the model has encoded it; nothing is changed.
+
+        Args:
+            stamp_ns: stamp of the image, nanoseconds; 0: the newest one.
+
+        Raises:
+            PromptError: that image is not kept.
+        """
+        return self._tracker.encoded_image(stamp_ns / NANOSECONDS if stamp_ns else None)
 
     def step(self, image: NDArray[np.uint8], stamp_ns: int) -> FrameResult:
         """Track one image and apply the prompts that are due.

@@ -38,6 +38,7 @@ from tam_ros.ros.inputs.clicks import ClickTopics
 from tam_ros.ros.inputs.detections import DetectionTopic
 from tam_ros.ros.inputs.masks import MaskTopic
 from tam_ros.ros.inputs.objects import ObjectServices
+from tam_ros.ros.inputs.previews import PreviewService
 from tam_ros.ros.inputs.prompts import PromptTopic
 from tam_ros.ros.inputs.source import InputPort, PromptSource
 from tam_ros.ros.lifecycle import ManagedNode, transition
@@ -57,6 +58,7 @@ SOURCES: tuple[type[PromptSource], ...] = (
     ClickTopics,
     DetectionTopic,
     ObjectServices,
+    PreviewService,
 )
 """All ways to prompt the node."""
 

@@ -225,6 +225,7 @@ class Segmenter(Closing):
         Raises:
             PromptError, RuntimeError: as for `predict`.
         """
+        prompt.check_image(*self.embedding.size)
         labels, xy = prompt.labels, prompt.points_xy
         corners = labels >= 2
         box = xy[corners].ravel() if corners.any() else None

@@ -100,6 +100,34 @@ def test_masks_refinement_and_replacement(graph, make_client):
         client.add_mask(image)
 
 
+def test_a_preview_is_a_mask_and_no_object(graph, make_client):
+    from tam_ros.client import RequestRefusedError
+
+    _, peer = graph
+    client = make_client()
+    image = picture(red=(10, 10), green=(40, 20))
+    peer.track(image)
+    stamp = peer.stamp_ns
+    for given in (0, stamp):
+        found = client.segment([(15, 15), (45, 25)], [1, 0], stamp=given)
+        truth = (image == (200, 30, 30)).all(-1)
+        assert np.count_nonzero(found.mask & truth) / np.count_nonzero(found.mask | truth) > 0.6
+        x0, y0, x1, y1 = found.box
+        assert x0 <= 12 and y0 <= 12 and 18 <= x1 <= 22 and 18 <= y1 <= 22
+        assert found.predicted_iou == pytest.approx(0.75) and 0 < found.stability <= 1
+        assert (found.stamp_ns, found.frame_id) == (stamp, 'camera_optical')
+    for arguments, message in (
+        ({'points': [(500, 15)]}, 'lies outside the image'),
+        ({}, 'the prompt is empty'),
+        ({'points': [(15, 15)], 'stamp': stamp - 10**10}, 'is not kept'),
+        ({'mask': np.ones((3, 3)), 'stamp': 0}, 'the mask is 3x3 but the image 80x60'),
+    ):
+        with pytest.raises(RequestRefusedError, match=message):
+            client.segment(**{'stamp': 0, **arguments})
+    objects, _ = peer.track(image)
+    assert len(objects.objects) == 0
+
+
 def test_a_prompt_belongs_to_the_newest_image_seen(graph, make_client):
     node, peer = graph
     client = make_client()
