@@ -7,18 +7,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tam_ros import catalogue
-from tam_ros.model_files import MAX_WEIGHTS, UNTRAINED, ModelSpec, WeightsError, sha256
+from tam_ros.model_files import UNTRAINED, ModelSpec, WeightsError, sha256
 from tam_ros.models import clip, edgetam, efficienttam, yolact
-from tam_ros.models.checkpoint_pickle import load_pickle
+from tam_ros.models.checkpoint import read_checkpoint
 from tam_ros.models.family import Family
-from tam_ros.models.torchscript_archive import is_torchscript, read_torchscript
-from tam_ros.regular_file import UnsuitableFileError, open_regular
+from tam_ros.reading import failing_as
 
 # To add a family, write its module and add a row here.
 FAMILIES = {
@@ -55,12 +52,11 @@ def build_network(entry: catalogue.Model, weights: Path | str) -> nn.Module:
     family = family_of(entry)
     if isinstance(weights, str):
         return _network(family, entry.config).eval()
-    state = family.official_state(read_checkpoint(weights))
-    try:
+    tensors = read_checkpoint(weights)
+    with failing_as(WeightsError, f'weights {weights} do not belong to {entry.name}'):
+        state = family.official_state(tensors)
         network = _network(family, {**family.config_from(state), **entry.config})
-    except ValueError as error:
-        raise WeightsError(f'weights {weights} do not belong to {entry.name}: {error}') from error
-    _check_keys(entry.name, weights, network, state)
+        _check_keys(entry.name, weights, network, state)
     network.load_state_dict(state)
     return network.eval()
 
@@ -69,49 +65,6 @@ def _network(family: Family, config: dict[str, Any]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return family.network(family.config(**config))
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint.
-
-    It may be a `.safetensors` file, an `.npz` archive, what `torch.save` writes (the tensors or
-    `{'model': tensors}`), or a TorchScript archive; nothing in any of them is executed.
-
-    Raises:
-        WeightsError: the file is missing, truncated, or not a checkpoint.
-    """
-    try:
-        with open_regular(path, MAX_WEIGHTS) as file:
-            if path.suffix == '.safetensors':
-                state = load_file(path)
-            elif path.suffix == '.npz':
-                with np.load(file, allow_pickle=False) as arrays:
-                    state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-            elif is_torchscript(file):
-                state = read_torchscript(file)
-            else:
-                state = load_pickle(file)
-                state = state.get('model', state) if isinstance(state, dict) else state
-    except FileNotFoundError as error:
-        raise WeightsError(f'weights {path} do not exist') from error
-    except WeightsError as error:
-        raise WeightsError(f'weights {path} are not read: {error}') from error
-    except UnsuitableFileError as error:
-        raise WeightsError(f'the weights cannot be read: {error}') from error
-    except Exception as error:  # a damaged file causes many kinds of error
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise WeightsError(
-            f'weights {path} cannot be read (truncated, or not a checkpoint?): {reason}'
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
-        raise WeightsError(f'weights {path} contain no state_dict')
-    state = {key: value.float() for key, value in state.items()}
-    damaged = [key for key, value in state.items() if not value.isfinite().all()]
-    if damaged:
-        raise WeightsError(
-            f'weights {path} are damaged: {damaged[0]!r} contains numbers that are not finite'
-        )
-    return state
 
 
 def _check_keys(name: str, path: Path, network: nn.Module, state: dict[str, Tensor]) -> None:
