@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tam_ros.coco_classes import COCO_CLASSES
 from tam_ros.language.arrays import Floats
 from tam_ros.language.text_features import TextError, TextFeatures
 from tam_ros.printable import one_line
@@ -24,22 +25,12 @@ from tam_ros.reading import reading
 from tam_ros.regular_file import read_regular
 
 COCO = 'coco'
-"""Name of the built-in vocabulary: the 80 classes of COCO (Lin et al., arXiv 1405.0312)."""
+"""Name of the built-in vocabulary."""
 
 MAX_CLASSES = 100_000
 MAX_WORDS = 32  # of one class
 _MAX_FILE = 1 << 24  # bytes
 _SHOWN = 60
-
-_COCO = """
-person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign
-parking_meter bench bird cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella
-handbag tie suitcase frisbee skis snowboard sports_ball kite baseball_bat baseball_glove
-skateboard surfboard tennis_racket bottle wine_glass cup fork knife spoon bowl banana apple
-sandwich orange broccoli carrot hot_dog pizza donut cake chair couch potted_plant bed
-dining_table toilet tv laptop mouse remote keyboard cell_phone microwave oven toaster sink
-refrigerator book clock vase scissors teddy_bear hair_drier toothbrush
-"""
 
 
 @dataclass(frozen=True)
@@ -85,7 +76,7 @@ class Vocabulary:
 
 def coco() -> Vocabulary:
     """Return the classes of COCO."""
-    return Vocabulary(tuple((name.replace('_', ' '),) for name in _COCO.split()))
+    return Vocabulary(tuple((name,) for name in COCO_CLASSES))
 
 
 def read_vocabulary(path: str | Path) -> Vocabulary:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from tam_ros.coco_classes import COCO_CLASSES
 from tam_ros.model_files import DETECTOR, DetectorSpec, GraphSpec, TensorSpec
 from tam_ros.models.deformable import DeformableConv2d, SamplePlaces
 from tam_ros.models.family import Family, HalfPrecision
@@ -40,20 +41,6 @@ VARIANCES = (0.1, 0.2)  # units of the predicted offsets of centres and of sizes
 # of BGR, and the image is converted to RGB afterwards.
 IMAGENET = ((123.68, 116.78, 103.94), (58.40, 57.12, 57.38))
 UNIT = ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
-
-COCO = (
-    'person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train', 'truck', 'boat',
-    'traffic light', 'fire hydrant', 'stop sign', 'parking meter', 'bench', 'bird', 'cat', 'dog',
-    'horse', 'sheep', 'cow', 'elephant', 'bear', 'zebra', 'giraffe', 'backpack', 'umbrella',
-    'handbag', 'tie', 'suitcase', 'frisbee', 'skis', 'snowboard', 'sports ball', 'kite',
-    'baseball bat', 'baseball glove', 'skateboard', 'surfboard', 'tennis racket', 'bottle',
-    'wine glass', 'cup', 'fork', 'knife', 'spoon', 'bowl', 'banana', 'apple', 'sandwich',
-    'orange', 'broccoli', 'carrot', 'hot dog', 'pizza', 'donut', 'cake', 'chair', 'couch',
-    'potted plant', 'bed', 'dining table', 'toilet', 'tv', 'laptop', 'mouse', 'remote',
-    'keyboard', 'cell phone', 'microwave', 'oven', 'toaster', 'sink', 'refrigerator', 'book',
-    'clock', 'vase', 'scissors', 'teddy bear', 'hair drier', 'toothbrush',
-)  # fmt: skip
-"""The classes of COCO in the order of the official weights."""
 
 # What only training needs, and layers of older checkpoints that the official code ignores too.
 _NOT_USED = re.compile(r'semantic_seg_conv\.|fpn\.downsample_layers\.[2-9]|backbone\.layer\d')
@@ -84,7 +71,7 @@ class YolactConfig:
     octave: int = 1
     square: bool = True
     rescoring: bool = False
-    class_names: Sequence[str] = COCO
+    class_names: Sequence[str] = COCO_CLASSES
 
     def __post_init__(self) -> None:
         """Check the backbone; ValueError says what is wrong."""
