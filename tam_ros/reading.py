@@ -60,7 +60,7 @@ def reading(
         except FileNotFoundError:
             raise failure(f'{path} does not exist') from None
         if not (stat.S_ISREG(mode) or (folders and stat.S_ISDIR(mode))):
-            raise UnsuitableFileError(f'{path} is not a regular file')
+            raise UnsuitableFileError('it is not a regular file')
         yield
 
 

@@ -75,9 +75,9 @@ def test_the_error_of_the_reader_and_interruptions_pass():
 def test_only_regular_files(tmp_path):
     os.mkfifo(tmp_path / 'pipe')
     for path, says in (
-        (tmp_path / 'pipe', 'is not a regular file'),
-        ('/dev/zero', 'is not a regular file'),
-        (tmp_path, 'is not a regular file'),
+        (tmp_path / 'pipe', 'not a regular file'),
+        ('/dev/zero', 'not a regular file'),
+        (tmp_path, 'not a regular file'),
         (tmp_path / 'none', 'none does not exist'),
         (tmp_path / 'none' / 'x', 'does not exist'),
     ):
