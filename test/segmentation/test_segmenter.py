@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import cv2
+import edgekit
 import numpy as np
 import pytest
 from tracking.fake_runtime import FakeRuntime
@@ -269,3 +270,47 @@ class TestBundledModel:
         for truth in self.truth():
             best = max(found, key=lambda one: self.overlap(one.mask, truth))
             assert self.overlap(best.mask, truth) > 0.85
+
+
+@pytest.fixture
+def edgetam(tmp_path):
+    """Return a checkpoint of EdgeTAM with the weights of the parity kit, which see objects."""
+    torch = pytest.importorskip('torch')
+    if not edgekit.KIT.is_dir():
+        pytest.skip('the parity kit (../shared/parity/edgetam) is absent')
+    state = {key: torch.from_numpy(value) for key, value in edgekit.state_dict().items()}
+    torch.save({'model': state}, tmp_path / 'edgetam.pt')
+    return tmp_path / 'edgetam.pt'
+
+
+def check_the_mask_that_an_object_begins_with(side, **model):
+    """Compare with the tracker, on an image of the network's size, which neither resizes."""
+    image = np.full((side, side, 3), 120, np.uint8)
+    cv2.circle(image, (200, 180), 80, (210, 40, 30), -1)
+    for prompt in (
+        Prompt.points(1, [(200, 180)], [1]),
+        Prompt.points(1, [(200, 180), (20, 20)], [1, 0]),
+        Prompt.box(1, (118, 98, 282, 262)),
+    ):
+        with Segmenter.open(**model, threads=1) as segmenter:
+            segmenter.set_image(image)
+            low = segmenter.segment(prompt).low_resolution[0]
+        with Tracker.open(**model, threads=1) as tracker:
+            (item,) = tracker.step(image, 0.0, [prompt]).objects
+        assert item.score_logit > 0, 'the test needs an object that is present'
+        np.testing.assert_allclose(low, item.logits.clip(-32, 32), atol=1e-4)
+
+
+@pytest.mark.skipif(
+    not (catalogue.engines_dir() / BUNDLED).is_dir(), reason='no trained weights are bundled yet'
+)
+def test_an_object_begins_with_the_mask_of_image_mode():
+    check_the_mask_that_an_object_begins_with(384, model=BUNDLED)
+
+
+@pytest.mark.slow
+def test_an_object_of_edgetam_begins_with_the_mask_of_image_mode(edgetam):
+    """Its decoder also takes finer features."""
+    check_the_mask_that_an_object_begins_with(
+        512, model='edgetam_512', weights=edgetam, runtime='torch'
+    )
