@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _BYTES_PER_PROCESS = 1_200_000_000
 """Memory that each process is given, see docs/labelling.md for what they need."""
 
-LOCAL = 'local'
+LOCAL, RAY = 'local', 'ray'
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,6 +33,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         '--workers', type=count, metavar='N',
         help='recordings that are labelled at the same time (default: as many as processors and '
         'memory allow)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--on', default=LOCAL, type=_place, metavar='WHERE',
+        help=f'{LOCAL}: processes of this machine (default); {RAY}: a Ray cluster on this '
+        'machine; ray://HOST:10001: one elsewhere',
+    )  # fmt: skip
+    parser.add_argument(
+        '--gpus', type=float, default=0.0, metavar='SHARE',
+        help='GPUs that each worker of a Ray cluster reserves, for example 0.5',
     )  # fmt: skip
     parser.add_argument(
         '--retries', type=int, default=2, metavar='N',
@@ -93,6 +102,11 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _workers(options: argparse.Namespace, job: Job) -> Workers:
+    if options.on != LOCAL:
+        from tam_ros.labelling.ray_workers import RayWorkers
+
+        address = None if options.on == RAY else options.on
+        return RayWorkers(address, options.workers, job.threads, options.gpus)
     from tam_ros.labelling.workers import LocalWorkers
 
     return LocalWorkers(options.workers or _fitting(job))
@@ -103,6 +117,13 @@ def _fitting(job: Job) -> int:
     processors = len(os.sched_getaffinity(0)) // job.threads
     memory = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // _BYTES_PER_PROCESS
     return max(1, min(processors, memory, len(job.recordings)))
+
+
+def _place(text: str) -> str:
+    """Parse the place of the workers, as a `type` of argparse."""
+    if text in (LOCAL, RAY) or text.startswith('ray://'):
+        return text
+    raise argparse.ArgumentTypeError(f'{text!r} is none of {LOCAL}, {RAY}, ray://HOST:PORT')
 
 
 class _Bars:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from labelling.conftest import write_clip
@@ -58,6 +59,33 @@ def test_a_killed_worker(job, tmp_path):
     expected = [path.read_bytes() for path in sorted(alone.iterdir())]
     found = sorted((job_.output / 'masks/drive0').iterdir())
     assert [path.read_bytes() for path in found] == expected and len(expected) == FRAMES
+
+
+@pytest.mark.slow
+def test_ray(job, tmp_path):
+    """Actors of a cluster on this machine, one of which is killed, give the same labels."""
+    ray = pytest.importorskip('ray', reason='ray is not installed')
+    from tam_ros.labelling.ray_workers import RayWorkers
+
+    job_ = read_job(job)
+    killed = []
+
+    def kill(progress):
+        if not killed and progress.running:
+            killed.append(workers)
+            actor, _ = next(iter(workers._busy.values()))
+            ray.kill(actor)
+
+    with OutputFolder(job_.output) as folder, RayWorkers(None, 2) as workers:
+        summary = run(job_, folder, workers, 'model', report=kill)
+    assert killed and not summary.failed
+    found = {path: path.read_bytes() for path in (job_.output / 'masks').rglob('*.png')}
+    assert len(found) == 2 * FRAMES and not ray.is_initialized()
+    again = replace(job_, output=tmp_path / 'again')
+    with OutputFolder(again.output) as folder, LocalWorkers(1) as local:
+        run(again, folder, local, 'model')
+    for path, content in found.items():
+        assert (again.output / path.relative_to(job_.output)).read_bytes() == content
 
 
 def test_ctrl_c(job, tmp_path):
