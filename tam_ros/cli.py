@@ -20,6 +20,7 @@ from tam_ros.commands import (
     bench,
     build,
     check,
+    detect,
     engines,
     evaluate,
     export,
@@ -45,6 +46,7 @@ _MAX_REASON = 300
 _COMMANDS = (
     track,
     segment,
+    detect,
     label,
     evaluate,
     bench,

@@ -25,7 +25,7 @@ from tam_ros.runtime.engine_options import EngineOptions
 # add a row here: the name of a detector without a catalogue entry, or the architecture of entries
 # of the kind `detector`. The modules are named as text, since they import this one.
 _MODULES = {
-    'everything': 'tam_ros.segmentation.detector',
+    'everything': 'tam_ros.detection.everything',
     'yolact': 'tam_ros.detection.yolact',
 }
 WITHOUT_ENTRY = ('everything',)

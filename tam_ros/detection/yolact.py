@@ -8,6 +8,7 @@ C of classes, K of prototypes, M the side of the prototypes.
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, NamedTuple
 
 import cv2
@@ -86,10 +87,10 @@ class YolactDetector(Detector):
             )
         unknown = [one for one in options.classes if one not in spec.class_names]
         if unknown:
-            raise ValueError(
-                f'{name} does not know {", ".join(unknown)}; its classes are '
-                f'{", ".join(spec.class_names)}'
-            )
+            near = difflib.get_close_matches(unknown[0], spec.class_names)
+            example = f'did you mean {" or ".join(near)}?' if near else 'its classes are'
+            names = '' if near else f' {", ".join(spec.class_names)}'
+            raise ValueError(f'{name} does not know {", ".join(unknown)}; {example}{names}')
         self.name = name
         self.class_names = spec.class_names
         self.info = {'weights': spec.weights, **graphs.info}

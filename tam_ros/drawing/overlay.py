@@ -61,6 +61,35 @@ def draw_overlay(
     return drawn
 
 
+def draw_detections(rgb: np.ndarray, found: Any) -> np.ndarray:
+    """Draw what a detector found over an image.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        found: `tam_ros.detection.Detections` of the image. Colours are those of classes, or differ
+            between objects that have no class; where there are no masks, boxes are drawn.
+
+    Returns:
+        A new uint8 RGB [H, W, 3].
+    """
+    drawn: np.ndarray = rgb.copy()
+    scale = max(0.5, min(rgb.shape[:2]) / 650)
+    named = any(found.labels)
+    tags = []
+    for index in reversed(range(len(found))):  # the best one last, above the others
+        number = int(found.class_ids[index]) + 1 if named else index + 1
+        left, top, right, bottom = map(round, found.boxes[index].tolist())
+        if found.masks is not None and found.masks[index].any():
+            _draw_mask(drawn, found.masks[index].view(np.uint8), colour(number), scale)
+        width = max(1, round(1.5 * scale))
+        cv2.rectangle(drawn, (left, top), (right, bottom), colour(number), width)
+        title = f'{found.labels[index]} {found.scores[index]:.2f}'.lstrip()
+        tags.append((title, (left, max(top - 4, round(24 * scale))), number))
+    for tag in tags:
+        _draw_tag(drawn, *tag, scale)
+    return drawn
+
+
 def outline(
     rgb: np.ndarray, labels: np.ndarray, object_id: int, tint: tuple[int, int, int]
 ) -> None:

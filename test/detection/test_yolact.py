@@ -291,6 +291,9 @@ def test_names_that_are_no_detectors():
     with pytest.raises(ValueError, match='plus does not know cat; its classes are cup, dog'):
         options = DetectorOptions(classes=('dog', 'cat'))
         Detector.open('plus', 'untrained', 'torch', options=options)
+    with pytest.raises(ValueError, match=r'plus does not know persons; did you mean person\?'):
+        options = DetectorOptions(classes=('persons',))
+        Detector.open('plus', 'untrained', 'torch', options=options)
 
 
 @pytest.mark.parametrize(
