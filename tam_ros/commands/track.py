@@ -21,6 +21,7 @@ from tam_ros.commands.backend import (
     describe,
     runtime_arguments,
 )
+from tam_ros.commands.text_prompts import add_text_options, check_text_options, text_prompts
 from tam_ros.commands.track_outputs import (
     Outputs,
     add_output_options,
@@ -81,6 +82,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help='continue with the objects of an earlier recording, written by --save-tracks',
     )  # fmt: skip
 
+    add_text_options(parser)
     add_output_options(parser)
     model = parser.add_argument_group('model')
     add_backend_options(model)
@@ -94,18 +96,21 @@ def run(options: argparse.Namespace) -> None:
         UsageError: the options contradict each other or the outputs.
         SourceError: the recording cannot be read completely.
         PromptSpecError, MaskFileError, PromptError, FrameError: a prompt or an image is unusable.
+        TextError: a text cannot be used.
         UnknownModelError, WeightsError: the model cannot be opened.
         OSError: an output cannot be written.
     """
     kind = output_kind(options)
     check_outputs(options, kind, _inputs(options))
+    check_text_options(options)
     prompts = _read_prompts(options, kind)
-    if not prompts and not options.load_tracks:
-        raise UsageError('nothing to track: give --prompt, --masks or --load-tracks')
+    if not (prompts or options.load_tracks or options.texts):
+        raise UsageError('nothing to track: give --prompt, --text, --masks or --load-tracks')
     from tam_ros.recordings.interruption import ending_by_exception
 
     with ending_by_exception():
         source = _open_source(options)
+        prompts += text_prompts(options, source, prompts)
         with Outputs(options, kind, source) as outputs:
             track = _track_both_ways if options.both_ways else _track_forwards
             interruption = track(options, source, prompts, outputs)

@@ -259,8 +259,10 @@ class DenseClip(Closing):
                 f'{most} below 1'
             )
         words = self.text_features(texts)
-        nothing = background is None or (isinstance(background, list | tuple) and not background)
-        others = words[:0] if nothing else self.text_features(background or ())
+        empty = isinstance(background, list | tuple | np.ndarray) and not len(background)
+        others = words[:0]
+        if background is not None and not empty:
+            others = self.text_features(background)
         dense = self._encode(image, self._options(options))
         scores = _similarities(np.concatenate((words, others)), dense)
         likely = probabilities(scores, len(words), contrast)
