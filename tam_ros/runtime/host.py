@@ -7,7 +7,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tam_ros.model_files import DECODER_OUTPUTS, HIGH_RESOLUTION, SINGLE_MEMORY, as_tracker
+from tam_ros.model_files import (
+    DECODER_OUTPUTS,
+    HIGH_RESOLUTION,
+    SINGLE_MEMORY,
+    TRACKER,
+    ModelSpec,
+    as_tracker,
+)
 from tam_ros.runtime.base import (
     Backend,
     BankRows,
@@ -27,6 +34,14 @@ def round_to_bfloat16(x: Floats) -> Floats:
     bits = x.view(np.uint32)
     rounded: NDArray[np.uint32] = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
     return rounded.view(np.float32)
+
+
+def float_input(spec: ModelSpec, graph: str) -> str | None:
+    """Return the input of a graph that is made to take float32 as well as uint8; None: none.
+
+    It is the image of a tracker's encoder, which begins by converting it.
+    """
+    return 'image' if spec.kind == TRACKER and graph == 'image_encoder' else None
 
 
 class HostRuntime(Runtime):

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from tam_ros.graph_files import read_graph
 from tam_ros.model_files import (
     GRAPH_PRECISIONS,
-    TrackerSpec,
     WeightsError,
     file_name,
     read_spec,
@@ -29,7 +28,7 @@ from tam_ros.onnx_file import with_float_input
 from tam_ros.reading import reason
 from tam_ros.runtime.backends import choose_precision
 from tam_ros.runtime.base import Arrays, LoadedGraphs, ModelSource, Session
-from tam_ros.runtime.host import HostBackend
+from tam_ros.runtime.host import HostBackend, float_input
 
 
 @lru_cache(maxsize=1)
@@ -126,9 +125,7 @@ class OnnxRuntimeBackend(HostBackend):
                 read_graph(folder, name, precision),
                 str(folder / file_name(name, precision)),
                 self.threads,
-                float_input='image'
-                if isinstance(spec, TrackerSpec) and name == 'image_encoder'
-                else None,
+                float_input=float_input(spec, name),
             )
             for name in spec.graph_names
         }

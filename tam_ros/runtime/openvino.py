@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from tam_ros.cache import make_cache_folder
 from tam_ros.graph_files import read_graph
 from tam_ros.model_files import GraphSpec, WeightsError, read_spec
+from tam_ros.onnx_file import OnnxFileError, with_float_input
 from tam_ros.reading import reason
 from tam_ros.runtime.backends import choose_precision
 from tam_ros.runtime.base import Arrays, EngineError, LoadedGraphs, ModelSource, Session
-from tam_ros.runtime.host import HostBackend
+from tam_ros.runtime.host import HostBackend, float_input
 
 # Importing openvino sends a usage report over the network, unless this package is missing. A robot
 # must not report that it was started.
@@ -59,7 +60,12 @@ class OpenVinoSession(Session):
     """
 
     def __init__(
-        self, core: ov.Core, model: bytes, graph: GraphSpec, settings: dict[Any, Any]
+        self,
+        core: ov.Core,
+        model: bytes,
+        graph: GraphSpec,
+        settings: dict[Any, Any],
+        float_input: str | None = None,
     ) -> None:
         """Load and compile a graph.
 
@@ -68,15 +74,20 @@ class OpenVinoSession(Session):
             model: content of the ONNX file, which was checked.
             graph: its spec, for which inputs and outputs are batched.
             settings: properties to compile it with.
+            float_input: an input of the type uint8 that takes float32 as well; None: none.
 
         Raises:
             WeightsError: the file is damaged.
         """
         self._graph = graph
-        self._request = _compile(core, model, graph.name, settings)
+        self._float_input = float_input
+        self._request = _compile(core, model, graph.name, settings, float_input)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """Run the graph."""
+        if self._float_input is not None:
+            image = np.asarray(inputs[self._float_input], np.float32)
+            inputs = {**inputs, self._float_input: image}
         batched = {tensor.name for tensor in self._graph.inputs if tensor.batched}
         count = max((len(inputs[name]) for name in batched), default=1)
         outputs: Arrays = {}
@@ -113,6 +124,7 @@ class OpenVinoBackend(HostBackend):
     """
 
     name = 'openvino'
+    float_images = True
 
     def load(self, source: ModelSource) -> LoadedGraphs:
         """Load and compile all graphs of a model."""
@@ -133,7 +145,11 @@ class OpenVinoBackend(HostBackend):
             half = precision == 'bf16' and graph.tolerates_bf16
             settings[hint.inference_precision] = ov.Type.bf16 if half else ov.Type.f32
             sessions[graph.name] = OpenVinoSession(
-                core, read_graph(folder, graph.name, 'fp32'), graph, settings
+                core,
+                read_graph(folder, graph.name, 'fp32'),
+                graph,
+                settings,
+                float_input(spec, graph.name),
             )
         info = {
             'device': core.get_property(DEVICE, properties.device.full_name),
@@ -149,8 +165,16 @@ def _check(core: ov.Core, precision: str) -> None:
         raise EngineError(f'{name} cannot compute in bf16; choose the precision fp32')
 
 
-def _compile(core: ov.Core, data: bytes, name: str, settings: dict[Any, Any]) -> ov.InferRequest:
+def _compile(
+    core: ov.Core,
+    data: bytes,
+    name: str,
+    settings: dict[Any, Any],
+    float_input: str | None,
+) -> ov.InferRequest:
     try:
+        if float_input is not None:
+            data = with_float_input(data, float_input)
         model = core.read_model(io.BytesIO(data))
         model.reshape(
             {
@@ -161,7 +185,7 @@ def _compile(core: ov.Core, data: bytes, name: str, settings: dict[Any, Any]) ->
             }
         )
         return core.compile_model(model, DEVICE, settings).create_infer_request()
-    except RuntimeError as error:
+    except (RuntimeError, OnnxFileError) as error:
         raise WeightsError(f'the graph {name} cannot be loaded: {reason(error)}') from error
 
 

@@ -161,6 +161,14 @@ def test_bfloat16_is_close_and_used_only_where_it_is_faster(half, single):
     np.testing.assert_allclose(*memories, rtol=1e-5, atol=1e-5)
 
 
+def test_images_of_floats_are_encoded_as_well_and_bytes_give_the_same(single):
+    image = np.random.default_rng(3).integers(1, 255, (384, 384, 3), np.uint8)
+    features = single.image_encoder(image).raw
+    assert np.array_equal(single.image_encoder(image.astype(np.float32)).raw, features)
+    between = single.image_encoder(image + np.float32(0.25)).raw
+    assert single.float_images and not np.array_equal(between, features)
+
+
 def test_handles_keep_their_values(single):
     image = np.zeros((single.spec.image_size,) * 2 + (3,), np.uint8)
     features = single.image_encoder(image)
