@@ -44,19 +44,20 @@ class FrameFolder(NewFolder):
         self.add_file(name, data)
 
 
-def encode_frame(rgb: NDArray[np.uint8], suffix: str) -> bytes:
+def encode_frame(rgb: NDArray[np.uint8], suffix: str, quality: int = _JPEG_QUALITY) -> bytes:
     """Return a frame as the content of an image file.
 
     Args:
         rgb: [H, W, 3].
         suffix: of the file, which is its format.
+        quality: of JPEG, 1 to 100.
 
     Raises:
         ValueError: the format cannot hold the image.
     """
     try:
         written, data = cv2.imencode(
-            suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+            suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
         )
     except cv2.error:
         written = False

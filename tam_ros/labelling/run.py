@@ -197,6 +197,7 @@ class _Run:
             key=event.key,
             name=recording.name,
             source=recording.source,
+            topic=recording.topic,
             split=recording.split or 'train',
             digest=self._digests[event.key],
             model=self._fingerprint,

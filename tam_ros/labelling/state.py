@@ -43,6 +43,7 @@ class Record:
         key: see `key_of`.
         name: of the recording, in the names of its files.
         source: its path or address.
+        topic: its image topic, if it was chosen.
         split: `train` or `val`.
         digest: SHA-256 of its content.
         model: fingerprint of the weights.
@@ -58,6 +59,7 @@ class Record:
     key: str
     name: str
     source: str
+    topic: str | None
     split: str
     digest: str
     model: str
@@ -68,6 +70,11 @@ class Record:
     version: str
     parts: Mapping[str, Any] = field(default_factory=dict)
     note: str = ''
+
+
+def is_output_folder(path: Path) -> bool:
+    """Return whether a folder has been written by `tam label`."""
+    return (path / _STATE / 'records').is_dir()
 
 
 class OutputFolder(Closing):

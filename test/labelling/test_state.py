@@ -13,7 +13,7 @@ from tam_ros.labelling.job import JobError, read_job
 from tam_ros.labelling.state import OutputFolder, Record, key_of
 from tam_ros.new_output import OutputError
 
-RECORD = Record('k1', 'drive', '/x/drive.mcap', 'train', 'd', 'm', 3, 2, 1, 0.5, '0')
+RECORD = Record('k1', 'drive', '/x/drive.mcap', None, 'train', 'd', 'm', 3, 2, 1, 0.5, '0')
 
 
 @pytest.fixture
