@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tam_ros import catalogue
 from tam_ros.model_files import UNTRAINED, ModelSpec, WeightsError, sha256
-from tam_ros.models import clip, edgetam, efficienttam, yolact
+from tam_ros.models import clip, edgesam, edgetam, efficienttam, yolact
 from tam_ros.models.checkpoint import read_checkpoint
 from tam_ros.models.family import Family
 from tam_ros.reading import failing_as
@@ -20,7 +20,13 @@ from tam_ros.reading import failing_as
 # To add a family, write its module and add a row here.
 FAMILIES = {
     family.name: family
-    for family in (efficienttam.FAMILY, edgetam.FAMILY, clip.FAMILY, yolact.FAMILY)
+    for family in (
+        efficienttam.FAMILY,
+        edgetam.FAMILY,
+        clip.FAMILY,
+        yolact.FAMILY,
+        edgesam.FAMILY,
+    )
 }
 SHOWN = 4  # names that an error message lists
 

@@ -9,13 +9,41 @@ them. A new family may define its configuration in a file of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 CROSS_ATTENTION_KINDS = ('full', 'pooled', 'pooled_key_offset')
 ATTENTION_MODES = ('softmax', 'relu', 'relu_layer_norm')
 TRUNK_ATTENTIONS = (*ATTENTION_MODES, 'depthwise')
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # ImageNet, of RGB in 0..1
 IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+class DecoderConfig(Protocol):
+    """What the mask decoder needs to know of a configuration.
+
+    Attributes:
+        dim: channels of the features.
+        decoder_heads: attention heads.
+        decoder_mlp_dim: hidden width of the feed-forward networks.
+        high_resolution: whether it is given features of strides 8 and 4.
+        object_score: whether it says if the object is in the image, as SAM 2's does and SAM's
+            does not.
+    """
+
+    @property
+    def dim(self) -> int:
+        """See above."""
+
+    @property
+    def decoder_heads(self) -> int:
+        """See above."""
+
+    @property
+    def decoder_mlp_dim(self) -> int:
+        """See above."""
+
+    high_resolution: ClassVar[bool]
+    object_score: ClassVar[bool]
 
 
 @dataclass(frozen=True)
@@ -48,6 +76,7 @@ class ModelConfig:
 
     cross_attention: ClassVar[str] = 'full'
     high_resolution: ClassVar[bool] = False  # the decoder is given features of strides 8 and 4
+    object_score: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check that a network can be built."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tam_ros.models.config import ModelConfig
+from tam_ros.models.config import DecoderConfig
 from tam_ros.models.layers import MLP, LayerNorm2d, attend, sizes
 
 NUM_MASK_TOKENS = 4  # token 0 for unambiguous prompts, 1..3 for ambiguous ones
@@ -115,27 +115,31 @@ class DecodedMasks(NamedTuple):
 
     Attributes:
         masks: logits [B, 4, R/4, R/4].
-        ious: predicted IoU of each [B, 4], 0..1.
+        ious: predicted IoU of each [B, 4], 0..1; in SAM's decoder not limited to that.
         tokens: mask tokens [B, 4, C], from which object pointers are made.
-        score: logit of the object being in the image [B, 1].
+        score: logit of the object being in the image [B, 1]; None in SAM's decoder.
     """
 
     masks: Tensor
     ious: Tensor
     tokens: Tensor
-    score: Tensor
+    score: Tensor | None
 
 
 class MaskDecoder(nn.Module):
-    """Predicts candidate masks, their IoU, and whether the object is in the image."""
+    """Predicts candidate masks, their IoU, and whether the object is in the image.
 
-    def __init__(self, config: ModelConfig) -> None:
+    SAM's decoder lacks the last, and its predicted IoU has no sigmoid.
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         dim = config.dim
         self.transformer = TwoWayTransformer(dim, config.decoder_heads, config.decoder_mlp_dim)
         self.iou_token = nn.Embedding(1, dim)
         self.mask_tokens = nn.Embedding(NUM_MASK_TOKENS, dim)
-        self.obj_score_token = nn.Embedding(1, dim)
+        if config.object_score:
+            self.obj_score_token = nn.Embedding(1, dim)
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(dim, dim // 4, kernel_size=2, stride=2),
             LayerNorm2d(dim // 4),
@@ -150,7 +154,9 @@ class MaskDecoder(nn.Module):
             MLP((dim, dim, dim, dim // 8)) for _ in range(NUM_MASK_TOKENS)
         )
         self.iou_prediction_head = MLP((dim, dim, dim, NUM_MASK_TOKENS))
-        self.pred_obj_score_head = MLP((dim, dim, dim, 1))
+        if config.object_score:
+            self.pred_obj_score_head = MLP((dim, dim, dim, 1))
+        self.object_score = config.object_score
 
     def forward(
         self,
@@ -172,9 +178,8 @@ class MaskDecoder(nn.Module):
             high_resolution: empty, or features of stride 8 [1, C / 4, 2G, 2G] and of stride 4
                 [1, C / 8, 4G, 4G], which are added during upscaling.
         """
-        output_tokens = torch.cat(
-            (self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight)
-        )
+        first = (self.obj_score_token.weight,) if self.object_score else ()
+        output_tokens = torch.cat((*first, self.iou_token.weight, self.mask_tokens.weight))
         # A sum instead of expand(), which would put shape arithmetic into the exported graph.
         output_tokens = output_tokens[None] + prompt[:, :1] * 0
         tokens = torch.cat((output_tokens, prompt), dim=1)
@@ -187,7 +192,8 @@ class MaskDecoder(nn.Module):
         position = image_position.reshape(channels, height * width).transpose(0, 1)[None]
         tokens, image = self.transformer(image, position, tokens, bias)
 
-        mask_tokens = tokens[:, 2 : 2 + NUM_MASK_TOKENS]
+        iou_token = tokens[:, len(first)]
+        mask_tokens = tokens[:, len(first) + 1 : len(first) + 1 + NUM_MASK_TOKENS]
         upscaled = self._upscale(
             image.transpose(1, 2).reshape(-1, channels, height, width), high_resolution
         )
@@ -200,12 +206,11 @@ class MaskDecoder(nn.Module):
             dim=1,
         )
         masks = (kernels @ upscaled).reshape(-1, NUM_MASK_TOKENS, 4 * height, 4 * width)
-        return DecodedMasks(
-            masks=masks,
-            ious=self.iou_prediction_head(tokens[:, 1]).sigmoid(),
-            tokens=mask_tokens,
-            score=self.pred_obj_score_head(tokens[:, 0]),
-        )
+        ious = self.iou_prediction_head(iou_token)
+        if not self.object_score:
+            return DecodedMasks(masks, ious, mask_tokens, None)
+        score = self.pred_obj_score_head(tokens[:, 0])
+        return DecodedMasks(masks, ious.sigmoid(), mask_tokens, score)
 
     def _upscale(self, image: Tensor, high_resolution: tuple[Tensor, ...]) -> Tensor:
         """[B, C, G, G] to [B, C / 8, 4G, 4G]."""

@@ -168,6 +168,7 @@ class TrackAnything(nn.Module):
             (labels == ABSENT) * HIDDEN,
             high_resolution,
         )
+        assert decoded.score is not None
         present = (decoded.score > 0).float()[:, :, None]
         pointers = present * self.obj_ptr_proj(decoded.tokens) + (1 - present) * self.no_obj_ptr
         return decoded.masks, decoded.ious, decoded.score, pointers

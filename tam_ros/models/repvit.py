@@ -1,6 +1,8 @@
 # Copyright the tam_ros maintainers
 # SPDX-License-Identifier: Apache-2.0
-"""Image encoder of EdgeTAM: RepViT-M1 and a feature pyramid, named as in the checkpoints.
+"""Image encoder of EdgeTAM: RepViT-M1, which EdgeSAM has as well, and a feature pyramid.
+
+Modules are named as in EdgeTAM's checkpoints.
 
 Wang et al., "RepViT: Revisiting Mobile CNN From ViT Perspective" (arXiv 2307.09283): a CNN whose
 parallel depthwise branches and batch norms are fused into single convolutions after training.
@@ -143,8 +145,11 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] to [B, outputs, H / 2, W / 2]."""
-        x = self.spatial_downsample(self.pre_block(x))
-        return self.ffn(self.channel_downsample(x))
+        return self.halve(self.pre_block(x))
+
+    def halve(self, x: Tensor) -> Tensor:
+        """Do what follows the first block."""
+        return self.ffn(self.channel_downsample(self.spatial_downsample(x)))
 
 
 class Stem(nn.Module):

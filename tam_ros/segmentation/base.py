@@ -97,6 +97,10 @@ class PromptableModel(Closing):
     def choose(self, decoded: Decoded) -> NDArray[np.intp]:
         """Return which candidate to show where a single mask is wanted, [B]."""
 
+    def quality(self, decoded: Decoded) -> Floats:
+        """Return by what the candidates are compared with each other, [B, 4]: predicted IoU."""
+        return decoded.ious
+
     @abstractmethod
     def enlarge(self, logits: Floats, size: tuple[int, int]) -> Floats:
         """Resize mask logits [M, M] to an image of `size` (height, width)."""

@@ -114,7 +114,7 @@ class Proposal:
         mask: bool [H, W].
         box: (x0, y0, x1, y1) of the mask in pixels, x1 and y1 exclusive.
         area: of the mask, pixels.
-        predicted_iou: see `Segmentation`.
+        predicted_iou: see `Segmentation`; its `quality`.
         stability: see `Segmentation`.
         point: (x, y) of the click that found it, pixels.
     """
@@ -203,7 +203,7 @@ def _predict(
     """
     decoded = model.decode(embedding, _as_prompts(clicks))
     logits = decoded.logits[:, 1:].reshape(-1, *decoded.logits.shape[2:])
-    ious = decoded.ious[:, 1:].reshape(-1)
+    ious = model.quality(decoded)[:, 1:].reshape(-1)
     points = np.repeat(clicks, CANDIDATES - 1, axis=0)
     if not options.refine:
         return logits, ious, points
@@ -213,7 +213,7 @@ def _predict(
         previous = logits[part].clip(-LOGIT_LIMIT, LOGIT_LIMIT)
         decoded = model.decode(embedding, _as_prompts(points[part], previous))
         rows, chosen = np.arange(len(decoded.ious)), model.choose(decoded)
-        parts.append((decoded.logits[rows, chosen], decoded.ious[rows, chosen]))
+        parts.append((decoded.logits[rows, chosen], model.quality(decoded)[rows, chosen]))
     refined, refined_ious = map(np.concatenate, zip(*parts, strict=True))
     return refined, refined_ious, points
 

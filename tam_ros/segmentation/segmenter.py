@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tam_ros import catalogue
 from tam_ros.closing import Closing
+from tam_ros.model_files import SEGMENTER
 from tam_ros.runtime.base import Floats
 from tam_ros.runtime.engine_options import EngineOptions
 from tam_ros.segmentation.base import (
@@ -26,6 +28,7 @@ from tam_ros.segmentation.base import (
     PromptBatch,
 )
 from tam_ros.segmentation.everything import EverythingOptions, Proposal, propose
+from tam_ros.segmentation.sam_model import SamModel
 from tam_ros.segmentation.stability import stability_of
 from tam_ros.segmentation.tracker_model import TrackerModel
 from tam_ros.tracking import EncodedImage, Prompt, PromptError
@@ -42,6 +45,8 @@ class Segmentation:
             each mask with the object, 0..1.
         stability: float32 [N], how little each mask depends on its threshold: the area where its
             logit is above 1 over that where it is above -1, 0..1.
+        quality: float32 [N], by what the masks are compared: the predicted IoU, or the stability
+            for a model whose predicted IoU means little.
         low_resolution: float32 [N, M, M], logits of the masks as the network predicts them, in
             -32..32; one of them may be passed to `predict` as `mask`, to be refined.
     """
@@ -49,12 +54,13 @@ class Segmentation:
     masks: NDArray[np.bool_]
     predicted_iou: Floats
     stability: Floats
+    quality: Floats
     low_resolution: Floats
 
     @property
     def best(self) -> int:
-        """Index of the mask with the highest predicted IoU."""
-        return int(self.predicted_iou.argmax())
+        """Index of the mask of the highest quality."""
+        return int(self.quality.argmax())
 
 
 class Segmenter(Closing):
@@ -88,10 +94,16 @@ class Segmenter(Closing):
     ) -> Segmenter:
         """Load a model and create a segmenter on it.
 
-        Arguments and errors are those of `tam_ros.tracking.Tracker.open`.
+        Arguments and errors are those of `tam_ros.tracking.Tracker.open`; models of the kind
+        `segmenter` can be opened as well.
         """
-        from tam_ros.loading import open_runtime
+        from tam_ros.loading import open_graphs, open_runtime
 
+        if catalogue.model(model).kind == SEGMENTER:
+            graphs = open_graphs(
+                model, weights, runtime, threads, precision=precision, engines=engines
+            )
+            return cls(SamModel(graphs, runtime))
         opened = open_runtime(
             model, weights, runtime, threads, precision=precision, engines=engines
         )
@@ -209,6 +221,7 @@ class Segmenter(Closing):
             enlarged > 0,
             decoded.ious[0, chosen],
             np.array([stability_of(one) for one in enlarged], np.float32),
+            self.network.quality(decoded)[0, chosen],
             logits.clip(-LOGIT_LIMIT, LOGIT_LIMIT),
         )
 
@@ -216,7 +229,7 @@ class Segmenter(Closing):
         """Return the one mask that a prompt most likely means, with N = 1.
 
         For points and boxes it is the mask that the tracker would begin an object with: of a
-        single click the candidate with the highest predicted IoU, otherwise that for clear
+        single click the candidate of the highest quality, otherwise that for clear
         prompts. A mask is refined, while the tracker takes it as it is.
 
         Args:
@@ -239,6 +252,7 @@ class Segmenter(Closing):
             found.masks[best],
             found.predicted_iou[best],
             found.stability[best],
+            found.quality[best],
             found.low_resolution[best],
         )
 

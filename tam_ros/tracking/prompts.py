@@ -119,7 +119,8 @@ class Prompt:
                 f'box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) is empty or has its corners '
                 'swapped; give the top left corner first'
             )
-        xy, kinds = _clicks([] if points is None else points, labels or [])
+        given = [] if labels is None else labels  # which may be an array
+        xy, kinds = _clicks([] if points is None else points, given)
         return cls(
             _object_id(object_id),
             np.concatenate((corners.reshape(2, 2), xy)),
