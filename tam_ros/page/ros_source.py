@@ -52,6 +52,7 @@ class RosSource:
         self._node, self._executor, self._settings = node, executor, settings
         self._feeds: dict[str, CameraFeed] = {}
         self._numbers = itertools.count(1)
+        self._wanted: frozenset[str] | None = None
         self._timer: Timer | None = None
         self._diagnostics: Subscription | None = None
 
@@ -61,7 +62,10 @@ class RosSource:
         Args:
             cameras: their names; None: no browser is connected.
         """
-        self._executor.create_task(self._attend, cameras)
+        # rclpy does not run tasks in the order in which they were created: each does what was
+        # wanted last.
+        self._wanted = cameras
+        self._executor.create_task(self._attend_to_wanted)
 
     def answer(self, browser: int, request: Request) -> Answer:
         """Do what a browser requests; blocks, from any thread but the executor's."""
@@ -72,9 +76,11 @@ class RosSource:
 
     def close(self) -> None:
         """Unsubscribe from everything; in the executor's thread, or when it has ended."""
-        self._attend(None)
+        self._wanted = None
+        self._attend_to_wanted()
 
-    def _attend(self, cameras: frozenset[str] | None) -> None:
+    def _attend_to_wanted(self) -> None:
+        cameras = self._wanted
         if cameras is None and self._timer is not None:
             self._node.destroy_timer(self._timer)
             self._timer = None

@@ -20,7 +20,9 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 CHROMIUM = '/usr/bin/chromium'
 
 
-@pytest.fixture(scope='session')
+# One module each, not one session: playwright keeps an event loop running in this thread, and the
+# nodes have the names of those of other tests.
+@pytest.fixture(scope='module')
 def chromium():
     """The system's Chromium, without a window."""
     api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed here')
@@ -36,7 +38,7 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def robot(tmp_path_factory):
     """A camera, a tracking node with a stand-in tracker, and the page node."""
     pytest.importorskip('aiohttp', reason='aiohttp is not installed here: make test installs it')
@@ -52,8 +54,18 @@ def robot(tmp_path_factory):
         robot.close()
 
 
+@pytest.fixture(scope='module')
+def onlooker(chromium, robot):
+    """A page that stays open, so that others need not wait for subscriptions."""
+    from page_graph import OpenPage
+
+    opened = OpenPage(chromium, robot)
+    yield opened
+    opened.close()
+
+
 @pytest.fixture
-def page(chromium, robot):
+def page(chromium, robot, onlooker):
     """The page on a desktop, with nothing tracked."""
     from page_graph import OpenPage
 

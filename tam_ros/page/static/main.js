@@ -438,6 +438,16 @@ for (const id of ['opacity', 'outlines', 'names']) {
     redraw();
   });
 }
+// Not a submit button: Enter in a field presses the first of those.
+for (const button of document.querySelectorAll('dialog .cancel')) {
+  button.addEventListener('click', () => button.closest('dialog').close(''));
+}
+
+// A button that was clicked does not keep the keyboard: Space pauses again.
+document.addEventListener('click', ({ detail, target }) => {
+  const isButton = target instanceof Element && target.closest('button');
+  if (detail && isButton && !document.querySelector('dialog[open]')) canvas.focus();
+});
 document.addEventListener('visibilitychange', watch);
 new ResizeObserver(redraw).observe(canvas);
 showTexts();
