@@ -10,7 +10,7 @@ import os
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tam_ros.commands import UsageError
 from tam_ros.commands.backend import add_backend_options, count, runtime_arguments, share
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PICTURES = ('.png', '.jpg', '.jpeg')
 VIDEOS = ('.mp4',)
 MIN_SCORE = 0.15  # of the official demonstration of YOLACT
+TRACKED_SCORE = 0.3  # lower ones become objects that are not there
 LISTED = 20  # detections of one image that are printed
 
 
@@ -78,6 +79,58 @@ def detector_options(options: argparse.Namespace) -> DetectorOptions:
         raise UsageError(str(error)) from error
 
 
+def add_tracking_options(parser: argparse._ArgumentGroup) -> None:
+    """Add the options of a command that tracks what a detector finds."""
+    parser.add_argument(
+        '--detect', metavar='NAME',
+        help='also track what a detector finds: everything, or a model of the kind `detector` of '
+        '`tam models`',
+    )  # fmt: skip
+    parser.add_argument(
+        '--detect-every', type=count, default=30, metavar='N',
+        help='frames from one look of the detector to the next (default 30)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--detect-weights', metavar='FILE', help='weights of the detector, in place of its own'
+    )
+    parser.add_argument(
+        '--detect-classes', dest='classes', type=_names, default=(), metavar='NAME,...',
+        help='only objects of these classes (default: all that the detector knows)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--detect-min-score', dest='min_score', type=share, default=TRACKED_SCORE, metavar='SHARE',
+        help=f'only objects with a score above this (default {TRACKED_SCORE})',
+    )  # fmt: skip
+
+
+def open_for_tracking(options: argparse.Namespace) -> Detector:
+    """Open the detector of `add_tracking_options`; everything mode uses the tracker's model.
+
+    Raises:
+        UsageError: a class is unknown.
+        UnknownModelError, WeightsError: it cannot be opened.
+    """
+    arguments = runtime_arguments(options)
+    settings = {'weights': options.detect_weights}
+    if options.detect == 'everything':
+        settings = {'model': options.model, 'weights': options.detect_weights or options.weights}
+    arguments = {**arguments, 'model': None, **settings}
+    return _open(options.detect, arguments, detector_options(options))
+
+
+def _open(name: str, arguments: dict[str, Any], wanted: DetectorOptions) -> Detector:
+    from tam_ros.detection import Detector
+
+    if arguments['model'] is None:
+        del arguments['model']
+    try:
+        return Detector.open(name, **arguments, options=wanted)
+    except ValueError as error:
+        if type(error) is not ValueError:  # for instance that there is no such detector
+            raise
+        raise UsageError(str(error)) from error
+
+
 def run(options: argparse.Namespace) -> None:
     """Detect, print what is found, and write the overlay.
 
@@ -87,7 +140,6 @@ def run(options: argparse.Namespace) -> None:
         UnknownModelError, WeightsError: the detector cannot be opened.
         OSError: the overlay cannot be written.
     """
-    from tam_ros.detection import Detector
     from tam_ros.io.frames import TopicChoiceError
     from tam_ros.io.open_source import open_source
 
@@ -101,14 +153,8 @@ def run(options: argparse.Namespace) -> None:
     suffix = options.overlay.suffix.lower() if options.overlay else ''
     if suffix in PICTURES and source.count != 1:
         raise UsageError(f'{options.overlay}: {source.name} has several frames; give NAME.mp4')
-    name = arguments.pop('model')
-    try:
-        detector = Detector.open(name, **arguments, options=wanted)
-    except ValueError as error:
-        if type(error) is not ValueError:
-            raise
-        raise UsageError(str(error)) from error
-    with detector:
+    name, arguments['model'] = options.model, None
+    with _open(name, arguments, wanted) as detector:
         print(f'{name} ({", ".join(detector.info.values())})', flush=True)
         _detect(detector, source, options)
 

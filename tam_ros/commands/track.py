@@ -21,6 +21,7 @@ from tam_ros.commands.backend import (
     describe,
     runtime_arguments,
 )
+from tam_ros.commands.detect import add_tracking_options, open_for_tracking
 from tam_ros.commands.text_prompts import add_text_options, check_text_options, text_prompts
 from tam_ros.commands.track_outputs import (
     Outputs,
@@ -82,6 +83,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help='continue with the objects of an earlier recording, written by --save-tracks',
     )  # fmt: skip
 
+    add_tracking_options(parser.add_argument_group('detector', 'objects that nobody points at'))
     add_text_options(parser)
     add_output_options(parser)
     model = parser.add_argument_group('model')
@@ -104,8 +106,12 @@ def run(options: argparse.Namespace) -> None:
     check_outputs(options, kind, _inputs(options))
     check_text_options(options)
     prompts = _read_prompts(options, kind)
-    if not (prompts or options.load_tracks or options.texts):
-        raise UsageError('nothing to track: give --prompt, --text, --masks or --load-tracks')
+    if not (prompts or options.load_tracks or options.texts or options.detect):
+        raise UsageError(
+            'nothing to track: give --prompt, --detect, --text, --masks or --load-tracks'
+        )
+    if options.detect and options.both_ways:
+        raise UsageError('--detect and --both-ways cannot be combined: a detector looks forwards')
     from tam_ros.recordings.interruption import ending_by_exception
 
     with ending_by_exception():
@@ -132,16 +138,28 @@ def _track_forwards(
     prompts: list[FramePrompt],
     outputs: Outputs,
 ) -> Interruption:
-    from tam_ros.recordings import offline
+    from tam_ros.recordings import detecting, offline
     from tam_ros.tracking import Tracker
 
     limits = offline.options_for(prompts, options.hide_below)
-    with Tracker.open(**runtime_arguments(options), options=limits) as tracker:
+    if options.detect:
+        limits = detecting.with_late_prompts(limits)
+    with contextlib.ExitStack() as stack:
+        tracker = stack.enter_context(Tracker.open(**runtime_arguments(options), options=limits))
         print(describe(tracker), flush=True)
+        found = None
+        if options.detect:
+            detector = stack.enter_context(open_for_tracking(options))
+            found = detecting.DetectedObjects(
+                detector, tracker, limits.max_objects, options.detect_every
+            )
         if options.load_tracks:
             tracker.load(options.load_tracks)
         offline.check(tracker, source, prompts)
-        interruption = _write(source, offline.track(tracker, source, prompts), outputs)
+        results = offline.track(tracker, source, prompts, *([found.prompts] if found else []))
+        interruption = _write(source, results, outputs)
+        if found is not None:
+            print(found.report())
         outputs.save_tracks(tracker)
         return interruption
 

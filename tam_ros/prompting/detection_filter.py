@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tam_ros.printable import MAX_NAME, printable
 from tam_ros.prompting.published_images import Box
@@ -32,11 +33,13 @@ class Detection:
         box: x0, y0, x1, y1.
         label: class name, or empty; one printable line of at most `MAX_NAME` characters.
         score: confidence, 0 to 1, or in percent if it is above 1; 0: the detector gives none.
+        mask: bool [H, W] of the image, or None: the detector makes none.
     """
 
     box: Box
     label: str = ''
     score: float = 1.0
+    mask: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Make the class name fit for results and logs."""

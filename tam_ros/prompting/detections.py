@@ -100,7 +100,8 @@ class Detections:
     ) -> list[PromptRequest]:
         """Return the requests that the detections of one image make, highest score first.
 
-        Each request holds the box of one detection. Call `prompted` for each of them.
+        Each request holds the box of one detection, and its mask if it has one: `mask_or_box`
+        decides between the two. Call `prompted` for each of them.
 
         Args:
             detections: the detections of the image that `detection_filter.select` returned.
@@ -137,7 +138,9 @@ class Detections:
             candidates.append(candidate)
             if candidate.seen >= rules.confirm:
                 action = Action.REPLACE if number else Action.ADD
-                requests.append(PromptRequest(action, number, now, one.label, box=one.box))
+                requests.append(
+                    PromptRequest(action, number, now, one.label, box=one.box, mask=one.mask)
+                )
         self._candidates = candidates
         return requests
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tam_ros.io.frames import Frame, FrameSource
 from tam_ros.io.mask_files import MAX_INDEX, read_masks
 from tam_ros.prompting.prompt_text import MAX_DIGITS, PromptSpec, PromptSpecError
-from tam_ros.recordings.timeline import timeline
+from tam_ros.recordings.timeline import TimedFrame, timeline
 from tam_ros.tracking import (
     ClipTracker,
     FrameError,
@@ -57,6 +57,9 @@ class RecordedFrame:
     index: int
     source: Frame
     tracked: FrameResult
+
+
+Look = Callable[[TimedFrame, FrameResult], list[Prompt]]
 
 
 def written_prompt(spec: PromptSpec) -> FramePrompt:
@@ -152,7 +155,10 @@ def check(
 
 
 def track(
-    tracker: Tracker, source: FrameSource, prompts: Iterable[FramePrompt]
+    tracker: Tracker,
+    source: FrameSource,
+    prompts: Iterable[FramePrompt],
+    look: Look = lambda timed, result: [],
 ) -> Iterator[RecordedFrame]:
     """Track every frame and yield the results one by one.
 
@@ -162,6 +168,8 @@ def track(
         tracker: without objects, or with those of an earlier recording.
         source: the recording.
         prompts: each is applied on its frame; several on one frame in the given order.
+        look: called with each frame when it has been tracked, and the result; returns prompts that
+            were made on that frame.
 
     Raises:
         SourceError: the recording is damaged; raised after the results of the frames before.
@@ -169,6 +177,7 @@ def track(
         PromptSpecError: the recording ended before the frame of a prompt.
     """
     waiting = sorted(prompts, key=lambda item: item.frame)
+    late: list[Prompt] = []
     count = 0
     for timed in timeline(source):
         index, frame = timed.index, timed.frame
@@ -177,10 +186,12 @@ def track(
         del waiting[: len(due)]
         if timed.restarted:
             tracker.restart_clock()
+            late = []  # their frame is forgotten
         try:
-            tracked = tracker.step(frame.rgb, frame.stamp, due)
+            tracked = tracker.step(frame.rgb, frame.stamp, [*late, *due])
         except (FrameError, PromptError) as error:
             raise type(error)(f'frame {index}: {error}') from error
+        late = look(timed, tracked)
         yield RecordedFrame(index, frame, tracked)
     check_applied(waiting, count)
 
