@@ -224,7 +224,8 @@ class CLIP(nn.Module):
         x = self.token_embedding(tokens) + self.positional_embedding
         for block in self.transformer.resblocks:
             x = block(x, later)
-        end = tokens.argmax(dim=1, keepdim=True)
+        # As floats, which are exact here: not every runtime finds the largest of integers.
+        end = tokens.to(x.dtype).argmax(dim=1, keepdim=True)
         at_end = (torch.arange(length) == end).to(x.dtype)[..., None]
         return (self.ln_final(x) * at_end).sum(1) @ self.text_projection
 

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import numpy as np
+import planted_clip as planted
 import pytest
 
-from tam_ros.language import naming
+from tam_ros.language import DenseClip, naming
 from tam_ros.language.naming import Name, TrackNames
+from tam_ros.language.vocabulary import read_vocabulary
 
 AXES = np.eye(4, dtype=np.float32)[:, None]  # four classes, one prototype each
 
@@ -68,6 +70,21 @@ def test_shapes_that_do_not_fit():
         naming.similarity(np.zeros((1, 5), np.float32), AXES)
     with pytest.raises(ValueError, match='do not fit'):
         naming.ensemble(np.zeros((1, 3)), np.zeros((1, 3)), [1])
+
+
+def test_masks_of_colours_are_named_by_their_words(tmp_path, monkeypatch):
+    monkeypatch.setenv('TAM_ROS_CACHE', str(tmp_path / 'cache'))
+    (tmp_path / 'words.txt').write_text('green\nred, red mug\nblue\n')
+    vocabulary = read_vocabulary(tmp_path / 'words.txt')
+    boxes = {'red': (40, 60, 110, 130), 'blue': (190, 100, 250, 170)}
+    logits = np.full((2, 64, 64), -5, np.float32)
+    for mask, (x0, y0, x1, y1) in zip(logits, boxes.values(), strict=True):
+        mask[y0 * 64 // 200 : y1 * 64 // 200, x0 * 64 // 300 : x1 * 64 // 300] = 5
+    with DenseClip.open(None, planted.write(tmp_path), 'torch', threads=1) as clip:
+        names = TrackNames(vocabulary.prototypes(clip.encode_texts), least=0.5)
+        features = clip.image_features(planted.scene(200, 300, **boxes)).features
+    names.look([4, 9], naming.pool(features, logits))
+    assert [vocabulary.names[names.name(track).index] for track in (4, 9)] == ['red', 'blue']
 
 
 # --- names over time ---

@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -32,6 +33,8 @@ SIZES = {
     'clip_rn50': 102_007_137,
     'clip_rn50x16': 290_979_217,
 }
+# Operators of dynamic shapes, which static graphs must not contain.
+DYNAMIC = {'Shape', 'Size', 'NonZero', 'Loop', 'If', 'Scan', 'Range', 'Unique'}
 VIT = ClipConfig(
     embed_dim=12,
     vision_width=16,
@@ -294,6 +297,9 @@ def test_the_graphs_compute_the_network(config, tmp_path, monkeypatch):
     folder = export_model(any_clip(), tmp_path / 'clip.pt', tmp_path / 'graphs')
     spec = read_spec(folder)
     assert spec.kind == 'clip' and len(spec.graphs) == (2 if config.text_width else 1)
+    for path in folder.glob('*.onnx'):
+        kinds = {node.op_type for node in onnx.load(path).graph.node}
+        assert not kinds & DYNAMIC, path.name
     generator = torch.Generator().manual_seed(3)
     if config.resnet_layers:
         side = config.window_size
