@@ -80,8 +80,14 @@ class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
 class Labeller(Closing):
     """Labels recordings one after another; the model is loaded once."""
 
-    def __init__(self) -> None:
-        """Load nothing yet."""
+    def __init__(self, open_tracker: Callable[..., Tracker | ClipTracker] | None = None) -> None:
+        """Load nothing yet.
+
+        Args:
+            open_tracker: opens trackers, with the arguments of `Tracker.open`; None: as the job
+                says.
+        """
+        self._open_tracker = open_tracker
         self._tracker: Tracker | ClipTracker | None = None
         self._opened: tuple[Any, ...] = ()
 
@@ -169,7 +175,7 @@ class Labeller(Closing):
             self._tracker.reset()
             return self._tracker
         self.close()
-        self._tracker = kind.open(
+        self._tracker = (self._open_tracker or kind.open)(
             job.model,
             job.weights,
             job.runtime,

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import signal
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -69,15 +69,17 @@ class Workers(Closing):
 class LocalWorkers(Workers):
     """Processes of this machine, each with the model loaded."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, make_labeller: Callable[[], Labeller] = Labeller) -> None:
         """Start no process yet.
 
         Args:
             count: number of processes.
+            make_labeller: what labels in each of them; it is sent to the process.
         """
         # A fresh interpreter: threads of libraries do not survive a fork.
         self._context = multiprocessing.get_context('spawn')
         self._count = count
+        self._make_labeller = make_labeller
         self._idle: list[_Process] = []
         self._busy: dict[str, _Process] = {}
 
@@ -93,7 +95,7 @@ class LocalWorkers(Workers):
                 break
             process.end()
         else:
-            process = _Process(self._context)
+            process = _Process(self._context, self._make_labeller)
             process.send(task)
         self._busy[task.key] = process
 
@@ -129,9 +131,11 @@ class LocalWorkers(Workers):
 class _Process:
     """A worker process and our end of its pipe."""
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: Any, make_labeller: Callable[[], Labeller]) -> None:
         self.connection, theirs = context.Pipe()
-        self._process: BaseProcess = context.Process(target=_work, args=(theirs,), daemon=True)
+        self._process: BaseProcess = context.Process(
+            target=_work, args=(theirs, make_labeller), daemon=True
+        )
         self._process.start()
         theirs.close()  # so that its end is noticed here
 
@@ -161,7 +165,7 @@ class _Process:
         return f'it was ended by signal {-code}' if code < 0 else f'it ended with status {code}'
 
 
-def _work(connection: Connection) -> None:
+def _work(connection: Connection, make_labeller: Callable[[], Labeller]) -> None:
     """Label what arrives, until the other end is closed."""
     stopped = False
 
@@ -175,7 +179,7 @@ def _work(connection: Connection) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with Labeller() as labeller:
+    with make_labeller() as labeller:
         while not stopped:
             try:
                 task = connection.recv()
