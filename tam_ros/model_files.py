@@ -40,6 +40,8 @@ SEGMENTER = 'segmenter'
 """The kind of model that segments what prompts show in single images."""
 DETECTOR = 'detector'
 """The kind of model that finds objects of known classes in an image."""
+CLIP = 'clip'
+"""The kind of model that compares places in an image with texts."""
 
 # Labels of point tokens besides those of clicks and box corners, see
 # tam_ros.models.prompt_encoder. PADDING is the "not a point" token that SAM appends to every

@@ -24,12 +24,10 @@ from tam_ros.language.templates import TEMPLATES
 from tam_ros.language.text_encoder import TextEncoder
 from tam_ros.language.text_features import TextError, TextFeatures
 from tam_ros.loading import open_exported_graphs, open_graphs
-from tam_ros.model_files import DESCRIPTION, UNTRAINED, WeightsError
+from tam_ros.model_files import CLIP, DESCRIPTION, UNTRAINED, WeightsError
 from tam_ros.runtime.backends import AUTO
 from tam_ros.runtime.base import LoadedGraphs
 from tam_ros.runtime.engine_options import EngineOptions
-
-KIND = 'clip'
 
 Texts = str | Sequence[str] | TextFeatures | NDArray[Any]
 """Texts, or their features: of a file, or float32 [T, D] that are known to be of this model."""
@@ -130,8 +128,8 @@ class DenseClip(Closing):
                 return open_exported_graphs(path, **backend)
         else:
             entry = _any_clip() if model is None else catalogue.model(model)
-            if entry.kind != KIND:
-                raise WeightsError(f'{entry.name} is a {entry.kind}, not a {KIND}')
+            if entry.kind != CLIP:
+                raise WeightsError(f'{entry.name} is a {entry.kind}, not a {CLIP}')
 
             def load(official: bool) -> LoadedGraphs:
                 config = {**entry.config, **changes, **({'official': True} if official else {})}
@@ -152,8 +150,8 @@ class DenseClip(Closing):
         if official not in self._variants:
             graphs = self._load(official)
             try:
-                if graphs.spec.kind != KIND:
-                    raise WeightsError(f'{graphs.spec.name} is a {graphs.spec.kind}, not a {KIND}')
+                if graphs.spec.kind != CLIP:
+                    raise WeightsError(f'{graphs.spec.name} is a {graphs.spec.kind}, not a {CLIP}')
                 self._variants[official] = graphs, open_tower(graphs)
             except WeightsError:
                 graphs.close()
@@ -302,4 +300,4 @@ def _similarities(words: Floats, dense: DenseFeatures) -> Floats:
 
 def _any_clip() -> catalogue.Model:
     """Return an entry whose architecture is left to the checkpoint."""
-    return catalogue.Model('clip', KIND, 'any CLIP', 'MIT', {}, kind=KIND)
+    return catalogue.Model('clip', CLIP, 'any CLIP', 'MIT', {}, kind=CLIP)

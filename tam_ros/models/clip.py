@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tam_ros.model_files import CLIP as CLIP_KIND
 from tam_ros.model_files import GraphSpec, ModelSpec, TensorSpec
 from tam_ros.models.clip_resnet import ModifiedResNet
 from tam_ros.models.clip_transformer import Transformer
@@ -26,7 +27,6 @@ from tam_ros.models.clip_weights import config_from, official_state
 from tam_ros.models.family import Family, HalfPrecision
 from tam_ros.models.layers import sizes
 
-KIND = 'clip'
 HEAD_WIDTH = 64  # of every published CLIP
 FEWEST_HEADS = 4  # of networks narrower than the published ones
 # Far above those of published models; numbers from a damaged file would need any amount of memory.
@@ -132,7 +132,9 @@ class ClipConfig:
 
 
 def _heads(width: int) -> int:
-    return max(width // HEAD_WIDTH, FEWEST_HEADS)
+    """Return CLIP's number of heads; of a small network, at most four that divide its width."""
+    wanted = max(width // HEAD_WIDTH, FEWEST_HEADS)
+    return next(heads for heads in range(wanted, 0, -1) if width % heads == 0)
 
 
 class VisionTransformer(nn.Module):
@@ -210,7 +212,19 @@ class CLIP(nn.Module):
             self.text_projection = nn.Parameter(torch.randn(width, config.embed_dim) * width**-0.5)
             self.logit_scale = nn.Parameter(torch.tensor(4.6052))  # ln 100; not used here
 
-    def encode_text(self, tokens: Tensor) -> Tensor:
+
+class TextEncoder(nn.Module):
+    """The graph of the text tower; shares its parts with the network."""
+
+    def __init__(self, network: CLIP) -> None:
+        super().__init__()
+        self.transformer = network.transformer
+        self.token_embedding = network.token_embedding
+        self.positional_embedding = network.positional_embedding
+        self.ln_final = network.ln_final
+        self.text_projection = network.text_projection
+
+    def forward(self, tokens: Tensor) -> Tensor:
         """Encode texts.
 
         Args:
@@ -228,18 +242,6 @@ class CLIP(nn.Module):
         end = tokens.to(x.dtype).argmax(dim=1, keepdim=True)
         at_end = (torch.arange(length) == end).to(x.dtype)[..., None]
         return (self.ln_final(x) * at_end).sum(1) @ self.text_projection
-
-
-class TextEncoder(nn.Module):
-    """The graph of the text tower."""
-
-    def __init__(self, network: CLIP) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """int64 [B, L] to [B, D]."""
-        return self.network.encode_text(tokens)
 
 
 def describe(network: CLIP, name: str, weights: str, fingerprint: str) -> ModelSpec:
@@ -274,7 +276,7 @@ def describe(network: CLIP, name: str, weights: str, fingerprint: str) -> ModelS
             )
         )
     return ModelSpec(
-        name=name, weights=weights, fingerprint=fingerprint, kind=KIND, graphs=tuple(graphs)
+        name=name, weights=weights, fingerprint=fingerprint, kind=CLIP_KIND, graphs=tuple(graphs)
     )
 
 

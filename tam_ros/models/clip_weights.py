@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_LOGIT_SCALE = 4.6052  # ln 100, which every published CLIP has; not used here
 # Numbers in OpenAI's archives that are no weights, and position numbers in older transformers.
 _NO_WEIGHTS = re.compile(r'(input_resolution|context_length|vocab_size|.*\.position_ids)')
 _BLOCKS = re.compile(r'(vision_model|text_model)\.encoder\.layers\.(\d+)\.(.+)')
@@ -52,6 +53,8 @@ def official_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     state = {name: value for name, value in state.items() if not _NO_WEIGHTS.fullmatch(name)}
     if any(name.startswith('vision_model.') for name in state):
         state = _from_transformers(state)
+    if 'token_embedding.weight' in state:
+        state.setdefault('logit_scale', torch.tensor(_LOGIT_SCALE))
     for name in [name for name in state if name.endswith('.running_mean')]:
         # Not every file has the counters, which are used in training only.
         state.setdefault(name.replace('running_mean', 'num_batches_tracked'), torch.zeros(()))

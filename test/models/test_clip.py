@@ -22,7 +22,7 @@ from tam_ros.export.onnx import export_model
 from tam_ros.loading import open_graphs
 from tam_ros.model_files import WeightsError, read_spec
 from tam_ros.models.build import build_network, read_checkpoint
-from tam_ros.models.clip import CLIP, ClipConfig
+from tam_ros.models.clip import CLIP, ClipConfig, TextEncoder
 from tam_ros.models.clip_resnet import AttentionPool
 
 # Parameters of the published models.
@@ -322,7 +322,7 @@ def test_the_graphs_compute_the_network(config, tmp_path, monkeypatch):
                 tokens[[0, 1, 2], [2, 8, 5]] = 29
                 texts = graphs.sessions['text_encoder'].run({'tokens': tokens.numpy()})
                 with torch.inference_mode():
-                    expected = network.encode_text(tokens)
+                    expected = TextEncoder(network)(tokens)
                 np.testing.assert_allclose(texts['text_features'], expected, atol=1e-4)
 
 
@@ -330,11 +330,11 @@ def test_what_follows_the_end_of_a_text_does_not_matter():
     network = random_network(VIT)
     tokens = torch.tensor([[28, 3, 4, 29, 0, 0, 0, 0, 0], [28, 3, 4, 29, 7, 8, 9, 1, 2]])
     with torch.inference_mode():
-        one, other = network.encode_text(tokens)
+        one, other = TextEncoder(network)(tokens)
     torch.testing.assert_close(one, other)
     tokens[1, 1] = 5
     with torch.inference_mode():
-        assert (network.encode_text(tokens)[1] - one).abs().max() > 1e-3
+        assert (TextEncoder(network)(tokens)[1] - one).abs().max() > 1e-3
 
 
 # --- the attention pool of the reference ---
@@ -365,3 +365,23 @@ def test_the_archive_reader_leaves_other_files_to_pytorch(tmp_path):
     torch.save({'model': {'a': torch.ones(2)}}, buffer)
     (tmp_path / 'x.pt').write_bytes(buffer.getvalue())
     assert read_checkpoint(tmp_path / 'x.pt')['a'].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ('width', 'heads'), [(768, 12), (1024, 16), (512, 8), (3072, 48), (64, 4), (6, 3), (7, 1)]
+)
+def test_heads_follow_from_the_width(width, heads):
+    config = ClipConfig(vision_width=width, text_width=width)
+    assert config.image_heads == config.words_heads == heads
+
+
+def test_heads_that_do_not_divide_the_width():
+    with pytest.raises(ValueError, match='5 heads do not divide the width 16'):
+        ClipConfig(vision_width=16, vision_heads=5)
+
+
+def test_a_checkpoint_without_the_scale_of_training(tmp_path):
+    state = random_network(VIT).state_dict()
+    del state['logit_scale']
+    torch.save(state, tmp_path / 'clip.pt')
+    build_network(any_clip(), tmp_path / 'clip.pt')
