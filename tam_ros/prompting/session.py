@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tam_ros.closing import Closing
 from tam_ros.printable import MAX_NAME, printable
 from tam_ros.prompting.object_ids import ObjectIds
+from tam_ros.prompting.second_model import SecondModel
 from tam_ros.prompting.stream_clock import NANOSECONDS, StreamClock
 from tam_ros.prompting.waiting_prompts import WaitingPrompt, WaitingPrompts
 from tam_ros.runtime.base import DeviceMemory
@@ -161,6 +162,7 @@ class TrackingSession(Closing):
 
     Attributes:
         names: names of the objects whose prompts had one, by id.
+        second: see `__init__`.
     """
 
     def __init__(
@@ -170,17 +172,20 @@ class TrackingSession(Closing):
         warn: Callable[[str], None],
         inform: Callable[[str], None] = lambda text: None,
         monotonic: Callable[[], float] = time.monotonic,
+        second: SecondModel | None = None,
     ) -> None:
         """Take ownership of a tracker.
 
         Args:
-            tracker: just opened; the session closes it.
+            tracker: just opened; the session closes it, and the second model.
             parameters: returns the current parameters.
             warn: called with the reason if a prompt is dropped after its request was answered.
             inform: called if an object ends without a request.
             monotonic: returns the time that passes, seconds.
+            second: a further model, for single images; None: there is none.
         """
         self._tracker = tracker
+        self.second = second
         self.names: dict[int, str] = {}
         self._parameters = parameters
         self._warn = warn
@@ -200,6 +205,7 @@ class TrackingSession(Closing):
             'runtime': tracker.runtime,
             'weights': tracker.weights,
             **tracker.info,
+            **({} if self.second is None else {'second_model': self.second.description}),
         }
 
     @property
@@ -226,8 +232,10 @@ class TrackingSession(Closing):
         self._tracker.set_options(**vars(options))
 
     def close(self) -> None:
-        """Close the tracker. Calling it again does nothing."""
+        """Close the tracker and the second model. Calling it again does nothing."""
         self._tracker.close()
+        if self.second is not None:
+            self.second.close()
 
     def encoded_image(self, stamp_ns: int) -> EncodedImage:
         """Return a recent image as the model has encoded it; nothing is changed.
@@ -258,6 +266,9 @@ class TrackingSession(Closing):
         arrival = self._monotonic()
         self._advance(stamp_ns, arrival)
         due = self._waiting.take_due(stamp_ns)
+        if self.second is not None:
+            self.second.keep(image, stamp_ns, self._parameters().prompt_history_seconds)
+            due = [self._with_second_model(item) for item in due]
         before = self._tracker.objects
         while True:
             try:
@@ -375,6 +386,20 @@ class TrackingSession(Closing):
                 f'the prompt is {ahead:.3f} s newer than the newest image: use the stamp of the '
                 f'image the prompt was made on, not the current time'
             )
+
+    def _with_second_model(self, item: WaitingPrompt) -> WaitingPrompt:
+        """Return a prompt that begins an object as the mask that the second model makes of it."""
+        assert self.second is not None
+        begins = item.prompt.replace or item.object_id not in self._tracker.objects
+        if not begins:
+            return item
+        try:
+            return replace(item, prompt=self.second.as_mask(item.prompt))
+        except PromptError:
+            return item  # the tracker says what is wrong with it
+        except Exception as error:
+            self._warn(f'prompt_model failed, object {item.object_id} begins without it: {error}')
+            return item
 
     def _drop_one(
         self, due: list[WaitingPrompt], size: tuple[int, int], error: PromptError

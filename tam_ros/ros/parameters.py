@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from tam_ros import catalogue
+from tam_ros.model_files import SEGMENTER
 from tam_ros.prompting.clicks import MODES
 from tam_ros.prompting.detection_filter import PIXELS, wrong_coordinates
 from tam_ros.regular_file import resolve_inside
@@ -94,6 +95,20 @@ def _not_a_model(name: str) -> str | None:
     return None
 
 
+def _segmenter_names() -> Sequence[str]:
+    names = [model.name for model in catalogue.models().values() if model.kind == SEGMENTER]
+    return ['', *names]
+
+
+def _not_a_segmenter(name: str) -> str | None:
+    if not name:
+        return None
+    wrong = _not_a_model(name)
+    if wrong is None and (kind := catalogue.model(name).kind) != SEGMENTER:
+        return f'{name} is a {kind}: choose {", ".join(_segmenter_names()[1:])}'
+    return wrong
+
+
 def _not_a_folder(path: str) -> str | None:
     if path and not (os.path.isabs(path) and os.path.isdir(path)):
         return f'{path!r} is not the absolute path of a folder'
@@ -131,6 +146,24 @@ class Parameters:
         'where others may call the parameter services of the node. Empty: anywhere.',
         read_only=True,
         check=_not_a_folder,
+    )
+    segment_model: str = _parameter(
+        '',
+        'Further model, such as edgesam, that answers the service ~/segment. It runs between two '
+        'images, which wait meanwhile. Empty: the model of the tracker.',
+        names=_segmenter_names,
+        check=_not_a_segmenter,
+    )
+    prompt_model: str = _parameter(
+        '',
+        'Further model, such as edgesam, that turns the box or clicks of a new object into a mask '
+        'with which the tracker begins. The image of the prompt takes longer. Empty: none.',
+        names=_segmenter_names,
+        check=_not_a_segmenter,
+    )
+    segment_weights: str = _parameter(
+        '',
+        'As `weights`, of `segment_model` and `prompt_model`.',
     )
     runtime: str = _parameter(
         'onnxruntime',
@@ -454,8 +487,18 @@ class Parameters:
         """Most pixels of an image, a depth image or a mask."""
         return self.max_image_megapixels * 1_000_000
 
+    @property
+    def second_model(self) -> str:
+        """Name of the further model; empty: there is none."""
+        return self.segment_model or self.prompt_model
+
     def conflict(self) -> str | None:
         """Return which values are inconsistent, or None."""
+        if self.prompt_model and self.prompt_model != self.second_model:
+            return (
+                f'segment_model is {self.segment_model} and prompt_model {self.prompt_model}: '
+                'only one further model can be open'
+            )
         if 0 < self.remove_after < self.lost_after:
             return (
                 f'remove_after is {self.remove_after:g} s, but an object must be lost before it '
@@ -484,14 +527,19 @@ def tracker_options(parameters: Parameters) -> TrackerOptions:
     return TrackerOptions(**given)
 
 
-def weights_to_open(parameters: Parameters) -> str | None:
+def weights_to_open(parameters: Parameters, given: str | None = None) -> str | None:
     """Return the weights to open a model with; None: those of the catalogue.
+
+    Args:
+        parameters: of the node.
+        given: another value than that of the parameter `weights`.
 
     Raises:
         tam_ros.regular_file.UnsuitableFileError: they are not in `allowed_weights_dir`.
         OSError: they cannot be read.
     """
-    if not parameters.weights or not parameters.allowed_weights_dir:
-        return parameters.weights or None
+    wanted = parameters.weights if given is None else given
+    if not wanted or not parameters.allowed_weights_dir:
+        return wanted or None
     # Opened by the path that was checked, so that a link cannot be replaced in between.
-    return str(resolve_inside(parameters.weights, parameters.allowed_weights_dir))
+    return str(resolve_inside(wanted, parameters.allowed_weights_dir))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -18,6 +18,7 @@ from tam_ros.interfaces import NODE_NAME
 from tam_ros.io.image_data import ImageFormatError
 from tam_ros.io.image_decoder import ImageDecoder
 from tam_ros.io.stamps import NANOSECONDS, ImageStamps
+from tam_ros.prompting.second_model import SecondModel
 from tam_ros.prompting.session import TrackingSession
 from tam_ros.prompting.stream_clock import StaleFrameError
 from tam_ros.ros.command_line import CommandLineError, init_ros, origin_of, read_arguments
@@ -47,9 +48,10 @@ from tam_ros.ros.outputs.objects import Objects
 from tam_ros.ros.outputs.output import Output, Publishers, TrackedImage
 from tam_ros.ros.outputs.spatial import Cloud, Frames, Markers
 from tam_ros.ros.outputs.vision_msgs_outputs import Detections2D, Detections3D, LabelInfo
-from tam_ros.ros.parameters import tracker_options, weights_to_open
+from tam_ros.ros.parameters import Parameters, tracker_options, weights_to_open
 from tam_ros.ros.shutdown import EndSignals
 from tam_ros.runtime.engine_options import EngineOptions
+from tam_ros.segmentation import Segmenter
 from tam_ros.tracking import FrameError, Tracker
 
 SOURCES: tuple[type[PromptSource], ...] = (
@@ -172,23 +174,47 @@ class TrackNode(ManagedNode):
 
     def _open_session(self) -> TrackingSession:
         parameters = self._values.current
-        tracker = self._open_tracker(
-            parameters.model,
-            weights_to_open(parameters),
-            parameters.runtime,
-            threads=parameters.threads or None,
-            precision=parameters.precision,
-            engines=EngineOptions(
+        backend: dict[str, Any] = {
+            'runtime': parameters.runtime,
+            'threads': parameters.threads or None,
+            'precision': parameters.precision,
+            'engines': EngineOptions(
                 build=parameters.build_engines,
                 zero_copy=parameters.zero_copy,
                 cuda_graphs=parameters.cuda_graphs,
                 progress=self._health.building,
                 cancelled=self._ending,
             ),
+        }
+        tracker = self._open_tracker(
+            parameters.model,
+            weights_to_open(parameters),
+            **backend,
             options=tracker_options(parameters),
         )
+        try:
+            second = self._open_second_model(parameters, backend)
+        except BaseException:
+            tracker.close()
+            raise
         return TrackingSession(
-            tracker, lambda: self._values.current, self._port.refused, self._port.log
+            tracker,
+            lambda: self._values.current,
+            self._port.refused,
+            self._port.log,
+            second=second,
+        )
+
+    @staticmethod
+    def _open_second_model(parameters: Parameters, backend: dict[str, Any]) -> SecondModel | None:
+        if not parameters.second_model:
+            return None
+        weights = weights_to_open(parameters, parameters.segment_weights)
+        segmenter = Segmenter.open(parameters.second_model, weights, **backend)
+        return SecondModel(
+            segmenter,
+            segments=bool(parameters.segment_model),
+            begins=bool(parameters.prompt_model),
         )
 
     @transition

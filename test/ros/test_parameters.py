@@ -54,6 +54,10 @@ def test_defaults_are_valid():
             'allowed_weights_dir', '/nowhere', 'absolute path of a folder', id='no folder'
         ),
         pytest.param('allowed_weights_dir', '.', 'absolute path of a folder', id='relative'),
+        pytest.param(
+            'prompt_model', 'edgetam', 'edgetam is a tracker: choose edgesam', id='tracker'
+        ),
+        pytest.param('segment_model', 'edgesan', 'did you mean edgesam', id='mistyped segmenter'),
     ],
 )
 def test_invalid_values_are_refused(name, value, words):
@@ -118,6 +122,17 @@ def test_parameters_that_do_not_exist_are_reported(name, words):
     warnings = unknown_parameter_warnings(Given(name))
     assert len(warnings) == (words is not None)
     assert all(words in warning for warning in warnings)
+
+
+def test_one_further_model_at_most():
+    assert Parameters().second_model == ''
+    assert Parameters(prompt_model='edgesam').second_model == 'edgesam'
+    both = Parameters(segment_model='edgesam', prompt_model='edgesam')
+    assert both.second_model == 'edgesam' and both.conflict() is None
+    conflict = Parameters(segment_model='other', prompt_model='edgesam').conflict()
+    assert conflict == (
+        'segment_model is other and prompt_model edgesam: only one further model can be open'
+    )
 
 
 def test_parameters_set_the_options_of_the_tracker():

@@ -62,6 +62,9 @@ class PreviewService(PromptSource):
         Raises:
             PromptError: the prompt or its image cannot be used.
         """
+        if session.second is not None and session.second.segments:
+            stamp_ns, found = session.second.segment(request.prompt(1))
+            return self.port.published.at(stamp_ns), found
         image = session.encoded_image(request.stamp_ns)
         found = Segmenter.on(image).segment(request.prompt(1, stamped=False))
         # The tracker's stamps are seconds, which are not exact.

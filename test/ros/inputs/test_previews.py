@@ -18,6 +18,7 @@ from tam_ros.prompting.published_images import PublishedImages
 from tam_ros.prompting.session import TrackingSession
 from tam_ros.ros.conversions import array_to_image
 from tam_ros.ros.inputs.previews import PreviewService
+from tam_ros.segmentation import Segmentation
 from tam_ros.srv import Segment
 from tam_ros.tracking import Tracker, TrackerOptions
 
@@ -62,6 +63,30 @@ class Port:
 
 
 CLICK = {'points': [Point(x=20.0, y=15.0)]}
+
+
+class OtherModel:
+    """A second model, whose mask is one pixel of the older image."""
+
+    segments = True
+
+    def segment(self, prompt):
+        assert prompt.stamp == pytest.approx(START / 1e9, abs=1e-3)
+        mask = np.zeros((1, 30, 40), bool)
+        mask[0, 3, 4] = True
+        values = np.array([0.5], np.float32)
+        return START, Segmentation(mask, values, values, values, np.zeros((1, 8, 8), np.float32))
+
+
+def test_another_model_answers_if_there_is_one():
+    port = Port()
+    port.session.second = OtherModel()
+    answer = port.segment(stamp_ns=START, **CLICK)
+    assert answer.success and answer.header.frame_id == 'camera_0'
+    box = answer.box
+    assert (box.x_offset, box.y_offset, box.width, box.height) == (4, 3, 1, 1)
+    OtherModel.segments = False  # it is there for the prompts of new objects only
+    assert port.segment(stamp_ns=START, **CLICK).box.width > 1
 
 
 def test_the_newest_image():
