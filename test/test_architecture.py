@@ -112,6 +112,10 @@ def test_imports_are_read_wherever_they_are(tmp_path, monkeypatch, statement, im
             'from tam_ros.tracking import Tracker',
             {'torch', 'onnx', 'onnxruntime', 'rclpy', 'rosbags'},
         ),
+        (
+            'from tam_ros.language import DenseClip, naming',
+            {'torch', 'onnx', 'onnxruntime', 'rclpy', 'tokenizers'},
+        ),
         ('from tam_ros.loading import open_exported', {'torch', 'onnx', 'rclpy'}),
         ('import tam_ros.cli', HEAVY),
         # `tam --help` at once: describing the commands imports nothing that takes time

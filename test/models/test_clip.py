@@ -24,6 +24,7 @@ from tam_ros.model_files import WeightsError, read_spec
 from tam_ros.models.build import build_network, read_checkpoint
 from tam_ros.models.clip import CLIP, ClipConfig, TextEncoder
 from tam_ros.models.clip_resnet import AttentionPool
+from tam_ros.tensorrt.builder import BuildSettings, build_engine
 
 # Parameters of the published models.
 SIZES = {
@@ -324,6 +325,17 @@ def test_the_graphs_compute_the_network(config, tmp_path, monkeypatch):
                 with torch.inference_mode():
                     expected = TextEncoder(network)(tokens)
                 np.testing.assert_allclose(texts['text_features'], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize('config', [VIT, RESNET], ids=['vit', 'resnet'])
+def test_the_builder_of_tensorrt_takes_the_graphs(config, tmp_path):
+    pytest.importorskip('tensorrt_rtx_libs', reason='TensorRT for RTX is not installed')
+    trt = pytest.importorskip('tensorrt_rtx_bindings')
+    torch.save(random_network(config).state_dict(), tmp_path / 'clip.pt')
+    folder = export_model(any_clip(), tmp_path / 'clip.pt', tmp_path / 'graphs')
+    for path in folder.glob('*_fp16.onnx'):
+        built = build_engine(trt, path.stem, path.read_bytes(), BuildSettings(max_batch=2))
+        assert built.plan, path.name
 
 
 def test_what_follows_the_end_of_a_text_does_not_matter():
