@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 from rosbags.highlevel import AnyReader
@@ -34,11 +34,14 @@ from tam_ros.io.bag_files import (
     recordings,
 )
 from tam_ros.io.frames import SourceError
+from tam_ros.io.sqlite_reader import SqliteFile
 from tam_ros.reading import reading, reason
 from tam_ros.regular_file import read_regular
 
 if TYPE_CHECKING:
     from tam_ros.io.mcap_reader import McapFile
+
+    _Reader: TypeAlias = AnyReader | McapFile | SqliteFile
 
 _MAX_METADATA = 1 << 24  # bytes of `metadata.yaml`, which may contain message definitions
 _MAX_MESSAGE = 1 << 29  # bytes of a message that was compressed
@@ -63,7 +66,10 @@ class BagReader:
     """
 
     def __init__(
-        self, path: Path, readers: Sequence[AnyReader | McapFile], notes: Sequence[str]
+        self,
+        path: Path,
+        readers: Sequence[_Reader],
+        notes: Sequence[str],
     ) -> None:
         """Join the files.
 
@@ -107,7 +113,7 @@ class BagReader:
                 yield from self._messages_of(reader, own)
 
     def _messages_of(
-        self, reader: AnyReader | McapFile, connections: Sequence[Connection]
+        self, reader: _Reader, connections: Sequence[Connection]
     ) -> Iterator[tuple[Connection, int, bytes]]:
         read: Counter[str] = Counter()
         valid_ns = 0
@@ -271,7 +277,7 @@ def _kind(file: Path) -> BagKind | None:
     return bag_kind(file) or named_like_bag(file)
 
 
-def _open(path: Path, stack: ExitStack) -> AnyReader | McapFile:
+def _open(path: Path, stack: ExitStack) -> _Reader:
     kind = None if path.is_dir() else _kind(path)
     if kind is BagKind.MCAP:
         try:
@@ -280,9 +286,9 @@ def _open(path: Path, stack: ExitStack) -> AnyReader | McapFile:
             missing = error
         else:
             return McapFile(path)
-    # rosbags goes by the suffix, and opens SQLite by a URI, in which some characters have a
-    # meaning: it gets a link with a plain name.
-    if kind is not None and (path.suffix != kind.value or set('%?#') & set(str(path))):
+    if kind is BagKind.SQLITE:
+        return SqliteFile(path)
+    if kind is not None and path.suffix != kind.value:  # by which rosbags goes
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix='tam_'))
         link = Path(folder, f'bag{kind.value}')
         link.symlink_to(path.resolve())

@@ -10,10 +10,10 @@ like any other, up to the damage. Channels that are not ROS 2 messages are skipp
 
 from __future__ import annotations
 
-import heapq
 import logging
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,36 +30,21 @@ from mcap.records import (
     Statistics,
 )
 from mcap.stream_reader import StreamReader, breakup_chunk
-from rosbags.interfaces import (
-    Connection,
-    ConnectionExtRosbag2,
-    MessageDefinition,
-    MessageDefinitionFormat,
-)
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition
 from rosbags.rosbag2.metadata import parse_qos
-from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
+from rosbags.typesys import Stores, get_typestore
 
 from tam_ros.io.frames import SourceError
+from tam_ros.io.message_definitions import FORMATS, register
+from tam_ros.io.message_order import DamageError, in_order
 from tam_ros.reading import reason
 from tam_ros.regular_file import open_regular
 
-# `omgidl` is the name in the registry of MCAP, `ros2idl` the one that rosbag2 writes.
-_FORMATS = {
-    'ros2msg': MessageDefinitionFormat.MSG,
-    'ros2idl': MessageDefinitionFormat.IDL,
-    'omgidl': MessageDefinitionFormat.IDL,
-}
 _MESSAGE_ENCODING = 'cdr'
 _MAX_BYTES = 1 << 63
 _MAX_CHUNK = 1 << 30  # bytes when unpacked; recorders write chunks of some megabytes
-_REORDER_NS = 200_000_000  # recorders write messages of different topics out of order by less
 
 _log = logging.getLogger(__name__)
-
-
-class DamageError(SourceError):
-    """The file is truncated or corrupt from here on; everything before it has been read."""
 
 
 class _Contents(NamedTuple):
@@ -116,7 +101,7 @@ class McapFile:
             if (
                 schema is not None
                 and _is_ros2(channel, schema)
-                and _register(self.typestore, schema)
+                and register(self.typestore, schema.name, schema.encoding, schema.data)
             ):
                 self.connections.append(self._connection(channel, schema, count))
             else:
@@ -138,7 +123,7 @@ class McapFile:
             for record in _records(self._path)
             if isinstance(record, Message) and record.channel_id in wanted
         )
-        for message in _in_order(messages):
+        for message in in_order(messages, attrgetter('log_time')):
             yield wanted[message.channel_id], message.log_time, message.data
 
     def deserialize(self, data: bytes, message_type: str) -> Any:
@@ -157,7 +142,7 @@ class McapFile:
             channel.id,
             channel.topic,
             schema.name,
-            MessageDefinition(_FORMATS[schema.encoding], schema.data.decode()),
+            MessageDefinition(FORMATS[schema.encoding], schema.data.decode()),
             '',
             count,
             ConnectionExtRosbag2(channel.message_encoding, qos),
@@ -166,7 +151,7 @@ class McapFile:
 
 
 def _is_ros2(channel: Channel, schema: Schema) -> bool:
-    return schema.encoding in _FORMATS and channel.message_encoding == _MESSAGE_ENCODING
+    return schema.encoding in FORMATS and channel.message_encoding == _MESSAGE_ENCODING
 
 
 def _describe(channel: Channel, schema: Schema | None) -> str:
@@ -295,56 +280,3 @@ def _damage(path: Path, place: int, size: int, messages: bool, error: Exception)
         f'{path} is damaged before byte {place} of {size} ({detail}). '
         'Everything before the damage was read'
     )
-
-
-def _in_order(messages: Iterable[Message]) -> Iterator[Message]:
-    """Sort messages by time that were written a little out of order.
-
-    Messages are held until one is later by `_REORDER_NS`. One that is earlier by more than that
-    was recorded after the clock had been set back: what is held comes before it.
-    """
-    held: list[tuple[int, int, Message]] = []
-    newest = 0
-    damage: DamageError | None = None
-    iterator = iter(messages)
-    count = 0
-    while True:
-        try:
-            message = next(iterator, None)
-        except DamageError as error:
-            message, damage = None, error
-        if message is None:
-            break
-        if message.log_time < newest - _REORDER_NS:
-            while held:
-                yield heapq.heappop(held)[2]
-            newest = message.log_time
-        newest = max(newest, message.log_time)
-        heapq.heappush(held, (message.log_time, count, message))
-        count += 1
-        while held[0][0] <= newest - _REORDER_NS:
-            yield heapq.heappop(held)[2]
-    while held:
-        yield heapq.heappop(held)[2]
-    if damage is not None:
-        raise damage
-
-
-def _register(store: Typestore, schema: Schema) -> bool:
-    """Add the message types of a schema to a store; return whether it could be read."""
-    if schema.name in store.fielddefs:
-        return True
-    try:
-        text = schema.data.decode()
-        if _FORMATS[schema.encoding] is MessageDefinitionFormat.MSG:
-            store.register(get_types_from_msg(text, schema.name))
-            return True
-        definitions = {}
-        for part in text.split('=' * 80 + '\n'):
-            head, _, body = part.partition('\n')
-            if part.strip():
-                definitions.update(get_types_from_idl(body if head.startswith('IDL: ') else part))
-        store.register(definitions)
-    except Exception:  # the parsers of rosbags raise many kinds of error
-        return False
-    return schema.name in store.fielddefs
