@@ -80,6 +80,10 @@ class PromptRequest:
         marks = bool(self.points) or self.box is not None or self.mask is not None
         return self.action is Action.REFINE and bool(self.name) and not marks
 
+    def only_box(self) -> PromptRequest:
+        """Return the request without its mask."""
+        return replace(self, mask=None)
+
     def prompt(self, object_id: int, stamped: bool = True) -> Prompt:
         """Return the tracker's prompt for this request.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from tam_ros import catalogue
+from tam_ros.detection import detector_names
 from tam_ros.model_files import SEGMENTER
 from tam_ros.prompting.clicks import MODES
 from tam_ros.prompting.detection_filter import PIXELS, wrong_coordinates
@@ -93,6 +94,12 @@ def _not_a_model(name: str) -> str | None:
     except (OSError, ValueError) as error:
         return str(error)
     return None
+
+
+def _not_a_detector(name: str) -> str | None:
+    if not name or name in detector_names():
+        return None
+    return f'there is no detector {name!r}; there are {", ".join(detector_names())}'
 
 
 def _segmenter_names() -> Sequence[str]:
@@ -388,6 +395,51 @@ class Parameters:
         'image_rect.',
         live=True,
         choices=RECTIFIED,
+    )
+    detector: str = _parameter(
+        '',
+        'Detector that the node runs itself: everything, which needs no weights, or a model of '
+        'the kind detector in the catalogue. What it finds is tracked by the rules of '
+        '~/detections. Empty: none.',
+        names=detector_names,
+        check=_not_a_detector,
+    )
+    detector_weights: str = _parameter(
+        '',
+        'Checkpoint file or folder of exported graphs of the detector. Empty: the downloaded '
+        'weights; of everything, those of the model.',
+    )
+    detector_rate: float = _parameter(
+        1.0,
+        'How often the detector looks, times per second at most. 0: only when ~/detect_once asks. '
+        'Higher finds new objects sooner.',
+        live=True,
+        limits=(0.0, 30.0),
+    )
+    detector_share: float = _parameter(
+        0.25,
+        'Largest share of the time that the detector computes; it rests after each look. Higher '
+        'lets a slow detector look more often; while it computes, the tracker may be slower.',
+        live=True,
+        limits=(0.01, 1.0),
+    )
+    detector_classes: str = _parameter(
+        '',
+        'Classes that the detector reports, separated by commas: "person, cup". Empty: all.',
+        live=True,
+    )
+    detector_min_score: float = _parameter(
+        0.5,
+        'Lowest score at which what the detector finds becomes an object. Higher adds fewer false '
+        'objects.',
+        live=True,
+        limits=(0.0, 1.0),
+    )
+    detector_grid: int = _parameter(
+        8,
+        'Clicks along each side of the image, of the detector everything. Higher finds smaller '
+        'objects and takes more time, with the square of it.',
+        limits=(1, 64),
     )
     detection_classes: str = _parameter(
         '',

@@ -37,6 +37,7 @@ from tam_ros.ros.images.transports import IMAGES
 from tam_ros.ros.inference import BusyError, InferenceThread, InterruptedOpeningError
 from tam_ros.ros.inputs.clicks import ClickTopics
 from tam_ros.ros.inputs.detections import DetectionTopic
+from tam_ros.ros.inputs.detector import DetectorSource
 from tam_ros.ros.inputs.masks import MaskTopic
 from tam_ros.ros.inputs.objects import ObjectServices
 from tam_ros.ros.inputs.previews import PreviewService
@@ -59,6 +60,7 @@ SOURCES: tuple[type[PromptSource], ...] = (
     MaskTopic,
     ClickTopics,
     DetectionTopic,
+    DetectorSource,
     ObjectServices,
     PreviewService,
 )
@@ -129,7 +131,9 @@ class TrackNode(ManagedNode):
         self._statistics = self._health.statistics
         self._port = InputPort(self, self._values, self._calibration, self._statistics)
         for source in SOURCES:
-            source(self._port)
+            made = source(self._port)
+            if isinstance(made, DetectorSource):
+                self._health.detector = made.report
         self._depth = DepthViews(self, self._values, self._calibration, self._statistics)
         self._health.depth = self._depth
         self._outputs = Publishers(self, self._values, self._statistics, OUTPUTS)
@@ -348,7 +352,7 @@ class TrackNode(ManagedNode):
                         lambda: self._depth.of(header, height, width),
                     )
                 )
-                self._port.add_published(frame, header)
+                self._port.add_published(frame, header, image)
         except StaleFrameError as error:
             self._statistics.count('stale_images', str(error))
             self.get_logger().warning(f'image dropped: {error}', throttle_duration_sec=5.0)

@@ -8,7 +8,7 @@ import contextlib
 import platform
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
@@ -44,6 +44,7 @@ class Health:
         statistics: statistics of the stream; filled by the threads of the node.
         images: the subscription to the images, while the node is active.
         depth: the depth images.
+        detector: returns what the node's detector is and costs; see `Report.detector`.
     """
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
@@ -56,6 +57,7 @@ class Health:
         self.statistics = Statistics()
         self.images: ImageSubscription | None = None
         self.depth: DepthViews | None = None
+        self.detector: Callable[[], Mapping[str, Any]] = dict
         self._state = 'unconfigured'
         self._objects: Sequence[TrackedObject] = ()
         self._node = node
@@ -170,6 +172,7 @@ class Health:
             host=self._host,
             namesake=self._namesakes.problem,
             clock_missing=self._clock_is_missing(),
+            detector=self.detector(),
             **self._session_state._asdict(),
         )
         message = DiagnosticArray(status=statuses(report, self._parameters.current))

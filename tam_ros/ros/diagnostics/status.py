@@ -72,6 +72,7 @@ class Report:
         lost_ports: shared-memory ports of this process that new participants no longer reach.
         namesake: what is wrong if another node has the same name, or empty.
         clock_missing: whether `use_sim_time` is set and nothing has arrived on /clock.
+        detector: facts about the node's detector, `problem` among them; empty: it has none.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Report:
     host: str = ''
     namesake: str = ''
     clock_missing: bool = False
+    detector: Mapping[str, Any] = field(default_factory=dict)
 
 
 def statuses(report: Report, limits: Parameters) -> list[DiagnosticStatus]:
@@ -103,13 +105,15 @@ def statuses(report: Report, limits: Parameters) -> list[DiagnosticStatus]:
         report: the state of the node.
         limits: the parameters of the node; `image_timeout` and `..._warn` apply. 0: no limit.
     """
-    entries = (
+    entries = [
         _input(report, limits),
         _tracking(report, limits),
         _depth(report),
         _prompts(report),
         _model(report),
-    )
+    ]
+    if report.detector:
+        entries.append(_detector(report))
     name = report.name.lstrip('/')
     return [
         DiagnosticStatus(
@@ -331,6 +335,16 @@ def _prompts(report: Report) -> _Entry:
         entry.add(DiagnosticStatus.WARN, few)
     entry.add_recent(summary, 'refused_requests', 'refused')
     entry.add_recent(summary, DROPPED_DETECTIONS, 'detections were not used')
+    return entry
+
+
+def _detector(report: Report) -> _Entry:
+    facts = dict(report.detector)
+    problem = facts.pop('problem')
+    message = f'{facts["detector"]}, {facts["last_look_ms"]} ms'
+    entry = _Entry('detector', message if facts['looks'] else str(facts['detector']), facts)
+    if problem:
+        entry.add(DiagnosticStatus.ERROR, problem)
     return entry
 
 

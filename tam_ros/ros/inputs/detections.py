@@ -11,9 +11,9 @@ from typing import Any
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from tam_ros.prompting.detection_filter import Detection, FilterRules, Reason, explain, select
-from tam_ros.prompting.detections import DetectionRules, Detections
-from tam_ros.prompting.session import Action, TrackingSession
+from tam_ros.prompting.session import TrackingSession
 from tam_ros.ros.conversions import stamp_ns
+from tam_ros.ros.inputs.matching import DetectionMatcher
 from tam_ros.ros.inputs.source import PromptSource
 
 try:
@@ -30,7 +30,7 @@ class DetectionTopic(PromptSource):
 
     def start(self) -> None:
         """Subscribe to ~/detections."""
-        self._detections = Detections()
+        self._matcher = DetectionMatcher(self.port, '~/detections')
         self._explained: set[tuple[Reason, FilterRules]] = set()
         self._scheduled: Future | None = None
         if Detection2DArray is None:
@@ -40,7 +40,7 @@ class DetectionTopic(PromptSource):
 
     def clear(self) -> None:
         """Drop the candidates and the recent prompts."""
-        self._detections.clear()
+        self._matcher.clear()
 
     def _on_detections(self, message: Any) -> None:
         if not self.port.active:
@@ -55,25 +55,8 @@ class DetectionTopic(PromptSource):
     def _match(self, session: TrackingSession, found: list[Detection], stamp: int) -> None:
         if not self.port.published:
             return  # no image is tracked yet, or all were cleared in the meantime
-        image, limit = self.port.published.at(stamp), self.port.parameters.current.max_objects
-        used = self._select(found, image.size)
-        for request in self._detections.requests(
-            used, stamp, image, session.tracked, session.names, self._rules()
-        ):
-            if request.action is Action.ADD and len(session.tracked) >= limit:
-                self.port.refused(
-                    f'detections: {limit} objects are tracked, the limit: raise max_objects',
-                    repeats=True,
-                )
-                continue
-            answer = session.submit_prompt(request, self.port.newest_received_ns)
-            self._detections.prompted(request, answer.object_id if answer.success else 0)
-            if answer.success:
-                done = 'prompted again' if request.action is Action.REPLACE else 'added'
-                name = f' ({request.name})' if request.name else ''
-                self.port.log(f'~/detections: object {answer.object_id}{name} is {done}')
-            else:
-                self.port.refused(f'detection refused: {answer.message}')
+        used = self._select(found, self.port.published.at(stamp).size)
+        self._matcher.match(session, used, stamp)
 
     def _select(self, found: list[Detection], size: tuple[int, int]) -> list[Detection]:
         """Return the detections to use; count the others, and say the reason once."""
@@ -96,16 +79,6 @@ class DetectionTopic(PromptSource):
                     warning=explanation.mistake,
                 )
         return used
-
-    def _rules(self) -> DetectionRules:
-        parameters = self.port.parameters.current
-        return DetectionRules(
-            box_iou=parameters.detection_box_iou,
-            mask_iou=parameters.detection_mask_iou,
-            confirm=parameters.detection_confirm,
-            cooldown=parameters.detection_cooldown,
-            reprompt=parameters.detection_reprompt,
-        )
 
 
 def read_detections(message: Any) -> list[Detection]:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile
@@ -252,10 +254,14 @@ class InputPort:
             inference: the thread that owns it.
         """
         self._inference = inference
+        for source in self._sources:
+            source.opened()
 
     def detach(self) -> None:
         """Refuse requests and forget the images and objects: the tracker is closed."""
         self._inference = self._newest_received_ns = None
+        for source in self._sources:
+            source.closed()
         self.clear()
 
     def activate(self) -> None:
@@ -274,10 +280,12 @@ class InputPort:
         """Register a source whose state is cleared together with that of the tracker."""
         self._sources.append(source)
 
-    def add_published(self, result: FrameResult, header: Header) -> None:
+    def add_published(self, result: FrameResult, header: Header, image: NDArray[np.uint8]) -> None:
         """Store the result published for an image; called in the inference thread."""
         keep_s = self.parameters.current.prompt_history_seconds
         self.published.add(result, stamp_ns(header), header.frame_id, keep_s)
+        for source in self._sources:
+            source.tracked(image, stamp_ns(header), result)
 
     def reset(self) -> Answer:
         """Remove all objects and waiting prompts, and clear all sources."""
@@ -322,3 +330,12 @@ class PromptSource:
 
     def clear(self) -> None:
         """Drop the state about tracked objects: none is tracked any more."""
+
+    def opened(self) -> None:
+        """Start what runs beside a tracker: there is one now."""
+
+    def closed(self) -> None:
+        """End what `opened` started: the tracker is closed."""
+
+    def tracked(self, image: NDArray[np.uint8], stamp_ns: int, result: FrameResult) -> None:
+        """See an image that was tracked and published; called in the inference thread."""

@@ -382,3 +382,19 @@ def test_when_few_ids_are_left(used, message):
     found, values = entry('prompts', report(used_ids=used))
     assert found.message == message
     assert values['used_ids'] == str(used)
+
+
+def test_the_detector_of_a_node_that_has_one():
+    facts = {
+        'detector': 'everything',
+        'looks': 3,
+        'last_look_ms': '210',
+        'share_of_time': '0.21',
+        'problem': '',
+    }
+    found, values = entry('detector', report(detector=facts))
+    assert (found.level, found.message) == (OK, 'everything, 210 ms')
+    assert values.keys() == facts.keys() - {'problem'}
+    found, _ = entry('detector', report(detector={**facts, 'problem': 'it failed'}))
+    assert (found.level, found.message) == (ERROR, 'it failed')
+    assert not [one for one in statuses(report(), LIMITS) if one.name.endswith('detector')]
