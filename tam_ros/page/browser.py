@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -28,6 +29,8 @@ MAX_REQUESTS = 8
 
 MAX_ERRORS = 20
 """Messages that cannot be used, after which a browser is disconnected."""
+
+_log = logging.getLogger(__name__)
 
 READ_ONLY = 'this page only shows (may_prompt is false): nothing can be changed here'
 
@@ -154,9 +157,13 @@ class Browser:
 
     async def _request(self, request: Request) -> None:
         loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(
-            self._workers.requests, self._source.answer, self.number, request
-        )
+        try:
+            answer = await loop.run_in_executor(
+                self._workers.requests, self._source.answer, self.number, request
+            )
+        except Exception as error:
+            _log.exception('a request failed')
+            answer = Answer(False, f'the page has failed ({type(error).__name__}); see its log')
         self._reply(request, answer)
 
     def _reply(self, request: Request, answer: Answer) -> None:

@@ -88,14 +88,24 @@ class RosSource:
             # Not on the node's clock, which may be that of a recording that is paused.
             clock = Clock(clock_type=ClockType.STEADY_TIME)
             self._timer = self._node.create_timer(_LOOK_PERIOD_S, self._look, clock=clock)
-        wanted = cameras or frozenset()
         if cameras is not None:
             self._look()
-            wanted &= frozenset(self.values.cameras)  # a browser can name anything
+        self._update_feeds()
+
+    def _look(self) -> None:
+        """Find the tracking nodes on the graph."""
+        before = self.values.cameras
+        self.values.put_cameras(cameras_of(self._node.get_service_names_and_types()))
+        if self.values.cameras != before:
+            self._update_feeds()
+
+    def _update_feeds(self) -> None:
+        wanted = self._wanted or frozenset()
         for name in set(self._feeds) - wanted:
             self._feeds.pop(name).close()
             self.values.forget(name)
-        for name in wanted - set(self._feeds):
+        # A browser can name anything. A node that has gone is expected back.
+        for name in (wanted & frozenset(self.values.cameras)) - set(self._feeds):
             self._feeds[name] = CameraFeed(
                 self._node,
                 name,
@@ -105,10 +115,6 @@ class RosSource:
                 self._settings.max_side,
             )
         self._listen_to_diagnostics(bool(self._feeds))
-
-    def _look(self) -> None:
-        """Find the tracking nodes on the graph."""
-        self.values.put_cameras(cameras_of(self._node.get_service_names_and_types()))
 
     def _listen_to_diagnostics(self, wanted: bool) -> None:
         if wanted and self._diagnostics is None:

@@ -55,9 +55,9 @@ export class ObjectList {
 
 function facts(item) {
   const parts = [item.state];
-  if (item.score !== null) parts.push(`${Math.round(100 * item.score)} %`);
-  if (item.age !== null) parts.push(`${item.age.toFixed(item.age < 10 ? 1 : 0)} s`);
-  if (item.position) parts.push(`${item.position.map((value) => value?.toFixed(2)).join(', ')} m`);
+  if (item.score !== null) parts.push(`${Math.round(100 * item.score)}\u00a0%`);
+  if (item.age !== null) parts.push(`${item.age.toFixed(item.age < 10 ? 1 : 0)}\u00a0s`);
+  if (item.position) parts.push(`${item.position.map((value) => value?.toFixed(2)).join(', ')}\u00a0m`);
   return parts.join(' · ');
 }
 
