@@ -95,6 +95,9 @@ class BagReader:
             self.notes.append(f'not ROS 2 messages, skipped: {", ".join(skipped)}')
         announced = sum(_announced(reader) for reader in readers if isinstance(reader, AnyReader))
         listed = sum(connection.msgcount for connection in self.connections)
+        for connection in self.connections:
+            if not isinstance(connection.topic, str) or not isinstance(connection.msgtype, str):
+                raise ValueError('a topic or its type has no name')
         if listed < announced:
             self.notes.append(f'{announced} messages are announced, but only {listed} are listed')
 
