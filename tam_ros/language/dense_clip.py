@@ -29,6 +29,8 @@ from tam_ros.runtime.backends import AUTO
 from tam_ros.runtime.base import LoadedGraphs
 from tam_ros.runtime.engine_options import EngineOptions
 
+CHECKPOINTS = ('model.safetensors', 'pytorch_model.bin')
+
 Texts = str | Sequence[str] | TextFeatures | NDArray[Any]
 """Texts, or their features: of a file, or float32 [T, D] that are known to be of this model."""
 
@@ -90,8 +92,8 @@ class DenseClip(Closing):
         Args:
             model: catalogue name, such as `clip_vit_b16`; None for any CLIP, whose architecture
                 is then read from the shapes in the checkpoint.
-            weights: a checkpoint of OpenAI or transformers, or a folder of exported graphs. None:
-                the model's own.
+            weights: a checkpoint of OpenAI or transformers, a folder with one as transformers
+                names it, or a folder of exported graphs. None: the model's own.
             runtime: see `tam_ros.loading.open_graphs`, and for the next three.
             threads: CPU threads.
             precision: of the computation.
@@ -107,7 +109,7 @@ class DenseClip(Closing):
                 `tam_ros.loading.open_runtime`.
         """
         chosen = DenseOptions(**options)
-        path = Path(os.path.expanduser(weights)) if weights is not None else None
+        path = None if weights is None else _weights_at(Path(os.path.expanduser(weights)))
         sizes = {'vision_heads': heads, 'tokens': tokens}
         changes = {name: value for name, value in sizes.items() if value is not None}
         backend: dict[str, Any] = {
@@ -133,9 +135,7 @@ class DenseClip(Closing):
 
             def load(official: bool) -> LoadedGraphs:
                 config = {**entry.config, **changes, **({'official': True} if official else {})}
-                return open_graphs(
-                    replace(entry, config=config), weights, engines=engines, **backend
-                )
+                return open_graphs(replace(entry, config=config), path, engines=engines, **backend)
 
         beside = path if path is not None else Path()
         return cls(load, beside, Path(tokenizer) if tokenizer is not None else None, chosen)
@@ -296,6 +296,12 @@ def _similarities(words: Floats, dense: DenseFeatures) -> Floats:
     channels, height, width = dense.features.shape
     found = words @ dense.features.reshape(channels, height * width)
     return np.asarray(found, np.float32).reshape(-1, height, width)
+
+
+def _weights_at(path: Path) -> Path:
+    """Return the checkpoint in a folder of transformers; another path as it is."""
+    inside = (path / name for name in CHECKPOINTS)
+    return next((file for file in inside if file.is_file()), path)
 
 
 def _any_clip() -> catalogue.Model:

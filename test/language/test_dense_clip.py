@@ -260,6 +260,15 @@ def test_options_are_for_all_calls_or_for_one(weights):
     assert not np.allclose(smoothed, plain)
 
 
+def test_a_folder_of_transformers(weights, tmp_path):
+    folder = tmp_path / 'clip-vit'
+    folder.mkdir()
+    weights.rename(folder / 'pytorch_model.bin')
+    (tmp_path / 'tokenizer.json').rename(folder / 'tokenizer.json')
+    with DenseClip.open(None, folder, 'torch') as clip:
+        assert clip.scores(SCENE, 'red').max() > 0.99
+
+
 def test_what_cannot_be_opened(tmp_path, weights):
     with pytest.raises(WeightsError, match='give the name of a model, or weights'):
         DenseClip.open(None)
