@@ -5,7 +5,7 @@
 # distribution than Jazzy has its own .venv-DISTRO and build/ros-DISTRO.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo play test lint clean
+.PHONY: help setup demo play test lint sbom audit clean
 
 # Passed through the environment, so that file names may contain spaces and quotes.
 export PYTHON VIDEO PROMPTS CAMERA PHONE PYTEST_ARGS QUICK ALL JOBS
@@ -26,6 +26,8 @@ help:
 	@echo 'make setup    only set up: .venv, ROS 2 Jazzy, our messages (PYTHON=python3.12 to choose)'
 	@echo '              each of them with ROS_DISTRO=kilted: the same with ROS 2 Kilted, in .venv-kilted'
 	@echo 'make lint     ruff (rules and format), mypy (types)'
+	@echo 'make sbom     bill of materials of .venv, in the CycloneDX format: sbom.json'
+	@echo 'make audit    look for known holes in what is installed in .venv; needs a connection'
 	@echo 'make clean    remove everything that was created here'
 	@echo '. ./env.sh    sets up a shell: python, tam, ROS 2'
 
@@ -51,6 +53,14 @@ lint:
 	@scripts/setup.sh --test
 	@. ./env.sh && python -m ruff check . && python -m ruff format --check . && exec python -m mypy
 
+sbom:
+	@scripts/setup.sh
+	@. ./env.sh && exec python scripts/supply_chain.py sbom
+
+audit:
+	@scripts/setup.sh
+	@. ./env.sh && exec python scripts/supply_chain.py audit
+
 clean:
-	rm -rf .venv .venv-* build demo_output *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-* build demo_output sbom.json *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
