@@ -20,7 +20,7 @@ from tam_ros.io.coco_writer import CocoImage, CocoWriter
 from tam_ros.io.frames import Header
 from tam_ros.io.mask_files import MaskFolder
 from tam_ros.io.video_writer import VideoWriter
-from tam_ros.new_output import NewOutput, OutputError
+from tam_ros.new_output import NewOutput, OutputError, write_file
 
 
 def names(folder: Path) -> list[str]:
@@ -59,6 +59,24 @@ def test_an_output_appears_when_it_is_published(tmp_path):
 def test_an_output_that_is_not_published_leaves_nothing(tmp_path):
     with NewOutput(tmp_path / 'o.json') as output:
         output.partial.write_text('{')
+    assert names(tmp_path) == []
+
+
+def test_a_file_is_written_in_one_call_and_nothing_is_replaced(tmp_path):
+    write_file(tmp_path / 'a.bin', b'one')
+    with pytest.raises(OutputError, match='exists'):
+        write_file(tmp_path / 'a.bin', b'two')
+    assert (tmp_path / 'a.bin').read_bytes() == b'one'
+    assert names(tmp_path) == ['a.bin']
+
+
+def test_a_file_for_which_there_is_no_room_leaves_nothing(tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    with pytest.raises(OutputError, match='No space left'):
+        write_file(tmp_path / 'a.bin', b'one')
     assert names(tmp_path) == []
 
 

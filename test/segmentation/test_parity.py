@@ -29,7 +29,12 @@ def reference():
 
 
 @pytest.fixture(
-    scope='module', params=['torch', pytest.param('onnxruntime', marks=pytest.mark.slow)]
+    scope='module',
+    params=[
+        'torch',
+        pytest.param('onnxruntime', marks=pytest.mark.slow),
+        pytest.param('openvino', marks=pytest.mark.slow),
+    ],
 )
 def segmenter(request, reference, tmp_path_factory):
     """Return a segmenter with the kit's weights and image."""

@@ -8,6 +8,7 @@ import cv2
 import edgekit
 import numpy as np
 import pytest
+from readme import ROOT, run_example
 from tracking.fake_runtime import FakeRuntime
 
 from tam_ros import catalogue
@@ -264,6 +265,15 @@ class TestBundledModel:
         found = segmenter.predict(box=(188, 68, 283, 173), candidates=1)
         assert self.overlap(found.masks[0], square) > 0.9
         assert found.predicted_iou[0] > 0.5 and found.stability[0] > 0.7
+
+    def test_the_example_of_the_documentation(self, picture, tmp_path, monkeypatch, capsys):
+        large = cv2.resize(picture, (640, 480))
+        cv2.imwrite(str(tmp_path / 'kitchen.png'), large[..., ::-1])
+        monkeypatch.chdir(tmp_path)
+        variables = run_example('Segmenter.open', ROOT / 'docs' / 'segmentation.md')
+        assert variables['mask'].shape == (480, 640)
+        assert variables['better'].masks.shape == (1, 480, 640)
+        assert len(capsys.readouterr().out.splitlines()) > 1
 
     def test_everything_finds_both(self, segmenter):
         found = segmenter.everything(EverythingOptions.of(BUNDLED, points_per_side=6))
