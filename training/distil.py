@@ -19,6 +19,7 @@ from tam_ros.catalogue import model as catalogue_entry
 from tam_ros.models.build import build_network
 from tam_ros.models.efficienttam import EfficientTAM
 from training.clips import Batch
+from training.prompt_loop import LoopOutcome, learn_from_prompts
 from training.streaming import Unroll, resized
 
 
@@ -32,10 +33,14 @@ class Distillation(nn.Module):
     """A frozen teacher, and two maps from the student's features to its own.
 
     The maps are 1x1 convolutions, learned on the way and dropped with the teacher.
+
+    Attributes:
+        rounds: clicks where both disagree, see `training.prompt_loop`; None: no prompts.
     """
 
     def __init__(self, teacher: EfficientTAM, student_dim: int) -> None:
         super().__init__()
+        self.rounds: int | None = None
         # Not a submodule, because only the maps are trained, averaged and saved.
         self._teacher = [teacher.eval().requires_grad_(False)]
         self.image = nn.Conv2d(student_dim, teacher.config.dim, 1)
@@ -87,6 +92,30 @@ class Distillation(nn.Module):
                 batch, kind, np.random.default_rng(seed), watch=target.append
             )
         return relative_error(self.memory(torch.cat(conditioned)), torch.cat(target))
+
+    def prompt_loss(
+        self,
+        student: Unroll,
+        images: Tensor,
+        features: Tensor,
+        masks: Tensor,
+        rng: np.random.Generator,
+    ) -> LoopOutcome | None:
+        """Compare the answers to the same prompts; None: prompts are not used, or found nothing.
+
+        Args:
+            student: the network that learns.
+            images: of the objects, uint8 [O, S, S, 3].
+            features: of the student [O, C, G, G].
+            masks: of the objects, bool [O, S, S], none empty.
+            rng: source of the prompts.
+        """
+        if self.rounds is None:
+            return None
+        teacher = self._unroll(images.shape[1])
+        with torch.no_grad():
+            targets = teacher.encode(images[:, None])[:, 0]
+        return learn_from_prompts(student, teacher, features, targets, masks, rng, self.rounds)
 
     def _unroll(self, size: int) -> Unroll:
         if size not in self._sized:

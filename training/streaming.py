@@ -16,6 +16,7 @@ from torch.nn import functional
 from tam_ros.models.efficienttam import EfficientTAM
 from training import losses
 from training.clips import Batch
+from training.prompt_loop import LoopOutcome
 from training.prompts import (
     PromptBatch,
     corrected,
@@ -124,6 +125,16 @@ class Teacher(Protocol):
 
     def memory_loss(self, batch: Batch, kind: str, seed: int, conditioned: list[Tensor]) -> Tensor:
         """Compare features after memory attention."""
+
+    def prompt_loss(
+        self,
+        student: Unroll,
+        images: Tensor,
+        features: Tensor,
+        masks: Tensor,
+        rng: np.random.Generator,
+    ) -> LoopOutcome | None:
+        """Compare the answers to the same prompts, if they are used."""
 
 
 class Unroll:
@@ -344,6 +355,18 @@ class Unroll:
             rng,
             rng.random() < corrections,
         )
+        if teacher is not None:
+            looped = teacher.prompt_loss(
+                self,
+                batch.images[batch.clip_of, frame_of],
+                features[batch.clip_of, frame_of],
+                batch.masks[objects, frame_of],
+                rng,
+            )
+            if looped is not None:
+                outcome = Outcome(
+                    outcome.loss + looped.loss, outcome.scores | {'teacher_iou': looped.agreement}
+                )
         if frames > 1:
             kind = ('mask', 'box', 'click')[rng.choice(3, p=prompts)]
             seed = int(rng.integers(1 << 31)) if teacher else None

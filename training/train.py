@@ -66,6 +66,7 @@ class Settings:
     ema: float = 0.997
     initial: Path | None = None
     teacher: tuple[str, Path | str] | None = None
+    prompt_rounds: int | None = None
 
 
 @dataclass
@@ -134,6 +135,7 @@ class Run:
             self.distillation = Distillation.of(*settings.teacher, settings.config.dim).to(
                 self.device
             )
+            self.distillation.rounds = settings.prompt_rounds
         self.optimisers = make_optimisers(self.model, self.distillation)
         self.parameters = [
             p
@@ -388,12 +390,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         '--teacher-weights', type=Path, help="the teacher's checkpoint, if not the downloaded one"
     )
+    parser.add_argument(
+        '--prompt-rounds',
+        type=int,
+        choices=(0, 1),
+        help="learn the teacher's masks of the same prompts too, with so many clicks where the "
+        'masks disagree',
+    )
     parser.add_argument('--processes', type=int, default=1, help='CPU processes of one thread')
     parser.add_argument('--device', default='cpu', help="'cpu' or 'cuda'")
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args(argv)
     if args.device != 'cpu' and args.processes != 1:
         parser.error('--processes is for CPUs; a GPU takes one process')
+    if args.prompt_rounds is not None and not args.teacher:
+        parser.error('--prompt-rounds needs a --teacher')
     from tam_ros.catalogue import model
 
     for name in filter(None, (args.model, args.teacher)):
@@ -427,6 +438,7 @@ def main(argv: list[str] | None = None) -> None:
             device=args.device,
             initial=args.initial,
             teacher=teacher,
+            prompt_rounds=args.prompt_rounds,
         )
     )
 
