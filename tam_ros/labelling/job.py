@@ -6,7 +6,7 @@ A job is a YAML file, see docs/labelling.md:
 
     recordings:
       - {source: drive1.mcap, topic: /camera/image_raw, prompts: ['1:point:320,240']}
-      - {source: 'garage/*.mp4', masks: [first.png], classes: {1: forklift}}
+      - {source: 'garage/*.mp4', detect: everything}
     output: labelled/
     write: [bag, yolo]
 
@@ -54,6 +54,7 @@ class Recording:
         prompts: as for `tam track --prompt`.
         masks: as for `tam track --masks`: `FILE` or `FILE@FRAME`.
         tracks: a file of saved tracks, to continue with.
+        detect: a detector that finds objects, as for `tam track --detect`.
         both_ways: whether objects are also tracked backwards from their first prompts.
         classes: class of each object, by id; without any in the job, all are `object`.
         split: `train` or `val`; None: chosen by the job's `val`.
@@ -66,6 +67,7 @@ class Recording:
     prompts: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
     tracks: str | None = None
+    detect: str | None = None
     both_ways: bool = False
     classes: Mapping[int, str] = field(default_factory=dict)
     split: str | None = None
@@ -85,6 +87,10 @@ class Job:
         precision: as for `tam track`.
         threads: CPU threads of each process.
         hide_below: see `TrackerOptions`.
+        detect_weights: weights of the detector, in place of its own.
+        detect_every: frames from one look of the detector to the next.
+        detect_classes: only objects of these classes, which are then theirs; empty: any.
+        detect_min_score: only objects with a score above this, 0 to 1.
         every: every how many frames one is written to data sets; all are tracked.
         changed: least mean change of the pixel values, 0 to 255, from the last written frame to
             one that is written to data sets; None: any.
@@ -102,6 +108,10 @@ class Job:
     precision: str = 'auto'
     threads: int = 1
     hide_below: float = 0.0
+    detect_weights: str | None = None
+    detect_every: int = 30
+    detect_classes: tuple[str, ...] = ()
+    detect_min_score: float = 0.3  # as for `tam track --detect`
     every: int = 1
     changed: float | None = None
     images: str = 'jpg'
@@ -116,6 +126,8 @@ class Job:
     def classes(self) -> tuple[str, ...]:
         """All classes, sorted; their numbers in data sets are their places here."""
         named = {name for one in self.recordings for name in one.classes.values()}
+        if any(one.detect for one in self.recordings):
+            named.update(self.detect_classes)
         return tuple(sorted(named)) or (CLASS,)
 
 
@@ -148,7 +160,9 @@ def _job(values: dict[str, Any], base: Path, path: Path) -> Job:
         for number, entry in enumerate(entries, 1)
         for recording in _recordings(entry, base, f'{path}, recording {number}')
     ]
+    detected = _texts(values.pop('detect_classes', []), f'{path}: detect_classes')
     job = Job(
+        detect_classes=detected,
         recordings=tuple(_with_unique_names(recordings)),
         output=base / _text(values.pop('output'), f'{path}: output'),
         write=_texts(values.pop('write'), f'{path}: write'),
@@ -156,6 +170,8 @@ def _job(values: dict[str, Any], base: Path, path: Path) -> Job:
     )
     if job.weights is not None:
         job = replace(job, weights=_beside(job.weights, base))
+    if job.detect_weights is not None:
+        job = replace(job, detect_weights=_beside(job.detect_weights, base))
     _check(job, path)
     return replace(job, recordings=tuple(_with_splits(job)))
 
@@ -171,6 +187,8 @@ def _check(job: Job, path: Path) -> None:
         ('threads', 1, 256),
         ('val', 0, 0.9),
         ('hide_below', 0, 1),
+        ('detect_every', 1, 1_000_000),
+        ('detect_min_score', 0, 1),
     ):
         if not low <= getattr(job, name) <= high:
             raise JobError(f'{path}: {name} is {getattr(job, name)}; {low} to {high}')
@@ -208,14 +226,15 @@ def _recordings(entry: Any, base: Path, where: str) -> list[Recording]:
             _beside(mask, base) for mask in _texts(entry.get('masks', []), f'{where}: masks')
         ),
         tracks=None if tracks is None else _beside(_text(tracks, f'{where}: tracks'), base),
+        detect=None if entry.get('detect') is None else _text(entry['detect'], f'{where}: detect'),
         both_ways=both_ways,
         classes=_classes(entry.get('classes', {}), where),
         split=split,
     )
-    if not (common.prompts or common.masks or common.tracks):
-        raise JobError(f'{where} has nothing to track: give prompts, masks or tracks')
-    if common.both_ways and common.tracks:
-        raise JobError(f'{where}: tracks are continued forwards only, so not with both_ways')
+    if not (common.prompts or common.masks or common.tracks or common.detect):
+        raise JobError(f'{where} has nothing to track: give prompts, masks, tracks or detect')
+    if common.both_ways and (common.tracks or common.detect):
+        raise JobError(f'{where}: tracks and detect look forwards only, so not with both_ways')
     return [
         replace(common, source=one, name=safe_name(str(name or Path(one.rstrip('/')).stem)))
         for one in found

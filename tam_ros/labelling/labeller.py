@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import ChainMap
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tam_ros.closing import Closing
+from tam_ros.detection import Detector, DetectorOptions
 from tam_ros.io.frames import SourceError
 from tam_ros.io.open_source import open_source
 from tam_ros.labelling.addresses import fetch, is_address
@@ -24,6 +26,7 @@ from tam_ros.labelling.job import Job, JobError, Recording
 from tam_ros.labelling.layouts import CLASS, LAYOUTS, Part, Picture, Place
 from tam_ros.prompting.prompt_text import parse_prompts
 from tam_ros.recordings import both_ways, offline
+from tam_ros.recordings.detecting import DetectedObjects, with_late_prompts
 from tam_ros.recordings.offline import FramePrompt, RecordedFrame
 from tam_ros.tracking import ClipTracker, Tracker
 
@@ -128,11 +131,14 @@ class Labeller(Closing):
             offline.check(tracker, source, prompts)
             objects = {item.prompt.object_id for item in prompts} | set(tracker.objects)
             check_classes(task, objects)
+            found = self._detected(stack, job, recording, tracker)
             place = Place(
                 draft=task.draft,
                 name=recording.name,
                 split=recording.split or 'train',
-                classes=recording.classes,
+                classes=recording.classes
+                if found is None
+                else ChainMap(found.classes, recording.classes),
                 names=task.classes,
                 suffix=f'.{job.images}',
                 rate_hz=source.rate_hz,
@@ -146,7 +152,7 @@ class Labeller(Closing):
             frames = written = 0
             note = ''
             try:
-                for result in _tracked(tracker, source, prompts):
+                for result in _tracked(tracker, source, prompts, found):
                     picture = Picture(result.source.rgb, place.suffix)
                     chosen = select(result)
                     for layout in layouts.values():
@@ -159,8 +165,39 @@ class Labeller(Closing):
                     raise
                 note = str(error)
             parts = {name: layout.part() for name, layout in layouts.items()}
+        if found is not None:
+            objects |= found.objects.names.keys()
         seconds = round(time.monotonic() - began, 1)
         return Labelled(frames, written, len(objects), seconds, parts, note)
+
+    def _detected(
+        self, stack: ExitStack, job: Job, recording: Recording, tracker: Tracker | ClipTracker
+    ) -> _Detected | None:
+        """Open the detector of a recording, if it has one, until the stack is closed.
+
+        Raises:
+            UnknownModelError, WeightsError, ValueError: it cannot be opened.
+        """
+        if recording.detect is None or not isinstance(tracker, Tracker):
+            return None
+        settings: dict[str, Any] = {'weights': job.detect_weights}
+        if recording.detect == 'everything':  # by the tracker's own model
+            settings = {'model': job.model, 'weights': job.detect_weights or job.weights}
+        detector = stack.enter_context(
+            Detector.open(
+                recording.detect,
+                runtime=job.runtime,
+                threads=job.threads,
+                precision=job.precision,
+                options=DetectorOptions(
+                    min_score=job.detect_min_score, classes=job.detect_classes
+                ),
+                **settings,
+            )
+        )
+        most = offline.options_for(prompts_of(recording)).max_objects
+        found = DetectedObjects(detector, tracker, most, job.detect_every)
+        return _Detected(found, bool(job.detect_classes))
 
     def _open(
         self, job: Job, recording: Recording, prompts: list[FramePrompt]
@@ -170,6 +207,8 @@ class Labeller(Closing):
         options = (both_ways if recording.both_ways else offline).options_for(
             prompts, job.hide_below
         )
+        if recording.detect is not None:
+            options = with_late_prompts(options)
         wanted = (options, job.model, job.weights, job.runtime, job.precision, job.threads)
         if isinstance(self._tracker, Tracker) and kind is Tracker and wanted == self._opened:
             self._tracker.reset()
@@ -187,12 +226,28 @@ class Labeller(Closing):
         return self._tracker
 
 
+class _Detected:
+    """What a detector finds in a recording, and the classes of that.
+
+    Attributes:
+        objects: prompts the tracker.
+        classes: class of each object that it found, by id.
+    """
+
+    def __init__(self, objects: DetectedObjects, named: bool) -> None:
+        self.objects = objects
+        self.classes: MutableMapping[int, str] = objects.names if named else {}
+
+
 def _tracked(
-    tracker: Tracker | ClipTracker, source: Any, prompts: list[FramePrompt]
+    tracker: Tracker | ClipTracker,
+    source: Any,
+    prompts: list[FramePrompt],
+    found: _Detected | None,
 ) -> Iterator[RecordedFrame]:
     if isinstance(tracker, ClipTracker):
         return both_ways.track(tracker, source, prompts)
-    return offline.track(tracker, source, prompts)
+    return offline.track(tracker, source, prompts, *([found.objects.prompts] if found else []))
 
 
 def prompts_of(recording: Recording) -> list[FramePrompt]:

@@ -279,6 +279,7 @@ def key_of(job: Job, recording: Recording, classes: Iterable[str], digest: str, 
             files,
             recording.both_ways,
             job.hide_below,
+            *_detector(job, recording),
         ],
         'write': [
             sorted(job.write),
@@ -295,5 +296,21 @@ def key_of(job: Job, recording: Recording, classes: Iterable[str], digest: str, 
 
 
 def _content(path: Path) -> str:
-    with reading(path, JobError, 'a mask or saved tracks'):
+    with reading(path, JobError, 'a file of the job'):
         return sha256(path, _MAX_BYTES)
+
+
+def _detector(job: Job, recording: Recording) -> list[Any]:
+    """Return what the results depend on where a detector looks."""
+    if recording.detect is None:
+        return []
+    weights = None
+    if job.detect_weights is not None and Path(job.detect_weights).is_file():
+        weights = _content(Path(job.detect_weights))
+    return [
+        recording.detect,
+        weights or job.detect_weights,
+        job.detect_every,
+        list(job.detect_classes),
+        job.detect_min_score,
+    ]

@@ -87,7 +87,7 @@ RECORDING = {'source': 'clips/first', 'prompts': ['1:point:3,3']}
         ({'recordings': [{**RECORDING, 'rate': 0}]}, 'frames per second'),
         (
             {'recordings': [{**RECORDING, 'tracks': 'x', 'both_ways': True}]},
-            'continued forwards only',
+            'forwards only',
         ),
         ({'write': []}, 'choose of bag, png'),
         ({'write': ['yolov8']}, 'choose of bag, png'),

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from PIL import Image
 
 from tam_ros.cli import main
-from tam_ros.labelling.job import read_job
+from tam_ros.detection import Detections, Detector
+from tam_ros.labelling.job import JobError, read_job
 from tam_ros.labelling.labeller import Labeller
 from tam_ros.labelling.run import run
 from tam_ros.labelling.state import OutputFolder
@@ -183,6 +185,47 @@ def test_objects_without_a_class(write_job):
     summary = label(write_job(recordings=recordings))
     assert 'object 4 of second has no class' in summary.failed['second']
     assert 'object 1 of third has no class' in summary.failed['third']
+
+
+class FindsTheSquare(Detector):
+    """Finds the bright square of the clips, where it is."""
+
+    name, class_names, info = 'scripted', ('mug', 'dog'), {}
+
+    def detect(self, image, tracked=None):
+        y, x = np.nonzero(image[:, :, 0] > 245)
+        box = (x.min(), 20, x.max() + 1, 40)
+        return Detections([box], [0.9], [0], self.class_names)
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize('classes', [[], ['mug', 'dog']])
+def test_a_detector(write_job, tmp_path, monkeypatch, classes):
+    opened = []
+
+    def open_detector(name, **arguments):
+        opened.append((name, arguments))
+        return FindsTheSquare()
+
+    monkeypatch.setattr(Detector, 'open', staticmethod(open_detector))
+    recordings = [{'source': 'clips/first', 'detect': 'yolact_resnet50'}]
+    job = write_job(
+        recordings=recordings, write=['yolo'], detect_every=3, detect_classes=classes or None
+    )
+    summary = label(job)
+    assert not summary.failed and summary.finished[0].objects == 1
+    name, arguments = opened[0]
+    assert name == 'yolact_resnet50' and arguments['options'].classes == tuple(classes)
+    labels = tmp_path / 'out/yolo/labels/train'
+    lines = [file.read_text() for file in sorted(labels.iterdir())]
+    assert lines[0] == '' and all(lines[2:])  # prompted when the first frame has been tracked
+    number = '1' if classes else '0'
+    assert all(line.split()[0] == number for line in lines[2:])
+    assert label(job).before == 1
+    with pytest.raises(JobError, match='forwards only'):
+        read_job(write_job(recordings=[{**recordings[0], 'both_ways': True}]))
 
 
 def test_selected_frames(write_job, clips, tmp_path):
