@@ -22,11 +22,13 @@ from tam_ros.io.image_data import ImageFormatError
 from tam_ros.io.image_decoder import ImageDecoder
 from tam_ros.io.stamps import NANOSECONDS, ImageStamps, are_stuck, median_rate
 from tam_ros.io.video_packets import PACKET_TYPES, VideoDecoder, is_video_format, packet_encoding
+from tam_ros.printable import one_line
 from tam_ros.reading import failing_as
 
 if TYPE_CHECKING:
     from tam_ros.io.bag_reader import BagReader
 
+_MAX_NOTE, _MAX_TOPIC = 1000, 256  # characters of what a bag contains, in warnings
 _LOOK_AT = 10  # messages of each image topic, to learn its encoding and its times
 
 _log = logging.getLogger(__name__)
@@ -124,7 +126,7 @@ class BagSource:
         self.name = self._path.name
         with open_bag(self._path) as reader:
             for note in reader.notes:
-                _log.warning('%s: %s', self._path, note)
+                _log.warning('%s: %s', self._path, one_line(note, _MAX_NOTE))
             topics = _image_topics(reader)
             if not topics:
                 raise SourceError(f'{path} has no image topic{_others(reader)}')
@@ -174,7 +176,7 @@ class BagSource:
         """Say something about the topic, once for each text or kind of text."""
         if (kind or text) not in self._said:
             self._said.add(kind or text)
-            _log.warning('%s: %s', self.topic, text)
+            _log.warning('%s: %s', one_line(self.topic, _MAX_TOPIC), one_line(text, _MAX_NOTE))
 
 
 class _Decoder:
