@@ -84,10 +84,9 @@ def open_graphs(
     precision: str = AUTO,
     engines: EngineOptions | None = None,
 ) -> LoadedGraphs:
-    """Load the graphs of a model of any kind; further arguments and errors as for `open_runtime`.
+    """Load the graphs of a model of any kind; arguments and errors as for `open_runtime`.
 
-    Args:
-        model: catalogue name, or an entry that is not in the catalogue.
+    The model may also be an entry that is not in the catalogue.
     """
     entry = catalogue.model(model) if isinstance(model, str) else model
     source, backend = _select(entry, weights, runtime, threads, precision, engines)
@@ -243,7 +242,7 @@ def downloaded(entry: catalogue.Model) -> Path | None:
     """
     if entry.weights.file is None:
         return None
-    return cache_dir() / 'weights' / entry.weights.file
+    return cache_dir() / 'weights' / Path(entry.weights.file).name
 
 
 def graphs_of(entry: catalogue.Model, weights: Path | str) -> Path:

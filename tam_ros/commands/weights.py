@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
         check_pinned(model, path)
         print(f'{path} exists already')
         return
-    folder = make_cache_folder(path.parent.name)
+    folder = make_cache_folder('weights')
     if os.path.expanduser('~') == '~':  # the library needs a place for its own files
         os.environ.setdefault('HF_HOME', str(folder))
     with NewOutput(path) as output:

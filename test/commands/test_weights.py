@@ -41,6 +41,7 @@ class Hub(ThreadingHTTPServer):
         redirect: where the file is; empty: here.
         size: the size that the hub states; None: that of `content`.
         known: the revisions that it answers.
+        folder: of the repository, where the file is.
         requests: method and path of each request.
     """
 
@@ -52,6 +53,7 @@ class Hub(ThreadingHTTPServer):
         self.cut, self.redirect, self.requests = 0, '', []
         self.size = None
         self.known = 'main', COMMIT
+        self.folder = ''
 
     @property
     def address(self):
@@ -72,7 +74,10 @@ class Handler(BaseHTTPRequestHandler):
         hub = self.server
         path = self.path.partition('?')[0]
         hub.requests.append((self.command, path))
-        if path not in ('/blob', *(f'/{REPO}/resolve/{at}/{FILE}' for at in hub.known)):
+        if path not in (
+            '/blob',
+            *(f'/{REPO}/resolve/{at}/{hub.folder}{FILE}' for at in hub.known),
+        ):
             self.send_error(404)
             return
         if path != '/blob' and hub.redirect:
@@ -171,6 +176,14 @@ def test_what_is_pinned_is_fetched_and_checked(hub, tmp_path, capsys, monkeypatc
     hub.requests.clear()
     assert 'exists already' in get(hub, tmp_path, capsys)
     assert hub.requests == []
+
+
+def test_a_file_in_a_folder_of_the_repository(hub, tmp_path, capsys, monkeypatch):
+    pin(monkeypatch, file=f'checkpoints/{FILE}')
+    monkeypatch.setattr(hub, 'folder', 'checkpoints/')
+    get(hub, tmp_path, capsys)
+    assert files(tmp_path / 'cache') == [f'weights/{FILE}']
+    assert find_weights(catalogue.model(NAME), None, 'torch').read_bytes() == CONTENT
 
 
 def test_redirects_are_followed_and_printed(hub, tmp_path, capsys):
@@ -302,6 +315,14 @@ def test_the_addresses_of_the_catalogue():
             assert (weights.repo, weights.file) == ('facebook/EdgeTAM', 'edgetam.pt')
         elif name.startswith('efficienttam'):
             assert (weights.repo, weights.file) == (REPO, f'{name}.pt')
+
+
+def test_files_of_two_repositories_do_not_meet_in_the_cache():
+    repositories = {}
+    for model in catalogue.models().values():
+        if model.weights.file is not None:
+            name = Path(model.weights.file).name
+            assert repositories.setdefault(name, model.weights.repo) == model.weights.repo, name
 
 
 def test_entries_with_the_same_file_pin_the_same():
