@@ -132,13 +132,12 @@ class Labeller(Closing):
             objects = {item.prompt.object_id for item in prompts} | set(tracker.objects)
             check_classes(task, objects)
             found = self._detected(stack, job, recording, tracker)
+            given = dict(recording.classes)
             place = Place(
                 draft=task.draft,
                 name=recording.name,
                 split=recording.split or 'train',
-                classes=recording.classes
-                if found is None
-                else ChainMap(found.classes, recording.classes),
+                classes=ChainMap({} if found is None else found.classes, given),
                 names=task.classes,
                 suffix=f'.{job.images}',
                 rate_hz=source.rate_hz,
