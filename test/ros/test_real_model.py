@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from geometry_msgs.msg import Point
@@ -14,7 +15,7 @@ from tam_ros import catalogue
 from tam_ros.demo.scene import DemoScene
 from tam_ros.evaluation.jaccard import region_similarity
 from tam_ros.msg import Prompt
-from tam_ros.srv import AddPrompt, SetClickMode
+from tam_ros.srv import AddPrompt, Segment, SetClickMode
 from tam_ros.tracking import Prompt as TrackerPrompt
 from tam_ros.tracking import Tracker, TrackerOptions
 
@@ -161,3 +162,30 @@ def test_a_click_belongs_to_the_published_image(start, make_peer):
             peer.call(SetClickMode, 'set_click_mode', SetClickMode.Request(mode='include'))
             click_on(index, 'object 1 includes this point')
     assert 'refused' not in node.log
+
+
+@pytest.mark.slow
+def test_a_preview_is_the_mask_that_the_object_begins_with(start, make_peer):
+    """Prompted with the stamp of the preview, it is replayed from that image."""
+    if not (catalogue.engines_dir() / MODEL).exists():
+        pytest.skip(f'the weights of {MODEL} are not bundled yet')
+    node = start(*parameters(model=MODEL, threads=1), command=NODE)
+    scene, peer = DemoScene(), make_peer()
+    image = cv2.resize(scene.frame(0)[0], (384, 384))
+    peer.meet(node, image)
+    click = next(prompt for prompt in scene.click_prompts if prompt.object_id == 1)
+    scale = 384 / np.array(scene.frame(0)[1].shape[::-1])
+    points = [Point(x=float(x), y=float(y)) for x, y in np.multiply(click.points, scale)]
+    prompt = Prompt(points=points, point_labels=click.labels)
+    preview = peer.call(Segment, 'segment', Segment.Request(prompt=prompt))
+    assert preview.success, preview.message
+    mask = labels_of(preview.mask) > 0
+    prompt.header = preview.header
+    assert peer.call(AddPrompt, 'add_prompt', AddPrompt.Request(prompt=prompt)).success
+    objects, labels = peer.track(image)
+    assert [item.id for item in objects.objects] == [1]
+    truth = cv2.resize((scene.frame(0)[1] == 1).astype(np.uint8), (384, 384)) > 0
+    assert region_similarity(mask, truth) > 0.7
+    # Tracked into one more image, which is the same.
+    assert region_similarity(mask, labels_of(labels) == 1) > 0.9
+    assert preview.predicted_iou > 0.5 and 0.5 < preview.stability <= 1
