@@ -10,6 +10,7 @@ from pathlib import Path
 from tam_ros.io.frames import Frame, Header, SourceError, check_rate, paced_header
 from tam_ros.io.stamps import NANOSECONDS
 from tam_ros.io.video_file import FFMPEG_OPTIONS, video_address
+from tam_ros.reading import reading
 
 
 class AvVideo:
@@ -47,7 +48,7 @@ class AvVideo:
         import av
 
         index = first_ns = stamp_ns = 0
-        try:
+        with reading(self._path, SourceError, 'a video'):
             address = video_address(self._path)
             with av.open(address, container_options=FFMPEG_OPTIONS) as container:
                 (stream, *_) = container.streams.video or [None]
@@ -70,7 +71,5 @@ class AvVideo:
                         header = Header(stamp_ns, '')
                     yield Frame(header.stamp, picture.to_ndarray(format='rgb24'), header)
                     index += 1
-        except av.FFmpegError as error:
-            raise SourceError(f'{self._path} cannot be decoded: {error}') from error
         if not index:
             raise SourceError(f'{self._path} has no frame that can be decoded')

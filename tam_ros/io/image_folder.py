@@ -20,9 +20,9 @@ from tam_ros.io.frames import (
     check_rate,
     paced_header,
 )
-from tam_ros.io.image_data import ImageFormatError
 from tam_ros.io.image_decoder import ImageDecoder
 from tam_ros.io.stamps import NANOSECONDS, median_rate
+from tam_ros.reading import reading
 
 DEFAULT_RATE_HZ = 30.0
 
@@ -89,10 +89,8 @@ class ImageFolder:
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames; SourceError names a file that cannot be decoded."""
         for index, file in enumerate(self.files):
-            try:
+            with reading(file, SourceError, 'an image'):
                 rgb = self._decoder.file(file)
-            except (OSError, ImageFormatError) as error:
-                raise SourceError(f'{file} cannot be read: {error}') from error
             if self._stamps_ns is None:
                 header = paced_header(index, self.rate_hz)
             else:

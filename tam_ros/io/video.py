@@ -15,10 +15,12 @@ from tam_ros.io.frames import Frame, Header, SourceError, check_rate
 from tam_ros.io.stamps import NANOSECONDS, median_rate
 from tam_ros.io.video_container import is_truncated
 from tam_ros.io.video_file import open_capture
+from tam_ros.reading import reading
 
 _FALLBACK_RATE_HZ = 30.0
 # Headers without a known rate have the clock of the container instead, 1000 or 90000 per second.
 _MIN_RATE_HZ, _MAX_RATE_HZ = 0.01, 999.0
+_WHAT = 'a video'
 _LOOK_AT = 10  # frames, to compare the rate in the header with their times
 _MAX_COUNT = 10**9  # frames; larger numbers in headers are arithmetic with an unknown duration
 
@@ -50,15 +52,17 @@ class VideoSource:
         """
         self._path = Path(path)
         self.name = self._path.name
-        capture = self._open()
-        declared = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        stated = capture.get(cv2.CAP_PROP_FPS)
-        readable, _ = capture.read()
-        times = [_time_ns(capture)]
-        while len(times) < _LOOK_AT and capture.grab():
-            times.append(_time_ns(capture))
-        codec = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, 'little').decode('latin-1')
-        capture.release()
+        with reading(self._path, SourceError, _WHAT):
+            capture = self._open()
+            declared = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+            stated = capture.get(cv2.CAP_PROP_FPS)
+            readable, _ = capture.read()
+            times = [_time_ns(capture)]
+            while len(times) < _LOOK_AT and capture.grab():
+                times.append(_time_ns(capture))
+            code = int(capture.get(cv2.CAP_PROP_FOURCC)) % (1 << 32)
+            codec = code.to_bytes(4, 'little').decode('latin-1')
+            capture.release()
         if not readable:
             raise UndecodedVideoError(
                 f'{self._path} has no frame that OpenCV can decode; its codec is {codec!r}'
@@ -89,8 +93,10 @@ class VideoSource:
             index, first, stamp_ns = 0, 0, 0
             spacing_ns = NANOSECONDS / self.rate_hz
             while True:
-                readable, bgr = capture.read()
-                if not readable:
+                with reading(self._path, SourceError, _WHAT):
+                    readable, bgr = capture.read()
+                    rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB) if readable else None
+                if rgb is None:
                     break
                 if self._has_times:
                     if not index:
@@ -103,7 +109,7 @@ class VideoSource:
                     time_ns = round(index * spacing_ns)
                 stamp_ns = time_ns
                 header = Header(stamp_ns, '')
-                yield Frame(header.stamp, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), header)
+                yield Frame(header.stamp, rgb, header)
                 index += 1
         finally:
             capture.release()
