@@ -148,9 +148,10 @@ class Parameters:
     )
     allowed_weights_dir: str = _parameter(
         '',
-        'Folder in which `weights` must be, by its absolute path; links that lead out of it are '
-        'refused. Weights that are downloaded or come with the package are used as well. Set it '
-        'where others may call the parameter services of the node. Empty: anywhere.',
+        'Folder in which `weights`, and those of every other model, must be, by its absolute '
+        'path; links that lead out of it are refused. Weights that are downloaded or come with '
+        'the package are used as well. Set it where others may call the parameter services of '
+        'the node. Empty: anywhere.',
         read_only=True,
         check=_not_a_folder,
     )

@@ -167,6 +167,17 @@ def test_weights_are_opened_from_the_allowed_folder_alone(tmp_path):
             weights_to_open(Parameters(weights=outside, allowed_weights_dir=allowed))
 
 
+def test_weights_of_every_model_are_opened_from_the_allowed_folder():
+    names = {name for name in NAMES if name.endswith('weights')}
+    assert {'weights', 'segment_weights', 'detector_weights'} <= names
+    for path in (ROOT / 'tam_ros' / 'ros').rglob('*.py'):
+        if path.name != 'parameters.py':
+            text = path.read_text()
+            checked = set(re.findall(r'weights_to_open\(parameters, parameters\.(\w+)\)', text))
+            used = set(re.findall(r'\b(?:parameters|current|values)\.(\w*weights)\b', text))
+            assert used <= checked, f'{path} reads {used - checked} without the check'
+
+
 def test_other_parameters_are_ignored():
     assert change(use_sim_time=True) == Parameters()
 
