@@ -38,6 +38,7 @@ ROS_PACKAGES = {'tf2_ros': 'tf2_ros_py'}
 FROM_PIP = {
     'aiohttp',
     'av',
+    'fsspec',
     'huggingface_hub',
     'matplotlib',
     'mcap',
@@ -46,10 +47,12 @@ FROM_PIP = {
     'openvino',
     'pycocotools',
     'pycuda',
+    'ray',
     'rosbags',
     'safetensors',
     'segno',
     'tensorrt',
+    'tokenizers',
     'torch',
     'zstandard',
 }
