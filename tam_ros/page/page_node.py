@@ -9,6 +9,7 @@ import concurrent.futures
 import contextlib
 import importlib.util
 import ipaddress
+import os
 import socket
 import ssl
 import sys
@@ -186,7 +187,9 @@ def _serve(node: Node, settings: PageSettings, access: Access, signals: EndSigna
     except ssl.SSLError as error:
         raise SettingsError(f'certificate and key cannot be used: {error}') from None
     except OSError as error:
-        reason = error.strerror or str(error)
+        # asyncio writes more than that into `strerror`; a name that is not found has no errno.
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else str(error)
         raise SettingsError(
             f'cannot listen on {settings.host}:{settings.port}: {reason}'
         ) from None

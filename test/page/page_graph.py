@@ -123,7 +123,7 @@ class Robot:
 
     def start_tracking(self, *arguments, namespace=''):
         path = f'{TESTS}{os.pathsep}{os.environ.get("PYTHONPATH", "")}'
-        self.tracks[namespace] = self._run(
+        self.tracks[namespace] = self.run(
             str(TESTS / 'ros' / 'fake_track_node.py'),
             *('--ros-args', '-r', 'image:=/camera/image', *arguments),
             *(('-r', f'__ns:={namespace}') if namespace else ()),
@@ -134,7 +134,7 @@ class Robot:
     def start_page(self, **parameters):
         """Start a page node; return its process and its address."""
         given = {'port': 0, **parameters}
-        process = self._run(
+        process = self.run(
             '-m',
             'tam_ros.page.page_node',
             '--ros-args',
@@ -147,7 +147,7 @@ class Robot:
         )
         return process, found[1]
 
-    def _run(self, *arguments, **environment):
+    def run(self, *arguments, **environment):
         log = self._folder / f'process{next(self._logs)}.log'
         return NodeProcess([sys.executable, *arguments], log, environment)
 

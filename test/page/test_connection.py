@@ -116,6 +116,15 @@ def test_nothing_is_subscribed_to_while_nobody_looks(page, open_page, spare):
     wait_for('the end of the subscription', lambda: camera.subscribers() == 2)
 
 
+def test_what_page_node_refuses_is_said_in_one_line(robot):
+    port = re.search(r':(\d+)/', robot.address)[1]
+    for parameter, words in ((f'port:={port}', f'127.0.0.1:{port}'), ('port:=abc', 'port:')):
+        process = robot.run('-m', 'tam_ros.page.page_node', '--ros-args', '-p', parameter)
+        assert process.process.wait(30) == 1
+        (line,) = process.log.splitlines()
+        assert line.startswith('page_node: ') and words in line
+
+
 def test_several_cameras_are_found_on_the_graph(page):
     robot = page.robot
     robot.start_tracking('-r', 'image:=/rear/image', namespace='/rear')

@@ -8,6 +8,9 @@ import asyncio
 import contextlib
 import itertools
 import json
+import shutil
+import ssl
+import subprocess
 import threading
 from dataclasses import replace
 
@@ -86,7 +89,8 @@ def run(check, settings=SETTINGS, token=''):
 
     async def all_of_it():
         source = FakeSource()
-        running = PageServer(settings, Access(settings.host, token, tls=False), source)
+        access = Access(settings.host, token, tls=bool(settings.certificate))
+        running = PageServer(settings, access, source)
         await running.start()
         try:
             # No cookies for IP addresses, unless the jar is told to.
@@ -189,6 +193,28 @@ def test_the_token_opens_the_page(by_form):
         await site.socket()
 
     run(check, token=TOKEN)
+
+
+def test_a_certificate_makes_it_https(tmp_path):
+    if shutil.which('openssl') is None:
+        pytest.skip('openssl is not installed here')
+    key, certificate = str(tmp_path / 'key.pem'), str(tmp_path / 'certificate.pem')
+    command = 'openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost'
+    files = ['-keyout', key, '-out', certificate]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+
+    async def check(site):
+        trusted = ssl.create_default_context(cafile=certificate)
+        base = f'https://localhost:{site.port}'
+        async with site.session.get(f'{base}/', params={'token': TOKEN}, ssl=trusted) as answer:
+            assert answer.status == 200, 'after it was sent on without the token'
+            assert 'Secure' in answer.history[0].headers['Set-Cookie']
+        socket = await site.session.ws_connect(
+            f'{base}/socket', headers={'Origin': base}, ssl=trusted
+        )
+        assert (await socket.receive_json())['type'] == 'hello'
+
+    run(check, replace(SETTINGS, certificate=certificate, key=key), TOKEN)
 
 
 # --- limits ---
