@@ -135,17 +135,9 @@ def _page(
         for number in numbers
     )
     remark = f'<p>{escape(note)}</p>' if note else ''
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<main>
-<h1>{escape(title)}</h1>
+    return _document(
+        title,
+        f"""<h1>{escape(title)}</h1>
 <p class="soft">{_number(count, 'frame')}, {_number(len(objects), 'object')},
 {_number(len(found), 'moment')} to look at</p>
 {remark}
@@ -157,10 +149,8 @@ Grey: not visible. Red marks: moments below.</p>
 <div class="sheet">{looks or '<p class="soft">none</p>'}</div>
 <h2>Frames</h2>
 <div class="sheet">{shown}</div>
-</main>
-</body>
-</html>
-"""
+""",
+    )
 
 
 def _timeline(course: Course, count: int, marks: Sequence[Moment]) -> str:
@@ -224,6 +214,10 @@ def index_page(pages: Mapping[str, str], title: str) -> str:
         f'<li><a href="{escape(file, quote=True)}">{escape(name)}</a></li>'
         for name, file in pages.items()
     )
+    return _document(title, f'<h1>{escape(title)}</h1>\n<ul>{links}</ul>\n')
+
+
+def _document(title: str, content: str) -> str:
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -232,6 +226,9 @@ def index_page(pages: Mapping[str, str], title: str) -> str:
 <title>{escape(title)}</title>
 <style>{_STYLE}</style>
 </head>
-<body><main><h1>{escape(title)}</h1><ul>{links}</ul></main></body>
+<body>
+<main>
+{content}</main>
+</body>
 </html>
 """
