@@ -84,6 +84,17 @@ def dependencies(wheel: Path, python: str) -> list[Requirement]:
     ]
 
 
+def required(file: Path, python: str) -> list[str]:
+    """Return the lines of a requirements file that count on the robot, without conditions."""
+    lines = [line for line in file.read_text().splitlines() if line and line[0] != '#']
+    wanted = [Requirement(line) for line in lines]
+    return [
+        f'{one.name}{one.specifier}'
+        for one in wanted
+        if one.marker is None or one.marker.evaluate(environment(python))
+    ]
+
+
 def missing(wheels: Iterable[Path], python: str) -> list[str]:
     """Return the requirements of some wheels that none of them meets."""
     wheels = list(wheels)
@@ -192,10 +203,11 @@ def main(argv: list[str] | None = None) -> int:
     sys.path.insert(0, str(ROOT))
     from benchmark.document import publish, table
 
-    files = [word for file in options.requirements for word in ('--requirement', file)]
     rows = []
     try:
         for python in options.python:
+            # pip would evaluate their conditions for the Python that it runs in.
+            files = [one for file in options.requirements for one in required(ROOT / file, python)]
             for extra in EXTRA_REQUIREMENTS:
                 with tempfile.TemporaryDirectory() as folder:
                     wheels = resolve([*files, *extra], python, Path(folder))

@@ -48,6 +48,15 @@ def test_conditions_are_those_of_the_robot(wheel):
     assert check_robot_wheels.missing(wheels, '3.12') == ['arm>=2']
 
 
+def test_conditions_of_the_requirements_are_those_of_the_robot(tmp_path):
+    file = tmp_path / 'requirements.txt'
+    file.write_text(
+        '# A comment.\nonnx<2; python_version < "3.11"\nonnx>=2; python_version >= "3.11"\n\nlib\n'
+    )
+    assert check_robot_wheels.required(file, '3.10') == ['onnx<2', 'lib']
+    assert check_robot_wheels.required(file, '3.12') == ['onnx>=2', 'lib']
+
+
 def test_a_version_that_does_not_fit_is_missing(wheel):
     wheels = [wheel('app', '1.0', 'my_lib<2'), wheel('my_lib', '2.1')]
     assert check_robot_wheels.missing(wheels, '3.12') == ['my_lib<2']
