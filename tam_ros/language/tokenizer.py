@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tam_ros.language.text_features import TextError
 from tam_ros.printable import one_line
-from tam_ros.reading import reading
+from tam_ros.reading import failing_as, reading
 from tam_ros.regular_file import read_regular
 
 FILES = ('tokenizer.json', 'vocab.json', 'bpe_simple_vocab_16e6.txt.gz')
@@ -46,7 +46,7 @@ class Tokenizer:
         Raises:
             TextError: its table is not that of a CLIP.
         """
-        self._library = library
+        self._library, self._source = library, source
         library.no_truncation()
         library.no_padding()
         start, end = library.token_to_id(_START), library.token_to_id(_END)
@@ -62,10 +62,11 @@ class Tokenizer:
         """Return the tokens of texts, int64 [T, length], filled up with 0.
 
         Raises:
-            TextError: a text has too many tokens.
+            TextError: a text has too many tokens, or the table is damaged.
         """
         tokens = np.zeros((len(texts), length), np.int64)
-        encoded = self._library.encode_batch(list(texts), add_special_tokens=False)
+        with failing_as(TextError, f'{self._source} cannot divide texts into tokens'):
+            encoded = self._library.encode_batch(list(texts), add_special_tokens=False)
         for row, text, found in zip(tokens, texts, encoded, strict=True):
             ids = [self._start, *found.ids, self._end]
             if len(ids) > length:
