@@ -53,7 +53,7 @@ class DetectedObjects:
             detector: its options say which detections it reports.
             tracker: opened with `with_late_prompts`.
             limit: objects that the tracker has room for.
-            every: frames from one look to the next.
+            every: tracked frames from one look to the next.
             rules: which detections become objects.
         """
         self.names: dict[int, str] = {}
@@ -66,6 +66,7 @@ class DetectedObjects:
         self._published = PublishedImages()
         self._refused: Counter[str] = Counter()
         self._used: set[int] = set()
+        self._tracked = 0  # frames
 
     def prompts(self, timed: TimedFrame, result: FrameResult) -> list[Prompt]:
         """Return the prompts for new objects on a frame that has just been tracked."""
@@ -76,7 +77,8 @@ class DetectedObjects:
             self._detections.clear()
         self._used |= {*self._tracker.objects}
         self._published.add(result, stamp_ns, '', keep_s=0.0)
-        if timed.index % self._every:
+        self._tracked += 1
+        if (self._tracked - 1) % self._every:
             return []
         boxes = [item.box for item in result.objects if item.box is not None]
         found = self._detector.detect(frame.rgb, boxes)

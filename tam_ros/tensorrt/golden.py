@@ -95,8 +95,8 @@ def golden_runs(spec: ModelSpec, run: RunGraph) -> dict[str, Golden]:
 def random_inputs(graph: GraphSpec) -> Arrays:
     """Return deterministic inputs for a batch of one.
 
-    Floats are normally distributed, bytes uniformly; other integers, which may be indices, are 0
-    or 1.
+    Floats are normally distributed, except for an image, which is drawn; bytes are uniformly
+    distributed; other integers, which may be indices, are 0 or 1.
     """
     return {tensor.name: _random(graph, tensor) for tensor in graph.inputs}
 
@@ -104,6 +104,8 @@ def random_inputs(graph: GraphSpec) -> Arrays:
 def _random(graph: GraphSpec, tensor: TensorSpec) -> NDArray[Any]:
     rng = np.random.default_rng(zlib.crc32(f'{graph.name}/{tensor.name}'.encode()))
     shape, dtype = tensor.full_shape(1), np.dtype(tensor.dtype)
+    if dtype.kind == 'f' and tensor.name == 'image' and shape == (1, shape[1], shape[1], 3):
+        return draw_image(shape[1])[None].astype(dtype)  # of a detector, from 0 to 255
     if dtype.kind == 'f':
         return rng.standard_normal(shape).astype(dtype)
     return rng.integers(0, 256 if dtype == np.uint8 else 2, shape).astype(dtype)

@@ -18,7 +18,7 @@ from fakes.device import FakeDevice
 from tam_ros.export.onnx import export_model
 from tam_ros.graph_files import graph_file
 from tam_ros.loading import FolderSource, open_graphs
-from tam_ros.model_files import WeightsError, read_spec
+from tam_ros.model_files import GraphSpec, TensorSpec, WeightsError, read_spec
 from tam_ros.runtime.base import EngineError
 from tam_ros.runtime.engine_options import EngineOptions
 from tam_ros.tensorrt.backend import TensorrtBackend
@@ -27,7 +27,12 @@ from tam_ros.tensorrt.builder import BuildSettings, build_engine
 from tam_ros.tensorrt.engine import Engine
 from tam_ros.tensorrt.engine_cache import EngineCache
 from tam_ros.tensorrt.engine_runner import EngineSession
-from tam_ros.tensorrt.golden import cached_references, compute_references, load_references
+from tam_ros.tensorrt.golden import (
+    cached_references,
+    compute_references,
+    load_references,
+    random_inputs,
+)
 from tam_ros.tensorrt.self_check import check_engine, check_graphs
 
 GRAPHS = ('encode_image', 'match_queries')
@@ -234,3 +239,11 @@ def test_its_graphs_are_built_by_a_real_builder(folder, precision):
     for graph in GRAPHS:
         data = graph_file(folder, graph, precision).read_bytes()
         assert build_engine(rtx, graph, data, BuildSettings(max_batch=2)).plan
+
+
+def test_the_golden_image_of_a_detector_is_drawn():
+    image = TensorSpec('image', 'float32', (1, 32, 32, 3))
+    other = TensorSpec('features', 'float32', (1, 32, 32, 3))
+    found = random_inputs(GraphSpec('detect', (image, other), ()))
+    assert found['image'].dtype == np.float32 and found['image'].min() >= 0
+    assert 100 < found['image'].max() <= 255 and abs(found['features'].mean()) < 0.1

@@ -18,6 +18,7 @@ from tam_ros.prompting.session import Answer, TrackingSession
 from tam_ros.ros.inputs.matching import DetectionMatcher
 from tam_ros.ros.inputs.source import PromptSource
 from tam_ros.ros.parameters import Parameters, weights_to_open
+from tam_ros.runtime.engine_options import EngineOptions
 from tam_ros.srv import DetectOnce
 from tam_ros.tracking import FrameResult
 
@@ -164,6 +165,7 @@ def open_detector(parameters: Parameters) -> Detector:
         parameters.runtime,
         threads=THREADS,
         precision=parameters.precision,
+        engines=EngineOptions(build=parameters.build_engines),
         options=DetectorOptions(),
         **settings,
     )
