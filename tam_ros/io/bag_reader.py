@@ -12,7 +12,7 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -172,7 +172,8 @@ def open_bag(path: Path) -> Iterator[BagReader]:
     Raises:
         SourceError: not a bag, or a damaged one; also raised when reading reaches the damage.
     """
-    with ExitStack() as stack:
+    stack = ExitStack()
+    try:
         # What the user of the reader raises does not pass through the boundary.
         with _reading(path):
             files, notes = _files_of(path)
@@ -183,6 +184,10 @@ def open_bag(path: Path) -> Iterator[BagReader]:
             if missing > 0 and not reader.notes:
                 reader.notes.append(f'{METADATA} lists {missing} more messages than there are')
         yield reader
+    finally:
+        # What was read is complete; a reader of damaged metadata may fail to close.
+        with suppress(Exception):
+            stack.close()
 
 
 def _reading(path: Path) -> AbstractContextManager[None]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import sqlite3
@@ -475,3 +476,15 @@ def test_a_compressed_message_that_is_a_bomb_is_skipped(tmp_path, monkeypatch, c
             writer.write(connection, header(index).stamp_ns, data)
     assert levels(tmp_path / 'bag') == [0, 2]
     assert 'message 2 skipped' in caplog.text
+
+
+def test_a_compressed_bag_whose_metadata_has_another_type(tmp_path):
+    """rosbags fails while it closes such a bag, after everything was read."""
+    writer = Writer2(tmp_path / 'bag', version=8, storage_plugin=StoragePlugin.SQLITE3)
+    writer.set_compression(CompressionMode.FILE, CompressionFormat.ZSTD)
+    with writer:
+        connection = writer.add_connection('/image', IMAGE, typestore=message_types())
+        writer.write(connection, 1, serialized_image(header(0), grey(0)))
+    replaced(r'(?s)  files:.*?(?=\n  \w)', "  files: 'x'")(tmp_path / 'bag')
+    with contextlib.suppress(SourceError):
+        assert levels(tmp_path / 'bag') == [0]
