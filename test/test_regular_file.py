@@ -39,7 +39,8 @@ def test_anything_else_is_refused_at_once(tmp_path, kind):
         path.mkdir()
     with pytest.raises(UnsuitableFileError, match='is not a regular file'):
         read_regular(path, 10)
-    with pytest.raises(WeightsError, match=r'weights\.pt cannot be read as weights: .*not a regular file'):
+    words = r'weights\.pt cannot be read as weights: .*not a regular file'
+    with pytest.raises(WeightsError, match=words):
         sha256_of_weights(path)
 
 
