@@ -12,8 +12,10 @@ import pytest
 from tam_ros import catalogue
 from tam_ros.cli import main
 from tam_ros.commands import track
+from tam_ros.demo.scene import DemoScene
 from tam_ros.detection import Detections, Detector
 from tam_ros.io.frame_folder import encode_frame
+from tam_ros.io.frames import Frame, paced_header
 from tam_ros.io.open_source import open_source
 from tam_ros.prompting import mask_or_box as module
 from tam_ros.prompting.mask_or_box import as_detections, mask_or_box
@@ -90,6 +92,42 @@ def test_each_object_is_tracked_once(folder, tracker, masks):
     for item, wanted in zip(results[-1].objects, (CUP, DOG), strict=True):
         assert np.abs(np.subtract(item.box, wanted)).max() <= 4
     assert [len(boxes) for boxes in detector.asked] == [0, 1, 2]
+
+
+class DemoClip:
+    """The first frames of the demo's clip, and where its two known objects are."""
+
+    name, count, rate_hz = 'demo', 16, 10.0
+
+    def __init__(self):
+        self.scene = DemoScene(7)
+
+    def truth(self, index):
+        labels = self.scene.frame(index)[1]
+        return {number: labels == number for number in np.unique(labels[labels > 0]).tolist()}
+
+    def __iter__(self):
+        for index in range(self.count):
+            header = paced_header(index, self.rate_hz)
+            yield Frame(header.stamp, self.scene.frame(index)[0], header)
+
+
+@pytest.mark.slow
+def test_the_objects_of_the_demo_are_found_and_kept(tracker):
+    """Everything mode finds more than the two, since it does not know what is meant."""
+    clip = DemoClip()
+    with Detector.open('everything', threads=1, points_per_side=8) as detector:
+        found = DetectedObjects(detector, tracker, 16, every=30)
+        results = list(offline.track(tracker, clip, [], found.prompts))
+    tracks = {}
+    for result in results[1:]:
+        for number, mask in clip.truth(result.index).items():
+            for item in result.tracked.objects:
+                if (item.mask & mask).sum() > 0.6 * (item.mask | mask).sum():
+                    tracks.setdefault(number, []).append(item.id)
+    assert sorted(tracks) == [1, 2]
+    for ids in tracks.values():
+        assert len(set(ids)) == 1 and len(ids) >= 13
 
 
 def test_prompted_objects_are_not_found_again(folder, tracker):
