@@ -23,6 +23,7 @@ from tam_ros.srv import DetectOnce
 from tam_ros.tracking import FrameResult
 
 ANSWER_S = 30.0  # how long a request waits for a detector
+LEAST = 0.05  # lower scores are not worth a mask; the parameter may change while it runs
 THREADS = 1  # of a CPU, so that the tracker has the others
 
 
@@ -166,7 +167,7 @@ def open_detector(parameters: Parameters) -> Detector:
         threads=THREADS,
         precision=parameters.precision,
         engines=EngineOptions(build=parameters.build_engines),
-        options=DetectorOptions(),
+        options=DetectorOptions(min_score=LEAST),
         **settings,
     )
 

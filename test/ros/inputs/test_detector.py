@@ -171,6 +171,7 @@ def test_the_detector_of_the_parameters(monkeypatch):
     assert first == ('everything', 'a.pt', 'onnxruntime') and second[1] == 'b.pth'
     assert settings['model'] == 'efficienttam_ti' and settings['points_per_side'] == 8
     assert 'model' not in others and others['threads'] == 1
+    assert others['options'].min_score == 0.05  # not a hundred masks of unlikely objects
 
 
 def test_names_divided_by_commas():
