@@ -177,8 +177,8 @@ class OpenPage:
         self._context = browser.new_context(**options)
         self.page = self._context.new_page()
         self.sent, self.frames, self.errors, self.texts = [], [], [], []
-        self.keep_frames = False
         self.count = 0
+        self._session = None
         self.page.on('websocket', self._listen)
         self.page.on('pageerror', lambda error: self.errors.append(str(error)))
         self.page.goto(address or robot.address)
@@ -193,7 +193,7 @@ class OpenPage:
             self.texts.append(json.loads(data))
             return
         self.count += 1
-        self.frames = [*(self.frames if self.keep_frames else ()), data]
+        self.frames = [data]
 
     @property
     def frame(self):
@@ -253,6 +253,22 @@ class OpenPage:
         """Wait for an answer; return it."""
         answers = lambda: [text for text in self.texts if text['type'] == 'answer']  # noqa: E731
         return self.wait('an answer', lambda: len(answers()) >= count and answers()[count - 1])
+
+    def touch(self, kind, *places):
+        """Change which fingers are down: `touchStart`, `touchMove` or `touchEnd`."""
+        self._session = self._session or self._context.new_cdp_session(self.page)
+        points = [{'x': x, 'y': y, 'id': i} for i, (x, y) in enumerate(places)]
+        self._session.send('Input.dispatchTouchEvent', {'type': kind, 'touchPoints': points})
+
+    def hide(self, hidden):
+        """Put the page into the background, as far as it can tell."""
+        self.page.evaluate(
+            """(hidden) => {
+              Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+              document.dispatchEvent(new Event('visibilitychange'));
+            }""",
+            hidden,
+        )
 
     def close(self):
         with contextlib.suppress(Exception):

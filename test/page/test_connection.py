@@ -36,6 +36,16 @@ def spare(robot):
     started[0].end()
 
 
+def serious_violations(page):
+    """Return what axe finds on a page: the rule, and the first element that breaks it."""
+    axe = pytest.importorskip(
+        'axe_playwright_python.sync_playwright', reason='axe-playwright-python is not installed'
+    )
+    found = axe.Axe().run(page).response['violations']
+    serious = [one for one in found if one['impact'] in ('serious', 'critical')]
+    return [(one['id'], one['nodes'][0]['html']) for one in serious]
+
+
 def test_two_operators_see_each_others_changes(page, open_page):
     other = open_page()
     page.add(*RED, 1)
@@ -112,6 +122,11 @@ def test_nothing_is_subscribed_to_while_nobody_looks(page, open_page, spare):
     wait_for('the end of other tests', lambda: camera.subscribers() == 2)  # node, page node
     other = open_page(address=spare[1])
     assert camera.subscribers() == 3
+    other.hide(True)
+    wait_for('a page in the background to unsubscribe', lambda: camera.subscribers() == 2)
+    other.hide(False)
+    count = other.count
+    other.wait('pictures again', lambda: other.count > count and camera.subscribers() == 3)
     other.close()
     wait_for('the end of the subscription', lambda: camera.subscribers() == 2)
 
@@ -158,6 +173,7 @@ def test_beyond_this_computer_the_printed_address_opens_the_page(robot, chromium
         stranger = chromium.new_page()
         assert stranger.goto(local).status == 401
         assert stranger.get_by_label('Token').is_visible()
+        assert not serious_violations(stranger)
         stranger.fill('#token', token)
         stranger.click('button')
         stranger.wait_for_selector('#view')
@@ -190,18 +206,13 @@ def test_a_foreign_page_cannot_connect(chromium, robot, spare):
     ('phone', 'scheme'), [(False, 'light'), (True, 'dark')], ids=['desktop', 'phone']
 )
 def test_axe_finds_nothing_serious(page, open_page, scheme, phone):
-    axe = pytest.importorskip(
-        'axe_playwright_python.sync_playwright', reason='axe-playwright-python is not installed'
-    )
     page.add(*RED, 1)
     other = open_page(phone=phone, color_scheme=scheme)
     other.page.locator('#display summary').click()
     states = [lambda: None, lambda: other.page.click('#help')]
     for enter in states:
         enter()
-        found = axe.Axe().run(other.page).response['violations']
-        serious = [one for one in found if one['impact'] in ('serious', 'critical')]
-        assert not serious, [(one['id'], one['nodes'][0]['html']) for one in serious]
+        assert not serious_violations(other.page)
     for element in other.page.locator('button:visible, summary:visible').all():
         box = element.bounding_box()
         assert box['width'] >= 44 and box['height'] >= 44, element.inner_text()
