@@ -67,7 +67,7 @@ def test_a_click_when_the_picture_is_zoomed(page, clicks):
     np.testing.assert_allclose(prompt['points'], [(75, 50, 1)], atol=1.01)
     colour = band_at(page.robot.camera.numbers[int(prompt['stamp'])], prompt['points'][0][0])
     assert np.abs(seen - COLOURS[colour]).max() < 40, 'the stamp is that of the picture seen'
-    assert 'its mask shows when' in page.page.inner_text('#note')
+    page.wait('the note', lambda: 'its mask shows when' in page.page.inner_text('#note'))
     page.page.keyboard.press('Space')
     page.wait('pictures again', lambda: page.frame['picture_bytes'])
     assert_marked(page, prompt)
