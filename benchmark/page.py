@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the page costs: ages of its pictures, processor time, memory.
 
-    python -m benchmark.page [--doc docs/performance.md]
+    python -m benchmark.page [--doc docs/page.md]
     python -m benchmark.page --seconds 5 --churn 20    # a quick look
 
 A camera with 30 images per second, the real node with the network of `benchmark.stand_in`, and
