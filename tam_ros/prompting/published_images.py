@@ -93,8 +93,12 @@ class PublishedImages:
 
         Masks may overlap: the label image may show another object there.
         """
-        objects = self._newest.objects if self._newest is not None else ()
-        return any(item.id == object_id and bool(_pixel(item.mask, x, y)) for item in objects)
+        if self._newest is None or not (np.isfinite(x) and np.isfinite(y)):
+            return False
+        return any(
+            item.id == object_id and item.covers(round(x), round(y))
+            for item in self._newest.objects
+        )
 
     def add(self, result: FrameResult, stamp_ns: int, frame_id: str, keep_s: float) -> None:
         """Add a published image.
@@ -147,6 +151,5 @@ def _shown(item: TrackedObject, before: ShownObject | None) -> ShownObject:
         return ShownObject(item.state, before.box if before else None, None)
     x0, y0, x1, y1 = map(int, item.box)
     row_step, column_step = (math.ceil(side / MASK_SIDE) for side in (y1 - y0, x1 - x0))
-    # A copy: a view would keep the mask of the whole image in memory.
-    mask = item.mask[y0:y1:row_step, x0:x1:column_step].copy()
+    mask = item.crop[::row_step, ::column_step].copy()  # a view would keep the whole mask
     return ShownObject(item.state, (x0, y0, x1, y1), mask)

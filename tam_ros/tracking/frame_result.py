@@ -42,7 +42,9 @@ class TrackedObject:
         state: see `ObjectState`.
         score: probability that the object is in the image, 0..1.
         score_logit: the same as a logit; positive if the object is in the image.
-        mask: bool [H, W]; masks of different objects may overlap.
+        image_size: (H, W).
+        crop: bool [y1 - y0, x1 - x0], its mask in `box`; empty if that is None. Masks of different
+            objects may overlap.
         logits: float32 [M, M], the mask as the network predicts it, before it is enlarged; -1024
             everywhere if the object is not in the image.
         box: (x0, y0, x1, y1) of the mask in pixels, x1 and y1 exclusive; None if it is empty.
@@ -57,13 +59,30 @@ class TrackedObject:
     state: ObjectState
     score: float
     score_logit: float
-    mask: NDArray[np.bool_]
+    image_size: tuple[int, int]
+    crop: NDArray[np.bool_]
     logits: Floats
     box: tuple[int, int, int, int] | None
     centroid: tuple[float, float] | None
     area: int
     age_frames: int
     age_seconds: float
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The mask in the whole image, bool [H, W]; made anew each time."""
+        mask = np.zeros(self.image_size, bool)
+        if self.box is not None:
+            x0, y0, x1, y1 = self.box
+            mask[y0:y1, x0:x1] = self.crop
+        return mask
+
+    def covers(self, x: int, y: int) -> bool:
+        """Return whether a pixel belongs to the mask; one outside the image does not."""
+        if self.box is None:
+            return False
+        x0, y0, x1, y1 = self.box
+        return x0 <= x < x1 and y0 <= y < y1 and bool(self.crop[y - y0, x - x0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,14 +127,17 @@ def describe(
         clock: clock of the step; the time spent here is added as the stage `masks`.
     """
     with clock.stage('masks'):
-        ids = sorted(predictions)
-        full = [enlarge(predictions[number].logits, *context.size) for number in ids]
-        tracked = [
-            _describe_object(objects[number], predictions[number], logits, context, lost_after)
-            for number, logits in zip(ids, full, strict=True)
-        ]
-        labels = label_image(ids, full, *context.size)
-    return FrameResult(stamp, context.index, labels, tracked, clock.seconds)
+        labels = LabelImage(*context.size)
+        tracked = []
+        for number in sorted(predictions):
+            # One at a time: enlarged, the logits of an object are 33 MB on an image of 3840x2160.
+            enlarged = enlarge(predictions[number].logits, *context.size)
+            item = _describe_object(
+                objects[number], predictions[number], enlarged, context, lost_after
+            )
+            labels.add(number, enlarged, item.box)
+            tracked.append(item)
+    return FrameResult(stamp, context.index, labels.labels, tracked, clock.seconds)
 
 
 def merge(results: Sequence[FrameResult]) -> FrameResult:
@@ -125,13 +147,10 @@ def merge(results: Sequence[FrameResult]) -> FrameResult:
         (item for result in results for item in result.objects), key=lambda item: item.id
     )
     height, width = first.labels.shape
-    labels = label_image(
-        [item.id for item in objects],
-        [enlarge(item.logits, height, width) for item in objects],
-        height,
-        width,
-    )
-    return replace(first, labels=labels, objects=objects)
+    labels = LabelImage(height, width)
+    for item in objects:
+        labels.add(item.id, enlarge(item.logits, height, width), item.box)
+    return replace(first, labels=labels.labels, objects=objects)
 
 
 def enlarge(logits: Floats, height: int, width: int) -> Floats:
@@ -146,44 +165,42 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     return (x, y, x + width, y + height) if width else None
 
 
-def centroid(mask: NDArray[np.bool_]) -> tuple[float, float] | None:
-    """Return the mean (x, y) of a mask [H, W] in pixels; None if it is empty."""
-    box = bounding_box(mask)
-    if box is None:
-        return None
-    x0, y0, x1, y1 = box
-    # Inside the box only: the moments of a whole 1280x720 image take most of a millisecond.
-    moments = cv2.moments(mask.view(np.uint8)[y0:y1, x0:x1], binaryImage=True)
+def centroid(mask: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the mean (x, y) of a mask [H, W] in pixels, at least one of which is set."""
+    moments = cv2.moments(mask.view(np.uint8), binaryImage=True)
     area = moments['m00']
-    return x0 + moments['m10'] / area, y0 + moments['m01'] / area
+    return moments['m10'] / area, moments['m01'] / area
 
 
-def label_image(
-    ids: Sequence[int], logits: Sequence[Floats], height: int, width: int
-) -> NDArray[np.uint16]:
-    """Merge masks that may overlap: each pixel belongs to the object with the largest logit.
+class LabelImage:
+    """Merges masks that may overlap: each pixel belongs to the object with the largest logit.
 
-    Args:
-        ids: ids of the objects, 1..65535.
-        logits: logits of each object [height, width]; positive inside its mask.
-        height: height of the image, pixels.
-        width: width of the image, pixels.
-
-    Returns:
-        uint16 [height, width], 0 where no logit is positive.
+    Attributes:
+        labels: uint16 [H, W]: the id of an object, or 0 where no logit is positive.
     """
-    labels = np.zeros((height, width), np.uint16)
-    if not ids:
-        return labels
-    if len(ids) == 1:
-        labels[logits[0] > 0] = ids[0]
-        return labels
-    highest = np.zeros((height, width), np.float32)
-    for number, logit in zip(ids, logits, strict=True):
-        wins = logit > highest
-        labels[wins] = number
-        np.copyto(highest, logit, where=wins)
-    return labels
+
+    def __init__(self, height: int, width: int) -> None:
+        """Begin with no object, on an image of this size in pixels."""
+        self.labels = np.zeros((height, width), np.uint16)
+        self._highest = np.zeros((height, width), np.float32)
+
+    def add(self, number: int, logits: Floats, box: tuple[int, int, int, int] | None) -> None:
+        """Add an object. Where logits are equal, the object that was added first is shown.
+
+        Args:
+            number: its id, 1..65535.
+            logits: its logits [H, W], positive inside its mask.
+            box: (x0, y0, x1, y1) of its mask; None: it is empty. Nothing else is looked at, nor
+                does it need memory: the pages of an array of zeros are not there before.
+        """
+        if box is None:
+            return
+        x0, y0, x1, y1 = box
+        inside = slice(y0, y1), slice(x0, x1)
+        highest, found = self._highest[inside], logits[inside]
+        wins = found > highest
+        self.labels[inside][wins] = number
+        np.copyto(highest, found, where=wins)
 
 
 def _describe_object(
@@ -194,7 +211,14 @@ def _describe_object(
     lost_after: float,
 ) -> TrackedObject:
     mask = enlarged > 0
-    area = int(np.count_nonzero(mask))
+    box = bounding_box(mask)
+    x0, y0, x1, y1 = box or (0, 0, 0, 0)
+    crop = mask[y0:y1, x0:x1].copy()  # a view would keep the mask of the whole image
+    area = int(np.count_nonzero(crop))
+    centre = None
+    if box is not None:
+        x, y = centroid(crop)
+        centre = x0 + x, y0 + y
     state = ObjectState.VISIBLE
     if not (prediction.present and area):
         lost = context.seconds - memory.seen_at > lost_after
@@ -204,10 +228,11 @@ def _describe_object(
         state=state,
         score=float(1 / (1 + np.exp(-prediction.score))),
         score_logit=float(prediction.score),
-        mask=mask,
+        image_size=context.size,
+        crop=crop,
         logits=prediction.logits,
-        box=bounding_box(mask),
-        centroid=centroid(mask),
+        box=box,
+        centroid=centre,
         area=area,
         age_frames=context.index - memory.born_index,
         age_seconds=context.seconds - memory.born_at,

@@ -157,14 +157,19 @@ class ColourTracker:
         rows, columns = np.nonzero(mask)
         first_frame, first_stamp = self._born[object_id]
         seen = rows.size > 0
+        box = None
+        if seen:
+            box = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+        x0, y0, x1, y1 = box or (0, 0, 0, 0)
         return TrackedObject(
             id=object_id,
             state=ObjectState.VISIBLE if seen else ObjectState.OCCLUDED,
             score=0.9 if seen else 0.1,
             score_logit=2.2 if seen else -2.2,
-            mask=mask,
+            image_size=mask.shape,
+            crop=mask[y0:y1, x0:x1],
             logits=np.where(mask, np.float32(5), np.float32(-5)),
-            box=(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if seen else None,
+            box=box,
             area=rows.size,
             centroid=(columns.mean(), rows.mean()) if seen else None,
             age_frames=self._frame - first_frame,

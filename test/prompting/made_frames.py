@@ -15,16 +15,19 @@ SECOND = 10**9
 def tracked(number, box=None, state=None, size=SIZE):
     """An object whose mask is the box (x0, y0, x1, y1); without a box it is not visible."""
     mask = np.zeros(size, bool)
+    crop = mask[:0, :0]
     if box is not None:
         x0, y0, x1, y1 = box
         mask[y0:y1, x0:x1] = True
+        crop = mask[y0:y1, x0:x1].copy()
     state = state or (ObjectState.VISIBLE if box else ObjectState.OCCLUDED)
     return TrackedObject(
         id=number,
         state=state,
         score=0.9,
         score_logit=2.2,
-        mask=mask,
+        image_size=size,
+        crop=crop,
         logits=mask.astype('f4'),
         box=box,
         centroid=None,

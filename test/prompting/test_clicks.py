@@ -102,7 +102,7 @@ def test_a_removed_object_that_is_still_shown_is_background(images):
 def test_a_click_is_compared_with_the_mask_and_not_its_box():
     """The mask is an L: column 10 and row 49."""
     bent = tracked(1, (10, 10, 20, 50))
-    bent.mask[10:49, 11:20] = False
+    bent.crop[:39, 1:] = False
     images = PublishedImages()
     images.add(result_of(bent), STAMP, '', 1.0)
     clicks = Clicks()

@@ -137,9 +137,9 @@ def test_matching_by_boxes(existing, found, same):
 def test_stray_pixels_do_not_hide_a_match():
     """They stretch the box of the mask over half of the image."""
     stray = tracked(1, (0, 0, 60, 55))
-    stray.mask[:] = False
-    stray.mask[10:30, 10:30] = True
-    stray.mask[54, 59] = True
+    stray.crop[:] = False
+    stray.crop[10:30, 10:30] = True
+    stray.crop[54, 59] = True
     assert not Detector().detect(Detection(MUG), show=[stray])
     assert Detector(mask_iou=1.0).detect(Detection(MUG), show=[stray])
 

@@ -48,7 +48,7 @@ def test_the_number_of_kept_images_is_limited():
 
 def test_a_kept_mask_is_small():
     large = tracked(1, (0, 0, 640, 300), size=(480, 640))
-    large.mask[:, 320:] = False
+    large.crop[:, 320:] = False
     images = PublishedImages()
     images.add(result_of(large), SECOND, '', keep_s=1.0)
     mask = images.newest.objects[1].mask
@@ -63,7 +63,7 @@ def test_a_kept_mask_is_a_copy():
     images.add(result_of(item), SECOND, '', keep_s=1.0)
     mask = images.newest.objects[1].mask
     assert mask.base is None
-    item.mask[:] = False
+    item.crop[:] = False
     assert mask.all()
 
 

@@ -69,7 +69,7 @@ def objects_message(
             entry.box.x_offset, entry.box.y_offset = x0, y0
             entry.box.width, entry.box.height = x1 - x0, y1 - y0
             if with_masks:
-                entry.mask_png = encode_png(item.mask[y0:y1, x0:x1] * np.uint8(255))
+                entry.mask_png = encode_png(item.crop * np.uint8(255))
         message.objects.append(entry)
     return message
 

@@ -59,7 +59,7 @@ def test_a_mask_at_the_edge_of_the_image():
     image_edge[-3:, -5:] = True
     image_edge[-2, -4] = False
     item = frame.objects[0]
-    object.__setattr__(item, 'mask', image_edge)
+    object.__setattr__(item, 'crop', image_edge[-3:, -5:])
     object.__setattr__(item, 'box', (SIZE[1] - 5, SIZE[0] - 3, SIZE[1], SIZE[0]))
     entry = objects_message(frame, Header(), {}, True).objects[0]
     assert (decode_mask(entry, *SIZE) == image_edge).all()
