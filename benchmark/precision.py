@@ -221,7 +221,7 @@ class SideBySide(Runtime):
         for one in self.both:
             one.allocate(rows, memory_slots, pointer_slots, images)
 
-    def image_encoder(self, image: NDArray[np.uint8]) -> Features:
+    def image_encoder(self, image: NDArray[np.uint8] | Floats) -> Features:
         first, second = (one.image_encoder(image) for one in self.both)
         return Features(
             (first.raw, second.raw),

@@ -73,7 +73,7 @@ class StandIn(Runtime):
         self._memories = np.zeros((rows, memory_slots, spec.memory_tokens, spec.memory_dim), 'f4')
         self._pointers = np.zeros((rows, pointer_slots, spec.dim), 'f4')
 
-    def image_encoder(self, image: NDArray[np.uint8]) -> Features:
+    def image_encoder(self, image: NDArray[np.uint8] | Floats) -> Features:
         """Sleep; the features are placeholders."""
         time.sleep(self._cost_s)
         return Features('raw', 'without memory')

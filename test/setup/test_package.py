@@ -150,7 +150,7 @@ def test_a_wheel_holds_what_the_package_looks_for(tmp_path):
     (wheel,) = source.glob('tam_ros-*.whl')
     names = ZipFile(wheel).namelist()
     modules = {name for name in names if name.startswith('tam_ros/')}
-    written = (source / 'tam_ros').rglob('*.py')
+    written = [*(source / 'tam_ros').rglob('*.py'), *(source / 'tam_ros/page/static').iterdir()]
     assert modules == {str(path.relative_to(source)) for path in written}
     shared = {name.partition('/share/tam_ros/')[2] for name in names if '/share/' in name}
     assert shared == {

@@ -10,13 +10,13 @@ import time
 from functools import partial
 from pathlib import Path
 
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.utilities import try_shutdown
 from std_srvs.srv import SetBool
 
 from tam_ros.faults.agreement import Agreement, Comparison, PairChange
@@ -259,7 +259,7 @@ def main(args: list[str] | None = None) -> int:
         finally:
             if node is not None:
                 node.destroy_node()
-            try_shutdown()
+            rclpy.try_shutdown()
     return 0
 
 
