@@ -134,7 +134,7 @@ def test_outside_the_environment(tmp_path, monkeypatch, capsys):
         (['--video', 'VIDEO'], "PROMPTS='...'"),  # no prompts
         (['--video', 'VIDEO', '--prompts', '1:circle:3,4'], 'neither point nor box'),
         (['--video', 'no such.mp4', '--prompts', '1:point:3,4'], 'does not exist'),
-        (['--video', 'broken.mp4', '--prompts', '1:point:3,4'], 'cannot be opened'),
+        (['--video', 'broken.mp4', '--prompts', '1:point:3,4'], 'is text, not a video'),
         (['--video', 'VIDEO', '--prompts', '1:point:300,4'], 'outside'),  # of 160x120
         (['--video', 'VIDEO', '--prompts', '1:box:200,4,250,90'], 'outside'),
         (['--video', 'VIDEO', '--prompts', '1:point:3,4@5'], 'frame 5'),  # of frames 0 to 4
