@@ -19,7 +19,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from tam_ros.ros.distribution import before_parameters_are_set
-from tam_ros.ros.parameters import PARAMETERS, TYPES, Parameter, Parameters
+from tam_ros.ros.parameter import TYPES, Parameter
+from tam_ros.ros.parameters import PARAMETERS, Parameters
 
 _BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
 

@@ -20,7 +20,8 @@ from ament_index_python import PackageNotFoundError, get_package_share_directory
 
 from tam_ros.ros.distribution import PROFILE_VARIABLE
 from tam_ros.ros.images.transports import KNOWN
-from tam_ros.ros.parameters import PARAMETERS, Parameter
+from tam_ros.ros.parameter import Parameter
+from tam_ros.ros.parameters import PARAMETERS
 
 
 class LaunchError(ValueError):

@@ -4,128 +4,30 @@
 
 from __future__ import annotations
 
-import importlib.util
-import math
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
-from tam_ros import catalogue
 from tam_ros.detection import detector_names
-from tam_ros.model_files import SEGMENTER
 from tam_ros.prompting.clicks import MODES
 from tam_ros.prompting.detection_filter import PIXELS, wrong_coordinates
 from tam_ros.regular_file import resolve_inside
 from tam_ros.ros.images.transports import DEPTH, IMAGES, what_is_missing
+from tam_ros.ros.parameter import (
+    Parameter,
+    model_names,
+    needs_tf2_msgs,
+    not_a_detector,
+    not_a_folder,
+    not_a_model,
+    not_a_segmenter,
+    parameter,
+    segmenter_names,
+)
 from tam_ros.runtime.backends import PRECISIONS, RUNTIMES
 from tam_ros.runtime.engine_options import BUILD
 from tam_ros.tracking.options import RESIZE_FILTERS, TrackerOptions
 
 RECTIFIED = ('auto', 'raw', 'rectified')
-TYPES = {str: 'string', bool: 'bool', int: 'integer', float: 'double'}
-"""Names that ROS has for the types of parameters."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """The definition of one parameter.
-
-    Attributes:
-        name: as in the YAML file.
-        default: its type is the parameter's type.
-        description: what it does, with its unit, and what a higher value does.
-        live: whether a change takes effect at once; otherwise only while the node is not
-            configured.
-        read_only: whether it is only set when the node starts.
-        choices: allowed strings; empty: any.
-        names: returns the allowed strings where they are not constants; `check` refuses others.
-        limits: allowed range of a number, both ends included.
-        check: returns what is wrong with a value, or None.
-    """
-
-    name: str
-    default: str | bool | int | float
-    description: str
-    live: bool = False
-    read_only: bool = False
-    choices: tuple[str, ...] = ()
-    names: Callable[[], Sequence[str]] | None = None
-    limits: tuple[int, int] | tuple[float, float] | None = None
-    check: Callable[[Any], str | None] | None = None
-
-    def reason_to_refuse(self, value: Any) -> str | None:
-        """Return why a value cannot be used, or None."""
-        if type(value) is not type(self.default):
-            expected = TYPES[type(self.default)]
-            hint = f": put it in quotes, '{value}'" if expected == 'string' else ''
-            return f'{self.name} is {value!r}, but must be of type {expected}{hint}'
-        if self.choices and value not in self.choices:
-            return f'{self.name} is {value!r}, but must be one of {", ".join(self.choices)}'
-        if self.limits is not None and not isinstance(value, str):
-            low, high = self.limits
-            if math.isnan(value) or not low <= value <= high:
-                return f'{self.name} is {value}, but must be between {low} and {high}'
-        wrong = self.check(value) if self.check is not None else None
-        return f'{self.name}: {wrong}' if wrong else None
-
-    def allowed_texts(self) -> Sequence[str]:
-        """Return the allowed strings; empty: any, or it is not a string."""
-        try:
-            return self.names() if self.names is not None else self.choices
-        except (OSError, ValueError):
-            return ()  # the check of the value says what is wrong
-
-
-def _parameter(default: str | bool | int | float, description: str, **others: Any) -> Any:
-    """Return a field of `Parameters`; the arguments are the attributes of `Parameter`."""
-    return field(default=default, metadata={'description': description, **others})
-
-
-def _model_names() -> Sequence[str]:
-    return [model.name for model in catalogue.models().values() if model.kind == 'tracker']
-
-
-def _not_a_model(name: str) -> str | None:
-    if not name.strip():
-        return 'must not be empty'
-    try:
-        catalogue.model(name)
-    except (OSError, ValueError) as error:
-        return str(error)
-    return None
-
-
-def _not_a_detector(name: str) -> str | None:
-    if not name or name in detector_names():
-        return None
-    return f'there is no detector {name!r}; there are {", ".join(detector_names())}'
-
-
-def _segmenter_names() -> Sequence[str]:
-    names = [model.name for model in catalogue.models().values() if model.kind == SEGMENTER]
-    return ['', *names]
-
-
-def _not_a_segmenter(name: str) -> str | None:
-    if not name:
-        return None
-    wrong = _not_a_model(name)
-    if wrong is None and (kind := catalogue.model(name).kind) != SEGMENTER:
-        return f'{name} is a {kind}: choose {", ".join(_segmenter_names()[1:])}'
-    return wrong
-
-
-def _not_a_folder(path: str) -> str | None:
-    if path and not (os.path.isabs(path) and os.path.isdir(path)):
-        return f'{path!r} is not the absolute path of a folder'
-    return None
-
-
-def _needs_tf2_msgs(value: bool) -> str | None:
-    if value and importlib.util.find_spec('tf2_msgs') is None:
-        return 'needs tf2_msgs, which is not installed here (ros-$ROS_DISTRO-tf2-msgs)'
-    return None
 
 
 @dataclass(frozen=True)
@@ -136,82 +38,82 @@ class Parameters:
     listed in config/track.yaml from it.
     """
 
-    model: str = _parameter(
+    model: str = parameter(
         'efficienttam_nano',
         'Name of the model in the catalogue (engines/models.yaml).',
-        names=_model_names,
-        check=_not_a_model,
+        names=model_names,
+        check=not_a_model,
     )
-    weights: str = _parameter(
+    weights: str = parameter(
         '',
         'Checkpoint file or folder of exported graphs. Empty: the bundled or downloaded weights.',
     )
-    allowed_weights_dir: str = _parameter(
+    allowed_weights_dir: str = parameter(
         '',
         'Folder in which `weights`, and those of every other model, must be, by its absolute '
         'path; links that lead out of it are refused. Weights that are downloaded or come with '
         'the package are used as well. Set it where others may call the parameter services of '
         'the node. Empty: anywhere.',
         read_only=True,
-        check=_not_a_folder,
+        check=not_a_folder,
     )
-    segment_model: str = _parameter(
+    segment_model: str = parameter(
         '',
         'Further model, such as edgesam, that answers the service ~/segment. It runs between two '
         'images, which wait meanwhile. Empty: the model of the tracker.',
-        names=_segmenter_names,
-        check=_not_a_segmenter,
+        names=segmenter_names,
+        check=not_a_segmenter,
     )
-    prompt_model: str = _parameter(
+    prompt_model: str = parameter(
         '',
         'Further model, such as edgesam, that turns the box or clicks of a new object into a mask '
         'with which the tracker begins. The image of the prompt takes longer. Empty: none.',
-        names=_segmenter_names,
-        check=_not_a_segmenter,
+        names=segmenter_names,
+        check=not_a_segmenter,
     )
-    segment_weights: str = _parameter(
+    segment_weights: str = parameter(
         '',
         'As `weights`, of `segment_model` and `prompt_model`.',
     )
-    runtime: str = _parameter(
+    runtime: str = parameter(
         'onnxruntime',
         'Library that runs the model.',
         choices=tuple(RUNTIMES),
     )
-    precision: str = _parameter(
+    precision: str = parameter(
         'auto',
         'Number format of the computation. auto: the default of the runtime, which is half '
         'precision with tensorrt. A precision that the runtime does not support is refused.',
         choices=PRECISIONS,
     )
-    build_engines: str = _parameter(
+    build_engines: str = parameter(
         'never',
         'Whether to build missing tensorrt engines when the node configures, which takes '
         'minutes. never: build them beforehand with `ros2 run tam_ros build_engines`.',
         choices=BUILD,
     )
-    zero_copy: bool = _parameter(
+    zero_copy: bool = parameter(
         False,
         'With tensorrt, keep images and masks in memory that host and GPU share. Saves copies on '
         'a Jetson, costs time on a discrete graphics card.',
     )
-    cuda_graphs: bool = _parameter(
+    cuda_graphs: bool = parameter(
         False,
         'With tensorrt, launch all kernels of an engine at once, which takes less CPU time. Off '
         'by default, since the gain has not been measured on a device yet.',
     )
-    threads: int = _parameter(
+    threads: int = parameter(
         0,
         'CPU threads of the runtime. 0: the library chooses.',
         limits=(0, 256),
     )
-    max_objects: int = _parameter(
+    max_objects: int = parameter(
         16,
         'Objects that can be tracked at the same time. Memory for all of them is allocated when '
         'the node configures.',
         limits=(1, 255),
     )
-    max_new_objects: float = _parameter(
+    max_new_objects: float = parameter(
         2.0,
         'New objects per second, of all prompts, clicks and detections together; 64 more, or '
         'max_objects, may come at once. There are 65535 ids until a reset, which last nine hours '
@@ -220,32 +122,32 @@ class Parameters:
         live=True,
         limits=(0.0, 1000.0),
     )
-    lost_after: float = _parameter(
+    lost_after: float = parameter(
         2.0,
         'Seconds out of sight after which the state of an object is lost instead of occluded.',
         live=True,
         limits=(0.0, 3600.0),
     )
-    resize: str = _parameter(
+    resize: str = parameter(
         'opencv',
         'Filter that resizes images to the size of the model. opencv is several times faster; '
         'pil is the filter behind the published accuracies, and `tam` uses it on recordings.',
         choices=RESIZE_FILTERS,
     )
-    refined_frames_condition: bool = _parameter(
+    refined_frames_condition: bool = parameter(
         True,
         'Keep corrections of a tracked object in its memory bank permanently. Off, they are '
         'forgotten after six images, as in the official predictor.',
         live=True,
     )
-    skip_occluded_memories: bool = _parameter(
+    skip_occluded_memories: bool = parameter(
         False,
         'Do not store memories of images on which an object is not visible, so that its '
         'appearance survives a long occlusion. Off, they are stored as empty, as in the official '
         'predictor.',
         live=True,
     )
-    hide_below: float = _parameter(
+    hide_below: float = parameter(
         0.0,
         'Share of the usual confidence of an object below which its mask is not shown and the '
         'object is occluded, since the mask probably lies on something else. With the bundled '
@@ -254,24 +156,24 @@ class Parameters:
         live=True,
         limits=(0.0, 1.0),
     )
-    remove_after: float = _parameter(
+    remove_after: float = parameter(
         0.0,
         'Seconds out of sight after which an object is removed. 0: never; otherwise at least '
         'lost_after.',
         live=True,
         limits=(0.0, 86400.0),
     )
-    autostart: bool = _parameter(
+    autostart: bool = parameter(
         True,
         'Configure and activate at start. Off: wait for a lifecycle manager.',
     )
-    keep_objects: bool = _parameter(
+    keep_objects: bool = parameter(
         True,
         'Keep the objects when the node is deactivated, and track them again after activation. '
         'Off, they are removed as by ~/reset.',
         live=True,
     )
-    image_transport: str = _parameter(
+    image_transport: str = parameter(
         'raw',
         'How the images are sent. raw: sensor_msgs/Image on `image`. compressed: '
         'sensor_msgs/CompressedImage on `image/compressed`, or on `image` itself if that carries '
@@ -280,14 +182,14 @@ class Parameters:
         choices=tuple(IMAGES),
         check=lambda name: what_is_missing(IMAGES[name]),
     )
-    max_image_megapixels: int = _parameter(
+    max_image_megapixels: int = parameter(
         40,
         'Most million pixels of an image, a depth image or a mask. Larger ones are refused by '
         'their header, before they are decoded. Higher allows larger cameras, and lets whoever '
         'can publish take more memory and time.',
         limits=(1, 268),
     )
-    qos_reliability: str = _parameter(
+    qos_reliability: str = parameter(
         'auto',
         'Reliability of the subscriptions to `image` and `depth`. auto: reliable while all '
         'publishers are, since large images then arrive complete, otherwise best effort. '
@@ -295,72 +197,72 @@ class Parameters:
         'from best-effort publishers.',
         choices=('auto', 'best_effort', 'reliable'),
     )
-    publish_masks: bool = _parameter(
+    publish_masks: bool = parameter(
         False,
         'Fill TrackedObject.mask_png, which includes the parts that other objects overlap.',
         live=True,
     )
-    publish_tf: bool = _parameter(
+    publish_tf: bool = parameter(
         False,
         'Publish a TF frame for every object whose position is known, as a child of the frame of '
         'the images. Needs tf2_msgs.',
         live=True,
-        check=_needs_tf2_msgs,
+        check=needs_tf2_msgs,
     )
-    depth_transport: str = _parameter(
+    depth_transport: str = parameter(
         'raw',
         'How depth is sent. raw: sensor_msgs/Image on `depth`. compressedDepth, or compressed if '
         'that has PNG: sensor_msgs/CompressedImage on `depth/compressedDepth` or '
         '`depth/compressed`, or on `depth` itself if that carries it.',
         choices=tuple(DEPTH),
     )
-    depth_unit: float = _parameter(
+    depth_unit: float = parameter(
         0.0,
         'Metres of one unit of the values of depth, such as 0.0001 for a RealSense D405. 0: as in '
         'REP 118, 0.001 for 16UC1 and 1 for 32FC1.',
         live=True,
         limits=(0.0, 1.0),
     )
-    depth_ignore_frame: bool = _parameter(
+    depth_ignore_frame: bool = parameter(
         False,
         'Also use depth with another frame_id than that of the images: some drivers give it the '
         'name of another frame, although it is registered to the images.',
         live=True,
     )
-    depth_tolerance: float = _parameter(
+    depth_tolerance: float = parameter(
         0.02,
         'Seconds by which the stamps of an image and its depth image may differ. Higher allows '
         'cameras that are not synchronised, and makes positions of moving objects wrong.',
         live=True,
         limits=(0.0, 10.0),
     )
-    depth_wait: float = _parameter(
+    depth_wait: float = parameter(
         0.03,
         'Maximum seconds that the results of a tracked image wait for its depth image. Higher '
         'allows slower depth, and lowers the rate. 0: do not wait.',
         live=True,
         limits=(0.0, 5.0),
     )
-    depth_min: float = _parameter(
+    depth_min: float = parameter(
         0.1,
         'Metres; depth of this or less is ignored as a sensor error.',
         live=True,
         limits=(0.0, 1000.0),
     )
-    depth_max: float = _parameter(
+    depth_max: float = parameter(
         10.0,
         'Metres; depth of this or more is ignored.',
         live=True,
         limits=(0.0, 1000.0),
     )
-    depth_erosion: int = _parameter(
+    depth_erosion: int = parameter(
         1,
         'Pixels removed from the edge of a mask before its depth is measured. Higher excludes the '
         'background where masks are too large, and loses thin parts.',
         live=True,
         limits=(0, 50),
     )
-    prompt_history_seconds: float = _parameter(
+    prompt_history_seconds: float = parameter(
         2.0,
         'Seconds for which tracked images are kept, at most 30 of them, so that a prompt is '
         'applied to the image it was made on. Higher allows slower operators and takes memory: '
@@ -368,28 +270,28 @@ class Parameters:
         '1.05 at 1024. 0: prompts are applied to the next image.',
         limits=(0.0, 60.0),
     )
-    catch_up: int = _parameter(
+    catch_up: int = parameter(
         4,
         'Maximum number of past images replayed between two new ones for a late prompt. '
         'Higher shows its object sooner, lower keeps the rate steadier.',
         live=True,
         limits=(2, 60),
     )
-    click_mode: str = _parameter(
+    click_mode: str = parameter(
         'auto',
         'What a click on ~/click or clicked_point does; see "Clicks" in docs/topics.md. '
         '~/set_click_mode changes this parameter.',
         live=True,
         choices=MODES,
     )
-    click_window: float = _parameter(
+    click_window: float = parameter(
         3.0,
         'Seconds after a click within which the next one corrects the same object, in the mode '
         'auto. Higher leaves more time for corrections, lower allows adding objects faster.',
         live=True,
         limits=(0.0, 60.0),
     )
-    rectified: str = _parameter(
+    rectified: str = parameter(
         'auto',
         'Whether the images are rectified, so that P of camera_info applies, or raw, so that K '
         'and D apply. auto: rectified if the name of their topic contains the word rect, such as '
@@ -397,65 +299,65 @@ class Parameters:
         live=True,
         choices=RECTIFIED,
     )
-    detector: str = _parameter(
+    detector: str = parameter(
         '',
         'Detector that the node runs itself: everything, which needs no weights, or a model of '
         'the kind detector in the catalogue. What it finds is tracked by the rules of '
         '~/detections. Empty: none.',
         names=detector_names,
-        check=_not_a_detector,
+        check=not_a_detector,
     )
-    detector_weights: str = _parameter(
+    detector_weights: str = parameter(
         '',
         'Checkpoint file or folder of exported graphs of the detector. Empty: the downloaded '
         'weights; of everything, those of the model.',
     )
-    detector_rate: float = _parameter(
+    detector_rate: float = parameter(
         1.0,
         'How often the detector looks, times per second at most. 0: only when ~/detect_once asks. '
         'Higher finds new objects sooner.',
         live=True,
         limits=(0.0, 30.0),
     )
-    detector_share: float = _parameter(
+    detector_share: float = parameter(
         0.25,
         'Largest share of the time that the detector computes; it rests after each look. Higher '
         'lets a slow detector look more often; while it computes, the tracker may be slower.',
         live=True,
         limits=(0.01, 1.0),
     )
-    detector_classes: str = _parameter(
+    detector_classes: str = parameter(
         '',
         'Classes that the detector reports, separated by commas: "person, cup". Empty: all.',
         live=True,
     )
-    detector_min_score: float = _parameter(
+    detector_min_score: float = parameter(
         0.5,
         'Lowest score at which what the detector finds becomes an object. Higher adds fewer false '
         'objects.',
         live=True,
         limits=(0.0, 1.0),
     )
-    detector_grid: int = _parameter(
+    detector_grid: int = parameter(
         8,
         'Clicks along each side of the image, of the detector everything. Higher finds smaller '
         'objects and takes more time, with the square of it.',
         limits=(1, 64),
     )
-    detection_classes: str = _parameter(
+    detection_classes: str = parameter(
         '',
         'Classes of ~/detections that become objects, separated by commas: "person, cup". Empty: '
         'all.',
         live=True,
     )
-    detection_min_score: float = _parameter(
+    detection_min_score: float = parameter(
         0.5,
         'Lowest score at which a detection becomes an object. Higher adds fewer false objects. 0 '
         'also uses detections without a score.',
         live=True,
         limits=(0.0, 1.0),
     )
-    detection_coordinates: str = _parameter(
+    detection_coordinates: str = parameter(
         PIXELS,
         'What the boxes of ~/detections are measured in: pixels of the images, normalized (0 to 1 '
         'over the image), or pixels of the images of the detector, given by their size, such as '
@@ -463,40 +365,40 @@ class Parameters:
         live=True,
         check=wrong_coordinates,
     )
-    detection_box_iou: float = _parameter(
+    detection_box_iou: float = parameter(
         0.4,
         'A detection belongs to a tracked object if the intersection over union of their boxes is '
         'at least this. Higher adds more objects, some of them twice.',
         live=True,
         limits=(0.05, 1.0),
     )
-    detection_mask_iou: float = _parameter(
+    detection_mask_iou: float = parameter(
         0.4,
         'A detection also belongs to a tracked object if the intersection over union of its box '
         'and the mask of the object is at least this.',
         live=True,
         limits=(0.05, 1.0),
     )
-    detection_confirm: int = _parameter(
+    detection_confirm: int = parameter(
         2,
         'Consecutive messages that must contain a new object before it is added. Higher rejects '
         'flickering detections and adds objects later.',
         live=True,
         limits=(1, 100),
     )
-    detection_cooldown: float = _parameter(
+    detection_cooldown: float = parameter(
         1.0,
         'Seconds after a prompt from a detection without another one at the same place.',
         live=True,
         limits=(0.0, 60.0),
     )
-    detection_reprompt: bool = _parameter(
+    detection_reprompt: bool = parameter(
         True,
         'A detection at the last position of a lost object of the same name prompts that object '
         'again, under its id. Off, it adds a new object.',
         live=True,
     )
-    time_jump: float = _parameter(
+    time_jump: float = parameter(
         1.0,
         'Seconds by which stamps must jump back to count as a new recording (a bag that '
         'loops): objects stay and the clock restarts. An image that is late by less is dropped. '
@@ -506,28 +408,28 @@ class Parameters:
         live=True,
         limits=(0.0, 3600.0),
     )
-    image_timeout: float = _parameter(
+    image_timeout: float = parameter(
         2.0,
         'Seconds without an image, or of processing one image, after which /diagnostics warns; '
         'after five times as long it reports an error.',
         live=True,
         limits=(0.1, 3600.0),
     )
-    max_age_warn: float = _parameter(
+    max_age_warn: float = parameter(
         1.0,
         'Seconds from the stamp of an image to its results (95th percentile of ten seconds) above '
         'which /diagnostics warns; above five times that, it reports an error. 0: never.',
         live=True,
         limits=(0.0, 3600.0),
     )
-    min_rate_warn: float = _parameter(
+    min_rate_warn: float = parameter(
         1.0,
         'Tracked images per second below which /diagnostics warns; below a fifth of that, it '
         'reports an error. 0: never.',
         live=True,
         limits=(0.0, 1000.0),
     )
-    max_dropped_warn: float = _parameter(
+    max_dropped_warn: float = parameter(
         0.9,
         'Share of images that are dropped for a newer one above which /diagnostics warns. A '
         'tracker at 10 Hz drops 0.67 of a 30 Hz camera. 0: never.',
