@@ -19,8 +19,8 @@ from tam_ros.catalogue import model as catalogue_entry
 from tam_ros.models.build import build_network
 from tam_ros.models.efficienttam import EfficientTAM
 from training.clips import Batch
-from training.prompt_loop import LoopOutcome, learn_from_prompts
-from training.streaming import Unroll, resized
+from training.prompt_loop import learn_from_prompts
+from training.streaming import LoopOutcome, Unroll, resized
 
 
 def relative_error(guess: Tensor, truth: Tensor) -> Tensor:

@@ -9,31 +9,13 @@ corrected where it errs, not only where its features differ.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.prompts import PromptBatch, corrected, first_prompts
-
-if TYPE_CHECKING:
-    from training.streaming import Unroll
-
-
-class LoopOutcome(NamedTuple):
-    """What the student can learn from the prompts.
-
-    Attributes:
-        loss: scalar to minimise.
-        agreement: mean IoU of the student's and the teacher's masks, of all rounds.
-        prompts: of the last round.
-    """
-
-    loss: Tensor
-    agreement: float
-    prompts: PromptBatch
+from training.prompts import corrected, first_prompts
+from training.streaming import LoopOutcome, Unroll, choose
 
 
 def learn_from_prompts(
@@ -90,8 +72,6 @@ def learn_from_prompts(
 
 def _chosen(decoded: tuple[Tensor, ...], single: Tensor) -> Tensor:
     """Return the mask logits [O, 1, h, w] that the tracker would take."""
-    from training.streaming import choose
-
     return choose(decoded[0], decoded[1], decoded[3], single)[0].float()
 
 

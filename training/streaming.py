@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from torch.nn import functional
 from tam_ros.models.efficienttam import EfficientTAM
 from training import losses
 from training.clips import Batch
-from training.prompt_loop import LoopOutcome
 from training.prompts import (
     PromptBatch,
     corrected,
@@ -115,6 +114,20 @@ class Outcome:
     loss: Tensor
     scores: dict[str, float]
     masks: Tensor | None = None
+
+
+class LoopOutcome(NamedTuple):
+    """What the student can learn from the prompts.
+
+    Attributes:
+        loss: scalar to minimise.
+        agreement: mean IoU of the student's and the teacher's masks, of all rounds.
+        prompts: of the last round.
+    """
+
+    loss: Tensor
+    agreement: float
+    prompts: PromptBatch
 
 
 class Teacher(Protocol):
