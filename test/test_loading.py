@@ -131,7 +131,7 @@ def test_checkpoint_is_exported_once(state, tmp_path, cache, monkeypatch):
     with pytest.raises(WeightsError, match='mask_decoder_fp32.onnx cannot be read as a graph'):
         open_runtime(NAME, path, 'onnxruntime')
     (folder / 'model.json').write_text('{}')
-    with pytest.raises(WeightsError, match='export them again'):
+    with pytest.raises(WeightsError, match='export the graphs again'):
         open_runtime(NAME, path, 'onnxruntime')
 
 

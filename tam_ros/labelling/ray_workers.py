@@ -7,7 +7,10 @@ All machines need this package, and the output folder under the same path (a net
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tam_ros.labelling.labeller import Labeller, Stopped, Task
@@ -47,9 +50,10 @@ class RayWorkers(Workers):
         self._ray: Any = ray
         self._connected_before = self._ray.is_initialized()
         if not self._connected_before:
+            local = {'include_dashboard': False} if address is None else {}
             try:
-                local = {'include_dashboard': False} if address is None else {}
-                self._ray.init(address=address, log_to_driver=False, **local)
+                with _own_signals():
+                    self._ray.init(address=address, log_to_driver=False, **local)
             except Exception as error:  # Ray raises many kinds
                 raise ClusterError(f'no Ray cluster at {address}: {reason(error)}') from error
         processors = int(self._ray.cluster_resources().get('CPU', 1))
@@ -118,6 +122,17 @@ class RayWorkers(Workers):
             if frames:
                 found.append(Event(key, frames, count))
         return found
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Undo what the block does to SIGTERM: Ray ends the process in the middle of a write."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 class _Actor:

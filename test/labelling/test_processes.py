@@ -76,7 +76,9 @@ def test_ray(job, tmp_path):
             actor, _ = next(iter(workers._busy.values()))
             ray.kill(actor)
 
+    handler = signal.getsignal(signal.SIGTERM)
     with OutputFolder(job_.output) as folder, RayWorkers(None, 2) as workers:
+        assert signal.getsignal(signal.SIGTERM) == handler
         summary = run(job_, folder, workers, 'model', report=kill)
     assert killed and not summary.failed
     found = {path: path.read_bytes() for path in (job_.output / 'masks').rglob('*.png')}

@@ -45,7 +45,7 @@ WEIGHTS = [
     ),
     pytest.param(
         lambda tmp: bundled_copy(tmp, {'model.json': lambda data: b'{}'}),
-        'the description of the graphs, cannot be read',
+        'cannot be read as the description of the graphs',
         id='another description',
     ),
 ]

@@ -30,7 +30,7 @@ def test_unrolled_network_gives_the_masks_of_the_tracker(clips, config, tmp_path
     network.eval()
     checkpoint = tmp_path / 'weights.pt'
     torch.save({'model': network.state_dict()}, checkpoint)
-    entry = Model('tiny', 'efficienttam', 'test', 'none', asdict(config), {})
+    entry = Model('tiny', 'efficienttam', 'test', 'none', asdict(config))
     source = CatalogueSource(entry, checkpoint)
     tracker = Tracker(TorchBackend(None, 'auto').open_tracker(source))
 
