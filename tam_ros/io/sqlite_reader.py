@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -91,10 +91,9 @@ class SqliteFile:
         """
         wanted = {item.id: item for item in connections or self.connections}
         with closing(self._connect()) as database:
-            for message in in_order(_messages(database, self._path), itemgetter(0)):
-                _, number, time, data = message
-                if number in wanted:
-                    yield wanted[number], time, data
+            messages = _messages(database, self._path, list(wanted))
+            for _, number, time, data in in_order(messages, itemgetter(0)):
+                yield wanted[number], time, data
 
     def deserialize(self, data: bytes, message_type: str) -> Any:
         """Return a message from its CDR form."""
@@ -121,6 +120,10 @@ class SqliteFile:
             sqlite3.Error: there are none.
         """
         counts: dict[Any, int] = {}
+        with suppress(sqlite3.Error):  # damaged: counted one by one up to there
+            return dict(
+                database.execute('SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id')
+            )
         try:
             for (number,) in database.execute('SELECT topic_id FROM messages ORDER BY id'):
                 counts[number] = counts.get(number, 0) + 1
@@ -172,8 +175,10 @@ def _rows(database: sqlite3.Connection, table: str) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in found]
 
 
-def _messages(database: sqlite3.Connection, path: Path) -> Iterator[tuple[int, Any, Any, bytes]]:
-    """Yield (time to sort by, topic id, time as it is stored, data), as they were written.
+def _messages(
+    database: sqlite3.Connection, path: Path, topics: list[Any]
+) -> Iterator[tuple[int, Any, Any, bytes]]:
+    """Yield (time to sort by, topic id, time as it is stored, data) of topics, as written.
 
     SQLite stores values of any type; a message without a valid time stays where it is.
     """
@@ -181,7 +186,9 @@ def _messages(database: sqlite3.Connection, path: Path) -> Iterator[tuple[int, A
     time_ns = 0
     try:
         for number, time, data in database.execute(
-            'SELECT topic_id, timestamp, data FROM messages ORDER BY id'
+            'SELECT topic_id, timestamp, data FROM messages '
+            f'WHERE topic_id IN ({", ".join("?" * len(topics))}) ORDER BY id',
+            topics,
         ):
             read += 1
             time_ns = time if type(time) is int and time >= 0 else time_ns
