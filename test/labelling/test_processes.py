@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -42,17 +43,21 @@ def job(write_job, tmp_path, frames):
 
 def test_a_killed_worker(job, tmp_path):
     job_ = read_job(job)
-    killed = []
+    killed, begun_again = [], []
 
     def kill(progress):
-        if not killed and any(frames > 3 for frames, _ in progress.running.values()):
-            killed.append(multiprocessing.active_children()[0].pid)
-            os.kill(killed[0], signal.SIGKILL)
+        frames = max((done for done, _ in progress.running.values()), default=0)
+        if not killed and frames > 3:
+            (worker,) = multiprocessing.active_children()
+            os.kill(worker.pid, signal.SIGKILL)
+            killed.append(frames)
+        elif killed and 0 < frames < killed[0]:
+            begun_again.append(frames)
 
     fingerprint = fingerprint_of(MODEL, None, 'onnxruntime', 'auto')
-    with OutputFolder(job_.output) as folder, LocalWorkers(2) as workers:
+    with OutputFolder(job_.output) as folder, LocalWorkers(1) as workers:
         summary = run(job_, folder, workers, fingerprint, report=kill)
-    assert killed and not summary.failed
+    assert killed and begun_again and not summary.failed
     assert [one.frames for one in summary.finished] == [FRAMES, FRAMES]
     assert not multiprocessing.active_children()
     alone = tmp_path / 'alone'
@@ -107,6 +112,7 @@ def test_ctrl_c(job, tmp_path):
         if records.is_dir() and any(records.iterdir()):
             os.killpg(process.pid, signal.SIGINT)
             break
+        time.sleep(0.02)
     _, said = process.communicate()
     if process.returncode == 0:
         pytest.skip('it was finished before it could be interrupted')
@@ -115,5 +121,6 @@ def test_ctrl_c(job, tmp_path):
     assert done and all(
         len(list((tmp_path / 'out/masks' / name).iterdir())) == FRAMES for name in done
     )
+    program[-1] = '2'
     assert subprocess.run(program, check=True, capture_output=True).returncode == 0
     assert len(list((tmp_path / 'out/masks').iterdir())) == 2
