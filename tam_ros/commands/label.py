@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tam_ros.labelling.workers import Workers
 
 _BYTES_PER_PROCESS = 1_200_000_000
-"""Memory that each process is given, see docs/labelling.md for what they need."""
+"""Memory that is assumed for each process; what it needs depends on the model and the images."""
 
 LOCAL, RAY = 'local', 'ray'
 
